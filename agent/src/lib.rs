@@ -1,0 +1,7 @@
+//! remora, the agent: loads the kernel side, watches target processes from outside and says where
+//! their time goes.
+//!
+//! Data flows one way: `target` and `probe` touch the machine, `stack` turns addresses into names,
+//! `model` holds what was seen as plain data, `report` writes it down, `cli` ties them together.
+
+pub mod model;

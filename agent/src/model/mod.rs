@@ -1,0 +1,140 @@
+//! What a capture saw, as plain data: no I/O, no clock, no kernel types but [`Reason`].
+//!
+//! Everything downstream (findings, reports) is a function of [`Capture`]; it can be made by hand
+//! in a test.
+
+mod frame;
+mod idle;
+mod ledger;
+mod thread;
+
+pub use frame::{Frame, FrameKind, Stack};
+pub use idle::Idleness;
+pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};
+pub use remora_common::reason::Reason;
+pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};
+
+use std::time::Duration;
+
+/// Why a capture ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its duration was over.
+    Elapsed,
+    /// The user ended it early.
+    Interrupted,
+    /// No target was left.
+    TargetsExited,
+}
+
+/// One target process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Process id in the initial PID namespace.
+    pub pid: u32,
+    /// Name of its main thread.
+    pub comm: String,
+    /// Path of its executable as the process sees it; empty when it could not be read.
+    pub exe: String,
+    /// Threads seen during the capture.
+    pub threads: u32,
+    /// It ended during the capture.
+    pub exited: bool,
+    /// Process that forked it during the capture.
+    pub parent: Option<u32>,
+}
+
+/// CPU samples of one thread in one stack.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Index in [`Capture::threads`].
+    pub thread: usize,
+    /// Index in [`Capture::stacks`].
+    pub stack: usize,
+    /// Number of samples; each stands for 1 / `freq_hz` seconds.
+    pub count: u64,
+}
+
+/// Waits of one thread for one reason in one stack.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    /// Index in [`Capture::threads`].
+    pub thread: usize,
+    /// Why it waited.
+    pub reason: Reason,
+    /// Name of the system call it waited in, where it was in one.
+    pub syscall: Option<&'static str>,
+    /// Where it waited.
+    pub site: Site,
+    /// Number of waits.
+    pub count: u64,
+    /// Time in them, as far as it lies inside the capture.
+    pub total: Duration,
+    /// Whether this is what the thread does when it has nothing to do.
+    pub idle: Idleness,
+}
+
+/// What is known of the place of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Site {
+    /// Index in [`Capture::stacks`].
+    Stack(usize),
+    /// Waits under the threshold: counted and timed, without a stack by design.
+    Short,
+    /// The stack was lost; the cause is counted in [`Losses`].
+    Lost,
+}
+
+/// Wake-ups of one thread by another.
+#[derive(Clone, Debug)]
+pub struct Wake {
+    /// The woken thread: index in [`Capture::threads`].
+    pub thread: usize,
+    /// What it had waited for.
+    pub reason: Reason,
+    /// The waker's thread id, 0 for an interrupt.
+    pub waker_tid: u32,
+    /// The waker's process id, 0 for an interrupt.
+    pub waker_pid: u32,
+    /// The waker's name, empty when it was gone before it could be read.
+    pub waker: String,
+    /// Number of wake-ups.
+    pub count: u64,
+    /// Time that the woken thread had been blocked before them.
+    pub blocked: Duration,
+}
+
+/// Everything that one capture saw.
+#[derive(Clone, Debug)]
+pub struct Capture {
+    /// When it began, seconds since the Unix epoch.
+    pub started_unix_s: f64,
+    /// How long it lasted.
+    pub duration: Duration,
+    /// Why it ended.
+    pub end: End,
+    /// CPU samples a second and CPU.
+    pub freq_hz: u32,
+    /// Waits from this length on have stacks.
+    pub min_block: Duration,
+    /// Kernel release of the host.
+    pub kernel: String,
+    /// Target processes, in the order of their pids.
+    pub processes: Vec<Process>,
+    /// Their threads, by process, then by tid.
+    pub threads: Vec<Thread>,
+    /// Distinct stacks, symbolised.
+    pub stacks: Vec<Stack>,
+    /// CPU samples.
+    pub samples: Vec<Sample>,
+    /// Waits.
+    pub waits: Vec<Wait>,
+    /// Wake-ups.
+    pub wakes: Vec<Wake>,
+    /// Which hook each signal took, or why it is off.
+    pub signals: Vec<Signal>,
+    /// What was lost.
+    pub losses: Losses,
+    /// What the capture cost.
+    pub overhead: Overhead,
+}

@@ -1,0 +1,107 @@
+//! Stacks, and time by (thread, reason, stack): two open-addressed tables in plain arrays, that
+//! any program may fill from any context.
+//!
+//! A hash map would take a bucket lock on insert, with interrupts off, inside the scheduler; here
+//! a slot is claimed by one compare-and-swap on its hash and then only added to. Both tables have
+//! two halves: programs fill the active one while the agent empties the other.
+
+/// Frames in one stack at the most, the kernel's own limit (`kernel.perf_event_max_stack`).
+pub const MAX_FRAMES: usize = 127;
+
+/// Steps of linear probing before a table counts as full.
+pub const PROBES: u32 = 16;
+
+/// No stack: there was none to take (a kernel stack of a thread in user mode).
+pub const STACK_NONE: u32 = 0;
+/// The stack table was full: the loss is counted.
+pub const STACK_LOST: u32 = u32::MAX;
+/// The kernel could not walk the stack: the loss is counted.
+pub const STACK_FAULT: u32 = u32::MAX - 1;
+/// Not taken by design: the sampling fallback left this wait out.
+pub const STACK_SKIPPED: u32 = u32::MAX - 2;
+
+/// One stack, leaf first. Its id is the index in the table plus one.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct StackEntry {
+    /// Hash of the frames, claims the entry; 0 = free.
+    pub hash: u64,
+    /// Frames that are valid.
+    pub len: u32,
+    /// Always zero.
+    pub reserved: u32,
+    /// Instruction addresses, leaf first; return addresses but for the leaf.
+    pub frames: [u64; MAX_FRAMES],
+}
+
+const _: () = assert!(size_of::<StackEntry>() == 16 + 8 * MAX_FRAMES);
+
+/// Kind of an aggregate: a CPU sample.
+pub const KIND_CPU: u8 = 1;
+/// Kind of an aggregate: long waits by stack.
+pub const KIND_WAIT: u8 = 2;
+/// Kind of an aggregate: wake-ups by waker.
+pub const KIND_WAKE: u8 = 3;
+
+/// What an aggregate is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct AggregateKey {
+    /// The thread's serial.
+    pub serial: u32,
+    /// `KIND_*`.
+    pub kind: u8,
+    /// [`crate::reason::Reason`] of a wait or a wake-up.
+    pub reason: u8,
+    /// System call number, [`crate::reason::NO_SYSCALL`] for none.
+    pub syscall: u16,
+    /// User stack id; for a wake-up: the waker's thread id.
+    pub user: u32,
+    /// Kernel stack id; for a wake-up: the waker's process id.
+    pub kernel: u32,
+    /// Generation of the address space.
+    pub generation: u32,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+/// Count and time of one key.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Aggregate {
+    /// Hash of the key, claims the entry; 0 = free.
+    pub hash: u64,
+    /// The key, written once by the claimer.
+    pub key: AggregateKey,
+    /// Samples, waits or wake-ups.
+    pub count: u64,
+    /// Time in them; 0 for CPU samples.
+    pub total_ns: u64,
+}
+
+const _: () = assert!(size_of::<AggregateKey>() == 24);
+const _: () = assert!(size_of::<Aggregate>() == 48);
+
+/// What the agent tells the running programs, and they tell it: one mapped record.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Control {
+    /// Which half of the tables is being filled: 0 or 1. Written by the agent.
+    pub active_half: u32,
+    /// Serial of the thread enlisted last. Written by the kernel side.
+    pub last_serial: u32,
+    /// Aggregates claimed in each half.
+    pub aggregates_used: [u32; 2],
+    /// Stacks claimed in each half.
+    pub stacks_used: [u32; 2],
+    /// 1 while events are counted: programs attached earlier stay silent until all are in place.
+    pub recording: u32,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Control>() == 32);

@@ -1,0 +1,109 @@
+//! Read-only globals of the kernel side, set before it is loaded.
+//!
+//! The verifier knows frozen globals as constants: a branch on a feature that is off is removed,
+//! and a kernel structure member is read by a plain load at a constant offset.
+
+/// A member that this kernel's BTF does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Byte offsets of kernel structure members on the running kernel, from its BTF.
+///
+/// Absent ones are [`ABSENT`]; what depends on one is off, by name.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Offsets {
+    /// `task_struct.pid`: the thread id.
+    pub task_pid: u32,
+    /// `task_struct.tgid`: the process id.
+    pub task_tgid: u32,
+    /// `task_struct.__state` (`state` before 5.14).
+    pub task_state: u32,
+    /// `task_struct.comm`.
+    pub task_comm: u32,
+    /// `task_struct.files`.
+    pub task_files: u32,
+    /// `task_struct.stack`.
+    pub task_stack: u32,
+    /// `task_struct.on_cpu`.
+    pub task_on_cpu: u32,
+    /// `task_struct.se.exec_start`.
+    pub task_exec_start: u32,
+    /// `task_struct.group_leader`.
+    pub task_group_leader: u32,
+    /// `task_struct.start_boottime`.
+    pub task_start_boottime: u32,
+    /// Byte of the bit field `task_struct.in_iowait`.
+    pub task_in_iowait: u32,
+    /// Mask of `in_iowait` in that byte.
+    pub task_in_iowait_mask: u32,
+    /// `files_struct.fdt`.
+    pub files_fdt: u32,
+    /// `fdtable.fd`.
+    pub fdtable_fd: u32,
+    /// `fdtable.max_fds`.
+    pub fdtable_max_fds: u32,
+    /// `file.f_inode`.
+    pub file_inode: u32,
+    /// `inode.i_mode`.
+    pub inode_mode: u32,
+    /// `pt_regs`: system call number at entry (`orig_ax`; arm64 `syscallno`).
+    pub regs_syscall: u32,
+    /// `pt_regs`: the six system call arguments.
+    pub regs_args: [u32; 6],
+    /// `pt_regs`: instruction pointer.
+    pub regs_ip: u32,
+    /// `pt_regs`: stack pointer.
+    pub regs_sp: u32,
+    /// `pt_regs`: frame pointer.
+    pub regs_fp: u32,
+    /// `pt_regs`: what tells a 32-bit task (x86-64 `cs`; arm64 `pstate`).
+    pub regs_mode: u32,
+}
+
+const _: () = assert!(size_of::<Offsets>() == 4 * 28);
+
+/// The programs' parameters.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Params {
+    /// Waits from this length on are long: they get a stack.
+    pub min_block_ns: u64,
+    /// Length of a half of the aggregate table, a power of two.
+    pub aggregates_per_half: u32,
+    /// Length of a half of the stack table, a power of two.
+    pub stacks_per_half: u32,
+    /// 1: children of targets become targets.
+    pub follow_children: u32,
+    /// 1: `sched_switch` has the task's state as its fourth argument (5.18).
+    pub switch_has_state: u32,
+    /// 1: the helper `bpf_task_pt_regs` is there (5.15).
+    pub has_task_pt_regs: u32,
+    /// Without that helper: bytes from `task_struct.stack` to the saved registers.
+    pub regs_from_stack: u32,
+    /// 0: stacks of waits are taken on return; N: at switch-out, of one wait in N.
+    pub switch_out_one_in: u32,
+    /// Mask of the mode register that tells a 32-bit task, and the value it then has.
+    pub compat_mask: u32,
+    /// See `compat_mask`.
+    pub compat_value: u32,
+    /// 1: `sched_waking` is attached and notes who wakes whom.
+    pub track_wakers: u32,
+    /// Slots in the thread table, slot 0 included.
+    pub thread_slots: u32,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Params>() == 56);
+
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: both are `repr(C)` of plain integers without padding (their sizes are asserted).
+    unsafe impl aya::Pod for super::Offsets {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Params {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::aggregate::StackEntry {}
+}

@@ -1,0 +1,69 @@
+//! Rare events, sent through the ring buffer, and the records that iterators write.
+
+use crate::aggregate::MAX_FRAMES;
+
+/// A process was forked by a target and is followed.
+pub const EVENT_FORK: u32 = 1;
+/// A target replaced its image: mappings must be read again.
+pub const EVENT_EXEC: u32 = 2;
+/// A thread is gone: its slot can be collected and used again.
+pub const EVENT_EXIT: u32 = 3;
+
+/// One rare event.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Event {
+    /// `EVENT_*`.
+    pub kind: u32,
+    /// Slot of the thread.
+    pub slot: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Process id.
+    pub tgid: u32,
+    /// The thread's serial.
+    pub serial: u32,
+    /// Process that forked it (`EVENT_FORK`), else 0.
+    pub parent_tgid: u32,
+    /// Generation of the address space after the event.
+    pub generation: u32,
+    /// Always zero.
+    pub reserved: u32,
+    /// When it happened.
+    pub at_ns: u64,
+}
+
+const _: () = assert!(size_of::<Event>() == 40);
+
+/// What the task iterator writes of one target thread: header, then `kernel_len` frames of 8 bytes.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct TaskRecord {
+    /// Thread id.
+    pub tid: u32,
+    /// Process id.
+    pub tgid: u32,
+    /// Slot in the thread table.
+    pub slot: u32,
+    /// The thread's serial.
+    pub serial: u32,
+    /// The task's state bits as the kernel has them (`TASK_*` of `include/linux/sched.h`).
+    pub task_state: u32,
+    /// Kernel frames that follow.
+    pub kernel_len: u32,
+    /// `since_ns` of the slot when it was read: tells whether the wait is still the same later.
+    pub since_ns: u64,
+    /// User instruction pointer at entry to the kernel.
+    pub ip: u64,
+    /// User stack pointer.
+    pub sp: u64,
+    /// User frame pointer.
+    pub fp: u64,
+}
+
+const _: () = assert!(size_of::<TaskRecord>() == 56);
+
+/// Bytes of the longest record of the task iterator.
+pub const TASK_RECORD_MAX: usize = size_of::<TaskRecord>() + 8 * MAX_FRAMES;

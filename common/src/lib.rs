@@ -1,0 +1,22 @@
+//! What crosses the border between remora's kernel side and its agent: each record, key and
+//! constant, defined once.
+//!
+//! Everything here is `repr(C)`, without hidden padding (asserted beside each type), flags and
+//! enumerations travel as `u32`, and time is `CLOCK_MONOTONIC` nanoseconds (`_ns`).
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`reason`] | why a thread is off the CPU |
+//! | [`thread`] | the thread state table: one slot a target thread |
+//! | [`aggregate`] | stacks, and time by (thread, reason, stack) |
+//! | [`config`] | read-only globals: kernel offsets, thresholds, features |
+//! | [`event`] | rare events (ring buffer) and iterator records |
+//! | [`loss`] | one counter for each way to lose something |
+#![no_std]
+
+pub mod aggregate;
+pub mod config;
+pub mod event;
+pub mod loss;
+pub mod reason;
+pub mod thread;

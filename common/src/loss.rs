@@ -1,0 +1,56 @@
+//! One counter for each way to lose something. A figure without its loss line is a bug.
+
+macro_rules! losses {
+    ($($(#[$doc:meta])* $name:ident = $value:literal, $key:literal;)*) => {
+        /// What was lost; the index of a per-CPU counter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u32)]
+        pub enum Loss {
+            $($(#[$doc])* $name = $value,)*
+        }
+
+        impl Loss {
+            /// Every loss, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Its name in `report.json`.
+            pub const fn key(self) -> &'static str {
+                match self { $(Self::$name => $key,)* }
+            }
+        }
+    };
+}
+
+losses! {
+    /// The stack table had no room within its probes.
+    StackTableFull = 0, "stack_table_full";
+    /// The kernel could not walk a user stack.
+    UserStackFailed = 1, "user_stack_failed";
+    /// The kernel could not walk a kernel stack.
+    KernelStackFailed = 2, "kernel_stack_failed";
+    /// The aggregate table had no room: time is in the thread's totals, its stack is not.
+    AggregateTableFull = 3, "aggregate_table_full";
+    /// A new thread of a target found no free slot: it is not seen at all.
+    ThreadTableFull = 4, "thread_table_full";
+    /// The ring of rare events was full.
+    EventRingFull = 5, "event_ring_full";
+    /// Waits of 32-bit tasks: counted, not interpreted.
+    Compat32Waits = 6, "compat32_waits";
+    /// Saved registers could not be read: the reason is `unknown`.
+    RegistersUnreadable = 7, "registers_unreadable";
+    /// A descriptor's kind could not be read: the wait counts as a plain system call.
+    DescriptorUnreadable = 8, "descriptor_unreadable";
+    /// Long waits whose stack the switch-out fallback did not sample.
+    WaitStackSkipped = 9, "wait_stack_skipped";
+    /// A thread id beyond the table (`pid_max` was raised after the start).
+    TidOutOfRange = 10, "tid_out_of_range";
+    /// A state that did not follow from the one before: an event was missed.
+    StateTorn = 11, "state_torn";
+    /// Stacks cut at the frame limit.
+    StackTruncated = 12, "stack_truncated";
+}
+
+/// How many counters there are.
+pub const LOSSES: usize = 13;
+
+const _: () = assert!(Loss::ALL.len() == LOSSES);

@@ -1,0 +1,118 @@
+//! The thread state table: what each target thread does now and since when, and where its time
+//! went so far. The kernel side writes it in place; the agent reads it through a memory mapping
+//! at any time, without a system call and without waking anything.
+
+use crate::reason::REASONS;
+
+/// The thread's state is not known yet: it was enlisted while it moved.
+pub const STATE_UNKNOWN: u32 = 0;
+/// On a CPU.
+pub const STATE_RUNNING: u32 = 1;
+/// Ready, waiting for a CPU after a wake-up.
+pub const STATE_WOKEN: u32 = 2;
+/// Ready, waiting for a CPU because another thread took it (or it yielded).
+pub const STATE_PREEMPTED: u32 = 3;
+/// Asleep for `reason`.
+pub const STATE_BLOCKED: u32 = 4;
+/// Gone: its slot waits to be collected.
+pub const STATE_EXITED: u32 = 5;
+
+/// The slot's `since_ns` was not observed but taken from the scheduler's own clock.
+pub const FLAG_SINCE_INFERRED: u32 = 1;
+/// A 32-bit task: system calls are not interpreted.
+pub const FLAG_COMPAT32: u32 = 2;
+/// The thread was told to exit; its last switch-out closes the slot.
+pub const FLAG_EXITING: u32 = 4;
+
+/// Time and number of the waits of one thread for one reason.
+///
+/// Short means: under `min_block`. Long ones have a stack in the aggregate table.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct WaitTotals {
+    /// Time in waits of at least `min_block`.
+    pub long_ns: u64,
+    /// Time in shorter ones.
+    pub short_ns: u64,
+    /// Number of long waits.
+    pub long_count: u32,
+    /// Number of short waits.
+    pub short_count: u32,
+}
+
+/// One target thread.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct ThreadSlot {
+    /// Thread id in the initial PID namespace; 0 = free slot.
+    pub tid: u32,
+    /// Process id in the initial PID namespace.
+    pub tgid: u32,
+    /// Unique number of this thread in the capture: slots and tids are recycled, serials are not.
+    pub serial: u32,
+    /// Counts the `exec`s of the process: addresses belong to (process, generation).
+    pub generation: u32,
+    /// `STATE_*`.
+    pub state: u32,
+    /// `FLAG_*`.
+    pub flags: u32,
+    /// [`crate::reason::Reason`] while blocked: the last one otherwise.
+    pub reason: u32,
+    /// System call number while blocked, [`crate::reason::NO_SYSCALL`] for none.
+    pub syscall: u32,
+    /// When the present state began.
+    pub since_ns: u64,
+    /// From here on time is counted: since the start of the capture, or of the thread.
+    pub enlisted_ns: u64,
+    /// System call arguments of the present (or last) wait.
+    pub args: [u64; 6],
+    /// Thread that woke it last, 0 = an interrupt or the idle task; valid after a wake-up.
+    pub waker_tid: u32,
+    /// Process of that thread.
+    pub waker_tgid: u32,
+    /// When `waker_tid` woke it.
+    pub woken_ns: u64,
+    /// Even when the record is at rest, odd while it changes: a reader that sees one even value
+    /// before and after has a consistent copy.
+    pub sequence: u64,
+    /// The long wait that just ended and has no stack yet, in ns; 0 = none.
+    pub pending_ns: u64,
+    /// User stack taken at switch-out (fallback hook only), 0 = none.
+    pub pending_user: u32,
+    /// Kernel stack taken at switch-out (fallback hook only), 0 = none.
+    pub pending_kernel: u32,
+    /// Time on a CPU.
+    pub on_cpu_ns: u64,
+    /// Time ready but not running, after wake-ups.
+    pub woken_wait_ns: u64,
+    /// Time ready but not running, after preemptions and yields.
+    pub preempted_wait_ns: u64,
+    /// The longest single wait for a CPU.
+    pub longest_run_queue_ns: u64,
+    /// Number of waits for a CPU after wake-ups.
+    pub woken_count: u32,
+    /// Number of preemptions and yields.
+    pub preempted_count: u32,
+    /// The thread's name, as of its exit (the agent reads living ones from `/proc`).
+    pub comm: [u8; 16],
+    /// Waits by reason.
+    pub waits: [WaitTotals; REASONS],
+}
+
+const _: () = assert!(size_of::<ThreadSlot>() == 192 + 24 * REASONS);
+
+/// Thread ids in one element of the table tid → slot.
+pub const TIDS_PER_CHUNK: u32 = 2048;
+
+/// One element of the table tid → slot: slot numbers, 0 = not a target.
+///
+/// A flat array instead of a hash map: the kernel's JIT inlines the look-up, so a context switch
+/// of a thread that nobody watches costs two loads. Slot 0 is never used.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct TidChunk {
+    /// Slot of each thread id in this chunk.
+    pub slot: [u16; TIDS_PER_CHUNK as usize],
+}
