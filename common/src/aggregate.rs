@@ -63,8 +63,9 @@ pub struct AggregateKey {
     pub kernel: u32,
     /// Generation of the address space.
     pub generation: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// Of a futex wait: the operation (low half) and the expected value, 3 for anything larger
+    /// (high half); tells a lock from a condition variable. Otherwise 0.
+    pub detail: u32,
 }
 
 /// Count and time of one key.
@@ -90,18 +91,17 @@ const _: () = assert!(size_of::<Aggregate>() == 48);
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct Control {
+    /// 1 while events are counted: all programs start and stop counting at once. Written by the
+    /// agent.
+    pub recording: u32,
     /// Which half of the tables is being filled: 0 or 1. Written by the agent.
     pub active_half: u32,
-    /// Serial of the thread enlisted last. Written by the kernel side.
-    pub last_serial: u32,
+    /// Serial of the thread enlisted last. Written by the kernel side, as are the rest.
+    pub last_serial: u64,
     /// Aggregates claimed in each half.
-    pub aggregates_used: [u32; 2],
+    pub aggregates_used: [u64; 2],
     /// Stacks claimed in each half.
-    pub stacks_used: [u32; 2],
-    /// 1 while events are counted: programs attached earlier stay silent until all are in place.
-    pub recording: u32,
-    /// Always zero.
-    pub reserved: u32,
+    pub stacks_used: [u64; 2],
 }
 
-const _: () = assert!(size_of::<Control>() == 32);
+const _: () = assert!(size_of::<Control>() == 48);

@@ -63,6 +63,35 @@ pub struct Offsets {
 
 const _: () = assert!(size_of::<Offsets>() == 4 * 28);
 
+impl Offsets {
+    /// Nothing known.
+    pub const ALL_ABSENT: Self = Self {
+        task_pid: ABSENT,
+        task_tgid: ABSENT,
+        task_state: ABSENT,
+        task_comm: ABSENT,
+        task_files: ABSENT,
+        task_stack: ABSENT,
+        task_on_cpu: ABSENT,
+        task_exec_start: ABSENT,
+        task_group_leader: ABSENT,
+        task_start_boottime: ABSENT,
+        task_in_iowait: ABSENT,
+        task_in_iowait_mask: 0,
+        files_fdt: ABSENT,
+        fdtable_fd: ABSENT,
+        fdtable_max_fds: ABSENT,
+        file_inode: ABSENT,
+        inode_mode: ABSENT,
+        regs_syscall: ABSENT,
+        regs_args: [ABSENT; 6],
+        regs_ip: ABSENT,
+        regs_sp: ABSENT,
+        regs_fp: ABSENT,
+        regs_mode: ABSENT,
+    };
+}
+
 /// The programs' parameters.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -97,6 +126,25 @@ pub struct Params {
 }
 
 const _: () = assert!(size_of::<Params>() == 56);
+
+impl Params {
+    /// Every parameter zero: what the object holds before the agent sets them.
+    pub const ZERO: Self = Self {
+        min_block_ns: 0,
+        aggregates_per_half: 0,
+        stacks_per_half: 0,
+        follow_children: 0,
+        switch_has_state: 0,
+        has_task_pt_regs: 0,
+        regs_from_stack: 0,
+        switch_out_one_in: 0,
+        compat_mask: 0,
+        compat_value: 0,
+        track_wakers: 0,
+        thread_slots: 0,
+        reserved: 0,
+    };
+}
 
 #[cfg(feature = "user")]
 mod user {

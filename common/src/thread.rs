@@ -2,7 +2,7 @@
 //! went so far. The kernel side writes it in place; the agent reads it through a memory mapping
 //! at any time, without a system call and without waking anything.
 
-use crate::reason::REASONS;
+use crate::reason::{REASONS, Reason};
 
 /// The thread's state is not known yet: it was enlisted while it moved.
 pub const STATE_UNKNOWN: u32 = 0;
@@ -54,7 +54,7 @@ pub struct ThreadSlot {
     pub serial: u32,
     /// Counts the `exec`s of the process: addresses belong to (process, generation).
     pub generation: u32,
-    /// `STATE_*`.
+    /// `STATE_*`. Together with `flags` an aligned 8-byte word, for a compare-and-swap.
     pub state: u32,
     /// `FLAG_*`.
     pub flags: u32,
@@ -102,6 +102,19 @@ pub struct ThreadSlot {
 }
 
 const _: () = assert!(size_of::<ThreadSlot>() == 192 + 24 * REASONS);
+
+impl ThreadSlot {
+    /// The form of a futex wait, see [`crate::aggregate::AggregateKey::detail`]; 0 for any other.
+    #[inline(always)]
+    pub const fn futex_form(&self) -> u32 {
+        if self.reason != Reason::Futex as u32 {
+            return 0;
+        }
+        let expected = self.args[2] as u32;
+        let expected = if expected > 3 { 3 } else { expected };
+        self.args[1] as u32 & 0xffff | expected << 16
+    }
+}
 
 /// Thread ids in one element of the table tid → slot.
 pub const TIDS_PER_CHUNK: u32 = 2048;

@@ -1,9 +1,42 @@
-//! The kernel side of remora.
+//! The kernel side of remora: filters first, aggregates in flat arrays, sends an event only when
+//! something rare happened.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`programs`] | one file a hook: what the kernel calls |
+//! | [`table`] | the thread state table: look-up, enlisting, transitions |
+//! | [`reason`] | why a thread goes to sleep |
+//! | [`stack`] | takes a stack and interns it |
+//! | [`aggregate`] | time by (thread, reason, stack) |
+//! | [`atomic`] | the three atomic instructions that the tables need |
+//! | [`task`], [`registers`] | reading kernel structures at offsets from BTF |
+//! | [`config`], [`maps`], [`loss`] | globals, maps, loss counters |
+//!
+//! No slice indexing, no `unwrap`, no policy: thresholds come in through [`config`].
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
+
+mod aggregate;
+mod atomic;
+mod config;
+mod loss;
+mod maps;
+mod programs;
+mod reason;
+mod registers;
+mod stack;
+mod table;
+mod task;
+
+/// Most tracing helpers are for GPL-compatible programs only; the source is MIT OR Apache-2.0.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // Never reached: the verifier refuses a program that could.
     loop {}
 }

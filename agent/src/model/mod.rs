@@ -44,6 +44,15 @@ pub struct Process {
     pub parent: Option<u32>,
 }
 
+/// A stack as addresses, before it has names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RawStack {
+    /// User frames, leaf first; return addresses but for the leaf.
+    pub user: Vec<u64>,
+    /// Kernel frames, leaf first.
+    pub kernel: Vec<u64>,
+}
+
 /// CPU samples of one thread in one stack.
 #[derive(Clone, Debug)]
 pub struct Sample {

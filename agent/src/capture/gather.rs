@@ -1,0 +1,170 @@
+//! What came out of the kernel's tables, joined over all their fillings, before it has names.
+
+use crate::{
+    model::RawStack,
+    probe::{Drained, RawAggregate},
+};
+use remora_common::{
+    aggregate::{AggregateKey, KIND_WAKE},
+    thread::{
+        STATE_BLOCKED, STATE_EXITED, STATE_PREEMPTED, STATE_RUNNING, STATE_WOKEN, ThreadSlot,
+    },
+};
+use std::collections::HashMap;
+
+/// Records of threads that ended, kept at the most.
+const MAX_ENDED: usize = 65_536;
+
+/// Count and time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Samples, waits or wake-ups.
+    pub count: u64,
+    /// Time in them, in nanoseconds.
+    pub total_ns: u64,
+}
+
+/// An aggregate whose stack is an index in [`Gathered::stacks`].
+///
+/// The key's own stack ids are cleared: they are of a table that was emptied since.
+pub type Entry = (AggregateKey, Option<usize>);
+
+/// Everything that was taken from the tables so far.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// Distinct stacks.
+    pub stacks: Vec<RawStack>,
+    /// Their places.
+    interned: HashMap<RawStack, usize>,
+    /// Sums by key and stack.
+    pub sums: HashMap<Entry, Sum>,
+    /// Threads that ended during the capture.
+    pub ended: Vec<ThreadSlot>,
+    /// Ended threads whose record was dropped.
+    pub ended_dropped: u64,
+    /// Stacks that could not be read out of the table.
+    pub stacks_unreadable: u64,
+}
+
+impl Gathered {
+    /// Takes in one filling of the tables.
+    pub fn add(&mut self, drained: Drained) {
+        self.stacks_unreadable += drained.stacks_unreadable;
+        for aggregate in drained.aggregates {
+            let RawAggregate { mut key, stack, count, total_ns } = aggregate;
+            if key.kind != KIND_WAKE {
+                (key.user, key.kernel) = (0, 0);
+            }
+            let stack = stack.map(|stack| self.intern(stack));
+            let sum = self.sums.entry((key, stack)).or_default();
+            sum.count += count;
+            sum.total_ns += total_ns;
+        }
+    }
+
+    /// Takes in the record of a thread that ended.
+    pub fn end(&mut self, thread: ThreadSlot) {
+        if self.ended.len() < MAX_ENDED {
+            self.ended.push(thread);
+        } else {
+            self.ended_dropped += 1;
+        }
+    }
+
+    /// The index of a stack.
+    pub fn intern(&mut self, stack: RawStack) -> usize {
+        let next = self.stacks.len();
+        let index = *self.interned.entry(stack.clone()).or_insert(next);
+        if index == next {
+            self.stacks.push(stack);
+        }
+        index
+    }
+}
+
+/// Adds what is still going on at the end of the capture, as far as it lies inside. Returns the
+/// length of the wait that lasts beyond the end, if it is a long one.
+pub fn close(slot: &mut ThreadSlot, end_ns: u64, min_block_ns: u64) -> Option<u64> {
+    let from = slot.since_ns.max(slot.enlisted_ns);
+    let lasted = end_ns.saturating_sub(from);
+    match slot.state {
+        STATE_RUNNING => slot.on_cpu_ns += lasted,
+        STATE_WOKEN => slot.woken_wait_ns += lasted,
+        STATE_PREEMPTED => slot.preempted_wait_ns += lasted,
+        STATE_BLOCKED => {
+            let totals = slot.waits.get_mut(slot.reason as usize)?;
+            if lasted >= min_block_ns {
+                totals.long_ns += lasted;
+                totals.long_count += 1;
+                return Some(lasted);
+            }
+            totals.short_ns += lasted;
+            totals.short_count += 1;
+        }
+        _ => {}
+    }
+    if matches!(slot.state, STATE_WOKEN | STATE_PREEMPTED) {
+        slot.longest_run_queue_ns = slot.longest_run_queue_ns.max(lasted);
+    }
+    None
+}
+
+/// How long a thread was watched, in nanoseconds.
+pub fn observed_ns(slot: &ThreadSlot, end_ns: u64) -> u64 {
+    let until = if slot.state == STATE_EXITED { slot.since_ns } else { end_ns };
+    until.saturating_sub(slot.enlisted_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable;
+    use remora_common::reason::Reason;
+
+    fn slot(state: u32, since_ns: u64, enlisted_ns: u64) -> ThreadSlot {
+        let reason = Reason::Futex as u32;
+        ThreadSlot { state, since_ns, enlisted_ns, reason, ..Zeroable::zeroed() }
+    }
+
+    #[test]
+    fn a_wait_that_spans_the_whole_capture_counts_with_the_part_inside() {
+        let mut asleep = slot(STATE_BLOCKED, 100, 1_000);
+        assert_eq!(close(&mut asleep, 5_000, 10), Some(4_000));
+        let futex = asleep.waits[Reason::Futex as usize];
+        assert_eq!((futex.long_ns, futex.long_count), (4_000, 1));
+    }
+
+    #[test]
+    fn a_wait_below_the_threshold_at_the_end_is_short() {
+        let mut asleep = slot(STATE_BLOCKED, 4_995, 1_000);
+        assert_eq!(close(&mut asleep, 5_000, 10), None);
+        let futex = asleep.waits[Reason::Futex as usize];
+        assert_eq!((futex.short_ns, futex.short_count, futex.long_count), (5, 1, 0));
+    }
+
+    #[test]
+    fn every_state_adds_to_its_own_time_only() {
+        let mut running = slot(STATE_RUNNING, 2_000, 1_000);
+        let mut woken = slot(STATE_WOKEN, 2_000, 1_000);
+        let mut preempted = slot(STATE_PREEMPTED, 2_000, 1_000);
+        for slot in [&mut running, &mut woken, &mut preempted] {
+            assert_eq!(close(slot, 5_000, 10), None);
+        }
+        let times = |s: &ThreadSlot| (s.on_cpu_ns, s.woken_wait_ns, s.preempted_wait_ns);
+        assert_eq!(times(&running), (3_000, 0, 0));
+        assert_eq!(times(&woken), (0, 3_000, 0));
+        assert_eq!(times(&preempted), (0, 0, 3_000));
+    }
+
+    #[test]
+    fn a_reason_that_nobody_defined_is_no_panic() {
+        let mut odd = ThreadSlot { reason: 999, ..slot(STATE_BLOCKED, 0, 0) };
+        assert_eq!(close(&mut odd, 5_000, 10), None);
+    }
+
+    #[test]
+    fn an_ended_thread_was_watched_until_its_end() {
+        assert_eq!(observed_ns(&slot(STATE_EXITED, 3_000, 1_000), 9_000), 2_000);
+        assert_eq!(observed_ns(&slot(STATE_BLOCKED, 3_000, 1_000), 9_000), 8_000);
+    }
+}

@@ -1,0 +1,94 @@
+//! What the capture itself costs. BPF run-time statistics cost about as much as a small program
+//! does, so they are on for one second in ten, and the report says for how long.
+
+use crate::{
+    model::{Overhead, ProgramCost},
+    probe::{Probe, StatisticsOn},
+};
+use rustix::time::{ClockId, clock_gettime};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+/// Beats from one measured one to the next.
+const BEATS_APART: u32 = 10;
+
+/// Measures from its making to [`Meter::finish`].
+pub struct Meter {
+    began: Instant,
+    cpu_began: Duration,
+    beat: u32,
+    on: Option<(StatisticsOn, Instant)>,
+    measured: Duration,
+}
+
+impl Meter {
+    /// Starts, with statistics on: a short capture has its one measured beat at its beginning.
+    pub fn start() -> Self {
+        let mut meter = Self {
+            began: Instant::now(),
+            cpu_began: own_cpu(),
+            beat: 0,
+            on: None,
+            measured: Duration::ZERO,
+        };
+        meter.on();
+        meter
+    }
+
+    fn on(&mut self) {
+        self.on = StatisticsOn::enable().map(|statistics| (statistics, Instant::now()));
+    }
+
+    fn off(&mut self) {
+        if let Some((_statistics, since)) = self.on.take() {
+            self.measured += since.elapsed();
+        }
+    }
+
+    /// One beat has passed.
+    pub fn beat(&mut self) {
+        self.beat += 1;
+        self.off();
+        if self.beat.is_multiple_of(BEATS_APART) {
+            self.on();
+        }
+    }
+
+    /// What it was, all in all.
+    pub fn finish(mut self, probe: &Probe) -> Overhead {
+        self.off();
+        let programs: Vec<ProgramCost> = probe.program_costs();
+        let run_ns: u64 = programs.iter().map(|program| program.run_ns).sum();
+        let agent_cpu = own_cpu().saturating_sub(self.cpu_began);
+        Overhead {
+            bpf_cpu_pct: percent(Duration::from_nanos(run_ns), self.measured),
+            bpf_measured_s: self.measured.as_secs_f64(),
+            programs,
+            agent_cpu_pct: percent(agent_cpu, self.began.elapsed()),
+            agent_rss_bytes: resident_peak_bytes(),
+            bpf_map_bytes: probe.map_bytes(),
+        }
+    }
+}
+
+fn percent(part: Duration, whole: Duration) -> f64 {
+    if whole.is_zero() { 0.0 } else { 100.0 * part.as_secs_f64() / whole.as_secs_f64() }
+}
+
+fn own_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// `VmHWM` of `/proc/self/status`; 0 when it cannot be read.
+fn resident_peak_bytes() -> u64 {
+    fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        })
+        .map_or(0, |kib| kib * 1024)
+}

@@ -1,0 +1,19 @@
+//! One capture: from processes to [`crate::model::Capture`].
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `session` | the time of the recording: events, beats, the end |
+//! | `spaces` | address spaces by process and generation |
+//! | `gather` | what came out of the kernel's tables, before it has names |
+//! | `blocked` | stacks of the threads that are asleep at the end |
+//! | `meter` | what the capture itself costs |
+//! | `assemble` | names for everything, and the plain data of the model |
+
+mod assemble;
+mod blocked;
+mod gather;
+mod meter;
+mod session;
+mod spaces;
+
+pub use session::{CaptureError, Plan, Progress, record};

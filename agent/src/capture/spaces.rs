@@ -1,0 +1,73 @@
+//! Address spaces. A process has one until it execs; a forked child has its parent's until it
+//! execs itself. So they are named by (process, generation), the generation counting the execs.
+
+use crate::target::maps::{Files, Snapshot};
+use std::collections::HashMap;
+
+/// Address spaces kept at the most: a target that forks and execs without end must not fill the
+/// agent's memory.
+const MAX_SPACES: usize = 4096;
+
+/// Name of an address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpaceKey {
+    /// Process id.
+    pub tgid: u32,
+    /// Execs before it.
+    pub generation: u32,
+}
+
+/// The mappings of every address space that was seen.
+#[derive(Debug, Default)]
+pub struct Spaces {
+    files: Files,
+    by_key: HashMap<SpaceKey, Snapshot>,
+    unreadable: u64,
+    dropped: u64,
+}
+
+impl Spaces {
+    /// Reads the mappings of a living process, and joins them with what was read before.
+    pub fn read(&mut self, key: SpaceKey, now_ns: u64) {
+        match Snapshot::read(key.tgid, now_ns, &mut self.files) {
+            Ok(now) => {
+                let joined = self.by_key.get(&key).map(|before| before.merged(&now));
+                self.insert(key, joined.unwrap_or(now));
+            }
+            Err(_) if self.by_key.contains_key(&key) => {}
+            Err(_) => self.unreadable += 1,
+        }
+    }
+
+    /// A child starts with its parent's mappings.
+    pub fn inherit(&mut self, child: SpaceKey, parent: SpaceKey, now_ns: u64) {
+        match self.by_key.get(&parent).cloned() {
+            Some(snapshot) => self.insert(child, snapshot),
+            None => self.read(child, now_ns),
+        }
+    }
+
+    fn insert(&mut self, key: SpaceKey, snapshot: Snapshot) {
+        if self.by_key.len() >= MAX_SPACES && !self.by_key.contains_key(&key) {
+            self.dropped += 1;
+            return;
+        }
+        self.by_key.insert(key, snapshot);
+    }
+
+    /// The mappings of an address space, if they could be read.
+    pub fn get(&self, key: SpaceKey) -> Option<&Snapshot> {
+        self.by_key.get(&key)
+    }
+
+    /// What could not be read or kept, by name in `report.json`.
+    pub fn losses(&self) -> [(&'static str, u64); 4] {
+        let files = self.files.losses();
+        [
+            ("mappings_unreadable", self.unreadable),
+            ("address_spaces_dropped", self.dropped),
+            ("files_unreadable", files.unreadable),
+            ("files_refused", files.refused),
+        ]
+    }
+}

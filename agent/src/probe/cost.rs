@@ -1,0 +1,81 @@
+//! What the kernel side costs and what it lost.
+
+use super::{Probe, ProbeError};
+use crate::model::ProgramCost;
+use aya::{
+    sys::{Stats, enable_stats},
+};
+use remora_common::loss::Loss;
+use std::{collections::BTreeMap, fs, os::fd::{AsFd, AsRawFd, OwnedFd}};
+
+/// While this lives the kernel keeps BPF run-time statistics, of all programs on the host.
+///
+/// They cost about as much as a small program does, so they are sampled, not left on.
+pub struct StatisticsOn(#[expect(dead_code, reason = "held for its drop")] OwnedFd);
+
+impl StatisticsOn {
+    /// Switches them on; `None` where the kernel refuses (before 5.8).
+    pub fn enable() -> Option<Self> {
+        enable_stats(Stats::RunTime).ok().map(Self)
+    }
+}
+
+impl Probe {
+    /// Runs and run time of each attached program so far, as far as statistics were on.
+    pub fn program_costs(&self) -> Vec<ProgramCost> {
+        self.ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let fd = program.fd().ok()?.as_fd().as_raw_fd();
+                let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+                Some(ProgramCost {
+                    name: name.to_owned(),
+                    runs: field(&text, "run_cnt:")?,
+                    run_ns: field(&text, "run_time_ns:")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Every loss counter of the kernel side, summed over the CPUs.
+    pub fn losses(&self) -> Result<BTreeMap<Loss, u64>, ProbeError> {
+        Loss::ALL
+            .iter()
+            .map(|loss| {
+                let values = self.loss.get(&(*loss as u32), 0).map_err(|error| {
+                    ProbeError::Map { map: "LOSS", why: error.to_string() }
+                })?;
+                Ok((*loss, values.iter().sum()))
+            })
+            .collect()
+    }
+}
+
+/// Kernel memory of the maps of one object.
+pub(super) fn map_bytes(ebpf: &aya::Ebpf) -> u64 {
+    ebpf.maps()
+        .filter_map(|(_, map)| {
+            let fd = map_fd(map)?;
+            let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            field(&text, "memlock:")
+        })
+        .sum()
+}
+
+fn map_fd(map: &aya::maps::Map) -> Option<i32> {
+    use aya::maps::Map;
+    let data = match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data)
+        | Map::Stack(data) => data,
+        _ => return None,
+    };
+    Some(data.fd().as_fd().as_raw_fd())
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().parse().ok()
+}

@@ -1,0 +1,140 @@
+//! Attaches one program each, and turns a refusal into the kernel's own words.
+
+use super::ProbeError;
+use aya::{
+    Btf, Ebpf,
+    programs::{
+        BtfTracePoint, FEntry, Iter, KProbe, PerfEvent, Program, ProgramError,
+        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+    },
+};
+use std::error::Error;
+
+/// Finds a program of the expected kind.
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
+where
+    &'a mut P: TryFrom<&'a mut Program>,
+{
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(ProbeError::Mismatch(name))
+}
+
+/// Loads and attaches a program to a tracepoint with BTF types.
+pub(super) fn tracepoint(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    name: &'static str,
+    tracepoint: &str,
+) -> Result<(), ProbeError> {
+    let program: &mut BtfTracePoint = program(ebpf, name)?;
+    let hook = || format!("tp_btf/{tracepoint}");
+    program
+        .load(tracepoint, btf)
+        .and_then(|()| program.attach())
+        .map(drop)
+        .map_err(|error| refused(hook(), &error))
+}
+
+/// Loads and attaches a program to the entry of a kernel function that has BTF.
+pub(super) fn fentry(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    name: &'static str,
+    function: &str,
+) -> Result<(), ProbeError> {
+    let program: &mut FEntry = program(ebpf, name)?;
+    program
+        .load(function, btf)
+        .and_then(|()| program.attach())
+        .map(drop)
+        .map_err(|error| refused(format!("fentry/{function}"), &error))
+}
+
+/// Loads and attaches a program to a kernel symbol.
+pub(super) fn kprobe(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    symbol: &str,
+) -> Result<(), ProbeError> {
+    let program: &mut KProbe = program(ebpf, name)?;
+    program
+        .load()
+        .and_then(|()| program.attach(symbol, 0))
+        .map(drop)
+        .map_err(|error| refused(format!("kprobe/{symbol}"), &error))
+}
+
+/// Loads an iterator over tasks; it runs when asked to.
+pub(super) fn task_iterator(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    name: &'static str,
+) -> Result<(), ProbeError> {
+    let program: &mut Iter = program(ebpf, name)?;
+    program.load("task", btf).map_err(|error| refused(format!("iter/task ({name})"), &error))
+}
+
+/// Loads the CPU sampler and attaches it to a clock event on each of `cpus`.
+pub(super) fn cpu_clock(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    cpus: &[u32],
+    freq_hz: u32,
+) -> Result<(), ProbeError> {
+    let program: &mut PerfEvent = program(ebpf, name)?;
+    let hook = || "perf_event/cpu-clock".to_owned();
+    program.load().map_err(|error| refused(hook(), &error))?;
+    for cpu in cpus {
+        program
+            .attach(
+                PerfEventConfig::Software(SoftwareEvent::CpuClock),
+                PerfEventScope::AllProcessesOneCpu { cpu: *cpu },
+                SamplePolicy::Frequency(u64::from(freq_hz)),
+                false,
+            )
+            .map_err(|error| refused(format!("{} on CPU {cpu}", hook()), &error))?;
+    }
+    Ok(())
+}
+
+fn refused(hook: String, error: &ProgramError) -> ProbeError {
+    ProbeError::Hook { hook, why: refusal(error) }
+}
+
+/// The kernel's own words: call, error, and the verifier's last line when it has one.
+pub(super) fn refusal(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let last = log.lines().rev().find(|line| is_complaint(line)).unwrap_or("");
+            if last.is_empty() {
+                format!("BPF_PROG_LOAD: {io_error}")
+            } else {
+                format!("BPF_PROG_LOAD: {io_error}: {}", last.trim())
+            }
+        }
+        other => innermost(other),
+    }
+}
+
+/// The verifier ends with statistics; the complaint stands before them.
+fn is_complaint(line: &str) -> bool {
+    let line = line.trim();
+    let statistics = ["processed ", "verification time", "stack depth"];
+    !line.is_empty() && !statistics.iter().any(|words| line.starts_with(words))
+}
+
+/// An error and its causes, each once, on one line.
+pub(super) fn innermost(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        cause = error.source();
+    }
+    words.replace('\n', " ")
+}

@@ -1,0 +1,98 @@
+//! Runs the task iterators: one to enlist, one to look at blocked threads.
+
+use super::{Probe, ProbeError};
+use aya::programs::Iter;
+use remora_common::event::TaskRecord;
+use std::{fs::File, io::Read};
+
+/// A thread that is asleep, seen from outside.
+#[derive(Clone, Debug)]
+pub struct BlockedThread {
+    /// Who, since when, and its user registers.
+    pub record: TaskRecord,
+    /// Its kernel stack, leaf first.
+    pub kernel: Vec<u64>,
+}
+
+/// The most that one pass may write: 65,536 threads with full kernel stacks.
+const OUTPUT_LIMIT: u64 = 72 << 20;
+
+impl Probe {
+    /// Makes the threads of these processes targets, with what they do now. `processes`: process
+    /// id and start time in clock ticks since boot (`/proc/PID/stat`, field 22).
+    ///
+    /// Two passes: a thread that was on its way in or out in the first is settled by the second,
+    /// and one born between is found.
+    pub fn enlist(&mut self, processes: &[(u32, u64)]) -> Result<(), ProbeError> {
+        let map_error = |error: aya::maps::MapError| ProbeError::Map {
+            map: "TARGETS",
+            why: error.to_string(),
+        };
+        for (pid, start_ticks) in processes {
+            self.targets.insert(pid, start_ticks, 0).map_err(map_error)?;
+        }
+        for _pass in 0..2 {
+            self.run_iterator("enlist_tasks")?;
+        }
+        for (pid, _) in processes {
+            self.targets.remove(pid).map_err(map_error)?;
+        }
+        Ok(())
+    }
+
+    /// All target threads that are asleep now, with registers and kernel stacks.
+    pub fn blocked_threads(&mut self) -> Result<Vec<BlockedThread>, ProbeError> {
+        Ok(parse(&self.run_iterator("blocked_tasks")?))
+    }
+
+    fn run_iterator(&mut self, name: &'static str) -> Result<Vec<u8>, ProbeError> {
+        let refused = |error: &dyn std::fmt::Display| ProbeError::Iterate(error.to_string());
+        let program: &mut Iter = self
+            .ebpf
+            .program_mut(name)
+            .ok_or(ProbeError::Mismatch(name))?
+            .try_into()
+            .map_err(|error: aya::programs::ProgramError| refused(&error))?;
+        let link = program.attach().map_err(|error| refused(&super::hooks::refusal(&error)))?;
+        let link = program.take_link(link).map_err(|error| refused(&error))?;
+        let file: File = link.into_file().map_err(|error| refused(&error))?;
+        let mut output = Vec::new();
+        file.take(OUTPUT_LIMIT).read_to_end(&mut output).map_err(|error| refused(&error))?;
+        Ok(output)
+    }
+}
+
+/// Splits the iterator's output into records; a cut record at the end is dropped.
+fn parse(mut output: &[u8]) -> Vec<BlockedThread> {
+    let mut threads = Vec::new();
+    while let Some((head, rest)) = output.split_at_checked(size_of::<TaskRecord>()) {
+        let record: TaskRecord = bytemuck::pod_read_unaligned(head);
+        let Some((frames, rest)) = rest.split_at_checked(8 * record.kernel_len as usize) else {
+            break;
+        };
+        let kernel = frames.chunks_exact(8).map(bytemuck::pod_read_unaligned).collect();
+        threads.push(BlockedThread { record, kernel });
+        output = rest;
+    }
+    threads
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable;
+
+    #[test]
+    fn records_of_any_length_come_out_and_a_cut_one_does_not() {
+        let mut output = Vec::new();
+        for frames in [0_u32, 3] {
+            let record = TaskRecord { tid: 7 + frames, kernel_len: frames, ..Zeroable::zeroed() };
+            output.extend_from_slice(bytemuck::bytes_of(&record));
+            (0..u64::from(frames)).for_each(|frame| output.extend(frame.to_ne_bytes()));
+        }
+        let whole = parse(&output);
+        assert_eq!(whole.iter().map(|t| t.record.tid).collect::<Vec<_>>(), [7, 10]);
+        assert_eq!(whole[1].kernel, [0, 1, 2]);
+        assert_eq!(parse(&output[..output.len() - 1]).len(), 1);
+    }
+}

@@ -1,0 +1,313 @@
+//! Puts the kernel side in place: globals, table sizes, and for each signal the best hook that the
+//! kernel has. It tries, sees the refusal, takes the next, and reports what it took.
+
+use super::{Probe, ProbeError, cost, hooks, mapped::Mapped, object::OBJECT};
+use crate::{
+    kernel::{self, Kernel},
+    model::{HookState, Signal},
+};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, Map, MapData, MapError},
+};
+use remora_common::{
+    config::Params,
+    thread::TIDS_PER_CHUNK,
+};
+use std::{fs, os::fd::{AsFd, AsRawFd}, time::Duration};
+
+/// At switch-out, without a hook on return, one wait in this many gives its stack.
+const SWITCH_OUT_ONE_IN: u32 = 8;
+
+/// Aggregates in a half of the table: a thousand long waits and samples a second, several times
+/// over.
+const AGGREGATES_PER_HALF: u32 = 16_384;
+
+/// Stacks in a half of the table, at the least.
+const STACKS_PER_HALF: u32 = 8_192;
+
+/// Slots that the table tid → slot can name.
+const SLOTS_LIMIT: u32 = 65_535;
+
+/// Where the stacks of waits are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WaitHook {
+    /// The best that the kernel has.
+    #[default]
+    Auto,
+    /// On return, at the tracepoint `sched_exit_tp` (6.16 and later).
+    Exit,
+    /// On return, at the kernel function `finish_task_switch`.
+    Finish,
+    /// At switch-out, sampled.
+    Switch,
+}
+
+/// What to observe, and how much room for it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// CPU samples a second and CPU.
+    pub freq_hz: u32,
+    /// Waits from this length on get a stack.
+    pub min_block: Duration,
+    /// Children of targets become targets.
+    pub follow_children: bool,
+    /// Where the stacks of waits are taken.
+    pub wait_hook: WaitHook,
+    /// Threads that the targets have now: the table is made large enough for them and many more.
+    pub threads_now: u32,
+}
+
+impl Probe {
+    /// Loads and attaches everything; nothing is recorded before [`Probe::start`].
+    ///
+    /// # Errors
+    /// When the kernel refuses what nothing can replace: the maps, `sched_switch`, `sched_wakeup`,
+    /// the iterators. Everything else is reported in [`Probe::signals`].
+    pub fn load(kernel: &Kernel, settings: &Settings) -> Result<Self, ProbeError> {
+        if OBJECT.is_empty() {
+            return Err(ProbeError::NoKernelSide);
+        }
+        let btf = Btf::from_sys_fs().map_err(|error| ProbeError::Load(error.to_string()))?;
+        let on_return = match settings.wait_hook {
+            WaitHook::Switch => Err("not asked for".to_owned()),
+            wanted => Loaded::with_return_hook(kernel, settings, &btf, wanted),
+        };
+        let mut loaded = match on_return {
+            Ok(loaded) => loaded,
+            Err(why) if matches!(settings.wait_hook, WaitHook::Auto | WaitHook::Switch) => {
+                Loaded::with_switch_out_stacks(kernel, settings, &btf, &why)?
+            }
+            Err(why) => {
+                return Err(ProbeError::Hook { hook: "the stack hook asked for".into(), why });
+            }
+        };
+        loaded.attach_required(&btf)?;
+        loaded.attach_optional(&btf, settings);
+        loaded.into_probe(kernel, settings)
+    }
+}
+
+/// An object in the kernel, while hooks are being attached.
+struct Loaded {
+    ebpf: Ebpf,
+    signals: Vec<Signal>,
+    stacks_per_half: u32,
+}
+
+impl Loaded {
+    fn new(
+        kernel: &Kernel,
+        settings: &Settings,
+        btf: &Btf,
+        switch_out_one_in: u32,
+    ) -> Result<Self, ProbeError> {
+        let cpus = online_cpus()?.len() as u32;
+        let stacks_per_half = STACKS_PER_HALF.max((cpus * 128).next_power_of_two());
+        let slots = thread_slots(settings.threads_now);
+        let params = Params {
+            min_block_ns: u64::try_from(settings.min_block.as_nanos()).unwrap_or(u64::MAX),
+            aggregates_per_half: AGGREGATES_PER_HALF,
+            stacks_per_half,
+            follow_children: settings.follow_children.into(),
+            switch_out_one_in,
+            track_wakers: 1,
+            thread_slots: slots,
+            switch_has_state: kernel.features.switch_has_state.into(),
+            has_task_pt_regs: kernel.features.task_pt_regs.into(),
+            regs_from_stack: kernel.regs_from_stack.unwrap_or(0),
+            compat_mask: kernel.arch.compat_mask(),
+            compat_value: kernel.arch.compat_value(),
+            ..Params::ZERO
+        };
+        let ebpf = EbpfLoader::new()
+            .btf(Some(btf))
+            .override_global("OFFSETS", &kernel.offsets, true)
+            .override_global("PARAMS", &params, true)
+            .map_max_entries("TIDS", pid_max()?.div_ceil(TIDS_PER_CHUNK))
+            .map_max_entries("SLOTS", slots)
+            .map_max_entries("FREE_SLOTS", slots)
+            .map_max_entries("AGGREGATES", 2 * AGGREGATES_PER_HALF)
+            .map_max_entries("STACKS", 2 * stacks_per_half)
+            .load(OBJECT)
+            .map_err(|error| ProbeError::Load(hooks::innermost(&error)))?;
+        Ok(Self { ebpf, signals: Vec::new(), stacks_per_half })
+    }
+
+    /// Stacks of waits on return; the reason where no such hook can be had.
+    fn with_return_hook(
+        kernel: &Kernel,
+        settings: &Settings,
+        btf: &Btf,
+        wanted: WaitHook,
+    ) -> Result<Self, String> {
+        let mut loaded = Self::new(kernel, settings, btf, 0).map_err(|error| error.to_string())?;
+        let ebpf = &mut loaded.ebpf;
+        let mut refusals = Vec::new();
+        let mut attempt = |result: Result<(), ProbeError>| match result {
+            Ok(()) => true,
+            Err(error) => {
+                refusals.push(error.to_string());
+                false
+            }
+        };
+        let symbol = kernel::finish_task_switch_symbol().ok().flatten();
+        let symbol = symbol.as_deref().unwrap_or("finish_task_switch");
+        let exit = wanted != WaitHook::Finish
+            && attempt(hooks::tracepoint(ebpf, btf, "wait_stack_exit", "sched_exit_tp"));
+        let hook = if exit {
+            "tp_btf/sched_exit_tp".to_owned()
+        } else if wanted == WaitHook::Exit {
+            return Err(refusals.join("; "));
+        } else if attempt(hooks::fentry(ebpf, btf, "wait_stack_fentry", "finish_task_switch")) {
+            "fentry/finish_task_switch".to_owned()
+        } else if attempt(hooks::kprobe(ebpf, "wait_stack_kprobe", symbol)) {
+            format!("kprobe/{symbol}")
+        } else {
+            return Err(refusals.join("; "));
+        };
+        loaded.signal("wait_stacks", hook, HookState::On);
+        Ok(loaded)
+    }
+
+    fn with_switch_out_stacks(
+        kernel: &Kernel,
+        settings: &Settings,
+        btf: &Btf,
+        why: &str,
+    ) -> Result<Self, ProbeError> {
+        let mut loaded = Self::new(kernel, settings, btf, SWITCH_OUT_ONE_IN)?;
+        let state = HookState::Degraded(format!(
+            "stacks of one wait in {SWITCH_OUT_ONE_IN}, taken at switch-out and scaled to the \
+             exact totals of their thread and reason; hooks on return: {why}"
+        ));
+        loaded.signal("wait_stacks", "tp_btf/sched_switch".to_owned(), state);
+        Ok(loaded)
+    }
+
+    /// Without these there is no thread state table.
+    fn attach_required(&mut self, btf: &Btf) -> Result<(), ProbeError> {
+        for iterator in ["enlist_tasks", "blocked_tasks"] {
+            hooks::task_iterator(&mut self.ebpf, btf, iterator)?;
+        }
+        self.signal("thread_states", "iter/task".to_owned(), HookState::On);
+        for tracepoint in ["sched_switch", "sched_wakeup"] {
+            hooks::tracepoint(&mut self.ebpf, btf, tracepoint, tracepoint)?;
+        }
+        self.signal("off_cpu", "tp_btf/sched_switch".to_owned(), HookState::On);
+        self.signal("run_queue", "tp_btf/sched_wakeup".to_owned(), HookState::On);
+        Ok(())
+    }
+
+    fn attach_optional(&mut self, btf: &Btf, settings: &Settings) {
+        self.optional("wakers", "tp_btf/sched_waking", |ebpf| {
+            hooks::tracepoint(ebpf, btf, "sched_waking", "sched_waking")
+        });
+        self.optional("threads_born", "tp_btf/sched_process_fork", |ebpf| {
+            hooks::tracepoint(ebpf, btf, "process_fork", "sched_process_fork")
+        });
+        self.optional("exec", "tp_btf/sched_process_exec", |ebpf| {
+            hooks::tracepoint(ebpf, btf, "process_exec", "sched_process_exec")
+        });
+        self.optional("threads_gone", "tp_btf/sched_process_exit", |ebpf| {
+            hooks::tracepoint(ebpf, btf, "process_exit", "sched_process_exit")
+        });
+        self.optional("on_cpu", "perf_event/cpu-clock", |ebpf| {
+            hooks::cpu_clock(ebpf, "cpu_sample", &online_cpus()?, settings.freq_hz)
+        });
+    }
+
+    fn optional(
+        &mut self,
+        name: &'static str,
+        hook: &str,
+        attach: impl FnOnce(&mut Ebpf) -> Result<(), ProbeError>,
+    ) {
+        let state = match attach(&mut self.ebpf) {
+            Ok(()) => HookState::On,
+            Err(error) => HookState::Off(error.to_string()),
+        };
+        self.signal(name, hook.to_owned(), state);
+    }
+
+    fn signal(&mut self, name: &'static str, hook: String, state: HookState) {
+        self.signals.push(Signal { name, hook, state });
+    }
+
+    fn into_probe(mut self, kernel: &Kernel, settings: &Settings) -> Result<Probe, ProbeError> {
+        let slots = thread_slots(settings.threads_now);
+        let map_bytes = cost::map_bytes(&self.ebpf);
+        let ebpf = &mut self.ebpf;
+        fill_syscalls(ebpf, &kernel::syscalls::class_table(kernel.arch))?;
+        let mut probe = Probe {
+            control: mapped(ebpf, "CONTROL", 1)?,
+            slots: mapped(ebpf, "SLOTS", slots)?,
+            aggregates: mapped(ebpf, "AGGREGATES", 2 * AGGREGATES_PER_HALF)?,
+            stacks: take(ebpf, "STACKS")?,
+            stacks_per_half: self.stacks_per_half,
+            free_slots: take(ebpf, "FREE_SLOTS")?,
+            targets: take(ebpf, "TARGETS")?,
+            events: take(ebpf, "EVENTS")?,
+            loss: take(ebpf, "LOSS")?,
+            map_bytes,
+            signals: self.signals,
+            ebpf: self.ebpf,
+        };
+        // The last one in is the first one out: low slots first.
+        for slot in (1..slots).rev() {
+            probe.free_slots.push(slot, 0).map_err(|error| map_error("FREE_SLOTS", &error))?;
+        }
+        Ok(probe)
+    }
+}
+
+/// Room for the threads that are there, as many again, and a thousand more.
+fn thread_slots(threads_now: u32) -> u32 {
+    threads_now.saturating_mul(2).saturating_add(1024).next_power_of_two().clamp(2048, SLOTS_LIMIT)
+}
+
+fn fill_syscalls(ebpf: &mut Ebpf, classes: &[u8]) -> Result<(), ProbeError> {
+    let mut table: Array<MapData, u8> = take(ebpf, "SYSCALLS")?;
+    for (number, class) in (0..).zip(classes) {
+        if *class != 0 {
+            table.set(number, class, 0).map_err(|error| map_error("SYSCALLS", &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn mapped<T: bytemuck::Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    len: u32,
+) -> Result<Mapped<T>, ProbeError> {
+    let Some(Map::Array(data)) = ebpf.map_mut(name) else {
+        return Err(ProbeError::Mismatch(name));
+    };
+    Mapped::new(&data.fd().as_fd().as_raw_fd(), len, name)
+}
+
+/// Takes a map out of the object, as the type that the agent uses.
+fn take<M: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, ProbeError> {
+    let map = ebpf.take_map(name).ok_or(ProbeError::Mismatch(name))?;
+    M::try_from(map).map_err(|error| map_error(name, &error))
+}
+
+fn map_error(map: &'static str, error: &MapError) -> ProbeError {
+    ProbeError::Map { map, why: hooks::innermost(error) }
+}
+
+fn online_cpus() -> Result<Vec<u32>, ProbeError> {
+    aya::util::online_cpus().map_err(|(path, error)| ProbeError::Load(format!("{path}: {error}")))
+}
+
+/// One more than the largest thread id that the kernel gives out.
+fn pid_max() -> Result<u32, ProbeError> {
+    const PATH: &str = "/proc/sys/kernel/pid_max";
+    let text = fs::read_to_string(PATH).map_err(|e| ProbeError::Load(format!("{PATH}: {e}")))?;
+    text.trim().parse().map_err(|_| ProbeError::Load(format!("{PATH} holds no number")))
+}
+

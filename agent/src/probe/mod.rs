@@ -1,0 +1,99 @@
+//! The kernel side as the agent sees it: loaded, attached, enlisted, read. The only module that
+//! knows aya.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`load`](self) | globals, table sizes, the choice of hooks |
+//! | `hooks` | attaches one program each, and turns a refusal into words |
+//! | `mapped` | a map's memory, read without a system call |
+//! | `tables` | threads, aggregates and stacks out of the maps |
+//! | `iterate` | runs the task iterators |
+//! | `cost` | what the programs cost and what they lost |
+
+mod cost;
+mod error;
+mod hooks;
+mod iterate;
+mod load;
+mod mapped;
+mod object;
+mod tables;
+
+pub use cost::StatisticsOn;
+pub use error::ProbeError;
+pub use iterate::BlockedThread;
+pub use load::{Settings, WaitHook};
+pub use object::has_kernel_side;
+pub use tables::{Drained, RawAggregate};
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, Stack},
+};
+use crate::model::Signal;
+use mapped::Mapped;
+use remora_common::{
+    aggregate::{Aggregate, Control, StackEntry},
+    event::Event,
+    thread::ThreadSlot,
+};
+use std::os::fd::{AsRawFd, RawFd};
+
+/// The running kernel side. Dropping it detaches everything.
+pub struct Probe {
+    ebpf: Ebpf,
+    control: Mapped<Control>,
+    slots: Mapped<ThreadSlot>,
+    aggregates: Mapped<Aggregate>,
+    stacks: Array<MapData, StackEntry>,
+    stacks_per_half: u32,
+    free_slots: Stack<MapData, u32>,
+    targets: HashMap<MapData, u32, u64>,
+    events: RingBuf<MapData>,
+    loss: PerCpuArray<MapData, u64>,
+    map_bytes: u64,
+    signals: Vec<Signal>,
+}
+
+impl Probe {
+    /// Which hook serves each signal.
+    pub fn signals(&self) -> &[Signal] {
+        &self.signals
+    }
+
+    /// Kernel memory of all maps, in bytes.
+    pub fn map_bytes(&self) -> u64 {
+        self.map_bytes
+    }
+
+    /// From now on events count; returns `CLOCK_MONOTONIC` nanoseconds.
+    pub fn start(&self) -> u64 {
+        let now = now_ns();
+        self.set_recording(1);
+        now
+    }
+
+    /// Events no longer count, from this moment on: the tables stand still. Returns
+    /// `CLOCK_MONOTONIC` nanoseconds.
+    pub fn stop(&self) -> u64 {
+        self.set_recording(0);
+        now_ns()
+    }
+
+    /// Descriptor that becomes readable when a fork or exec wants attention.
+    pub fn events_fd(&self) -> RawFd {
+        self.events.as_raw_fd()
+    }
+
+    /// The next rare event, if there is one.
+    pub fn next_event(&mut self) -> Option<Event> {
+        let item = self.events.next()?;
+        bytemuck::try_pod_read_unaligned(&item).ok()
+    }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds, the clock of `bpf_ktime_get_ns`.
+pub fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

@@ -1,0 +1,9 @@
+//! One file a hook. Each filters first: a thread that is no target costs a look-up in a flat
+//! array.
+
+mod life;
+mod sample;
+mod switch;
+mod tasks;
+mod wait_stack;
+mod wake;

@@ -1,0 +1,36 @@
+//! The CPU sampler: one timer a CPU, filtered here. Never one a thread: those are switched in and
+//! out with their threads.
+
+use crate::{
+    aggregate,
+    stack::{self, Taker},
+    table,
+};
+use aya_ebpf::{
+    EbpfContext, helpers::bpf_get_current_pid_tgid, macros::perf_event, programs::PerfEventContext,
+};
+use remora_common::{
+    aggregate::{AggregateKey, KIND_CPU},
+    reason::NO_SYSCALL,
+};
+
+#[perf_event]
+pub fn cpu_sample(context: PerfEventContext) -> u32 {
+    let Some(slot) = table::find(bpf_get_current_pid_tgid() as u32) else { return 0 };
+    if !table::recording() {
+        return 0;
+    }
+    let stacks = stack::take(context.as_ptr(), Taker::Sampler);
+    let key = AggregateKey {
+        serial: slot.serial,
+        kind: KIND_CPU,
+        reason: 0,
+        syscall: NO_SYSCALL,
+        user: stacks.user,
+        kernel: stacks.kernel,
+        generation: slot.generation,
+        detail: 0,
+    };
+    aggregate::add(&key, 0);
+    0
+}

@@ -1,0 +1,68 @@
+//! `sched_switch`: one thread leaves a CPU, the next gets it.
+
+use crate::{
+    config,
+    stack::{self, Taker},
+    table,
+    task::{self, Task},
+};
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use remora_common::{
+    aggregate::STACK_SKIPPED,
+    thread::{STATE_BLOCKED, ThreadSlot},
+};
+
+#[btf_tracepoint(function = "sched_switch")]
+pub fn sched_switch(context: BtfTracePointContext) -> i32 {
+    let prev: Task = context.arg(1);
+    let next: Task = context.arg(2);
+    let mut now = 0;
+    // One after the other: the verifier refuses a test of two pointers at once.
+    if let Some(slot) = table::find(task::tid(prev)) {
+        if !table::recording() {
+            return 0;
+        }
+        // SAFETY: the helper has no preconditions.
+        now = unsafe { bpf_ktime_get_ns() };
+        leave(&context, slot, prev, now);
+    }
+    if let Some(slot) = table::find(task::tid(next)) {
+        if now == 0 {
+            if !table::recording() {
+                return 0;
+            }
+            // SAFETY: the helper has no preconditions.
+            now = unsafe { bpf_ktime_get_ns() };
+        }
+        table::switch_in(slot, now);
+    }
+    0
+}
+
+#[inline(always)]
+fn leave(context: &BtfTracePointContext, slot: &mut ThreadSlot, prev: Task, now: u64) {
+    let preempted = context.arg::<u64>(0) & 1 != 0;
+    let state = if config::switch_has_state() != 0 { context.arg(3) } else { task::state(prev) };
+    table::switch_out(slot, prev, preempted || state == 0, state, now);
+    let one_in = config::switch_out_one_in();
+    if one_in != 0 && slot.state == STATE_BLOCKED {
+        sample_stack(context, slot, one_in);
+    }
+}
+
+/// Without a hook on return, one wait in N gives its stack here, before its length is known.
+#[inline(always)]
+fn sample_stack(context: &BtfTracePointContext, slot: &mut ThreadSlot, one_in: u32) {
+    slot.pending_user = STACK_SKIPPED;
+    // SAFETY: the helper has no preconditions.
+    if unsafe { bpf_get_prandom_u32() } % one_in == 0 {
+        let stacks = stack::take(context.as_ptr(), Taker::SwitchOut);
+        slot.pending_user = stacks.user;
+        slot.pending_kernel = stacks.kernel;
+    }
+}

@@ -1,0 +1,157 @@
+//! Two task iterators: one enlists the threads that are there when the capture begins, with what
+//! they do at that moment; the other shows where the blocked ones stand, at any time.
+
+use crate::{
+    atomic, loss,
+    maps::{TARGETS, TASK_RECORD},
+    reason, registers, table,
+    task::{self, Task},
+};
+use aya_ebpf::{
+    bindings::seq_file,
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_get_task_stack, bpf_seq_write},
+    },
+};
+use remora_common::{
+    aggregate::MAX_FRAMES,
+    event::TaskRecord,
+    loss::Loss,
+    thread::*,
+};
+
+/// Nanoseconds in a clock tick of `/proc` (`USER_HZ` is 100 on every architecture served).
+const TICK_NS: u64 = 10_000_000;
+
+/// `struct bpf_iter__task` and `struct bpf_iter_meta`: `kernel/bpf/task_iter.c`.
+#[repr(C)]
+pub struct TaskIteration {
+    meta: *const IterationMeta,
+    task: Task,
+}
+
+#[repr(C)]
+pub struct IterationMeta {
+    seq: *mut seq_file,
+}
+
+#[unsafe(link_section = "iter/task")]
+#[unsafe(no_mangle)]
+pub fn enlist_tasks(context: *const TaskIteration) -> i32 {
+    // SAFETY: the kernel passes a valid context; the task is null at the end of the iteration.
+    let task = unsafe { (*context).task };
+    if task.is_null() {
+        return 0;
+    }
+    let tgid = task::tgid(task);
+    // SAFETY: only the agent writes this map, and not while it runs the iteration.
+    let Some(started) = (unsafe { TARGETS.get(tgid) }) else { return 0 };
+    if *started != task::process_start_ns(task) / TICK_NS {
+        return 0;
+    }
+    let state = task::state(task);
+    let index = table::index_of(task::tid(task));
+    if state & task::TASK_DEAD != 0 {
+        return 0;
+    }
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if index == 0 && table::enlist(task, 0, STATE_UNKNOWN, now).is_none() {
+        return 0;
+    }
+    if let Some(slot) = table::find(task::tid(task)) && slot.state == STATE_UNKNOWN {
+        settle(slot, task, now);
+    }
+    0
+}
+
+/// Finds out what a just enlisted thread does. Its events count already: what they say wins.
+#[inline(always)]
+fn settle(slot: &mut ThreadSlot, task: Task, now: u64) {
+    let state = task::state(task);
+    let started = task::exec_start(task);
+    let found = if task::on_cpu(task) {
+        STATE_RUNNING
+    } else if state == 0 {
+        STATE_PREEMPTED
+    } else {
+        reason::note(slot, task, state);
+        STATE_BLOCKED
+    };
+    let moved = task::state(task) != state || task::exec_start(task) != started;
+    if moved {
+        // It comes or goes this very moment; its next event tells, or the second pass.
+        return;
+    }
+    let flags = slot.flags;
+    let mut settled = flags;
+    if found == STATE_BLOCKED {
+        slot.since_ns = slept_since(started, now);
+        settled |= FLAG_SINCE_INFERRED;
+    }
+    let word = |state: u32, flags: u32| state as u64 | (flags as u64) << 32;
+    let cell = (&raw mut slot.state).cast::<u64>();
+    // SAFETY: state and flags are one aligned word. Where an event came first, it wins.
+    unsafe { atomic::compare_exchange(cell, word(STATE_UNKNOWN, flags), word(found, settled)) };
+}
+
+/// When a sleeping task left its CPU, from the scheduler's clock: `exec_start` is brought up to
+/// date at switch-out, and the running task's own (this iterator's) was at most a tick ago.
+#[inline(always)]
+fn slept_since(exec_start: u64, now: u64) -> u64 {
+    let running = task::exec_start(task::current());
+    if exec_start == 0 || exec_start > running {
+        return now;
+    }
+    now.saturating_sub(running - exec_start)
+}
+
+#[unsafe(link_section = "iter/task")]
+#[unsafe(no_mangle)]
+pub fn blocked_tasks(context: *const TaskIteration) -> i32 {
+    // SAFETY: the kernel passes a valid context; the task is null at the end of the iteration.
+    let (seq, task) = unsafe { ((*(*context).meta).seq, (*context).task) };
+    if task.is_null() {
+        return 0;
+    }
+    let tid = task::tid(task);
+    let index = table::index_of(tid);
+    if index == 0 {
+        return 0;
+    }
+    let Some(slot) = table::find(tid) else { return 0 };
+    if slot.state != STATE_BLOCKED {
+        return 0;
+    }
+    let Some(buffer) = TASK_RECORD.get_ptr_mut(0) else { return 0 };
+    let buffer = buffer.cast::<u8>();
+    let (ip, sp, fp) = registers::of(task).map_or((0, 0, 0), |registers| registers.frame());
+    let record = TaskRecord {
+        tid,
+        tgid: slot.tgid,
+        slot: index,
+        serial: slot.serial,
+        task_state: task::state(task),
+        kernel_len: 0,
+        since_ns: slot.since_ns,
+        ip,
+        sp,
+        fp,
+    };
+    // SAFETY: the scratch element holds a record and MAX_FRAMES frames.
+    unsafe {
+        let frames = buffer.add(size_of::<TaskRecord>());
+        let bytes =
+            bpf_get_task_stack(task as *mut _, frames.cast(), 8 * MAX_FRAMES as u32, 0);
+        let bytes = if bytes < 0 {
+            loss::count(Loss::KernelStackFailed);
+            0
+        } else {
+            bytes as u32 & 0x3ff
+        };
+        buffer.cast::<TaskRecord>().write(TaskRecord { kernel_len: bytes / 8, ..record });
+        bpf_seq_write(seq, buffer.cast(), size_of::<TaskRecord>() as u32 + bytes);
+    }
+    0
+}

@@ -1,0 +1,127 @@
+//! Why a task goes to sleep. The rules, in their order:
+//!
+//! 1. stopped or traced: the task's state says so;
+//! 2. a 32-bit task: its system calls are another table, not interpreted;
+//! 3. not in a system call: a page fault that has to wait;
+//! 4. the class of the system call, from the agent's table; `read` and `write` look at the kind of
+//!    their descriptor, `poll` and `select` without descriptors are sleeps;
+//! 5. an uninterruptible sleep in a call that is not itself such a wait is storage when the
+//!    scheduler counts it as I/O wait, else "uninterruptible".
+
+use crate::{
+    loss,
+    maps::SYSCALLS,
+    registers::{self, Registers},
+    task::{self, Task},
+};
+use remora_common::{
+    loss::Loss,
+    reason::{NO_SYSCALL, Reason, SyscallClass},
+    thread::{FLAG_COMPAT32, ThreadSlot},
+};
+
+/// `S_IFMT` and the kinds in it: `include/uapi/linux/stat.h`.
+const S_IFMT: u32 = 0o170000;
+const S_IFIFO: u32 = 0o010000;
+const S_IFCHR: u32 = 0o020000;
+const S_IFSOCK: u32 = 0o140000;
+
+/// Writes reason, system call and arguments of a task that goes (or is) asleep into its slot.
+#[inline(always)]
+pub fn note(slot: &mut ThreadSlot, task: Task, state: u32) {
+    slot.syscall = NO_SYSCALL as u32;
+    let reason = match registers::of(task) {
+        _ if state & task::TASK_STOPPED_OR_TRACED != 0 => Reason::Stopped,
+        None => {
+            loss::count(Loss::RegistersUnreadable);
+            Reason::Unknown
+        }
+        Some(registers) if registers.is_compat() => {
+            loss::count(Loss::Compat32Waits);
+            slot.flags |= FLAG_COMPAT32;
+            Reason::Compat32
+        }
+        Some(registers) => in_call(slot, task, state, registers),
+    };
+    slot.reason = reason as u32;
+}
+
+#[inline(always)]
+fn in_call(slot: &mut ThreadSlot, task: Task, state: u32, registers: Registers) -> Reason {
+    let number = registers.syscall();
+    if number < 0 {
+        return Reason::PageFault;
+    }
+    slot.syscall = number as u32 & 0xffff;
+    slot.args = [
+        registers.arg::<0>(),
+        registers.arg::<1>(),
+        registers.arg::<2>(),
+        registers.arg::<3>(),
+        registers.arg::<4>(),
+        registers.arg::<5>(),
+    ];
+    let class = SYSCALLS.get(number as u32).copied().unwrap_or(0);
+    let reason = by_class(slot, task, class);
+    if state & task::TASK_UNINTERRUPTIBLE != 0 { uninterruptible(task, reason) } else { reason }
+}
+
+#[inline(always)]
+fn by_class(slot: &ThreadSlot, task: Task, class: u8) -> Reason {
+    const READ: u8 = SyscallClass::Read as u8;
+    const WRITE: u8 = SyscallClass::Write as u8;
+    const POLL: u8 = SyscallClass::Poll as u8;
+    const SELECT: u8 = SyscallClass::Select as u8;
+    match class {
+        READ | WRITE => by_descriptor(task, slot.args[0], class == WRITE),
+        POLL if slot.args[1] == 0 => Reason::Sleep,
+        SELECT if slot.args[0] == 0 => Reason::Sleep,
+        POLL | SELECT => Reason::Poll,
+        c if c == SyscallClass::Epoll as u8 => Reason::Epoll,
+        c if c == SyscallClass::Futex as u8 => Reason::Futex,
+        c if c == SyscallClass::SocketReceive as u8 => Reason::SocketReceive,
+        c if c == SyscallClass::SocketSend as u8 => Reason::SocketSend,
+        c if c == SyscallClass::SocketAccept as u8 => Reason::SocketAccept,
+        c if c == SyscallClass::SocketConnect as u8 => Reason::SocketConnect,
+        c if c == SyscallClass::Sync as u8 => Reason::Disk,
+        c if c == SyscallClass::Sleep as u8 => Reason::Sleep,
+        c if c == SyscallClass::WaitChild as u8 => Reason::WaitChild,
+        c if c == SyscallClass::IoUring as u8 => Reason::IoUring,
+        c if c == SyscallClass::SignalWait as u8 => Reason::SignalWait,
+        _ => Reason::Syscall,
+    }
+}
+
+/// `read` and `write` wait for what their descriptor is.
+#[inline(always)]
+fn by_descriptor(task: Task, fd: u64, write: bool) -> Reason {
+    let Some(mode) = task::descriptor_mode(task, fd) else {
+        loss::count(Loss::DescriptorUnreadable);
+        return Reason::Syscall;
+    };
+    match (mode & S_IFMT, write) {
+        (S_IFSOCK, false) => Reason::SocketReceive,
+        (S_IFSOCK, true) => Reason::SocketSend,
+        (S_IFIFO, false) => Reason::PipeRead,
+        (S_IFIFO, true) => Reason::PipeWrite,
+        (S_IFCHR, false) => Reason::DeviceRead,
+        (S_IFCHR, true) => Reason::DeviceWrite,
+        // Anonymous inodes (eventfd, timerfd, signalfd, inotify) have no kind.
+        (0, false) => Reason::EventRead,
+        (0, true) => Reason::EventWrite,
+        (_, false) => Reason::FileRead,
+        (_, true) => Reason::FileWrite,
+    }
+}
+
+/// An uninterruptible sleep: storage, or something inside the kernel.
+#[inline(always)]
+fn uninterruptible(task: Task, reason: Reason) -> Reason {
+    match reason {
+        // These sleep uninterruptibly by themselves: vfork waits for its child so.
+        Reason::WaitChild | Reason::IoUring | Reason::Disk => reason,
+        Reason::FileRead | Reason::FileWrite => Reason::Disk,
+        _ if task::in_iowait(task) => Reason::Disk,
+        _ => Reason::Uninterruptible,
+    }
+}

@@ -1,0 +1,80 @@
+//! The registers that a task saved when it entered the kernel: where its system call number and
+//! arguments are.
+
+use crate::{
+    config,
+    task::{self, Task},
+};
+use aya_ebpf::helpers::generated::bpf_task_pt_regs;
+use remora_common::config::ABSENT;
+
+/// Saved user registers of a task.
+#[derive(Clone, Copy)]
+pub struct Registers(*const u8);
+
+/// Finds the saved registers: with the helper (5.15), or below the top of the kernel stack.
+#[inline(always)]
+pub fn of(task: Task) -> Option<Registers> {
+    if config::regs_syscall() == ABSENT {
+        return None;
+    }
+    if config::has_task_pt_regs() != 0 {
+        // SAFETY: a trusted task.
+        let registers = unsafe { bpf_task_pt_regs(task as *mut _) };
+        return (registers != 0).then_some(Registers(registers as *const u8));
+    }
+    if config::task_stack() == ABSENT {
+        return None;
+    }
+    // SAFETY: member of task_struct.
+    let stack: u64 = unsafe { task::member(task, config::task_stack()) };
+    (stack != 0).then_some(Registers((stack + config::regs_from_stack() as u64) as *const u8))
+}
+
+impl Registers {
+    /// A register by its offset: a typed load with the helper, a probe without.
+    #[inline(always)]
+    fn read(self, offset: u32) -> u64 {
+        if config::has_task_pt_regs() != 0 {
+            // SAFETY: `bpf_task_pt_regs` gives a typed pointer; each register is 8 bytes.
+            unsafe { task::member(self.0, offset) }
+        } else {
+            task::probe(self.0 as u64, offset).unwrap_or(0)
+        }
+    }
+
+    /// System call number; negative when the task entered by a fault or an interrupt.
+    #[inline(always)]
+    pub fn syscall(self) -> i32 {
+        self.read(config::regs_syscall()) as i32
+    }
+
+    /// Whether the task entered the kernel by a fault or an interrupt.
+    #[inline(always)]
+    pub fn interrupted(self) -> bool {
+        self.syscall() < 0
+    }
+
+    /// Whether the task is a 32-bit one.
+    #[inline(always)]
+    pub fn is_compat(self) -> bool {
+        let mode = self.read(config::regs_mode()) as u32;
+        mode & config::compat_mask() == config::compat_value()
+    }
+
+    /// System call argument `N`.
+    #[inline(always)]
+    pub fn arg<const N: usize>(self) -> u64 {
+        self.read(config::regs_arg::<N>())
+    }
+
+    /// Instruction, stack and frame pointer.
+    #[inline(always)]
+    pub fn frame(self) -> (u64, u64, u64) {
+        (
+            self.read(config::regs_ip()),
+            self.read(config::regs_sp()),
+            self.read(config::regs_fp()),
+        )
+    }
+}

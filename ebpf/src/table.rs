@@ -1,0 +1,237 @@
+//! The thread state table: look-up by thread id, enlisting, and the transitions between states.
+//!
+//! A transition happens under the run queue's lock of the thread that it is about (switch-out,
+//! wake-up, switch-in), so there is one writer at a time.
+
+use crate::{
+    aggregate, atomic, config, loss,
+    maps::{CONTROL, FREE_SLOTS, SLOTS, TIDS},
+    reason,
+    stack::Stacks,
+    task::{self, Task},
+};
+use remora_common::{
+    aggregate::{AggregateKey, KIND_WAIT, KIND_WAKE, STACK_NONE, STACK_SKIPPED},
+    loss::Loss,
+    reason::{NO_SYSCALL, REASONS},
+    thread::*,
+};
+
+/// The slot of a thread, if a target's: two loads for everyone else.
+#[inline(always)]
+pub fn find(tid: u32) -> Option<&'static mut ThreadSlot> {
+    let chunk = TIDS.get_ptr(tid / TIDS_PER_CHUNK)?;
+    // SAFETY: the index is below TIDS_PER_CHUNK.
+    let index = unsafe { *chunk.cast::<u16>().add((tid % TIDS_PER_CHUNK) as usize) };
+    if index == 0 {
+        return None;
+    }
+    let slot = SLOTS.get_ptr_mut(index as u32)?;
+    // SAFETY: a live element; one writer at a time (see above).
+    Some(unsafe { &mut *slot })
+}
+
+/// Whether events count: all at once from the start, and none after the end.
+#[inline(always)]
+pub fn recording() -> bool {
+    // SAFETY: a live element.
+    CONTROL.get_ptr(0).is_some_and(|control| unsafe { (*control).recording } != 0)
+}
+
+/// Binds a thread id to a slot; 0 unbinds.
+#[inline(always)]
+pub fn bind(tid: u32, index: u32) {
+    let Some(chunk) = TIDS.get_ptr_mut(tid / TIDS_PER_CHUNK) else {
+        loss::count(Loss::TidOutOfRange);
+        return;
+    };
+    // SAFETY: the index is below TIDS_PER_CHUNK.
+    unsafe { *chunk.cast::<u16>().add((tid % TIDS_PER_CHUNK) as usize) = index as u16 };
+}
+
+/// The slot number of a bound thread id, 0 for none.
+#[inline(always)]
+pub fn index_of(tid: u32) -> u32 {
+    let Some(chunk) = TIDS.get_ptr(tid / TIDS_PER_CHUNK) else { return 0 };
+    // SAFETY: the index is below TIDS_PER_CHUNK.
+    unsafe { *chunk.cast::<u16>().add((tid % TIDS_PER_CHUNK) as usize) as u32 }
+}
+
+/// Gives a thread a slot, in `state`, from `now` on; returns the slot number.
+///
+/// The agent hands out zeroed slots; the thread id is bound last, when the record is whole.
+#[inline(always)]
+pub fn enlist(task: Task, generation: u32, state: u32, now: u64) -> Option<u32> {
+    let Ok(Some(index)) = FREE_SLOTS.pop() else {
+        loss::count(Loss::ThreadTableFull);
+        return None;
+    };
+    let slot = SLOTS.get_ptr_mut(index)?;
+    let control = CONTROL.get_ptr_mut(0)?;
+    // SAFETY: a live element that nobody else has; the serial is only written atomically.
+    unsafe {
+        let serial = atomic::fetch_add(&raw mut (*control).last_serial, 1) as u32 + 1;
+        (*slot).tid = task::tid(task);
+        (*slot).tgid = task::tgid(task);
+        (*slot).serial = serial;
+        (*slot).generation = generation;
+        (*slot).state = state;
+        (*slot).flags = 0;
+        (*slot).syscall = NO_SYSCALL as u32;
+        (*slot).since_ns = now;
+        (*slot).enlisted_ns = now;
+        bind((*slot).tid, index);
+    }
+    Some(index)
+}
+
+/// Marks the record as changing for readers, around `change`.
+#[inline(always)]
+fn write(slot: &mut ThreadSlot, change: impl FnOnce(&mut ThreadSlot)) {
+    let sequence = &raw mut slot.sequence;
+    // SAFETY: an aligned member; volatile keeps the stores around the change.
+    unsafe { sequence.write_volatile(sequence.read_volatile().wrapping_add(1)) };
+    change(slot);
+    // SAFETY: as above.
+    unsafe { sequence.write_volatile(sequence.read_volatile().wrapping_add(1)) };
+}
+
+/// The thread leaves its CPU: for a reason (`task_state` says it sleeps), or because it must.
+#[inline(always)]
+pub fn switch_out(slot: &mut ThreadSlot, task: Task, runnable: bool, task_state: u32, now: u64) {
+    write(slot, |slot| {
+        // A thread enlisted while it moved was on its CPU at the latest since then.
+        if slot.state == STATE_RUNNING || slot.state == STATE_UNKNOWN {
+            slot.on_cpu_ns += now - slot.since_ns;
+        } else {
+            loss::count(Loss::StateTorn);
+        }
+        slot.since_ns = now;
+        slot.pending_ns = 0;
+        slot.flags &= !FLAG_SINCE_INFERRED;
+        if runnable {
+            slot.state = STATE_PREEMPTED;
+            slot.preempted_count += 1;
+        } else if task_state & task::TASK_DEAD != 0 {
+            slot.state = STATE_EXITED;
+        } else {
+            reason::note(slot, task, task_state);
+            slot.state = STATE_BLOCKED;
+        }
+    });
+    if slot.state == STATE_EXITED {
+        bind(slot.tid, 0);
+    }
+}
+
+/// The thread is ready again: its wait is over.
+#[inline(always)]
+pub fn wake(slot: &mut ThreadSlot, now: u64) {
+    if slot.state != STATE_BLOCKED {
+        return;
+    }
+    let mut waited = 0;
+    write(slot, |slot| {
+        waited = end_wait(slot, now);
+        slot.state = STATE_WOKEN;
+        slot.since_ns = now;
+        slot.flags &= !FLAG_SINCE_INFERRED;
+    });
+    if config::switch_out_one_in() != 0 {
+        sampled_wait(slot);
+    }
+    if config::track_wakers() != 0 {
+        let (tid, tgid) = (slot.waker_tid, slot.waker_tgid);
+        let key = AggregateKey { kind: KIND_WAKE, ..key(slot, Stacks { user: tid, kernel: tgid }) };
+        aggregate::add(&key, waited);
+    }
+}
+
+/// The thread gets a CPU.
+#[inline(always)]
+pub fn switch_in(slot: &mut ThreadSlot, now: u64) {
+    write(slot, |slot| {
+        let waited = now - slot.since_ns;
+        match slot.state {
+            STATE_WOKEN => {
+                slot.woken_wait_ns += waited;
+                slot.woken_count += 1;
+            }
+            STATE_PREEMPTED => slot.preempted_wait_ns += waited,
+            STATE_BLOCKED => {
+                // Its wake-up was not seen: all of it counts as the wait.
+                end_wait(slot, now);
+                loss::count(Loss::StateTorn);
+            }
+            STATE_UNKNOWN => {}
+            _ => loss::count(Loss::StateTorn),
+        }
+        if slot.state != STATE_BLOCKED && waited > slot.longest_run_queue_ns {
+            slot.longest_run_queue_ns = waited;
+        }
+        slot.state = STATE_RUNNING;
+        slot.since_ns = now;
+        slot.flags &= !FLAG_SINCE_INFERRED;
+    });
+}
+
+/// Adds the wait that ends `now` to its reason, as far as it lies inside the capture.
+#[inline(always)]
+fn end_wait(slot: &mut ThreadSlot, now: u64) -> u64 {
+    let from = if slot.since_ns > slot.enlisted_ns { slot.since_ns } else { slot.enlisted_ns };
+    let waited = now - from;
+    let reason = slot.reason;
+    if reason < REASONS as u32 {
+        // SAFETY: the index is below REASONS.
+        let totals = unsafe { &mut *(&raw mut slot.waits).cast::<WaitTotals>().add(reason as usize) };
+        if waited >= config::min_block_ns() {
+            totals.long_ns += waited;
+            totals.long_count += 1;
+            slot.pending_ns = waited;
+        } else {
+            totals.short_ns += waited;
+            totals.short_count += 1;
+        }
+    }
+    waited
+}
+
+/// Books the long wait that just ended under its stacks.
+#[inline(always)]
+pub fn book_wait(slot: &mut ThreadSlot, stacks: Stacks) {
+    let key = key(slot, stacks);
+    let waited = slot.pending_ns;
+    slot.pending_ns = 0;
+    aggregate::add(&key, waited);
+}
+
+/// The fallback: the stacks were taken at switch-out, or this wait was left out by the sampling.
+#[inline(always)]
+fn sampled_wait(slot: &mut ThreadSlot) {
+    if slot.pending_ns == 0 {
+        return;
+    }
+    let stacks = Stacks { user: slot.pending_user, kernel: slot.pending_kernel };
+    if stacks.user == STACK_SKIPPED {
+        loss::count(Loss::WaitStackSkipped);
+        slot.pending_ns = 0;
+        return;
+    }
+    book_wait(slot, stacks);
+    slot.pending_user = STACK_NONE;
+    slot.pending_kernel = STACK_NONE;
+}
+
+#[inline(always)]
+fn key(slot: &ThreadSlot, stacks: Stacks) -> AggregateKey {
+    AggregateKey {
+        serial: slot.serial,
+        kind: KIND_WAIT,
+        reason: slot.reason as u8,
+        syscall: slot.syscall as u16,
+        user: stacks.user,
+        kernel: stacks.kernel,
+        generation: slot.generation,
+        detail: slot.futex_form(),
+    }
+}
