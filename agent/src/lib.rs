@@ -7,3 +7,5 @@
 pub mod kernel;
 pub mod model;
 pub mod probe;
+pub mod stack;
+pub mod target;

@@ -1,0 +1,278 @@
+//! The symboliser: batches of raw stacks in, stacks of named frames out.
+
+use super::cache::Cache;
+use super::plan::{JitAddresses, Plan, Site};
+use super::resolve::{self, Frames};
+use super::text::Names;
+use super::{kernel, perf_map};
+use crate::model::{Frame, FrameKind, Stack};
+use crate::target::maps::Snapshot;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// What symbolisation may take.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Read debug information: file, line and inlined functions. Without it, only symbol tables,
+    /// which take a tenth of the time and memory.
+    pub debug_info: bool,
+    /// Debug information larger than this is left alone, in bytes, packed and unpacked together:
+    /// such a file is symbolised by its symbol tables. Reading takes about this much memory.
+    pub debug_bytes: u64,
+    /// Symbol tables larger than this are left alone, in bytes.
+    pub symbol_bytes: u64,
+    /// Bytes of a perf map that are read.
+    pub perf_map_bytes: u64,
+    /// Frames that are remembered between batches.
+    pub cached_frames: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            debug_info: true,
+            debug_bytes: 512 << 20,
+            symbol_bytes: 256 << 20,
+            perf_map_bytes: 256 << 20,
+            cached_frames: 1 << 18,
+        }
+    }
+}
+
+/// What could not be named, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SymbolLosses {
+    /// Frames of the stacks given that have no name, user and kernel, apart from unmapped ones.
+    pub unsymbolised_frames: u64,
+    /// Frames that no mapping holds: a damaged stack, or code that was unmapped.
+    pub unmapped_frames: u64,
+    /// Lines of perf maps that could not be read.
+    pub perf_map_bad_lines: u64,
+    /// Perf maps that belong to a stranger, or were not read to their end.
+    pub perf_maps_refused: u64,
+    /// Files whose symbols could not be read.
+    pub files_unparsable: u64,
+    /// Files whose debug information was over the limit or damaged.
+    pub debug_info_skipped: u64,
+}
+
+impl SymbolLosses {
+    /// Each counter under its name in `report.json`.
+    pub fn by_name(&self) -> [(&'static str, u64); 6] {
+        let Self {
+            unsymbolised_frames,
+            unmapped_frames,
+            perf_map_bad_lines,
+            perf_maps_refused,
+            files_unparsable,
+            debug_info_skipped,
+        } = *self;
+        [
+            ("unsymbolised_frames", unsymbolised_frames),
+            ("unmapped_frames", unmapped_frames),
+            ("perf_map_bad_lines", perf_map_bad_lines),
+            ("perf_maps_refused", perf_maps_refused),
+            ("symbol_files_unparsable", files_unparsable),
+            ("debug_info_skipped", debug_info_skipped),
+        ]
+    }
+}
+
+/// A stack as the kernel side took it.
+#[derive(Clone, Copy, Debug)]
+pub struct RawStack<'a> {
+    /// The address space of the user addresses; `None` when it could not be read.
+    pub space: Option<&'a Snapshot>,
+    /// User addresses, leaf first.
+    pub user: &'a [u64],
+    /// Kernel addresses, leaf first.
+    pub kernel: &'a [u64],
+    /// The frame limit cut it.
+    pub truncated: bool,
+}
+
+/// Names addresses, and remembers the names.
+#[derive(Debug)]
+pub struct Symbolizer {
+    limits: Limits,
+    cache: Cache<Site, Frames>,
+    losses: SymbolLosses,
+}
+
+impl Symbolizer {
+    /// A symboliser that keeps to `limits`.
+    pub fn new(limits: Limits) -> Self {
+        let cache = Cache::new(limits.cached_frames);
+        Self {
+            limits,
+            cache,
+            losses: SymbolLosses::default(),
+        }
+    }
+
+    /// What could not be named so far.
+    pub fn losses(&self) -> SymbolLosses {
+        self.losses
+    }
+
+    /// Names one stack; see [`Symbolizer::symbolize_all`], which is the one for many.
+    pub fn symbolize(&mut self, stack: RawStack<'_>) -> Stack {
+        self.symbolize_all(&[stack]).pop().unwrap_or_default()
+    }
+
+    /// Names a batch of stacks, in their order: root first, inlined functions behind the function
+    /// that holds them, kernel frames behind user ones.
+    ///
+    /// Unmapped frames that follow each other become one `[unmapped]`, and anonymous code without
+    /// a perf map is `[jit]`: their addresses differ from run to run and say nothing.
+    pub fn symbolize_all(&mut self, stacks: &[RawStack<'_>]) -> Vec<Stack> {
+        let mut names = Names::default();
+        let mut frames = self.jit_frames(stacks, &mut names);
+        let plan = Plan::of(stacks, |site| frames.contains_key(site));
+        self.module_frames(&plan, &mut names, &mut frames);
+        self.kernel_frames(&plan, &mut names, &mut frames);
+        frames.insert(Site::Anonymous, Arc::new([place("[jit]", FrameKind::Jit)]));
+        frames.insert(
+            Site::Unmapped,
+            Arc::new([place("[unmapped]", FrameKind::Native)]),
+        );
+        let planned = plan.stacks.iter().zip(stacks);
+        planned
+            .map(|((user, kernel), raw)| Stack {
+                frames: self.assemble(user, kernel, &frames),
+                truncated: raw.truncated,
+            })
+            .collect()
+    }
+
+    /// Frames that perf maps name. Not cached: a perf map grows, and its addresses are used again.
+    fn jit_frames(&mut self, stacks: &[RawStack<'_>], names: &mut Names) -> HashMap<Site, Frames> {
+        let mut frames = HashMap::new();
+        for (token, (space, addresses)) in JitAddresses::collect(stacks).0 {
+            let Some(place) = space.perf_map() else {
+                continue;
+            };
+            let file = match place.open() {
+                Ok(Some(file)) => file,
+                Ok(None) => continue,
+                Err(_) => {
+                    self.losses.perf_maps_refused += 1;
+                    continue;
+                }
+            };
+            let addresses: Vec<u64> = addresses.into_iter().collect();
+            let found = perf_map::look_up(&file, self.limits.perf_map_bytes, &addresses);
+            self.losses.perf_map_bad_lines += found.bad_lines;
+            self.losses.perf_maps_refused += u64::from(found.cut);
+            for (address, name) in found.by_address {
+                frames.insert(
+                    Site::Jit(token, address),
+                    Arc::from([jit_frame(&name, names)]),
+                );
+            }
+        }
+        frames
+    }
+
+    fn module_frames(
+        &mut self,
+        plan: &Plan,
+        names: &mut Names,
+        frames: &mut HashMap<Site, Frames>,
+    ) {
+        for (identity, (module, offsets)) in &plan.modules {
+            let site = |offset| Site::Code(identity.clone(), offset);
+            let missing = self.take_cached(offsets, site, frames);
+            if missing.is_empty() {
+                continue;
+            }
+            let found = resolve::resolve(module, &missing, &self.limits, names, &mut self.losses);
+            for (offset, found) in missing.into_iter().zip(found) {
+                self.cache.insert(site(offset), found.clone());
+                frames.insert(site(offset), found);
+            }
+        }
+    }
+
+    fn kernel_frames(
+        &mut self,
+        plan: &Plan,
+        names: &mut Names,
+        frames: &mut HashMap<Site, Frames>,
+    ) {
+        let missing = self.take_cached(&plan.kernel, Site::Kernel, frames);
+        if missing.is_empty() {
+            return;
+        }
+        let found = kernel::resolve(&missing, names);
+        for (address, frame) in missing.into_iter().zip(found) {
+            let frame: Frames = Arc::new([frame]);
+            self.cache.insert(Site::Kernel(address), frame.clone());
+            frames.insert(Site::Kernel(address), frame);
+        }
+    }
+
+    /// Moves what the cache knows into `frames`; returns the rest, sorted.
+    fn take_cached(
+        &mut self,
+        places: &HashSet<u64>,
+        site: impl Fn(u64) -> Site,
+        frames: &mut HashMap<Site, Frames>,
+    ) -> Vec<u64> {
+        let mut missing = Vec::new();
+        for place in places {
+            match self.cache.get(&site(*place)) {
+                Some(known) => drop(frames.insert(site(*place), known)),
+                None => missing.push(*place),
+            }
+        }
+        missing.sort_unstable();
+        missing
+    }
+
+    fn assemble(
+        &mut self,
+        user: &[Site],
+        kernel: &[Site],
+        frames: &HashMap<Site, Frames>,
+    ) -> Vec<Frame> {
+        let mut stack = Vec::with_capacity(user.len() + kernel.len());
+        let mut unmapped = false;
+        for site in user.iter().rev().chain(kernel.iter().rev()) {
+            let again = unmapped;
+            unmapped = *site == Site::Unmapped;
+            self.losses.unmapped_frames += u64::from(unmapped);
+            if unmapped && again {
+                continue;
+            }
+            let found = frames.get(site).map_or(&[][..], |found| found);
+            if !unmapped {
+                let unnamed = found.iter().filter(|frame| !frame.named).count();
+                self.losses.unsymbolised_frames += unnamed as u64;
+            }
+            stack.extend_from_slice(found);
+        }
+        stack
+    }
+}
+
+fn jit_frame(name: &str, names: &mut Names) -> Frame {
+    Frame {
+        name: names.clean(name),
+        named: true,
+        ..place("[jit]", FrameKind::Jit)
+    }
+}
+
+/// A frame that says only where the code lies.
+fn place(name: &str, kind: FrameKind) -> Frame {
+    let name: Arc<str> = name.into();
+    Frame {
+        module: Some(name.clone()),
+        name,
+        file: None,
+        line: None,
+        kind,
+        named: false,
+    }
+}
