@@ -4,4 +4,5 @@
 //! Data flows one way: `target` and `probe` touch the machine, `stack` turns addresses into names,
 //! `model` holds what was seen as plain data, `report` writes it down, `cli` ties them together.
 
+pub mod kernel;
 pub mod model;
