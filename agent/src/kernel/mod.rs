@@ -7,12 +7,14 @@
 //! | --- | --- |
 //! | [`btf`] | the kernel's description of its own types |
 //! | [`offsets`](mod@offsets) | where the structure members are that the kernel side reads |
+//! | [`syscalls`] | system calls: names, and what each waits for |
 //! | [`arch`] | what differs between x86-64 and arm64 |
 
 pub mod arch;
 pub mod btf;
 mod kallsyms;
 pub mod offsets;
+pub mod syscalls;
 
 pub use arch::Arch;
 pub use kallsyms::finish_task_switch_symbol;
