@@ -1,0 +1,106 @@
+//! Names of kernel functions as probes must give them: the compiler renames what it changes, and
+//! a kprobe on the name in the source then finds nothing.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+
+/// Far beyond any `/proc/kallsyms`: 150,000 lines are some 8 MB.
+const LIMIT_BYTES: u64 = 1 << 28;
+
+/// The symbol of `finish_task_switch`, the function in which a thread comes back to the CPU: the
+/// plain name, or the one that the compiler gave it (`finish_task_switch.isra.0`).
+///
+/// Reads all of `/proc/kallsyms`, some tens of milliseconds: for when it is needed.
+///
+/// # Errors
+/// When the file cannot be read. A kernel without such a symbol is `None`.
+pub fn finish_task_switch_symbol() -> io::Result<Option<String>> {
+    symbol(
+        BufReader::new(File::open("/proc/kallsyms")?),
+        "finish_task_switch",
+    )
+}
+
+/// The symbol of function `base`: exact, else its first renamed form.
+fn symbol(kallsyms: impl BufRead, base: &str) -> io::Result<Option<String>> {
+    let mut renamed = None;
+    for line in kallsyms.take(LIMIT_BYTES).split(b'\n') {
+        let line = line?;
+        let mut words = line.split(u8::is_ascii_whitespace);
+        let (Some(_address), Some(b"t" | b"T"), Some(name), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            continue; // Data, or a module's.
+        };
+        let Some(suffix) = name.strip_prefix(base.as_bytes()) else {
+            continue;
+        };
+        if suffix.is_empty() {
+            return Ok(Some(base.to_owned()));
+        }
+        if renamed.is_none() && is_whole_function(suffix) {
+            renamed = String::from_utf8(name.to_vec()).ok();
+        }
+    }
+    Ok(renamed)
+}
+
+/// Whether the compiler's suffix names the function itself and not a part that was split off
+/// (`.cold`, `.part.N`). GCC: `.isra.N`, `.constprop.N`; Clang: `.llvm.HASH`.
+fn is_whole_function(suffix: &[u8]) -> bool {
+    let whole = [&b".isra."[..], b".constprop.", b".llvm."];
+    whole.iter().any(|start| suffix.starts_with(start))
+        && !suffix.ends_with(b".cold")
+        && !suffix.windows(6).any(|part| part == b".part.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(kallsyms: &str) -> Option<String> {
+        symbol(kallsyms.as_bytes(), "finish_task_switch").unwrap()
+    }
+
+    #[test]
+    fn the_renamed_function_is_found_among_its_relatives() {
+        let kallsyms = "\
+            ffffffff813a2370 t __pfx_finish_task_switch.isra.0\n\
+            ffffffff813a2300 t finish_task_switch.isra.0.cold\n\
+            ffffffff813a2310 t finish_task_switch.part.0\n\
+            ffffffff813a2320 t finish_task_switch_other\n\
+            ffffffff813a2330 d finish_task_switch.isra.9\n\
+            ffffffffc0002330 t finish_task_switch.isra.8\t[module]\n\
+            ffffffff813a2380 t finish_task_switch.isra.0\n";
+        assert_eq!(
+            found(kallsyms).as_deref(),
+            Some("finish_task_switch.isra.0")
+        );
+    }
+
+    #[test]
+    fn the_plain_name_comes_first() {
+        let kallsyms = "0000000000000000 t finish_task_switch.constprop.1\n\
+                        0000000000000000 T finish_task_switch\n";
+        assert_eq!(found(kallsyms).as_deref(), Some("finish_task_switch"));
+    }
+
+    #[test]
+    fn no_such_symbol_is_no_error() {
+        assert_eq!(found(""), None);
+        assert_eq!(found("\n \nt\nffff t\nffff t finish_task\n"), None);
+        assert_eq!(
+            symbol(&b"0 t \xff\xfe\n0 t f.isra.\xff\n"[..], "f").unwrap(),
+            None
+        );
+    }
+
+    #[test]
+    fn this_kernel_answers() {
+        match finish_task_switch_symbol() {
+            Ok(Some(name)) => assert!(name.starts_with("finish_task_switch"), "{name}"),
+            Ok(None) => println!("skipped: this kernel has no symbol finish_task_switch"),
+            Err(why) => println!("skipped: /proc/kallsyms: {why}"),
+        }
+    }
+}
