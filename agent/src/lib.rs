@@ -4,6 +4,7 @@
 //! Data flows one way: `target` and `probe` touch the machine, `stack` turns addresses into names,
 //! `model` holds what was seen as plain data, `report` writes it down, `cli` ties them together.
 
+pub mod capture;
 pub mod kernel;
 pub mod model;
 pub mod probe;

@@ -39,6 +39,22 @@ impl Spaces {
         }
     }
 
+    /// Reads the mappings of a living process again, once: libraries may have been loaded since.
+    pub fn refresh(&mut self, key: SpaceKey, now_ns: u64) {
+        let fresh = self.by_key.get(&key).is_some_and(|snapshot| {
+            snapshot.read_at_ns() >= now_ns && snapshot.pid() == key.tgid
+        });
+        if !fresh {
+            self.read(key, now_ns);
+        }
+    }
+
+    /// The latest generation of a process that was seen, 0 when none was.
+    pub fn latest(&self, tgid: u32) -> u32 {
+        let generations = self.by_key.keys().filter(|key| key.tgid == tgid);
+        generations.map(|key| key.generation).max().unwrap_or(0)
+    }
+
     /// A child starts with its parent's mappings.
     pub fn inherit(&mut self, child: SpaceKey, parent: SpaceKey, now_ns: u64) {
         match self.by_key.get(&parent).cloned() {

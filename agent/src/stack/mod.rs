@@ -10,6 +10,7 @@ mod cache;
 mod copy;
 mod debug_file;
 mod demangle;
+pub mod frame_pointer;
 mod inflate;
 mod kernel;
 mod perf_map;
@@ -17,6 +18,7 @@ mod plan;
 mod resolve;
 mod symbolize;
 mod text;
+pub mod trim;
 
 #[cfg(test)]
 mod tests;

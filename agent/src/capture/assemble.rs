@@ -1,0 +1,217 @@
+//! Names for everything that was recorded, and the plain data of the model.
+
+mod names;
+mod waits;
+
+use super::{
+    blocked::BlockedStacks,
+    gather::{self, Gathered},
+    spaces::Spaces,
+};
+use crate::{
+    kernel::{Arch, syscalls},
+    model::{
+        Capture, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue, Sample,
+        Signal, State, Thread, classify,
+    },
+    target,
+};
+use names::StackIndex;
+use remora_common::{
+    aggregate::KIND_CPU,
+    loss::Loss,
+    reason::NO_SYSCALL,
+    thread::{
+        FLAG_SINCE_INFERRED, STATE_BLOCKED, STATE_EXITED, STATE_PREEMPTED, STATE_RUNNING,
+        STATE_WOKEN, ThreadSlot,
+    },
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+/// Everything that a session leaves behind.
+pub struct Recorded {
+    pub started_unix_s: f64,
+    pub start_ns: u64,
+    pub end_ns: u64,
+    pub end: End,
+    pub freq_hz: u32,
+    pub min_block: Duration,
+    pub arch: Arch,
+    pub processes: BTreeMap<u32, Process>,
+    /// Threads that were there at the end.
+    pub living: Vec<ThreadSlot>,
+    pub gathered: Gathered,
+    pub spaces: Spaces,
+    pub blocked: BlockedStacks,
+    pub kernel_losses: BTreeMap<Loss, u64>,
+    pub leaving_dropped: u64,
+    pub signals: Vec<Signal>,
+    pub overhead: Overhead,
+}
+
+/// The threads of a recording, closed and in order.
+struct Threads {
+    slots: Vec<ThreadSlot>,
+    by_serial: HashMap<u32, usize>,
+}
+
+impl Threads {
+    fn new(mut slots: Vec<ThreadSlot>) -> Self {
+        slots.sort_by_key(|slot| (slot.tgid, slot.tid, slot.serial));
+        let by_serial = slots.iter().enumerate().map(|(at, slot)| (slot.serial, at)).collect();
+        Self { slots, by_serial }
+    }
+
+    fn find(&self, serial: u32) -> Option<(usize, &ThreadSlot)> {
+        let index = *self.by_serial.get(&serial)?;
+        Some((index, self.slots.get(index)?))
+    }
+}
+
+/// Turns what was recorded into the model.
+pub fn capture(mut recorded: Recorded) -> Capture {
+    let open = waits::close_all(&mut recorded);
+    let slots = recorded.living.iter().chain(&recorded.gathered.ended).copied().collect();
+    let threads = Threads::new(slots);
+    let mut stacks = StackIndex::default();
+    let mut waits = waits::finished(&recorded, &threads, &mut stacks);
+    let samples = samples(&recorded, &threads, &mut stacks);
+    let now_stacks = waits::lasting(&recorded, &threads, &mut stacks, &open, &mut waits);
+    waits::balance(&recorded, &threads, &mut waits);
+    waits::add_short(&threads, &mut waits);
+    let mut losses = losses(&recorded, &threads);
+    let stacks = names::stacks(&recorded, &stacks, &mut losses);
+    let threads_named: Vec<Thread> = threads
+        .slots
+        .iter()
+        .enumerate()
+        .map(|(at, slot)| thread(&recorded, slot, now_stacks.get(&at).copied()))
+        .collect();
+    classify(&mut waits, &stacks, &threads_named);
+    Capture {
+        started_unix_s: recorded.started_unix_s,
+        duration: Duration::from_nanos(recorded.end_ns.saturating_sub(recorded.start_ns)),
+        end: recorded.end,
+        freq_hz: recorded.freq_hz,
+        min_block: recorded.min_block,
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        processes: processes(&recorded, &threads),
+        threads: threads_named,
+        stacks,
+        samples,
+        waits,
+        wakes: names::wakes(&recorded, &threads),
+        signals: recorded.signals,
+        losses,
+        overhead: recorded.overhead,
+    }
+}
+
+fn samples(recorded: &Recorded, threads: &Threads, stacks: &mut StackIndex) -> Vec<Sample> {
+    let sums = recorded.gathered.sums.iter().filter(|((key, _), _)| key.kind == KIND_CPU);
+    sums.filter_map(|((key, stack), sum)| {
+        let (thread, slot) = threads.find(key.serial)?;
+        let stack = stacks.of(slot.tgid, key.generation, *stack);
+        Some(Sample { thread, stack, count: sum.count })
+    })
+    .collect()
+}
+
+fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
+    let gathered = &recorded.gathered;
+    let mut losses = Losses { kernel: recorded.kernel_losses.clone(), ..Losses::default() };
+    let orphans = gathered.sums.keys().filter(|(key, _)| threads.find(key.serial).is_none());
+    losses.add("aggregates_without_thread", orphans.count() as u64);
+    losses.add("ended_threads_dropped", gathered.ended_dropped + recorded.leaving_dropped);
+    losses.add("stacks_unreadable", gathered.stacks_unreadable);
+    losses.add("memory_unreadable", recorded.blocked.memory_unreadable);
+    recorded.spaces.losses().iter().for_each(|(name, count)| losses.add(name, *count));
+    losses
+}
+
+fn processes(recorded: &Recorded, threads: &Threads) -> Vec<Process> {
+    let mut processes = recorded.processes.clone();
+    for slot in &threads.slots {
+        let Some(process) = processes.get_mut(&slot.tgid) else { continue };
+        process.threads += 1;
+        if process.comm.is_empty() || (slot.tid == slot.tgid && slot.comm[0] != 0) {
+            process.comm = last_name(slot);
+        }
+    }
+    for process in processes.values_mut() {
+        let mut own = threads.slots.iter().filter(|slot| slot.tgid == process.pid);
+        process.exited = own.all(|slot| slot.state == STATE_EXITED);
+    }
+    processes.into_values().collect()
+}
+
+/// The name that a thread had at its exit.
+fn last_name(slot: &ThreadSlot) -> String {
+    let len = slot.comm.iter().position(|byte| *byte == 0).unwrap_or(slot.comm.len());
+    target::escape(slot.comm.get(..len).unwrap_or_default())
+}
+
+fn thread(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Thread {
+    let comm = match slot.comm[0] {
+        0 => target::thread_name(slot.tgid, slot.tid).unwrap_or_default(),
+        _ => last_name(slot),
+    };
+    Thread {
+        tid: slot.tid,
+        pid: slot.tgid,
+        comm,
+        observed: Duration::from_nanos(gather::observed_ns(slot, recorded.end_ns)),
+        on_cpu: Duration::from_nanos(slot.on_cpu_ns),
+        run_queue: RunQueue {
+            after_wake: Duration::from_nanos(slot.woken_wait_ns),
+            wakes: slot.woken_count.into(),
+            preempted: Duration::from_nanos(slot.preempted_wait_ns),
+            preemptions: slot.preempted_count.into(),
+            longest: Duration::from_nanos(slot.longest_run_queue_ns),
+        },
+        waits: totals(slot),
+        now: now(recorded, slot, stack),
+    }
+}
+
+fn totals(slot: &ThreadSlot) -> Vec<ReasonTotals> {
+    let by_reason = Reason::ALL.iter().zip(&slot.waits);
+    by_reason
+        .filter(|(_, waits)| waits.long_count > 0 || waits.short_count > 0)
+        .map(|(reason, waits)| ReasonTotals {
+            reason: *reason,
+            total: Duration::from_nanos(waits.long_ns + waits.short_ns),
+            count: u64::from(waits.long_count) + u64::from(waits.short_count),
+            short: Duration::from_nanos(waits.short_ns),
+            short_count: waits.short_count.into(),
+        })
+        .collect()
+}
+
+fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
+    let blocked = slot.state == STATE_BLOCKED;
+    Now {
+        state: match slot.state {
+            STATE_RUNNING => State::Running,
+            STATE_WOKEN | STATE_PREEMPTED => State::Runnable,
+            STATE_BLOCKED => State::Blocked,
+            STATE_EXITED => State::Exited,
+            _ => State::Unknown,
+        },
+        since: Duration::from_nanos(recorded.end_ns.saturating_sub(slot.since_ns)),
+        since_inferred: slot.flags & FLAG_SINCE_INFERRED != 0,
+        reason: blocked.then(|| Reason::from_u8(slot.reason as u8)),
+        syscall: blocked.then(|| syscall(recorded.arch, slot.syscall as u16)).flatten(),
+        args: slot.args,
+        waker_tid: slot.waker_tid,
+        stack,
+    }
+}
+
+/// Name of a system call, `None` outside of one and for a number that is newer than the table.
+fn syscall(arch: Arch, number: u16) -> Option<&'static str> {
+    if number == NO_SYSCALL { None } else { syscalls::name(arch, number.into()) }
+}

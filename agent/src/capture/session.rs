@@ -1,0 +1,333 @@
+//! The time of the recording. It sleeps but for the beat, a fork or exec that wants attention, the
+//! end of the targets, and the user.
+
+use super::{
+    assemble::{self, Recorded},
+    blocked,
+    gather::Gathered,
+    meter::Meter,
+    spaces::{SpaceKey, Spaces},
+};
+use crate::{
+    kernel::{Kernel, KernelError},
+    model::{Capture, End, Process},
+    probe::{Probe, ProbeError, Settings, WaitHook, now_ns},
+    target::{self, ExitWatch, Selection, Target, TargetError},
+};
+use remora_common::{
+    event::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, Event},
+    thread::{STATE_EXITED, ThreadSlot},
+};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    os::fd::{AsRawFd, RawFd},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use thiserror::Error;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
+};
+
+/// The one periodic wake-up.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Exits that wait for a thread's last switch-out, kept at the most.
+const MAX_LEAVING: usize = 65_536;
+
+/// What to record.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Which processes.
+    pub selection: Selection,
+    /// For how long.
+    pub duration: Duration,
+    /// CPU samples a second and CPU.
+    pub freq_hz: u32,
+    /// Waits from this length on get a stack.
+    pub min_block: Duration,
+    /// Where the stacks of waits are taken.
+    pub wait_hook: WaitHook,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress {
+    /// Everything is attached: the time counts from now.
+    Recording {
+        /// Target processes.
+        processes: usize,
+        /// Their threads.
+        threads: usize,
+    },
+    /// A beat has passed.
+    Beat {
+        /// Time since the beginning.
+        elapsed: Duration,
+    },
+    /// The recording is over: names are looked up.
+    Naming,
+}
+
+/// Why there is no capture.
+#[derive(Debug, Error)]
+pub enum CaptureError {
+    /// No such targets.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A kernel that cannot be read.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A kernel side that cannot be used.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The runtime failed us.
+    #[error("cannot wait for the targets: {0}")]
+    Wait(#[from] std::io::Error),
+    /// Every target was gone before the recording began.
+    #[error("every target exited before the recording began: start it again and use its new pid")]
+    Gone,
+}
+
+/// A descriptor that the probe owns, borrowed for readiness.
+struct Borrowed(RawFd);
+
+impl AsRawFd for Borrowed {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+struct Session {
+    probe: Probe,
+    spaces: Spaces,
+    gathered: Gathered,
+    processes: BTreeMap<u32, Process>,
+    /// Exits whose thread was still on its last way out: slot and serial.
+    leaving: Vec<(u32, u32)>,
+    leaving_dropped: u64,
+}
+
+/// Records until the plan's time is over, `interrupt` completes, or no target is left.
+///
+/// # Errors
+/// When the targets cannot be found or the kernel cannot be observed. What goes wrong later costs
+/// a part of the report, never the report.
+pub async fn record(
+    plan: &Plan,
+    interrupt: impl Future<Output = ()>,
+    mut progress: impl FnMut(Progress),
+) -> Result<Capture, CaptureError> {
+    let targets = target::resolve(&plan.selection)?;
+    let kernel = Kernel::read()?;
+    kernel.require()?;
+    let threads_now = targets.iter().map(|target| target.threads.len() as u32).sum();
+    let probe = Probe::load(
+        &kernel,
+        &Settings {
+            freq_hz: plan.freq_hz,
+            min_block: plan.min_block,
+            follow_children: plan.selection.children,
+            wait_hook: plan.wait_hook,
+            threads_now,
+        },
+    )?;
+    let mut session = Session::new(probe);
+    let started_unix_s =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+    let start_ns = session.probe.start();
+    let meter = Meter::start();
+    session.enlist(&targets)?;
+    if plan.selection.children {
+        // What was forked while the hooks were being attached.
+        session.enlist(&target::resolve(&plan.selection)?)?;
+    }
+    let threads = session.probe.threads().len();
+    if threads == 0 {
+        return Err(CaptureError::Gone);
+    }
+    progress(Progress::Recording { processes: session.processes.len(), threads });
+    let (end, meter) = session.watch(plan, &targets, interrupt, meter, &mut progress).await?;
+    let recorded = session.finish(plan, &kernel, end, meter, start_ns, started_unix_s)?;
+    progress(Progress::Naming);
+    Ok(assemble::capture(recorded))
+}
+
+impl Session {
+    fn new(probe: Probe) -> Self {
+        Self {
+            probe,
+            spaces: Spaces::default(),
+            gathered: Gathered::default(),
+            processes: BTreeMap::new(),
+            leaving: Vec::new(),
+            leaving_dropped: 0,
+        }
+    }
+
+    fn enlist(&mut self, targets: &[Target]) -> Result<(), ProbeError> {
+        let identities: Vec<(u32, u64)> = targets
+            .iter()
+            .filter(|target| !self.processes.contains_key(&target.pid()))
+            .map(|target| (target.pid(), target.identity.start_ticks()))
+            .collect();
+        self.probe.enlist(&identities)?;
+        for target in targets {
+            let pid = target.pid();
+            self.processes.entry(pid).or_insert_with(|| Process {
+                pid,
+                comm: target.comm.clone(),
+                exe: target.exe.as_ref().map(|exe| exe.path.display().to_string()).unwrap_or_default(),
+                threads: 0,
+                exited: false,
+                parent: None,
+            });
+            self.spaces.read(SpaceKey { tgid: pid, generation: 0 }, now_ns());
+        }
+        Ok(())
+    }
+
+    async fn watch(
+        &mut self,
+        plan: &Plan,
+        targets: &[Target],
+        interrupt: impl Future<Output = ()>,
+        mut meter: Meter,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<(End, Meter), CaptureError> {
+        let began = Instant::now();
+        let mut exits = ExitWatch::new(targets)?;
+        let mut targets_gone = false;
+        let events = AsyncFd::with_interest(Borrowed(self.probe.events_fd()), Interest::READABLE)?;
+        let mut beat = interval_at(began + BEAT, BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let over = sleep(plan.duration);
+        tokio::pin!(over, interrupt);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut over => return Ok((End::Elapsed, meter)),
+                () = &mut interrupt => return Ok((End::Interrupted, meter)),
+                exited = exits.all_exited(), if !targets_gone => {
+                    exited?;
+                    targets_gone = true;
+                }
+                ready = events.readable() => ready?.clear_ready(),
+                _ = beat.tick() => {
+                    meter.beat();
+                    progress(Progress::Beat { elapsed: began.elapsed() });
+                }
+            }
+            self.take_events()?;
+            if self.probe.is_filling_up() {
+                let drained = self.probe.swap_and_drain().await;
+                self.gathered.add(drained);
+            }
+            if targets_gone && !self.anyone_left() {
+                return Ok((End::TargetsExited, meter));
+            }
+        }
+    }
+
+    fn anyone_left(&self) -> bool {
+        self.probe.threads().iter().any(|(_, slot)| slot.state != STATE_EXITED)
+    }
+
+    fn take_events(&mut self) -> Result<(), ProbeError> {
+        for (slot, serial) in std::mem::take(&mut self.leaving) {
+            self.collect(slot, serial)?;
+        }
+        while let Some(event) = self.probe.next_event() {
+            match event.kind {
+                EVENT_FORK => self.forked(&event),
+                EVENT_EXEC => self.execed(&event),
+                EVENT_EXIT => self.collect(event.slot, event.serial)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self, slot: u32, serial: u32) -> Result<(), ProbeError> {
+        match self.probe.collect_thread(slot, serial)? {
+            Some(thread) => self.gathered.end(thread),
+            None if self.leaving.len() < MAX_LEAVING => self.leaving.push((slot, serial)),
+            None => self.leaving_dropped += 1,
+        }
+        Ok(())
+    }
+
+    fn forked(&mut self, event: &Event) {
+        let child = SpaceKey { tgid: event.tgid, generation: 0 };
+        // The parent's generation at the fork is the highest it has had so far.
+        let generation = self.spaces.latest(event.parent_tgid);
+        let parent = SpaceKey { tgid: event.parent_tgid, generation };
+        self.spaces.inherit(child, parent, event.at_ns);
+        let exe = self.processes.get(&event.parent_tgid).map(|parent| parent.exe.clone());
+        self.processes.entry(event.tgid).or_insert_with(|| Process {
+            pid: event.tgid,
+            comm: target::name(event.tgid).unwrap_or_default(),
+            exe: exe.unwrap_or_default(),
+            threads: 0,
+            exited: false,
+            parent: Some(event.parent_tgid),
+        });
+    }
+
+    fn execed(&mut self, event: &Event) {
+        let key = SpaceKey { tgid: event.tgid, generation: event.generation };
+        self.spaces.read(key, event.at_ns);
+        if let (Some(process), Ok(now)) =
+            (self.processes.get_mut(&event.tgid), Target::of(event.tgid))
+        {
+            process.comm = now.comm;
+            process.exe = now.exe.map(|exe| exe.path.display().to_string()).unwrap_or_default();
+        }
+    }
+
+    /// Ends the recording: what still goes on is looked at first, then all counting stops at once.
+    fn finish(
+        mut self,
+        plan: &Plan,
+        kernel: &Kernel,
+        end: End,
+        meter: Meter,
+        start_ns: u64,
+        started_unix_s: f64,
+    ) -> Result<Recorded, ProbeError> {
+        let min_block_ns = u64::try_from(plan.min_block.as_nanos()).unwrap_or(u64::MAX);
+        let blocked = blocked::take(&mut self.probe, now_ns(), min_block_ns)?;
+        let end_ns = self.probe.stop();
+        let overhead = meter.finish(&self.probe);
+        self.take_events()?;
+        let threads: Vec<ThreadSlot> =
+            self.probe.threads().into_iter().map(|(_, slot)| slot).collect();
+        self.gathered.add(self.probe.drain_active());
+        for thread in threads.iter().filter(|thread| thread.state != STATE_EXITED) {
+            let key = SpaceKey { tgid: thread.tgid, generation: thread.generation };
+            self.spaces.refresh(key, end_ns);
+        }
+        let kernel_losses = self.probe.losses()?;
+        let signals = self.probe.signals().to_vec();
+        Ok(Recorded {
+            started_unix_s,
+            start_ns,
+            end_ns,
+            end,
+            freq_hz: plan.freq_hz,
+            min_block: plan.min_block,
+            arch: kernel.arch,
+            processes: self.processes,
+            living: threads,
+            gathered: self.gathered,
+            spaces: self.spaces,
+            blocked,
+            kernel_losses,
+            leaving_dropped: self.leaving_dropped,
+            signals,
+            overhead,
+        })
+    }
+}
+
