@@ -1,2 +1,74 @@
-//! Builds, runs, tests and measures remora.
-fn main() {}
+//! Builds, runs, tests and measures remora: `cargo xtask`.
+
+mod build;
+mod lint;
+mod process;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod toolchain;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, runs and tests remora.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing of the eBPF tool chain
+    Setup {
+        /// Say what is there and what is missing, change nothing
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the agent with its kernel side
+    Build {
+        /// Quicker to build, slower to run
+        #[arg(long)]
+        debug: bool,
+    },
+    /// Build the agent and run it as root
+    Run {
+        /// Quicker to build, slower to run
+        #[arg(long)]
+        debug: bool,
+        /// Arguments of remora
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Run the unit tests, then, as root, the end-to-end tests
+    Test {
+        /// Only tests whose name holds one of these
+        filters: Vec<String>,
+    },
+    /// Check format, lints, documentation and tidiness
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup { check } => setup::setup(check),
+        Command::Build { debug } => {
+            build::build(debug).map(|binary| println!("{}", binary.display()))
+        }
+        Command::Run { debug, args } => run::run(debug, &args),
+        Command::Test { filters } => test::test(&filters),
+        Command::Lint => lint::lint(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
