@@ -87,7 +87,11 @@ const _: () = assert!(Reason::ALL.len() == REASONS);
 impl Reason {
     /// The reason of a number that crossed the border; `Unknown` for one that nobody defined.
     pub const fn from_u8(value: u8) -> Self {
-        if (value as usize) < REASONS { Self::ALL[value as usize] } else { Self::Unknown }
+        if (value as usize) < REASONS {
+            Self::ALL[value as usize]
+        } else {
+            Self::Unknown
+        }
     }
 }
 

@@ -8,8 +8,11 @@ mod idle;
 mod ledger;
 mod thread;
 
+#[cfg(test)]
+pub(crate) mod fixture;
+
 pub use frame::{Frame, FrameKind, Stack};
-pub use idle::Idleness;
+pub use idle::{Idleness, classify, is_event_loop};
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};
 pub use remora_common::reason::Reason;
 pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};
@@ -75,6 +78,10 @@ pub struct Wait {
     pub syscall: Option<&'static str>,
     /// Where it waited.
     pub site: Site,
+    /// A futex wait in the form that condition variables and semaphores use (`FUTEX_WAIT_BITSET`,
+    /// as glibc's `pthread_cond_wait` and `sem_wait` do), not the plain `FUTEX_WAIT` of a mutex;
+    /// `false` for every other reason.
+    pub event_form: bool,
     /// Number of waits.
     pub count: u64,
     /// Time in them, as far as it lies inside the capture.

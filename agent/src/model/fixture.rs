@@ -1,0 +1,210 @@
+//! Captures made by hand, for tests: only what a test is about has to be said.
+
+use super::*;
+use std::sync::Arc;
+
+/// Milliseconds as a duration.
+pub(crate) const fn ms(value: u64) -> Duration {
+    Duration::from_millis(value)
+}
+
+/// A named frame without source.
+pub(crate) fn frame(kind: FrameKind, name: &str) -> Frame {
+    let module = match kind {
+        FrameKind::Kernel => "[kernel]",
+        FrameKind::Jit => "[jit]",
+        FrameKind::Native | FrameKind::Inlined => "/usr/bin/target",
+    };
+    Frame {
+        name: Arc::from(name),
+        module: Some(Arc::from(module)),
+        file: None,
+        line: None,
+        kind,
+        named: true,
+    }
+}
+
+/// A stack from short words, root first: `name`, `name@file:line`; `k:`, `i:`, `j:` before it for
+/// kernel, inlined and JIT frames.
+pub(crate) fn stack(words: &[&str]) -> Stack {
+    let frames = words.iter().map(|word| {
+        let (kind, rest) = match word.split_at_checked(2) {
+            Some(("k:", rest)) => (FrameKind::Kernel, rest),
+            Some(("i:", rest)) => (FrameKind::Inlined, rest),
+            Some(("j:", rest)) => (FrameKind::Jit, rest),
+            _ => (FrameKind::Native, *word),
+        };
+        let Some((name, place)) = rest.split_once('@') else {
+            return frame(kind, rest);
+        };
+        let (file, line) = place.rsplit_once(':').expect("a place is file:line");
+        let mut frame = frame(kind, name);
+        frame.file = Some(Arc::from(file));
+        frame.line = line.parse().ok();
+        frame
+    });
+    Stack {
+        frames: frames.collect(),
+        truncated: false,
+    }
+}
+
+/// A capture in the making: 30 s at 99 Hz of nothing, until told.
+pub(crate) struct Builder(pub(crate) Capture);
+
+impl Builder {
+    /// One process with one thread of the same id.
+    pub(crate) fn new(pid: u32, comm: &str) -> Self {
+        let capture = Capture {
+            started_unix_s: 1_700_000_000.5,
+            duration: Duration::from_secs(30),
+            end: End::Elapsed,
+            freq_hz: 99,
+            min_block: ms(1),
+            kernel: "6.18.5".into(),
+            processes: Vec::new(),
+            threads: Vec::new(),
+            stacks: Vec::new(),
+            samples: Vec::new(),
+            waits: Vec::new(),
+            wakes: Vec::new(),
+            signals: Vec::new(),
+            losses: Losses::default(),
+            overhead: Overhead::default(),
+        };
+        let mut builder = Self(capture);
+        builder.process(pid, comm);
+        builder
+    }
+
+    /// Adds a process with its main thread; gives that thread's index.
+    pub(crate) fn process(&mut self, pid: u32, comm: &str) -> usize {
+        let exe = format!("/usr/bin/{comm}");
+        let comm_of_process = comm.to_owned();
+        self.0.processes.push(Process {
+            pid,
+            comm: comm_of_process,
+            exe,
+            threads: 0,
+            exited: false,
+            parent: None,
+        });
+        self.thread(pid, pid, comm)
+    }
+
+    /// Adds a thread that was watched for the whole capture; gives its index.
+    pub(crate) fn thread(&mut self, pid: u32, tid: u32, comm: &str) -> usize {
+        for process in self
+            .0
+            .processes
+            .iter_mut()
+            .filter(|process| process.pid == pid)
+        {
+            process.threads += 1;
+        }
+        self.0.threads.push(Thread {
+            tid,
+            pid,
+            comm: comm.to_owned(),
+            observed: self.0.duration,
+            on_cpu: Duration::ZERO,
+            run_queue: RunQueue::default(),
+            waits: Vec::new(),
+            now: Now {
+                state: State::Unknown,
+                since: Duration::ZERO,
+                since_inferred: false,
+                reason: None,
+                syscall: None,
+                args: [0; 6],
+                waker_tid: 0,
+                stack: None,
+            },
+        });
+        self.0.threads.len() - 1
+    }
+
+    /// Interns a stack; gives its index.
+    pub(crate) fn stack(&mut self, words: &[&str]) -> usize {
+        let stack = stack(words);
+        self.0
+            .stacks
+            .iter()
+            .position(|known| *known == stack)
+            .unwrap_or_else(|| {
+                self.0.stacks.push(stack);
+                self.0.stacks.len() - 1
+            })
+    }
+
+    /// CPU samples, and the time they stand for.
+    pub(crate) fn samples(&mut self, thread: usize, words: &[&str], count: u64) {
+        let stack = self.stack(words);
+        self.0.samples.push(Sample {
+            thread,
+            stack,
+            count,
+        });
+        let per_sample = Duration::from_secs(1) / self.0.freq_hz;
+        self.0.threads[thread].on_cpu += per_sample * u32::try_from(count).expect("few samples");
+    }
+
+    /// Waits with a stack.
+    pub(crate) fn wait(&mut self, thread: usize, reason: Reason, words: &[&str], total: Duration) {
+        let site = Site::Stack(self.stack(words));
+        self.wait_at(thread, reason, site, 1, total);
+    }
+
+    /// Waits at a site, counted in the thread's totals too.
+    pub(crate) fn wait_at(
+        &mut self,
+        thread: usize,
+        reason: Reason,
+        site: Site,
+        count: u64,
+        total: Duration,
+    ) {
+        self.0.waits.push(Wait {
+            thread,
+            reason,
+            syscall: None,
+            site,
+            event_form: false,
+            count,
+            total,
+            idle: Idleness::Busy,
+        });
+        let short = site == Site::Short;
+        let totals = &mut self.0.threads[thread].waits;
+        let at = totals
+            .iter()
+            .position(|known| known.reason == reason)
+            .unwrap_or_else(|| {
+                let none = Duration::ZERO;
+                totals.push(ReasonTotals {
+                    reason,
+                    total: none,
+                    count: 0,
+                    short: none,
+                    short_count: 0,
+                });
+                totals.len() - 1
+            });
+        totals[at].total += total;
+        totals[at].count += count;
+        totals[at].short += if short { total } else { Duration::ZERO };
+        totals[at].short_count += if short { count } else { 0 };
+    }
+
+    /// The wait added last.
+    pub(crate) fn last_wait(&mut self) -> &mut Wait {
+        self.0.waits.last_mut().expect("a wait was added")
+    }
+
+    /// The capture, with its waits classified.
+    pub(crate) fn finish(mut self) -> Capture {
+        classify(&mut self.0.waits, &self.0.stacks, &self.0.threads);
+        self.0
+    }
+}
