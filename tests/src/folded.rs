@@ -15,6 +15,28 @@ impl Line {
         self.frames.iter().any(|name| name == frame)
     }
 
+    /// Why the thread was off the CPU, whether that is its normal idle or not.
+    pub fn reason(&self) -> &str {
+        let first = self.frames.first().map_or("", String::as_str);
+        first.strip_prefix("[idle] ").unwrap_or(first)
+    }
+
+    /// Whether it is marked as normal idle.
+    pub fn is_idle(&self) -> bool {
+        self.frames
+            .first()
+            .is_some_and(|first| first.starts_with("[idle] "))
+    }
+
+    /// Whether it belongs to this thread, as the owner frame `comm-tid` says.
+    pub fn is_of(&self, tid: u32) -> bool {
+        let suffix = format!("-{tid}");
+        self.frames
+            .iter()
+            .take(4)
+            .any(|frame| frame.ends_with(&suffix))
+    }
+
     /// Whether these frames stand in it in this order, next to each other.
     pub fn has_chain(&self, chain: &[&str]) -> bool {
         self.frames.windows(chain.len()).any(|part| part == chain)

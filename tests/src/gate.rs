@@ -2,6 +2,7 @@
 
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// One capture at a time on this machine: others would disturb its figures.
@@ -42,9 +43,8 @@ pub fn privileged() -> Option<Turn> {
 /// Says that a test, or a part of one, is skipped.
 pub fn skip(why: &str) {
     let test = std::thread::current().name().unwrap_or("test").to_owned();
-    // Not captured by the test runner, which shows nothing of a test that passes.
-    let line = format!("skipped: {test}: {why}\n");
-    drop(std::fs::write("/dev/stderr", line));
+    // `eprintln!` would be captured by the test runner, which shows nothing of a test that passes.
+    drop(writeln!(std::io::stderr(), "skipped: {test}: {why}"));
 }
 
 fn obstacle() -> Option<String> {

@@ -7,6 +7,7 @@
 //!
 //! The caller is always a test, so what goes wrong here panics with what was expected and found.
 
+pub mod background;
 pub mod compile;
 pub mod folded;
 pub mod gate;

@@ -18,6 +18,14 @@ pub struct WaitMode {
 }
 
 impl WaitMode {
+    /// The first frame of its stacks: the reason, and the name of a system call that has none.
+    pub fn first_frame(&self) -> String {
+        match self.reason {
+            "syscall" => format!("syscall {}", self.syscalls[0]),
+            reason => reason.to_owned(),
+        }
+    }
+
     /// The function that calls [`WaitMode::function`].
     pub fn outer(&self) -> String {
         self.function.replacen("wait_in_", "outer_", 1)

@@ -29,6 +29,10 @@ pub const RUN_QUEUE: f64 = 0.10;
 /// share of 0.7 are 0.08.
 pub const SAMPLE_SHARE: f64 = 0.09;
 
+/// Numbers of waits or wake-ups: those at the edges of the window, and the few that a signal or an
+/// interrupt ends instead.
+pub const COUNT: f64 = 0.05;
+
 /// Below this a difference of two times is the resolution of the window's edges.
 pub const SLACK: Duration = Duration::from_millis(30);
 
