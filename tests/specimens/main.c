@@ -25,6 +25,8 @@ static NAMED void run_waits(const struct wait_mode *mode)
 {
     uint32_t function = log_function(mode->function);
     for (;;) {
+        if (mode->prepare)
+            mode->prepare();
         uint64_t entry = log_begin(function);
         mode->wait();
         log_end(entry);

@@ -126,6 +126,7 @@ struct wait_mode {
     void (*setup)(void);  /* may be null */
     void (*wait)(void);
     void (*wake)(void); /* called by the thread "waker" each period; null: the wait ends by itself */
+    void (*prepare)(void); /* before each wait, outside of the account; may be null */
 };
 
 extern const struct wait_mode wait_modes_io[], wait_modes_socket[], wait_modes_sync[],

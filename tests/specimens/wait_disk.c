@@ -39,11 +39,12 @@ static void make_read_file(void)
 }
 
 WAIT_CALL(fsync, SYS_fsync, file, 0, 0, 0, 0, 0)
-static NAMED void outer_fsync(void)
+OUTER(fsync)
+
+static void make_dirty(void)
 {
     block_at = (block_at + 1) % BLOCKS;
     must(pwrite(file, block, 4096, block_at * BLOCK), "pwrite");
-    waited(wait_in_fsync(), "fsync");
 }
 
 WAIT_CALL(read_disk, SYS_pread64, file, (long)block, BLOCK, block_at *BLOCK, 0, 0)
@@ -54,7 +55,7 @@ static NAMED void outer_read_disk(void)
 }
 
 const struct wait_mode wait_modes_disk[] = {
-    {"fsync", "wait_in_fsync", make_sync_file, outer_fsync, NULL},
-    {"disk-read", "wait_in_read_disk", make_read_file, outer_read_disk, NULL},
+    {"fsync", "wait_in_fsync", make_sync_file, outer_fsync, NULL, make_dirty},
+    {"disk-read", "wait_in_read_disk", make_read_file, outer_read_disk, NULL, NULL},
     {0},
 };

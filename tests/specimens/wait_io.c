@@ -213,16 +213,16 @@ static void make_full_event(void)
 }
 
 const struct wait_mode wait_modes_io[] = {
-    {"epoll", "wait_in_epoll_wait", make_epoll, outer_epoll_wait, wake_event},
-    {"poll", "wait_in_poll", make_poll, outer_poll, wake_event},
-    {"poll-nothing", "wait_in_poll_nothing", NULL, outer_poll_nothing, NULL},
-    {"select", "wait_in_select", make_event, outer_select, wake_event},
-    {"eventfd-read", "wait_in_read_eventfd", make_event, outer_read_eventfd, wake_event},
-    {"eventfd-write", "wait_in_write_eventfd", make_full_event, outer_write_eventfd, drain_event},
-    {"pipe-read", "wait_in_read_pipe", make_pipe, outer_read_pipe, write_byte},
-    {"pipe-write", "wait_in_write_pipe", make_pipe, outer_write_pipe, read_two_pages},
-    {"never", "wait_in_read_never", make_pipe, outer_read_never, NULL},
-    {"io-uring", "wait_in_io_uring", make_uring, outer_io_uring, wake_event},
-    {"message-queue", "wait_in_message_queue", make_queue, outer_message_queue, send_message},
+    {"epoll", "wait_in_epoll_wait", make_epoll, outer_epoll_wait, wake_event, NULL},
+    {"poll", "wait_in_poll", make_poll, outer_poll, wake_event, NULL},
+    {"poll-nothing", "wait_in_poll_nothing", NULL, outer_poll_nothing, NULL, NULL},
+    {"select", "wait_in_select", make_event, outer_select, wake_event, NULL},
+    {"eventfd-read", "wait_in_read_eventfd", make_event, outer_read_eventfd, wake_event, NULL},
+    {"eventfd-write", "wait_in_write_eventfd", make_full_event, outer_write_eventfd, drain_event, NULL},
+    {"pipe-read", "wait_in_read_pipe", make_pipe, outer_read_pipe, write_byte, NULL},
+    {"pipe-write", "wait_in_write_pipe", make_pipe, outer_write_pipe, read_two_pages, NULL},
+    {"never", "wait_in_read_never", make_pipe, outer_read_never, NULL, NULL},
+    {"io-uring", "wait_in_io_uring", make_uring, outer_io_uring, wake_event, NULL},
+    {"message-queue", "wait_in_message_queue", make_queue, outer_message_queue, send_message, NULL},
     {0},
 };

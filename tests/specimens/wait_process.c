@@ -71,7 +71,7 @@ static NAMED void outer_vfork(void)
 }
 
 const struct wait_mode wait_modes_process[] = {
-    {"wait-child", "wait_in_wait_child", NULL, outer_wait_child, NULL},
-    {"vfork", "wait_in_vfork", set_vfork_time, outer_vfork, NULL},
+    {"wait-child", "wait_in_wait_child", NULL, outer_wait_child, NULL, NULL},
+    {"vfork", "wait_in_vfork", set_vfork_time, outer_vfork, NULL, NULL},
     {0},
 };

@@ -163,13 +163,13 @@ static void accept_one(void)
 }
 
 const struct wait_mode wait_modes_socket[] = {
-    {"receive-unix", "wait_in_receive", make_unix_pair, outer_receive, send_byte},
-    {"receive-tcp", "wait_in_receive", make_tcp_pair, outer_receive, send_byte},
-    {"read-socket", "wait_in_read_socket", make_unix_pair, outer_read_socket, send_byte},
-    {"send-unix", "wait_in_send", make_small_unix_pair, outer_send, drain_chunk},
-    {"send-tcp", "wait_in_send", make_small_tcp_pair, outer_send, drain_chunk},
-    {"accept", "wait_in_accept", make_tcp_listener, outer_accept, knock},
-    {"connect-unix", "wait_in_connect", make_full_unix_listener, outer_connect, accept_one},
-    {"connect-tcp", "wait_in_connect", make_full_tcp_listener, outer_connect, NULL},
+    {"receive-unix", "wait_in_receive", make_unix_pair, outer_receive, send_byte, NULL},
+    {"receive-tcp", "wait_in_receive", make_tcp_pair, outer_receive, send_byte, NULL},
+    {"read-socket", "wait_in_read_socket", make_unix_pair, outer_read_socket, send_byte, NULL},
+    {"send-unix", "wait_in_send", make_small_unix_pair, outer_send, drain_chunk, NULL},
+    {"send-tcp", "wait_in_send", make_small_tcp_pair, outer_send, drain_chunk, NULL},
+    {"accept", "wait_in_accept", make_tcp_listener, outer_accept, knock, NULL},
+    {"connect-unix", "wait_in_connect", make_full_unix_listener, outer_connect, accept_one, NULL},
+    {"connect-tcp", "wait_in_connect", make_full_tcp_listener, outer_connect, NULL, NULL},
     {0},
 };

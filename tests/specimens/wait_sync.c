@@ -157,13 +157,13 @@ static void provide_page(void)
 }
 
 const struct wait_mode wait_modes_sync[] = {
-    {"nanosleep", "wait_in_nanosleep", NULL, outer_nanosleep, NULL},
-    {"clock-nanosleep", "wait_in_clock_nanosleep", NULL, outer_clock_nanosleep, NULL},
-    {"short-sleep", "wait_in_short_sleep", NULL, outer_short_sleep, NULL},
-    {"futex-lock", "wait_in_futex_lock", NULL, outer_futex_lock, unlock},
-    {"futex-condition", "wait_in_futex_condition", NULL, outer_futex_condition, notify},
-    {"sigtimedwait", "wait_in_sigtimedwait", choose_signal, outer_sigtimedwait, NULL},
-    {"pause", "wait_in_pause", handle_signal, outer_pause, send_signal},
-    {"page-fault", "wait_in_page_fault", make_fault, outer_page_fault, provide_page},
+    {"nanosleep", "wait_in_nanosleep", NULL, outer_nanosleep, NULL, NULL},
+    {"clock-nanosleep", "wait_in_clock_nanosleep", NULL, outer_clock_nanosleep, NULL, NULL},
+    {"short-sleep", "wait_in_short_sleep", NULL, outer_short_sleep, NULL, NULL},
+    {"futex-lock", "wait_in_futex_lock", NULL, outer_futex_lock, unlock, NULL},
+    {"futex-condition", "wait_in_futex_condition", NULL, outer_futex_condition, notify, NULL},
+    {"sigtimedwait", "wait_in_sigtimedwait", choose_signal, outer_sigtimedwait, NULL, NULL},
+    {"pause", "wait_in_pause", handle_signal, outer_pause, send_signal, NULL},
+    {"page-fault", "wait_in_page_fault", make_fault, outer_page_fault, provide_page, NULL},
     {0},
 };

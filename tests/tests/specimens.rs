@@ -27,6 +27,18 @@ fn look(pid: u32, tid: u32) -> BTreeMap<String, u32> {
     seen
 }
 
+/// Waits until it is so: on a busy machine that takes longer than on an idle one.
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(
+            start.elapsed() < Duration::from_secs(15),
+            "never seen: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn window_of(length: Duration) -> Window {
     let end_ns = now_ns();
     Window {
@@ -113,20 +125,23 @@ fn pinned_threads_share_one_cpu() {
     let specimen = Specimen::start("pinned");
     let (a, b) = (specimen.tid("pinned-a"), specimen.tid("pinned-b"));
     let read = |tid| proc::schedstat(specimen.pid(), tid).expect("it lives");
-    let before = [read(a), read(b)];
-    std::thread::sleep(Duration::from_millis(600));
-    for (before, after) in before.into_iter().zip([read(a), read(b)]) {
-        let queued = after.queued - before.queued;
-        assert!(queued > Duration::from_millis(150), "{before:?} {after:?}");
+    for tid in [a, b] {
+        let before = read(tid).queued;
+        let waited = || read(tid).queued - before > Duration::from_millis(150);
+        eventually("150 ms without the CPU", waited);
     }
 }
 
 #[test]
 fn short_sleeps_are_short_and_many() {
     let specimen = Specimen::start("short-sleep");
-    std::thread::sleep(Duration::from_millis(400));
+    let all = Window {
+        start_ns: 0,
+        end_ns: u64::MAX,
+    };
+    let count = || specimen.log.spent("wait_in_short_sleep", None, all).count;
+    eventually("200 sleeps", || count() > 200);
     let total = specimen.stop()["wait_in_short_sleep"];
-    assert!(total.count > 200, "{total:?}");
     assert!(total.total_ns / total.count < 1_000_000, "{total:?}");
 }
 
@@ -143,16 +158,18 @@ fn many_threads_are_five_hundred() {
     let specimen = Specimen::start("many-threads");
     // The first thread and the keeper beside them.
     assert_eq!(proc::tids(specimen.pid()).len(), 502);
-    std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(specimen.log.tids("wait_in_many").len(), 500);
+    eventually("500 that sleep", || {
+        specimen.log.tids("wait_in_many").len() == 500
+    });
 }
 
 #[test]
 fn late_threads_are_born_after_it_is_ready() {
     let specimen = Specimen::start("late-threads");
-    std::thread::sleep(Duration::from_millis(500));
+    eventually("three births", || {
+        specimen.log.tids("wait_in_late").len() >= 3
+    });
     let born = specimen.log.tids("wait_in_late");
-    assert!(born.len() >= 3, "{born:?}");
     assert!(
         specimen
             .ready()
@@ -165,10 +182,20 @@ fn late_threads_are_born_after_it_is_ready() {
 #[test]
 fn fork_burns_in_children_only() {
     let specimen = Specimen::start("fork");
-    std::thread::sleep(Duration::from_millis(500));
+    eventually("two children", || {
+        specimen.log.tids("burn_in_child").len() >= 2
+    });
     let children = specimen.log.tids("burn_in_child");
-    assert!(children.len() >= 2, "{children:?}");
     assert!(!children.contains(&specimen.pid()));
+}
+
+/// Whether an interval in this function has ended, so that its CPU time is known.
+fn ended(specimen: &Specimen, function: &str) -> bool {
+    let all = Window {
+        start_ns: 0,
+        end_ns: u64::MAX,
+    };
+    !specimen.log.spent(function, None, all).cpu.is_zero()
 }
 
 #[test]
@@ -179,11 +206,11 @@ fn exec_becomes_another_program_under_the_same_pid() {
             .argument("--extra")
             .argument(after)
             .start();
-        std::thread::sleep(Duration::from_millis(100));
+        eventually("it burns", || ended(&specimen, "burn_before_exec"));
         specimen.go();
         let ready = specimen.next_ready().expect("it becomes ready again");
         assert_eq!(ready.pid, specimen.pid(), "{mode}");
-        std::thread::sleep(Duration::from_millis(100));
+        eventually("it burns", || ended(&specimen, "burn_after_exec"));
         let totals = specimen.stop();
         assert!(totals["burn_before_exec"].cpu_ns > 0, "{mode}: {totals:?}");
         assert!(totals["burn_after_exec"].cpu_ns > 0, "{mode}: {totals:?}");
@@ -203,7 +230,7 @@ fn jit_runs_code_that_only_its_map_names() {
     let specimen = Specimen::start("jit");
     let map = std::fs::read_to_string(format!("/tmp/perf-{}.map", specimen.pid()));
     assert!(map.expect("it wrote its map").contains("jitted_loop"));
-    std::thread::sleep(Duration::from_millis(100));
+    eventually("it runs", || ended(&specimen, "jitted_loop"));
     assert!(specimen.stop()["jitted_loop"].cpu_ns > 0);
 }
 
