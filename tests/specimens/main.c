@@ -21,9 +21,8 @@ static void *wake_each_period(void *mode_memory)
     return NULL;
 }
 
-static NAMED void run_waits(const struct wait_mode *mode)
+static NAMED void run_waits(const struct wait_mode *mode, uint32_t function)
 {
-    uint32_t function = log_function(mode->function);
     for (;;) {
         if (mode->prepare)
             mode->prepare();
@@ -50,8 +49,9 @@ int main(int argc, char **argv)
                 mode->setup();
             if (mode->wake)
                 life_thread("waker", wake_each_period, (void *)mode);
+            uint32_t function = log_function(mode->function);
             life_ready();
-            run_waits(mode);
+            run_waits(mode, function);
         }
     }
     die("no such mode");

@@ -47,7 +47,6 @@ static NAMED void burn_before_exec(void)
 /* Burns until the test says go, then becomes the program that --extra names. */
 static NAMED void burn_then_exec(void)
 {
-    function = log_function("burn_before_exec");
     while (!atomic_load(&go)) {
         uint64_t entry = log_begin(function);
         burn_before_exec();
@@ -63,6 +62,7 @@ static void run_exec(void)
 {
     if (!options.extra)
         die("--extra must name the program to become");
+    function = log_function("burn_before_exec");
     life_ready();
     burn_then_exec();
 }
@@ -79,6 +79,7 @@ static void run_exec_thread(void)
 {
     if (!options.extra)
         die("--extra must name the program to become");
+    function = log_function("burn_before_exec");
     life_thread("executor", exec_thread, NULL);
     life_ready();
     life_idle();
