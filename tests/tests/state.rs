@@ -59,10 +59,8 @@ fn a_thread_that_never_wakes_counts_with_its_stack() {
 #[test]
 fn a_wait_counts_with_the_part_inside_the_capture() {
     let Some(_turn) = privileged() else { return };
-    // Waits of 1.6 s: in 2 s one begins before or one lasts beyond the end, mostly both.
-    let specimen = Start::mode("nanosleep")
-        .period_us(1_600_000 - 650_000)
-        .start();
+    // Waits of 0.95 s: of those that touch a capture of 2 s, one begins before and one lasts beyond.
+    let specimen = Start::mode("nanosleep").period_us(950_000).start();
     let (run, report) = Remora::record(&[specimen.pid()], 2)
         .args(&["--idle"])
         .capture();
