@@ -1,1 +1,21 @@
-//! What the end-to-end tests share.
+//! What the end-to-end tests share: specimens, the run of remora, its report, and the yardsticks.
+//!
+//! A specimen is a process that spends its time in one known way and keeps its own account of it,
+//! by its own clock. A test starts one, lets `remora` watch it from outside, and compares the
+//! report with the specimen's account and with the scheduler's (`/proc/PID/task/TID/schedstat`).
+//! No test compares with an absolute time: machines are noisy, and the account is not.
+//!
+//! The caller is always a test, so what goes wrong here panics with what was expected and found.
+
+pub mod background;
+pub mod compile;
+pub mod folded;
+pub mod gate;
+pub mod modes;
+pub mod proc;
+pub mod remora;
+pub mod report;
+pub mod schedule;
+pub mod specimen;
+pub mod tolerance;
+pub mod truth;

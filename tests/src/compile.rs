@@ -1,0 +1,122 @@
+//! Builds the specimens with the C compiler of the machine, into the target folder.
+//!
+//! They are C and not Rust because frame pointers, optimisation and the names of functions must be
+//! under the test's control, and because one must be a 32-bit program without a libc.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+const FLAGS: &[&str] = &[
+    "-O1",
+    "-g",
+    "-std=gnu17",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-fno-omit-frame-pointer",
+    "-fno-optimize-sibling-calls",
+    "-pthread",
+];
+const COMPAT32_FLAGS: &[&str] = &["-m32", "-nostdlib", "-static", "-no-pie"];
+
+const SPECIMEN: &[&str] = &[
+    "main.c",
+    "life.c",
+    "log.c",
+    "wait_io.c",
+    "wait_socket.c",
+    "wait_sync.c",
+    "wait_process.c",
+    "wait_disk.c",
+    "burn.c",
+    "threads.c",
+    "process.c",
+];
+const AFTER_EXEC: &[&str] = &["after_exec.c", "life.c", "log.c"];
+const COMPAT32: &[&str] = &["compat32.S"];
+
+/// Where binaries go, and the working directory of specimens: on the disk of the build, not in
+/// memory, so that waits for a disk are waits.
+pub fn folder() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    // target/PROFILE/deps/TEST-HASH
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .expect("a test lies in target/PROFILE/deps");
+    let folder = profile.join("specimens");
+    std::fs::create_dir_all(&folder).expect("the target folder is writable");
+    folder
+}
+
+/// The program `specimen`.
+pub fn specimen() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("specimen", FLAGS, SPECIMEN).unwrap_or_else(|why| panic!("{why}")))
+}
+
+/// The program that the modes `exec` and `exec-thread` become.
+pub fn after_exec() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        build("after_exec", FLAGS, AFTER_EXEC).unwrap_or_else(|why| panic!("{why}"))
+    })
+}
+
+/// The 32-bit program.
+///
+/// # Errors
+/// The compiler's words, where it cannot make one (another architecture, say).
+pub fn compat32() -> Result<&'static Path, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| build("compat32", COMPAT32_FLAGS, COMPAT32));
+    built.as_deref().map_err(Clone::clone)
+}
+
+fn build(name: &str, flags: &[&str], sources: &[&str]) -> Result<PathBuf, String> {
+    let source_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("specimens");
+    let binary = folder().join(name);
+    if is_fresh(&binary, &source_folder) {
+        return Ok(binary);
+    }
+    // Another test process may build the same one: each its own file, the last rename wins.
+    let partial = folder().join(format!("{name}.{}.partial", std::process::id()));
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "gcc".into());
+    let output = Command::new(&compiler)
+        .current_dir(&source_folder)
+        .args(flags)
+        .arg("-o")
+        .arg(&partial)
+        .args(sources)
+        .output()
+        .map_err(|error| format!("cannot run {compiler}: {error}; install a C compiler"))?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        return Err(format!(
+            "{compiler} cannot build the specimen {name}:\n{words}"
+        ));
+    }
+    std::fs::rename(&partial, &binary).map_err(|error| format!("{}: {error}", binary.display()))?;
+    Ok(binary)
+}
+
+/// Whether the binary is younger than every source and than this list of flags.
+fn is_fresh(binary: &Path, source_folder: &Path) -> bool {
+    let Some(built) = changed(binary) else {
+        return false;
+    };
+    let sources = std::fs::read_dir(source_folder).expect("the sources of the specimens are there");
+    let this_file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/compile.rs");
+    sources
+        .map(|entry| entry.expect("the folder of specimens is readable").path())
+        .chain([this_file])
+        .all(|source| changed(&source).is_some_and(|changed| changed < built))
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    path.metadata()
+        .and_then(|metadata| metadata.modified())
+        .ok()
+}

@@ -1,0 +1,67 @@
+//! What `/proc` says of a thread: the second witness beside the specimen's own clock.
+
+use std::time::Duration;
+
+/// The scheduler's account of a thread: `/proc/PID/task/TID/schedstat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Schedstat {
+    /// On a CPU.
+    pub run: Duration,
+    /// Ready, waiting for one.
+    pub queued: Duration,
+}
+
+/// Reads it; `None` when the thread is gone.
+pub fn schedstat(pid: u32, tid: u32) -> Option<Schedstat> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
+    let mut fields = text
+        .split_ascii_whitespace()
+        .map(|field| field.parse().ok());
+    let run = Duration::from_nanos(fields.next()??);
+    let queued = Duration::from_nanos(fields.next()??);
+    Some(Schedstat { run, queued })
+}
+
+/// Number of the system call that a thread is blocked in, -1 for none (a page fault); `None` while
+/// it runs or is gone.
+pub fn blocked_in(pid: u32, tid: u32) -> Option<i64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).ok()?;
+    text.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// State letter of a thread: `S`, `R`, `D`, `T`, `Z`; `None` when it is gone.
+pub fn state(pid: u32, tid: u32) -> Option<char> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
+    // The name may hold anything; the state follows its last parenthesis.
+    text.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+/// Number in a line `NAME:  number…` of `/proc/PID/status`.
+pub fn status_number(pid: u32, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// Thread ids of a process.
+pub fn tids(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    tasks
+        .filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// Where the descriptors of a process lead.
+pub fn descriptors(pid: u32) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .map(|link| link.to_string_lossy().into_owned())
+        .collect()
+}

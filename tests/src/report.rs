@@ -1,0 +1,233 @@
+//! `report.json` as a reader outside the project sees it: the contract, field by field.
+//!
+//! Written apart from the agent's own types on purpose: a field that is renamed there must fail here.
+
+use crate::truth::{Window, now_ns};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The whole of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Report {
+    /// Version of the contract.
+    pub schema: u32,
+    /// The capture itself.
+    pub capture: Capture,
+    /// Target processes.
+    pub targets: Vec<Target>,
+    /// Their threads.
+    pub threads: Vec<Thread>,
+    /// Which hook each signal took.
+    pub signals: Value,
+    /// What was lost, by name.
+    pub loss: BTreeMap<String, u64>,
+    /// What it cost.
+    pub overhead: Overhead,
+}
+
+/// When and how.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Capture {
+    /// Seconds since the Unix epoch.
+    pub started_unix_s: f64,
+    /// Its length.
+    pub duration_s: f64,
+    /// Why it ended.
+    pub end: String,
+}
+
+/// A target process.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Target {
+    /// Process id.
+    pub pid: u32,
+    /// Name.
+    pub comm: String,
+    /// Executable.
+    pub exe: String,
+    /// Threads seen.
+    pub threads: u32,
+}
+
+/// A target thread.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Thread {
+    /// Process id.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Name.
+    pub comm: String,
+    /// Its life inside the capture.
+    pub observed_ns: u64,
+    /// On a CPU.
+    pub on_cpu_ns: u64,
+    /// Waiting for one.
+    pub run_queue: RunQueue,
+    /// Blocked, by reason.
+    pub blocked: Vec<Blocked>,
+    /// At the end of the capture.
+    pub now: Now,
+    /// Who woke it.
+    pub wakers: Vec<Waker>,
+}
+
+/// Time ready but not running.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RunQueue {
+    /// From wake-ups to the CPU.
+    pub after_wake_ns: u64,
+    /// Number of wake-ups.
+    pub wakes: u64,
+    /// From preemptions to the CPU.
+    pub preempted_ns: u64,
+    /// Number of preemptions.
+    pub preemptions: u64,
+    /// The longest one.
+    pub longest_ns: u64,
+}
+
+/// Time blocked for one reason.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Blocked {
+    /// Label of the reason.
+    pub reason: String,
+    /// All of it.
+    pub total_ns: u64,
+    /// Waits.
+    pub count: u64,
+    /// In waits under the threshold.
+    pub short_ns: u64,
+    /// Their number.
+    pub short_count: u64,
+    /// Of the total, normal idle.
+    pub idle_ns: u64,
+}
+
+/// What a thread does at the end.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Now {
+    /// `running`, `runnable`, `blocked`…
+    pub state: String,
+    /// For how long.
+    pub since_s: f64,
+    /// Not observed, but from the scheduler's clock.
+    pub since_inferred: bool,
+    /// Why it is blocked.
+    pub reason: Option<String>,
+    /// In which system call.
+    pub syscall: Option<String>,
+    /// Its stack.
+    pub stack: Option<Value>,
+}
+
+/// A waker.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Waker {
+    /// Thread id, 0 for an interrupt.
+    pub tid: u32,
+    /// Process id.
+    pub pid: u32,
+    /// Name.
+    pub comm: String,
+    /// What the woken thread had waited for.
+    pub reason: String,
+    /// Wake-ups.
+    pub count: u64,
+    /// Blocked time that they ended.
+    pub blocked_ns: u64,
+}
+
+/// Cost of the capture.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Overhead {
+    /// Kernel programs, percent of one CPU.
+    pub bpf_cpu_pct: f64,
+    /// The agent, percent of one CPU.
+    pub agent_cpu_pct: f64,
+    /// Its largest resident set.
+    pub agent_rss_bytes: u64,
+}
+
+impl Report {
+    /// The stretch of the monotonic clock that the capture covers.
+    pub fn window(&self) -> Window {
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970");
+        let ago_s = unix.as_secs_f64() - self.capture.started_unix_s;
+        let start_ns = now_ns() - Duration::from_secs_f64(ago_s).as_nanos() as u64;
+        let length = Duration::from_secs_f64(self.capture.duration_s);
+        Window {
+            start_ns,
+            end_ns: start_ns + length.as_nanos() as u64,
+        }
+    }
+
+    /// A thread by its id.
+    ///
+    /// # Panics
+    /// When it is not in the report.
+    pub fn thread(&self, tid: u32) -> &Thread {
+        self.threads
+            .iter()
+            .find(|thread| thread.tid == tid)
+            .unwrap_or_else(|| {
+                let seen: Vec<_> = self
+                    .threads
+                    .iter()
+                    .map(|one| (one.tid, &one.comm))
+                    .collect();
+                panic!("no thread {tid} in the report; it has {seen:?}")
+            })
+    }
+
+    /// Threads of a process.
+    pub fn threads_of(&self, pid: u32) -> impl Iterator<Item = &Thread> {
+        self.threads.iter().filter(move |thread| thread.pid == pid)
+    }
+
+    /// Panics when anything was lost.
+    pub fn assert_no_loss(&self) {
+        let lost: Vec<_> = self.loss.iter().filter(|(_, count)| **count > 0).collect();
+        assert!(lost.is_empty(), "losses: {lost:?}");
+    }
+}
+
+impl Thread {
+    /// Time blocked for this reason.
+    pub fn blocked_for(&self, reason: &str) -> Duration {
+        let for_reason = self
+            .blocked
+            .iter()
+            .filter(|blocked| blocked.reason == reason);
+        Duration::from_nanos(for_reason.map(|blocked| blocked.total_ns).sum())
+    }
+
+    /// Time blocked for any other reason.
+    pub fn blocked_otherwise(&self, reason: &str) -> Duration {
+        let others = self
+            .blocked
+            .iter()
+            .filter(|blocked| blocked.reason != reason);
+        Duration::from_nanos(others.map(|blocked| blocked.total_ns).sum())
+    }
+
+    /// Time on a CPU.
+    pub fn on_cpu(&self) -> Duration {
+        Duration::from_nanos(self.on_cpu_ns)
+    }
+
+    /// Time ready without a CPU, after wake-ups and preemptions.
+    pub fn queued(&self) -> Duration {
+        Duration::from_nanos(self.run_queue.after_wake_ns + self.run_queue.preempted_ns)
+    }
+
+    /// Everything that is accounted for.
+    pub fn accounted(&self) -> Duration {
+        let blocked: u64 = self.blocked.iter().map(|blocked| blocked.total_ns).sum();
+        self.on_cpu() + self.queued() + Duration::from_nanos(blocked)
+    }
+}

@@ -1,0 +1,361 @@
+//! What is refused, and how: one line that says what, why and what to do, and the right exit code.
+
+use remora_tests::compile;
+use remora_tests::gate::{privileged, remora_binary, skip};
+use remora_tests::proc;
+use remora_tests::remora::{Remora, Run, report_in};
+use remora_tests::specimen::{Specimen, Start};
+use rustix::process::Signal;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const USAGE: i32 = 2;
+const CANNOT_OBSERVE: i32 = 3;
+
+/// A process id beyond what any kernel gives out.
+const NOBODY: u32 = 4_194_305;
+
+#[test]
+fn no_such_process() {
+    let Some(_turn) = privileged() else { return };
+    Remora::record(&[NOBODY], 2)
+        .run()
+        .assert_refused(CANNOT_OBSERVE, &[&NOBODY.to_string()]);
+}
+
+#[test]
+fn one_of_several_does_not_exist() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("nanosleep");
+    let run = Remora::record(&[specimen.pid(), NOBODY], 2).run();
+    run.assert_refused(CANNOT_OBSERVE, &[&NOBODY.to_string()]);
+}
+
+#[test]
+fn no_process_of_that_name() {
+    let Some(_turn) = privileged() else { return };
+    let run = Remora::with(&["--comm", "no-such-comm", "--duration", "1"])
+        .out_in_folder()
+        .run();
+    run.assert_refused(CANNOT_OBSERVE, &["no-such-comm"]);
+}
+
+#[test]
+fn a_kernel_thread() {
+    let Some(_turn) = privileged() else { return };
+    // kthreadd, the parent of all others, is always 2 in the initial PID namespace.
+    if std::fs::read_to_string("/proc/2/comm").ok().as_deref() != Some("kthreadd\n") {
+        return skip("no kernel threads are visible from this PID namespace");
+    }
+    Remora::record(&[2], 2)
+        .run()
+        .assert_refused(CANNOT_OBSERVE, &["kernel thread"]);
+}
+
+#[test]
+fn a_zombie() {
+    let Some(_turn) = privileged() else { return };
+    let mut child = Command::new("true")
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("coreutils");
+    while proc::state(child.id(), child.id()) != Some('Z') {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let run = Remora::record(&[child.id()], 2).run();
+    child.wait().expect("its own child");
+    run.assert_refused(CANNOT_OBSERVE, &["zombie"]);
+}
+
+#[test]
+fn a_pid_as_seen_inside_another_pid_namespace() {
+    let Some(_turn) = privileged() else { return };
+    // The last numbers are given out last: nobody out here has this one.
+    let number = pid_max() - 7;
+    let script = format!(
+        "echo {} > /proc/sys/kernel/ns_last_pid; \"$@\"; true",
+        number - 1
+    );
+    let unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let prefix = [&unshare[..], &["sh", "-c", &script, "sh"]].concat();
+    let inside = match Start::mode("burn").under(&prefix).spawn() {
+        Ok(specimen) => specimen,
+        Err(why) => return skip(&why),
+    };
+    if inside.ready().pid != number || Path::new(&format!("/proc/{number}")).exists() {
+        return skip("the numbers inside a PID namespace cannot be chosen here");
+    }
+    let outside = child_of(child_of(inside.pid()));
+    let run = Remora::record(&[number], 2).run();
+    run.assert_refused(CANNOT_OBSERVE, &[&number.to_string(), &outside.to_string()]);
+    // By its pid out here it is a target like any other.
+    let (run, report) = Remora::record(&[outside], 2).capture();
+    assert_eq!(report.targets[0].pid, outside);
+    assert!(run.folded("cpu").sum(|line| line.has("burn_hot")) > 0);
+}
+
+fn pid_max() -> u32 {
+    let text = std::fs::read_to_string("/proc/sys/kernel/pid_max").expect("every kernel has it");
+    text.trim().parse().expect("a number")
+}
+
+/// The only child of a process.
+fn child_of(pid: u32) -> u32 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let text = text.expect("the kernel lists children");
+    text.trim()
+        .parse()
+        .unwrap_or_else(|error| panic!("{error}: {text:?}"))
+}
+
+#[test]
+fn without_privileges_it_names_the_capabilities() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("nanosleep");
+    // The build folder may be closed to others.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open.clone()).expect("own folder");
+    let binary = folder.path().join("remora");
+    std::fs::copy(remora_binary(), &binary).expect("a copy");
+    std::fs::set_permissions(&binary, open).expect("own file");
+    let output = Command::new("setpriv")
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+        ])
+        .arg(&binary)
+        .args(["--pid", &specimen.pid().to_string(), "--duration", "1"])
+        .current_dir("/tmp")
+        .output()
+        .expect("setpriv of util-linux");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(CANNOT_OBSERVE), "{words}");
+    for capability in ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"] {
+        assert!(words.contains(capability), "{capability} is not in {words}");
+    }
+    assert_eq!(words.lines().count(), 1, "{words}");
+}
+
+#[test]
+fn figures_without_sense_are_a_usage_error() {
+    let Some(_turn) = privileged() else { return };
+    let pid = std::process::id().to_string();
+    let cases: [(&[&str], &str); 12] = [
+        (&["--freq", "0"], "freq"),
+        (&["--freq", "-5"], "freq"),
+        (&["--freq", "1000000000"], "freq"),
+        (&["--freq", "ninety"], "freq"),
+        (&["--duration", "0"], "duration"),
+        (&["--duration", "-1"], "duration"),
+        (&["--duration", "1e300"], "duration"),
+        (&["--duration", "nan"], "duration"),
+        (&["--duration", "soon"], "duration"),
+        (&["--min-block", "-1ms"], "min-block"),
+        (&["--stack-hook", "guess"], "stack-hook"),
+        (&["--no-such-option"], "no-such-option"),
+    ];
+    for (arguments, word) in cases {
+        let started = Instant::now();
+        let run = Remora::with(&["--pid", &pid])
+            .out_in_folder()
+            .args(arguments)
+            .run();
+        run.assert_code(USAGE);
+        assert!(run.stderr.contains(word), "{arguments:?}: {}", run.stderr);
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "{arguments:?} was tried first"
+        );
+        assert!(!run.out.exists(), "{arguments:?} left a folder");
+    }
+}
+
+#[test]
+fn pids_without_sense_are_a_usage_error() {
+    let Some(_turn) = privileged() else { return };
+    for pid in ["0", "-1", "", "abc", "99999999999999999999", "1,,2", "1;2"] {
+        let run = Remora::with(&[&format!("--pid={pid}"), "--duration", "1"])
+            .out_in_folder()
+            .run();
+        let code = run.status.code();
+        assert!(
+            code == Some(USAGE) || code == Some(CANNOT_OBSERVE),
+            "{pid:?}: {}",
+            run.status
+        );
+        assert!(
+            !run.stderr.is_empty() && !run.stderr.contains("panicked"),
+            "{}",
+            run.stderr
+        );
+    }
+    Remora::with(&["--duration", "1"]).run().assert_code(USAGE);
+}
+
+#[test]
+fn an_existing_folder_is_not_overwritten() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("nanosleep");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let precious = folder.path().join("report.json");
+    std::fs::write(&precious, "precious").expect("own folder");
+    let started = Instant::now();
+    let run = Remora::with(&["--pid", &specimen.pid().to_string(), "--duration", "8"])
+        .out(folder.path())
+        .run();
+    run.assert_refused(USAGE, &[folder.path().to_str().expect("printable")]);
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "it said so only after the capture"
+    );
+    assert_eq!(
+        std::fs::read_to_string(&precious).expect("still there"),
+        "precious"
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_refused_before_the_capture() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("nanosleep");
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    for out in [
+        Path::new("/proc/remora-report"),
+        &file.path().join("below-a-file"),
+    ] {
+        let started = Instant::now();
+        let run = Remora::with(&["--pid", &specimen.pid().to_string(), "--duration", "8"])
+            .out(out)
+            .run();
+        let code = run.status.code();
+        assert!(
+            code == Some(USAGE) || code == Some(CANNOT_OBSERVE),
+            "{}",
+            run.status
+        );
+        run.assert_refused(code.unwrap_or(0), &[out.to_str().expect("printable")]);
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "it said so only after the capture"
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_does_not_lose_the_capture() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("burn");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (small, list) = (folder.path().join("small"), folder.path().join("list"));
+    std::fs::create_dir(&small).expect("own folder");
+    // A file system of two pages, in a mount namespace of its own; what is left on it is listed.
+    let script = "mount -t tmpfs -o size=8k none \"$1\" && list=$2 && small=$1 && shift 2 && { \
+                  \"$@\"; code=$?; find \"$small\" -type f > \"$list\"; exit $code; }";
+    let printable = |path: &Path| path.to_str().expect("printable").to_owned();
+    let run = Remora::with(&["--pid", &specimen.pid().to_string(), "--duration", "2"])
+        .out(&small.join("report"))
+        .under(&[
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            &printable(&small),
+            &printable(&list),
+        ])
+        .run();
+    let left = std::fs::read_to_string(&list).unwrap_or_else(|error| panic!("{error}: {run:?}"));
+    assert!(
+        !left.contains("report.json"),
+        "half a report looks whole: {left}"
+    );
+    let fallback = named_folder(&run, &small);
+    let report = report_in(&fallback);
+    assert!(report.thread(specimen.pid()).on_cpu() > Duration::from_secs(1));
+    for file in ["cpu.svg", "offcpu.svg", "cpu.folded", "offcpu.folded"] {
+        assert!(
+            fallback.join(file).exists(),
+            "no {file} in {}",
+            fallback.display()
+        );
+    }
+    std::fs::remove_dir_all(&fallback).expect("made by this run");
+}
+
+/// The folder outside of `not` that the run says it has put the report in.
+fn named_folder(run: &Run, not: &Path) -> PathBuf {
+    let words = run
+        .stderr
+        .split_whitespace()
+        .chain(run.stdout.split_whitespace());
+    let paths = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '/'));
+    let mut folders = paths
+        .filter(|path| path.starts_with('/'))
+        .map(PathBuf::from);
+    let found = folders.find(|path| !path.starts_with(not) && path.join("report.json").exists());
+    found.unwrap_or_else(|| panic!("no fallback is named: {run:#?}"))
+}
+
+#[test]
+fn ctrl_c_ends_the_capture_early_with_a_report() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("burn");
+    let mut running = Remora::record(&[specimen.pid()], 60).start();
+    running.until_recording();
+    std::thread::sleep(Duration::from_millis(1200));
+    running.signal(Signal::INT);
+    let run = running.finish();
+    run.assert_code(0);
+    let report = run.report();
+    let length = report.window().length();
+    assert!(
+        length > Duration::from_secs(1) && length < Duration::from_secs(10),
+        "{length:?}"
+    );
+    assert!(run.folded("cpu").sum(|line| line.has("burn_hot")) > 0);
+}
+
+#[test]
+fn a_second_ctrl_c_quits() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("many-threads");
+    let mut running = Remora::record(&[specimen.pid()], 60).start();
+    running.until_recording();
+    let asked = Instant::now();
+    running.signal(Signal::INT);
+    std::thread::sleep(Duration::from_millis(2));
+    running.signal(Signal::INT);
+    let run = running.finish();
+    assert!(
+        asked.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+    // Unless the first one was faster, there is nothing that looks like a report.
+    assert_eq!(
+        run.status.success(),
+        run.out.join("report.json").exists(),
+        "{}",
+        run.status
+    );
+}
+
+#[test]
+fn json_is_alone_on_standard_output() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("burn");
+    let run = Remora::record(&[specimen.pid()], 1).args(&["--json"]).run();
+    run.assert_code(0);
+    let document: serde_json::Value =
+        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:#?}"));
+    assert_eq!(document["schema"], 1);
+    assert_eq!(document["targets"][0]["pid"], specimen.pid());
+    assert!(compile::folder().exists());
+}

@@ -1,0 +1,243 @@
+//! Targets that come and go: threads, children, exec, exit.
+
+use remora_tests::compile;
+use remora_tests::folded::Line;
+use remora_tests::gate::privileged;
+use remora_tests::remora::{Remora, Running};
+use remora_tests::report::Report;
+use remora_tests::specimen::{Specimen, Start};
+use remora_tests::tolerance::{ON_CPU, SAMPLE_SHARE, SAMPLES_NAMED, assert_near, assert_share};
+use std::time::{Duration, Instant};
+
+fn recording(specimen: &Specimen, seconds: u32, arguments: &[&str]) -> Running {
+    let mut running = Remora::record(&[specimen.pid()], seconds)
+        .args(arguments)
+        .start();
+    running.until_recording();
+    running
+}
+
+#[test]
+fn children_are_followed_when_asked() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("fork");
+    let (run, report) = Remora::record(&[specimen.pid()], 3)
+        .args(&["--children"])
+        .capture();
+    let window = report.window();
+    let children = report
+        .threads
+        .iter()
+        .filter(|thread| thread.pid != specimen.pid());
+    let seen: Duration = children.clone().map(|thread| thread.on_cpu()).sum();
+    let truth = specimen.log.spent("burn_in_child", None, window).cpu;
+    assert_near("CPU time of the children", seen, truth, ON_CPU);
+    let born = specimen.log.tids("burn_in_child");
+    assert!(children.clone().count() >= 10, "{:#?}", report.targets);
+    assert!(
+        children.clone().all(|thread| born.contains(&thread.tid)),
+        "{born:?} {report:#?}"
+    );
+    let cpu = run.folded("cpu");
+    let share = cpu.share(
+        |_| true,
+        |line| line.has_chain(&["run_child", "burn_in_child"]),
+    );
+    assert!(share >= 0.9, "{share}: {}", cpu.top(|_| true));
+}
+
+#[test]
+fn children_are_left_alone_otherwise() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("fork");
+    let (run, report) = Remora::record(&[specimen.pid()], 2).capture();
+    assert!(
+        report
+            .threads
+            .iter()
+            .all(|thread| thread.pid == specimen.pid()),
+        "{report:#?}"
+    );
+    assert_eq!(run.folded("cpu").sum(|line| line.has("burn_in_child")), 0);
+}
+
+#[test]
+fn threads_born_later_are_seen_for_their_life() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("late-threads");
+    let (_run, report) = Remora::record(&[specimen.pid()], 3)
+        .args(&["--idle"])
+        .capture();
+    let window = report.window();
+    let late: Vec<_> = report
+        .threads
+        .iter()
+        .filter(|thread| thread.comm == "late")
+        .collect();
+    assert!(late.len() >= 20, "{} of about 30: {report:#?}", late.len());
+    let seen: Duration = late.iter().map(|thread| thread.blocked_for("sleep")).sum();
+    assert_near(
+        "sleep",
+        seen,
+        specimen.log.spent("wait_in_late", None, window).off_cpu(),
+        ON_CPU,
+    );
+    let born_inside = late
+        .iter()
+        .filter(|thread| thread.observed_ns < 400_000_000)
+        .count();
+    assert!(
+        born_inside >= late.len() - 1,
+        "a life of 250 ms was observed for longer: {late:#?}"
+    );
+}
+
+#[test]
+fn five_hundred_threads() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("many-threads");
+    let (_run, report) = Remora::record(&[specimen.pid()], 3)
+        .args(&["--idle"])
+        .capture();
+    let window = report.window();
+    assert_eq!(report.threads.len(), 502);
+    for tid in specimen.log.tids("wait_in_many") {
+        let truth = specimen
+            .log
+            .spent("wait_in_many", Some(tid), window)
+            .off_cpu();
+        let thread = report.thread(tid);
+        assert_near(
+            "sleep",
+            thread.blocked_for("sleep") + thread.queued(),
+            truth,
+            0.05,
+        );
+    }
+    report.assert_no_loss();
+}
+
+#[test]
+fn exec_changes_program_and_names_in_the_middle() {
+    let Some(_turn) = privileged() else { return };
+    for mode in ["exec", "exec-thread"] {
+        exec_in_the_middle(mode);
+    }
+}
+
+fn exec_in_the_middle(mode: &str) {
+    let after = compile::after_exec().to_str().expect("a printable path");
+    let mut specimen = Start::mode(mode)
+        .argument("--extra")
+        .argument(after)
+        .start();
+    let running = recording(&specimen, 3, &[]);
+    std::thread::sleep(Duration::from_millis(800));
+    specimen.go();
+    let ready = specimen.next_ready().expect("it becomes the other program");
+    assert_eq!(ready.pid, specimen.pid());
+    let run = running.finish();
+    run.assert_code(0);
+    let report = run.report();
+    let window = report.window();
+    let before = specimen.log.spent("burn_before_exec", None, window).cpu;
+    let after = specimen.log.spent("burn_after_exec", None, window).cpu;
+    let cpu = run.folded("cpu");
+    let is_before = |line: &Line| line.has("burn_before_exec");
+    let is_after = |line: &Line| line.has("burn_after_exec");
+    let named = cpu.share(|_| true, |line| is_before(line) || is_after(line));
+    assert!(
+        named >= SAMPLES_NAMED - 0.03,
+        "{mode}: {named}: {}",
+        cpu.top(|_| true)
+    );
+    let expected = before.as_secs_f64() / (before + after).as_secs_f64();
+    let found = cpu.share(|line| is_before(line) || is_after(line), is_before);
+    assert_share(mode, found, expected, SAMPLE_SHARE);
+    assert!(
+        report
+            .targets
+            .iter()
+            .any(|target| target.exe.ends_with("after_exec")),
+        "{report:#?}"
+    );
+}
+
+#[test]
+fn an_early_exit_ends_the_capture_with_its_report() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("exit-early");
+    let started = Instant::now();
+    let running = recording(&specimen, 30, &[]);
+    std::thread::sleep(Duration::from_millis(900));
+    specimen.go();
+    let run = running.finish();
+    run.assert_code(0);
+    assert!(
+        started.elapsed() < Duration::from_secs(15),
+        "it waited for a process that was gone"
+    );
+    let report = run.report();
+    let window = report.window();
+    let hot = specimen.log.spent("burn_hot", None, window).cpu;
+    let warm = specimen.log.spent("burn_warm", None, window).cpu;
+    assert_near(
+        "on_cpu_ns",
+        report.thread(specimen.pid()).on_cpu(),
+        hot + warm,
+        ON_CPU,
+    );
+    assert_eq!(report.thread(specimen.pid()).now.state, "exited");
+    // The maps and files of a process that is gone had to be read before.
+    let cpu = run.folded("cpu");
+    let share = cpu.share(
+        |_| true,
+        |line| line.has("burn_hot") || line.has("burn_warm"),
+    );
+    assert!(share >= SAMPLES_NAMED, "{share}: {}", cpu.top(|_| true));
+}
+
+#[test]
+fn several_pids_and_one_that_exits_among_them() {
+    let Some(_turn) = privileged() else { return };
+    let (stays, goes) = (Specimen::start("burn"), Specimen::start("exit-early"));
+    let mut running = Remora::record(&[stays.pid(), goes.pid()], 3).start();
+    running.until_recording();
+    goes.go();
+    let run = running.finish();
+    run.assert_code(0);
+    let report = run.report();
+    assert_eq!(report.targets.len(), 2);
+    let seen = |pid| report.thread(pid).on_cpu();
+    let length = report.window().length();
+    assert!(seen(goes.pid()) < length.mul_f64(0.8), "{report:#?}");
+    let burnt = |name| stays.log.spent(name, None, report.window()).cpu;
+    let truth = burnt("burn_hot") + burnt("burn_warm");
+    assert_near("the one that stays", seen(stays.pid()), truth, ON_CPU);
+}
+
+fn pids_by_name(name: &str) -> Vec<u32> {
+    let run = Remora::with(&["--comm", name, "--duration", "1"])
+        .out_in_folder()
+        .run();
+    run.assert_code(0);
+    let report: Report = run.report();
+    let mut pids: Vec<u32> = report.targets.iter().map(|target| target.pid).collect();
+    pids.sort_unstable();
+    pids
+}
+
+#[test]
+fn targets_by_name() {
+    let Some(_turn) = privileged() else { return };
+    // A specimen takes its mode's name.
+    let mut specimens = [
+        Specimen::start("poll-nothing"),
+        Specimen::start("poll-nothing"),
+    ];
+    let other = Specimen::start("nanosleep");
+    specimens.sort_by_key(Specimen::pid);
+    let found = pids_by_name("poll-nothing");
+    assert_eq!(found, specimens.each_ref().map(Specimen::pid));
+    assert!(!found.contains(&other.pid()));
+}
