@@ -5,8 +5,10 @@
 //! `model` holds what was seen as plain data, `report` writes it down, `cli` ties them together.
 
 pub mod capture;
+pub mod cli;
 pub mod kernel;
 pub mod model;
+pub mod preflight;
 pub mod probe;
 pub mod stack;
 pub mod target;

@@ -21,7 +21,6 @@ use remora_common::{
 use std::{
     collections::BTreeMap,
     future::Future,
-    os::fd::{AsRawFd, RawFd},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use thiserror::Error;
@@ -88,15 +87,6 @@ pub enum CaptureError {
     /// Every target was gone before the recording began.
     #[error("every target exited before the recording began: start it again and use its new pid")]
     Gone,
-}
-
-/// A descriptor that the probe owns, borrowed for readiness.
-struct Borrowed(RawFd);
-
-impl AsRawFd for Borrowed {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
 }
 
 struct Session {
@@ -199,7 +189,7 @@ impl Session {
         let began = Instant::now();
         let mut exits = ExitWatch::new(targets)?;
         let mut targets_gone = false;
-        let events = AsyncFd::with_interest(Borrowed(self.probe.events_fd()), Interest::READABLE)?;
+        let events = AsyncFd::with_interest(self.probe.events_fd()?, Interest::READABLE)?;
         let mut beat = interval_at(began + BEAT, BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let over = sleep(plan.duration);

@@ -37,7 +37,10 @@ use remora_common::{
     event::Event,
     thread::ThreadSlot,
 };
-use std::os::fd::{AsRawFd, RawFd};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 /// The running kernel side. Dropping it detaches everything.
 pub struct Probe {
@@ -81,8 +84,8 @@ impl Probe {
     }
 
     /// Descriptor that becomes readable when a fork or exec wants attention.
-    pub fn events_fd(&self) -> RawFd {
-        self.events.as_raw_fd()
+    pub fn events_fd(&self) -> io::Result<OwnedFd> {
+        self.events.as_fd().try_clone_to_owned()
     }
 
     /// The next rare event, if there is one.

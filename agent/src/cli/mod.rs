@@ -1,0 +1,73 @@
+//! The command line: one file a command. What was typed becomes a checked plan; errors become one
+//! line and an exit code.
+
+mod doctor;
+mod interrupt;
+mod output;
+mod record;
+mod units;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Could not do what was asked, for a reason of its own (a report that no disk takes).
+const FAILED: u8 = 1;
+/// The command line makes no sense; clap uses the same.
+const USAGE: u8 = 2;
+/// The target or the kernel cannot be observed.
+const CANNOT_OBSERVE: u8 = 3;
+
+/// Says where the time of production processes goes, from outside, without touching them.
+///
+/// `remora --pid PID` records for 30 seconds: on-CPU and off-CPU flamegraphs, why threads waited,
+/// and a summary, in a new folder.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = record::EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    record: record::Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Record for a while and write a report (the default command)
+    #[command(after_help = record::EXIT_CODES)]
+    Record(record::Args),
+    /// Say what this kernel and these privileges allow, hook by hook
+    Doctor(doctor::Args),
+}
+
+/// A command that failed: what to say, and how to exit.
+#[derive(Debug)]
+struct Failure {
+    error: anyhow::Error,
+    code: u8,
+}
+
+impl Failure {
+    fn new(code: u8, error: impl Into<anyhow::Error>) -> Self {
+        Self { error: error.into(), code }
+    }
+}
+
+/// Runs the command that was typed.
+pub fn main() -> ExitCode {
+    let Cli { command, record } = Cli::parse();
+    let done = match command {
+        None => record::run(record),
+        Some(Command::Record(args)) => record::run(args),
+        Some(Command::Doctor(args)) => doctor::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { error, code }) => {
+            // One line a problem; a broken standard error is nobody's to hear of.
+            for line in format!("{error:#}").lines() {
+                output::complain(line);
+            }
+            ExitCode::from(code)
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `remora --pid P`, `remora record --pid P`: one capture, one report.
+
+use super::{
+    CANNOT_OBSERVE, FAILED, Failure, USAGE, interrupt,
+    output::{self, Status},
+    units,
+};
+use crate::{
+    capture::{self, Plan, Progress},
+    model::Capture,
+    preflight,
+    probe::{self, ProbeError, WaitHook},
+    report::{
+        self, Options,
+        folder::{Folder, Written, default_name},
+        terminal::{self, Look},
+    },
+    target::{self, Selection},
+};
+use clap::ValueEnum;
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// The end of `--help`.
+pub const EXIT_CODES: &str = "Exit codes: 0 recorded, 1 the report could not be written, 2 usage, \
+    3 cannot observe (no such process, no privileges, a kernel that refuses).\n\
+    Ctrl-C ends the capture early and still writes the report; a second Ctrl-C quits.";
+
+/// What to record and where to put it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Processes to watch, by their pid on this host: one or several, separated by commas
+    #[arg(short, long, value_name = "PID", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Vec<u32>,
+    /// All processes of this name, as in /proc/PID/comm
+    #[arg(long, value_name = "NAME")]
+    comm: Option<String>,
+    /// Their children too: those that are there and those that are forked during the capture
+    #[arg(long)]
+    children: bool,
+    /// How long to record: seconds, or with a unit (500ms, 10m, 1h)
+    #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = units::duration)]
+    duration: Duration,
+    /// CPU samples a second, on each CPU
+    #[arg(short, long, value_name = "HZ", default_value = "99",
+          value_parser = clap::value_parser!(u32).range(1..=4999))]
+    freq: u32,
+    /// Waits from this length on get a stack; shorter ones are counted and timed
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = units::min_block)]
+    min_block: Duration,
+    /// Draw the normal idle too: event loops and workers that wait for work
+    #[arg(long)]
+    idle: bool,
+    /// Where to take the stacks of waits: the best hook there is, or this one
+    #[arg(long, value_name = "HOOK", default_value = "auto")]
+    stack_hook: StackHook,
+    /// Folder for the report, new or empty [default: remora-NAME-PID-TIME here]
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print report.json on standard output instead of the summary
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StackHook {
+    /// The best that the kernel has
+    Auto,
+    /// On return, at tp_btf/sched_exit_tp (6.16 and later)
+    Exit,
+    /// On return, at finish_task_switch (fentry or kprobe)
+    Finish,
+    /// At switch-out, one wait in eight
+    Switch,
+}
+
+impl Args {
+    fn plan(&self) -> Plan {
+        Plan {
+            selection: Selection {
+                pids: self.pid.clone(),
+                comm: self.comm.clone(),
+                children: self.children,
+            },
+            duration: self.duration,
+            freq_hz: self.freq,
+            min_block: self.min_block,
+            wait_hook: match self.stack_hook {
+                StackHook::Auto => WaitHook::Auto,
+                StackHook::Exit => WaitHook::Exit,
+                StackHook::Finish => WaitHook::Finish,
+                StackHook::Switch => WaitHook::Switch,
+            },
+        }
+    }
+}
+
+/// Records and reports.
+pub fn run(args: Args) -> Result<(), Failure> {
+    if args.pid.is_empty() && args.comm.is_none() {
+        let missing = anyhow::anyhow!(
+            "no target: name one with --pid PID or --comm NAME (`remora --help` for the rest)"
+        );
+        return Err(Failure::new(USAGE, missing));
+    }
+    if !probe::has_kernel_side() {
+        return Err(Failure::new(CANNOT_OBSERVE, ProbeError::NoKernelSide));
+    }
+    preflight::check().map_err(|problems| Failure::new(CANNOT_OBSERVE, problems))?;
+    // Once here, for the folder's name and before anything is loaded; again by the capture.
+    let plan = args.plan();
+    let targets =
+        target::resolve(&plan.selection).map_err(|error| Failure::new(CANNOT_OBSERVE, error))?;
+    let named = targets.first().map(|target| (target.comm.clone(), target.pid()));
+    drop(targets);
+    let (comm, pid) = named.unwrap_or_default();
+    let folder = Folder::prepare(args.out.as_deref(), &default_name(&comm, pid, unix_now_s()))
+        .map_err(|error| Failure::new(USAGE, error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(FAILED, error))?;
+    let capture = runtime.block_on(capture(&args, &plan))?;
+    let options = Options { idle: args.idle };
+    let written = report::write_all(&capture, &folder, options);
+    print(&args, &capture, written.as_ref().ok())?;
+    written.map(drop).map_err(|error| Failure::new(FAILED, error))
+}
+
+async fn capture(args: &Args, plan: &Plan) -> Result<Capture, Failure> {
+    let interrupt = interrupt::listen().map_err(|error| Failure::new(FAILED, error))?;
+    let mut status = Status::new();
+    let duration = humantime::format_duration(args.duration);
+    let show = |progress| match progress {
+        Progress::Recording { processes, threads } => output::complain(&format!(
+            "recording {processes} process(es), {threads} thread(s), for {duration}; Ctrl-C ends \
+             it early"
+        )),
+        Progress::Beat { elapsed } => {
+            status.show(&format!("{:.0} s of {duration}", elapsed.as_secs_f64()));
+        }
+        Progress::Naming => status.show("looking up names"),
+    };
+    capture::record(plan, interrupt.notified(), show)
+        .await
+        .map_err(|error| Failure::new(CANNOT_OBSERVE, error))
+}
+
+fn print(args: &Args, capture: &Capture, written: Option<&Written>) -> Result<(), Failure> {
+    let text = if args.json {
+        if let Some(written) = written {
+            output::complain(&format!("report in {}", written.folder.display()));
+        }
+        report::json::render(capture).map_err(|error| Failure::new(FAILED, error))?
+    } else {
+        let look = Look {
+            width: output::width().unwrap_or(Look::default().width),
+            colour: output::wants_colour(),
+        };
+        terminal::summary(capture, written, look).into_bytes()
+    };
+    output::print(&text).map_err(|error| Failure::new(FAILED, error))
+}
+
+fn unix_now_s() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}

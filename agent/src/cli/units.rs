@@ -1,0 +1,61 @@
+//! Values with units, as people type them.
+
+use std::time::Duration;
+
+/// The longest capture.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The longest threshold of a wait.
+const LONGEST_BLOCK: Duration = Duration::from_secs(60);
+
+/// A time: a plain number of seconds (`30`, `0.5`), or with units (`500ms`, `10m`, `1h 30m`).
+fn time(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|_| "not a length of time".into());
+    }
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// Length of a capture.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let duration = time(text)?;
+    if duration < Duration::from_millis(100) {
+        return Err("too short to see anything: at least 100ms".into());
+    }
+    if duration > LONGEST {
+        return Err("at most 7 days: for longer, run one capture after another".into());
+    }
+    Ok(duration)
+}
+
+/// Threshold of a long wait; 0 makes every wait a long one.
+pub fn min_block(text: &str) -> Result<Duration, String> {
+    let threshold = time(text)?;
+    if threshold > LONGEST_BLOCK {
+        return Err("at most 60s: with more, no wait would get a stack".into());
+    }
+    Ok(threshold)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_numbers_are_seconds_and_units_are_units() {
+        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(min_block("250us"), Ok(Duration::from_micros(250)));
+        assert_eq!(min_block("0"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in ["0", "-1", "NaN", "inf", "1e300", "abc", "", "8d", "0s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        for text in ["-1ms", "61s", "1h", "x"] {
+            assert!(min_block(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,1 +1,0 @@
-fn main() { println!("cargo:rustc-link-arg=--cpu-features=+alu32"); }
