@@ -66,7 +66,7 @@ mod tests {
 
     fn zlib_section(claimed: u64, content: &[u8]) -> Vec<u8> {
         let mut section = Vec::new();
-        section.extend_from_slice(&u32::from(ELFCOMPRESS_ZLIB).to_ne_bytes());
+        section.extend_from_slice(&ELFCOMPRESS_ZLIB.to_ne_bytes());
         section.extend_from_slice(&[0; 4]);
         section.extend_from_slice(&claimed.to_ne_bytes());
         section.extend_from_slice(&1u64.to_ne_bytes());

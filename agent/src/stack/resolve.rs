@@ -48,6 +48,24 @@ pub(super) fn resolve(
     job.finish(offsets)
 }
 
+/// Symbols without a size (hand-written assembly) are believed this far behind their address, in
+/// bytes.
+const SIZELESS_REACH: usize = 4096;
+/// The same for the marks that every program carries at the head of its start and end sections,
+/// behind which the linkage table follows.
+const MARK_REACH: usize = 32;
+
+/// Whether a symbol is a name for its address. One without a size is the nearest before it, and
+/// may be far from it.
+fn is_believable(symbol: &Sym<'_>) -> bool {
+    let reach = match &*symbol.name {
+        "_init" | "_fini" => MARK_REACH,
+        _ => SIZELESS_REACH,
+    };
+    let sized = symbol.size.is_some_and(|size| size > 0);
+    !symbol.name.trim().is_empty() && (sized || symbol.offset < reach)
+}
+
 struct Job<'a> {
     label: Arc<str>,
     addresses: Vec<Option<u64>>,
@@ -142,9 +160,7 @@ impl Job<'_> {
     }
 
     fn convert(&mut self, symbol: Symbolized<'_>) -> Option<Frames> {
-        let symbol = symbol
-            .into_sym()
-            .filter(|symbol| !symbol.name.trim().is_empty())?;
+        let symbol = symbol.into_sym().filter(is_believable)?;
         let Sym {
             name,
             code_info,
@@ -198,5 +214,32 @@ impl Job<'_> {
                 })
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizeless_symbols_reach_only_so_far() {
+        let believable = |name: &'static str, size, offset| {
+            is_believable(&Sym {
+                name: name.into(),
+                module: None,
+                addr: 0x1000,
+                offset,
+                size,
+                code_info: None,
+                inlined: Box::new([]),
+                _non_exhaustive: (),
+            })
+        };
+        assert!(believable("f", Some(1 << 20), 1 << 19));
+        assert!(believable("assembly", None, 1000));
+        assert!(!believable("assembly", None, 1 << 20));
+        assert!(believable("_init", None, 4));
+        assert!(!believable("_init", None, 40));
+        assert!(!believable(" ", Some(8), 0));
     }
 }

@@ -160,10 +160,18 @@ fn libc_and_vdso_have_names() {
             .is_some_and(|module| &*module.name == "[vdso]")
     });
     let vdso = vdso.unwrap();
-    let named = (vdso.start..vdso.end)
-        .step_by(16)
-        .any(|address| single(&own, address).name.contains("vdso_clock_gettime"));
-    assert!(named);
+    let addresses: Vec<u64> = (vdso.start..vdso.end).step_by(16).collect();
+    let found = addresses.iter().map(std::slice::from_ref);
+    let raw = |user| RawStack {
+        space: Some(&own),
+        user,
+        kernel: &[],
+        truncated: false,
+    };
+    let stacks: Vec<_> = found.map(raw).collect();
+    let stacks = Symbolizer::new(Limits::default()).symbolize_all(&stacks);
+    let mut frames = stacks.iter().flat_map(|stack| &stack.frames);
+    assert!(frames.any(|frame| frame.named && frame.name.contains("clock_gettime")));
 }
 
 unsafe extern "C" {

@@ -144,8 +144,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The beginning of the running test program, with its headers and notes.
     fn own_image() -> Vec<u8> {
-        std::fs::read("/proc/self/exe").unwrap()
+        let mut image = vec![0; 64 << 10];
+        Content::File(std::fs::File::open("/proc/self/exe").unwrap())
+            .read_exact_at(&mut image, 0)
+            .unwrap();
+        image
     }
 
     #[test]

@@ -121,12 +121,19 @@ mod tests {
 
     #[test]
     fn a_map_that_appears_after_the_snapshot_is_found() {
-        let pid = std::process::id();
-        let place = PerfMapPlace::read(pid).unwrap();
-        let path = format!("/tmp/perf-{pid}.map");
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let place = PerfMapPlace::read(child.id()).unwrap();
+        let path = format!("/tmp/perf-{}.map", child.id());
         std::fs::write(&path, "1000 10 late\n").unwrap();
         let found = place.open();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let after_exit = place.open();
         std::fs::remove_file(&path).unwrap();
+        assert!(matches!(after_exit, Ok(Some(_))), "{after_exit:?}");
         assert!(matches!(found, Ok(Some(_))), "{found:?}");
     }
 
