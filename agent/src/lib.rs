@@ -5,4 +5,5 @@
 //! `model` holds what was seen as plain data, `report` writes it down, `cli` ties them together.
 
 pub mod model;
+pub mod preflight;
 pub mod target;
