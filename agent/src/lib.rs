@@ -10,5 +10,6 @@ pub mod kernel;
 pub mod model;
 pub mod preflight;
 pub mod probe;
+pub mod report;
 pub mod stack;
 pub mod target;

@@ -34,19 +34,20 @@ pub fn of(task: Task) -> Option<Registers> {
 impl Registers {
     /// A register by its offset: a typed load with the helper, a probe without.
     #[inline(always)]
-    fn read(self, offset: u32) -> u64 {
+    fn read<T: Copy + Default>(self, offset: u32) -> T {
         if config::has_task_pt_regs() != 0 {
-            // SAFETY: `bpf_task_pt_regs` gives a typed pointer; each register is 8 bytes.
+            // SAFETY: `bpf_task_pt_regs` gives a typed pointer; callers know the member's type.
             unsafe { task::member(self.0, offset) }
         } else {
-            task::probe(self.0 as u64, offset).unwrap_or(0)
+            task::probe(self.0 as u64, offset).unwrap_or_default()
         }
     }
 
     /// System call number; negative when the task entered by a fault or an interrupt.
     #[inline(always)]
     pub fn syscall(self) -> i32 {
-        self.read(config::regs_syscall()) as i32
+        // The low half of `orig_ax` on x86-64, all of `syscallno` on arm64.
+        self.read(config::regs_syscall())
     }
 
     /// Whether the task entered the kernel by a fault or an interrupt.
@@ -58,8 +59,9 @@ impl Registers {
     /// Whether the task is a 32-bit one.
     #[inline(always)]
     pub fn is_compat(self) -> bool {
-        let mode = self.read(config::regs_mode()) as u32;
-        mode & config::compat_mask() == config::compat_value()
+        // `cs` has 16 bits, and the bit of arm64's `pstate` lies in its first 16.
+        let mode: u16 = self.read(config::regs_mode());
+        mode as u32 & config::compat_mask() == config::compat_value()
     }
 
     /// System call argument `N`.

@@ -1,6 +1,3 @@
-//! The watched processes as the machine shows them: the only module, beside `probe`, that reads it.
-
-pub mod maps;
 //! Which processes are watched: from what was typed to processes that cannot be mistaken.
 //!
 //! A pid is a number that the kernel hands out again. So each target is held by a pidfd, opened
@@ -9,22 +6,26 @@ pub mod maps;
 //!
 //! Processes vanish while they are looked at. Everything here is total and bounded: what is gone is
 //! an absent value or a [`TargetError`], never a panic.
+
 mod describe;
 mod error;
 mod exit_watch;
 mod family;
 mod identity;
 mod image;
+pub mod maps;
 pub(crate) mod proc_fs;
 mod select;
 #[cfg(test)]
 mod specimen;
+
 pub use describe::{escape, name, thread_name};
 pub use error::{Inside, TargetError};
 pub use exit_watch::ExitWatch;
 pub use identity::Identity;
 pub use image::Exe;
 pub use select::{Selection, resolve};
+
 /// One process to watch.
 #[derive(Debug)]
 pub struct Target {
@@ -41,6 +42,7 @@ pub struct Target {
     /// Its thread ids when it was read, ascending.
     pub threads: Vec<u32>,
 }
+
 impl Target {
     /// Takes hold of the living process `pid`.
     ///
@@ -70,19 +72,23 @@ impl Target {
             threads,
         })
     }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.identity.pid()
     }
+
     /// Whether its pid still means this process: `false` from its exit on.
     pub fn is_same(&self) -> bool {
         self.identity.is_same()
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::specimen::{self, Running};
     use super::*;
+
     #[test]
     fn a_living_process_is_described() {
         let child = Running::new("sleep", &["321"]);
@@ -97,11 +103,13 @@ mod tests {
         assert!(!exe.deleted);
         assert!(target.is_same());
     }
+
     #[test]
     fn we_are_no_target() {
         let error = Target::of(std::process::id()).unwrap_err();
         assert!(matches!(error, TargetError::Ourselves { .. }), "{error}");
     }
+
     #[test]
     fn a_kernel_thread_is_no_target() {
         if proc_fs::stat(2).is_none_or(|stat| stat.comm != b"kthreadd") {
@@ -114,6 +122,7 @@ mod tests {
              choose the pid of a process"
         );
     }
+
     #[test]
     fn a_zombie_is_no_target() {
         let zombie = Running::new("true", &[]);
@@ -128,6 +137,7 @@ mod tests {
         assert_eq!((*pid, comm.as_str()), (zombie.pid(), "true"));
         assert_eq!(*parent, std::process::id());
     }
+
     #[test]
     fn a_thread_is_no_target_and_its_process_is_named() {
         let error = specimen::with_thread(|tid| Target::of(tid).unwrap_err());
@@ -137,6 +147,7 @@ mod tests {
         assert_eq!(pid, std::process::id());
         assert_ne!(tid, pid);
     }
+
     #[test]
     fn no_number_panics() {
         for pid in [0, i32::MAX as u32, i32::MAX as u32 + 1, u32::MAX] {
@@ -147,6 +158,7 @@ mod tests {
             );
         }
     }
+
     #[test]
     fn a_process_whose_main_thread_has_ended_is_alive() {
         let Some(child) = specimen::without_main_thread() else {
