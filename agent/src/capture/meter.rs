@@ -38,7 +38,7 @@ impl Meter {
     }
 
     fn on(&mut self) {
-        self.on = StatisticsOn::enable().map(|statistics| (statistics, Instant::now()));
+        self.on = StatisticsOn::enable().ok().map(|statistics| (statistics, Instant::now()));
     }
 
     fn off(&mut self) {

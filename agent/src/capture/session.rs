@@ -189,7 +189,10 @@ impl Session {
         let began = Instant::now();
         let mut exits = ExitWatch::new(targets)?;
         let mut targets_gone = false;
-        let events = AsyncFd::with_interest(self.probe.events_fd()?, Interest::READABLE)?;
+        let events = self.probe.events_fd()?;
+        // SAFETY: an owned descriptor, which stays open and the same until it is dropped.
+        let events = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }
+            .map_err(std::io::Error::from)?;
         let mut beat = interval_at(began + BEAT, BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let over = sleep(plan.duration);

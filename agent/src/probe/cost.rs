@@ -3,7 +3,7 @@
 use super::{Probe, ProbeError};
 use crate::model::ProgramCost;
 use aya::{
-    sys::{Stats, enable_stats},
+    sys::{Stats, SyscallError, enable_stats},
 };
 use remora_common::loss::Loss;
 use std::{collections::BTreeMap, fs, os::fd::{AsFd, AsRawFd, OwnedFd}};
@@ -14,9 +14,12 @@ use std::{collections::BTreeMap, fs, os::fd::{AsFd, AsRawFd, OwnedFd}};
 pub struct StatisticsOn(#[expect(dead_code, reason = "held for its drop")] OwnedFd);
 
 impl StatisticsOn {
-    /// Switches them on; `None` where the kernel refuses (before 5.8).
-    pub fn enable() -> Option<Self> {
-        enable_stats(Stats::RunTime).ok().map(Self)
+    /// Switches them on.
+    ///
+    /// # Errors
+    /// Where the kernel refuses (before 5.8, or without CAP_SYS_ADMIN).
+    pub fn enable() -> Result<Self, SyscallError> {
+        enable_stats(Stats::RunTime).map(Self)
     }
 }
 

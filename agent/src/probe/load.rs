@@ -58,6 +58,18 @@ pub struct Settings {
     pub threads_now: u32,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            freq_hz: 99,
+            min_block: Duration::from_millis(1),
+            follow_children: false,
+            wait_hook: WaitHook::Auto,
+            threads_now: 0,
+        }
+    }
+}
+
 impl Probe {
     /// Loads and attaches everything; nothing is recorded before [`Probe::start`].
     ///
@@ -89,14 +101,14 @@ impl Probe {
 }
 
 /// An object in the kernel, while hooks are being attached.
-struct Loaded {
-    ebpf: Ebpf,
+pub(super) struct Loaded {
+    pub(super) ebpf: Ebpf,
     signals: Vec<Signal>,
     stacks_per_half: u32,
 }
 
 impl Loaded {
-    fn new(
+    pub(super) fn new(
         kernel: &Kernel,
         settings: &Settings,
         btf: &Btf,
@@ -300,7 +312,7 @@ fn map_error(map: &'static str, error: &MapError) -> ProbeError {
     ProbeError::Map { map, why: hooks::innermost(error) }
 }
 
-fn online_cpus() -> Result<Vec<u32>, ProbeError> {
+pub(super) fn online_cpus() -> Result<Vec<u32>, ProbeError> {
     aya::util::online_cpus().map_err(|(path, error)| ProbeError::Load(format!("{path}: {error}")))
 }
 

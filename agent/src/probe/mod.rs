@@ -8,6 +8,7 @@
 //! | `mapped` | a map's memory, read without a system call |
 //! | `tables` | threads, aggregates and stacks out of the maps |
 //! | `iterate` | runs the task iterators |
+//! | `trial` | tries every hook, for `remora doctor` |
 //! | `cost` | what the programs cost and what they lost |
 
 mod cost;
@@ -18,6 +19,7 @@ mod load;
 mod mapped;
 mod object;
 mod tables;
+mod trial;
 
 pub use cost::StatisticsOn;
 pub use error::ProbeError;
@@ -25,6 +27,7 @@ pub use iterate::BlockedThread;
 pub use load::{Settings, WaitHook};
 pub use object::has_kernel_side;
 pub use tables::{Drained, RawAggregate};
+pub use trial::{Trial, trials};
 
 use aya::{
     Ebpf,
