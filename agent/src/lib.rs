@@ -5,3 +5,4 @@
 //! `model` holds what was seen as plain data, `report` writes it down, `cli` ties them together.
 
 pub mod model;
+pub mod report;
