@@ -7,7 +7,7 @@
 //! - `epoll` and `poll` are idle by what they are: certain.
 //! - A worker is inferred. Its wait has to be of a kind that is used to wait for work (a
 //!   connection, a signal, a completion, a condition variable or semaphore), at its *home site*:
-//!   one reason and stack that holds at least half of the thread's blocked time. A thread that
+//!   one reason and one stack of user frames that holds at least half of the thread's blocked time. A thread that
 //!   waits in many places is at home in none.
 //! - Nothing else is ever idle: a mutex, bytes of a socket, a sleep, a disk, a pipe, a child.
 //!
@@ -18,7 +18,7 @@
 //! right place, that never ends: a lost wake-up. No rule can tell that from a worker without
 //! work, which is why reports show for *each* thread what it does now and since when, idle or not.
 
-use super::{FrameKind, Site, Stack, Thread, Wait};
+use super::{Frame, FrameKind, Site, Stack, Thread, Wait};
 use remora_common::reason::Reason;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -60,11 +60,13 @@ pub const fn is_event_loop(reason: Reason) -> bool {
 /// Decides for each wait whether it is its thread's normal idle. `waits` refer to `stacks` and
 /// `threads` by index; a reference that leads nowhere is never idle.
 pub fn classify(waits: &mut [Wait], stacks: &[Stack], threads: &[Thread]) {
-    let homes = homes(waits, stacks, threads);
+    let sites = user_sites(stacks);
+    let candidate = |wait: &Wait| candidate(wait, stacks, &sites);
+    let homes = homes(waits, threads, candidate);
     for wait in waits {
         wait.idle = if is_event_loop(wait.reason) {
             Idleness::EventLoop
-        } else if candidate(wait, stacks).is_some_and(|key| homes.contains_key(&key)) {
+        } else if candidate(wait).is_some_and(|place| homes.contains_key(&place)) {
             Idleness::Worker
         } else {
             Idleness::Busy
@@ -72,18 +74,38 @@ pub fn classify(waits: &mut [Wait], stacks: &[Stack], threads: &[Thread]) {
     }
 }
 
-/// A place where a thread may wait for work: thread, reason, stack.
+/// For each stack the first one with the same user frames, as an index; `None` where there are no
+/// user frames. A wait is at the same site whatever the kernel's frames are: they differ between a
+/// stack taken on the way back and one taken of a thread that sleeps.
+pub fn user_sites(stacks: &[Stack]) -> Vec<Option<usize>> {
+    let mut first: HashMap<Vec<&Frame>, usize> = HashMap::new();
+    let sites = stacks.iter().enumerate().map(|(index, stack)| {
+        let user: Vec<_> = stack
+            .frames
+            .iter()
+            .filter(|frame| frame.kind != FrameKind::Kernel)
+            .collect();
+        (!user.is_empty()).then(|| *first.entry(user).or_insert(index))
+    });
+    sites.collect()
+}
+
+/// A place where a thread may wait for work: thread, reason, index from [`user_sites`].
 type Place = (usize, Reason, usize);
 
 /// The places that hold at least half of their thread's blocked time, with that time.
-fn homes(waits: &[Wait], stacks: &[Stack], threads: &[Thread]) -> HashMap<Place, Duration> {
+fn homes(
+    waits: &[Wait],
+    threads: &[Thread],
+    candidate: impl Fn(&Wait) -> Option<Place>,
+) -> HashMap<Place, Duration> {
     let mut places: HashMap<Place, Duration> = HashMap::new();
     let mut blocked: Vec<Duration> = vec![Duration::ZERO; threads.len()];
     for wait in waits {
         if let Some(sum) = blocked.get_mut(wait.thread) {
             *sum = sum.saturating_add(wait.total);
         }
-        if let Some(place) = candidate(wait, stacks) {
+        if let Some(place) = candidate(wait) {
             let sum = places.entry(place).or_default();
             *sum = sum.saturating_add(wait.total);
         }
@@ -100,17 +122,17 @@ fn homes(waits: &[Wait], stacks: &[Stack], threads: &[Thread]) -> HashMap<Place,
 }
 
 /// The place of a wait that may be a worker's idle, by its kind and stack alone.
-fn candidate(wait: &Wait, stacks: &[Stack]) -> Option<Place> {
+fn candidate(wait: &Wait, stacks: &[Stack], sites: &[Option<usize>]) -> Option<Place> {
     let Site::Stack(index) = wait.site else {
         return None;
     };
-    let stack = stacks.get(index).filter(|stack| !stack.frames.is_empty())?;
+    let (stack, site) = (stacks.get(index)?, (*sites.get(index)?)?);
     let for_work = match wait.reason {
         Reason::SocketAccept | Reason::SignalWait | Reason::IoUring => true,
         Reason::Futex => wait.event_form && !takes_lock(stack),
         _ => false,
     };
-    for_work.then_some((wait.thread, wait.reason, index))
+    for_work.then_some((wait.thread, wait.reason, site))
 }
 
 /// Whether the inner user frames of a stack name a lock.

@@ -12,7 +12,7 @@ mod thread;
 pub(crate) mod fixture;
 
 pub use frame::{Frame, FrameKind, Stack};
-pub use idle::{Idleness, classify, is_event_loop};
+pub use idle::{Idleness, classify, is_event_loop, user_sites};
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};
 pub use remora_common::reason::Reason;
 pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};

@@ -147,6 +147,25 @@ fn one_place_in_two_entries_is_one_home() {
     assert_eq!(idle, [Idleness::Worker, Idleness::Worker, Idleness::Busy]);
 }
 
+#[test]
+fn kernel_frames_do_not_tell_places_apart_nor_make_one() {
+    let sleeping: &[&str] = &["main", "accept", "k:inet_csk_accept", "k:schedule"];
+    let returning: &[&str] = &[
+        "main",
+        "accept",
+        "k:inet_csk_accept",
+        "k:finish_task_switch",
+    ];
+    let idle = idleness(&[
+        (Reason::SocketAccept, false, sleeping, 30),
+        (Reason::SocketAccept, false, returning, 30),
+        (Reason::Sleep, false, &["main", "nanosleep"], 60),
+    ]);
+    assert_eq!(idle, [Idleness::Worker, Idleness::Worker, Idleness::Busy]);
+    let unknown = idleness(&[(Reason::SocketAccept, false, &["k:inet_csk_accept"], 30)]);
+    assert_eq!(unknown, [Idleness::Busy]);
+}
+
 /// Captures with references that may lead nowhere.
 fn captures() -> impl Strategy<Value = Capture> {
     let site = prop_oneof![

@@ -1,0 +1,196 @@
+//! The pictures: flamegraphs as SVG, drawn by inferno, searchable and zoomable in any browser.
+
+use super::folded::Folded;
+use super::text::{clean, count, duration, fit, seconds, share};
+use super::{ReportError, label, palette};
+use crate::model::{Capture, Idleness, Site};
+use inferno::flamegraph::color::BackgroundColor;
+use inferno::flamegraph::{self, Options, TextTruncateDirection};
+use std::time::Duration;
+
+/// Narrower frames are left out, in percent of the whole: under a pixel on a wide screen, and a
+/// bound on the size of the file.
+const MIN_WIDTH_PCT: f64 = 0.03;
+
+/// Width of a picture before a browser makes it fill its window, in pixels.
+const WIDTH: usize = 1200;
+
+/// Characters of a subtitle that fit in that width.
+const SUBTITLE: usize = 160;
+
+/// Most losses that a subtitle names.
+const LOSSES_NAMED: usize = 1;
+
+/// What to draw.
+struct Picture<'a> {
+    folded: &'a Folded,
+    title: String,
+    subtitle: String,
+    /// Unit of the values and how many of it one is.
+    unit: (&'static str, f64),
+    /// The sentence that stands there when there is nothing to draw.
+    empty: String,
+}
+
+/// `cpu.svg`: where the target's CPU time went; widths are samples.
+pub fn on_cpu(capture: &Capture, folded: &Folded) -> Result<Vec<u8>, ReportError> {
+    let (used, length) = (cpu_time(capture), seconds(capture.duration));
+    let subtitle = format!(
+        "{} samples of {} on CPU · {}",
+        count(folded.total()),
+        duration(used),
+        losses(capture),
+    );
+    draw(&Picture {
+        folded,
+        title: format!(
+            "{} on CPU: {length} at {} Hz",
+            label::targets(capture),
+            capture.freq_hz
+        ),
+        subtitle,
+        unit: ("samples", 1.0),
+        empty: format!(
+            "no CPU samples: the target used {} of CPU in {length}",
+            seconds(used)
+        ),
+    })
+}
+
+/// `offcpu.svg`: what the target's threads waited for; widths are time, the first frame is the
+/// reason.
+pub fn off_cpu(capture: &Capture, folded: &Folded, idle: bool) -> Result<Vec<u8>, ReportError> {
+    let length = seconds(capture.duration);
+    let apart = idle_time(capture);
+    let idle_words = match (apart.is_zero(), idle) {
+        (true, _) => "no idle waits".to_owned(),
+        (false, true) => format!("{} idle included", duration(apart)),
+        (false, false) => format!("{} idle set apart (--idle)", duration(apart)),
+    };
+    let drawn = Duration::from_nanos(folded.total());
+    let empty = if apart.is_zero() || idle {
+        format!("nothing to draw: no thread of the target waited in {length}")
+    } else {
+        format!(
+            "nothing to draw but idle waits, {} in all: --idle draws them",
+            duration(apart)
+        )
+    };
+    draw(&Picture {
+        folded,
+        title: format!("{} off CPU, and why: {length}", label::targets(capture)),
+        subtitle: format!(
+            "{} of thread time · {idle_words} · {} without stack · {}",
+            duration(drawn),
+            share(lost_stacks(capture, idle), drawn),
+            losses(capture),
+        ),
+        // Whole milliseconds say nothing of a capture that waited less than a second.
+        unit: if drawn < Duration::from_secs(1) {
+            ("µs", 1e-3)
+        } else {
+            ("ms", 1e-6)
+        },
+        empty,
+    })
+}
+
+fn draw(picture: &Picture<'_>) -> Result<Vec<u8>, ReportError> {
+    if picture.folded.total() == 0 {
+        return Ok(empty_svg(picture).into_bytes());
+    }
+    let mut colours = palette::colours(picture.folded);
+    let mut options = Options::default();
+    options.title.clone_from(&picture.title);
+    let subtitle = format!("{} · {}", picture.subtitle, palette::LEGEND);
+    options.subtitle = Some(fit(&subtitle, SUBTITLE).into_owned());
+    options.bgcolors = Some(BackgroundColor::Grey);
+    options.count_name = picture.unit.0.to_owned();
+    options.factor = picture.unit.1;
+    options.min_width = MIN_WIDTH_PCT;
+    options.text_truncate_direction = TextTruncateDirection::Right;
+    options.palette_map = Some(&mut colours);
+    // Our lines are in the order of frames, inferno checks for that of bytes; its only mode that
+    // takes them as they are reads them from the last to the first.
+    options.flame_chart = true;
+    let text = picture.folded.text();
+    let mut svg = Vec::new();
+    flamegraph::from_lines(&mut options, text.lines().rev(), &mut svg).map_err(|source| {
+        ReportError::Draw {
+            title: picture.title.clone(),
+            source,
+        }
+    })?;
+    Ok(svg)
+}
+
+/// A picture of nothing, which says so: not a flamegraph, but a valid file under its name.
+fn empty_svg(picture: &Picture<'_>) -> String {
+    let middle = WIDTH / 2;
+    let line = |y: u32, size: u32, text: &str| {
+        let text = escape_xml(text);
+        format!("<text x=\"{middle}\" y=\"{y}\" font-size=\"{size}\">{text}</text>\n")
+    };
+    format!(
+        "<?xml version=\"1.0\" standalone=\"no\"?>\n\
+         <svg version=\"1.1\" width=\"{WIDTH}\" height=\"110\" viewBox=\"0 0 {WIDTH} 110\" \
+         xmlns=\"http://www.w3.org/2000/svg\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#f8f8f8\"/>\n\
+         <g font-family=\"monospace\" text-anchor=\"middle\">\n{}{}{}</g>\n</svg>\n",
+        line(24, 17, &picture.title),
+        line(48, 12, &picture.subtitle),
+        line(84, 14, &picture.empty),
+    )
+}
+
+fn escape_xml(text: &str) -> String {
+    clean(text)
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+/// What was lost, in a few words.
+fn losses(capture: &Capture) -> String {
+    let named: Vec<_> = capture.losses.non_zero().collect();
+    if named.is_empty() {
+        return "nothing lost".to_owned();
+    }
+    let first = named.iter().take(LOSSES_NAMED);
+    let words: Vec<_> = first
+        .map(|(name, lost)| format!("{name} {}", count(*lost)))
+        .collect();
+    let more = match named.len().saturating_sub(LOSSES_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("lost: {}{more}", words.join(", "))
+}
+
+/// CPU time of all threads.
+fn cpu_time(capture: &Capture) -> Duration {
+    capture.threads.iter().fold(Duration::ZERO, |sum, thread| {
+        sum.saturating_add(thread.on_cpu)
+    })
+}
+
+fn idle_time(capture: &Capture) -> Duration {
+    let idle = capture
+        .waits
+        .iter()
+        .filter(|wait| wait.idle != Idleness::Busy);
+    idle.fold(Duration::ZERO, |sum, wait| sum.saturating_add(wait.total))
+}
+
+/// Time of the drawn waits whose stack was lost.
+fn lost_stacks(capture: &Capture, idle: bool) -> Duration {
+    let drawn = capture
+        .waits
+        .iter()
+        .filter(|wait| idle || wait.idle == Idleness::Busy);
+    let lost = drawn.filter(|wait| wait.site == Site::Lost);
+    lost.fold(Duration::ZERO, |sum, wait| sum.saturating_add(wait.total))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! Pictures are read back as XML: what a browser shows must be there, and be safe.
+
+use super::*;
+use crate::model::Reason;
+use crate::model::fixture::{Builder, ms};
+use roxmltree::{Document, ParsingOptions};
+
+/// All text of an SVG; panics when it is not well-formed.
+fn texts(svg: &[u8]) -> Vec<String> {
+    let svg = std::str::from_utf8(svg).unwrap();
+    let options = ParsingOptions {
+        allow_dtd: true,
+        ..ParsingOptions::default()
+    };
+    let document = Document::parse_with_options(svg, options).unwrap();
+    let shown = document
+        .descendants()
+        .filter(|node| matches!(node.tag_name().name(), "text" | "title"));
+    shown
+        .filter_map(|node| node.text().map(str::to_owned))
+        .collect()
+}
+
+fn cpu(capture: &Capture) -> Vec<String> {
+    texts(&on_cpu(capture, &Folded::on_cpu(capture)).unwrap())
+}
+
+fn off(capture: &Capture, idle: bool) -> Vec<String> {
+    texts(&off_cpu(capture, &Folded::off_cpu(capture, idle), idle).unwrap())
+}
+
+fn holds(texts: &[String], part: &str) -> bool {
+    texts.iter().any(|text| text.contains(part))
+}
+
+#[test]
+fn titles_say_whose_time_and_how_much() {
+    let mut builder = Builder::new(4711, "redis-server");
+    builder.samples(0, &["main", "call<T>", "k:read"], 99);
+    builder.wait(0, Reason::Disk, &["main", "fsync"], ms(2_500));
+    builder.wait(0, Reason::Epoll, &["main", "epoll_wait"], ms(20_000));
+    builder.0.losses.add("maps_unreadable", 2);
+    let capture = builder.finish();
+    let on = cpu(&capture);
+    assert!(
+        holds(&on, "redis-server (4711) on CPU: 30.0 s at 99 Hz"),
+        "{on:?}"
+    );
+    assert!(holds(&on, "99 samples"));
+    assert!(holds(&on, "lost: maps_unreadable 2"));
+    assert!(holds(&on, "call<T> (99 samples, 100.00%)"));
+    let off_cpu = off(&capture, false);
+    assert!(holds(&off_cpu, "disk (2,500 ms, 100.00%)"), "{off_cpu:?}");
+    assert!(holds(&off_cpu, "20.0 s idle set apart (--idle)"));
+    assert!(!holds(&off_cpu, "epoll_wait"));
+    assert!(holds(
+        &off(&capture, true),
+        "[idle] epoll (20,000 ms, 88.89%)"
+    ));
+}
+
+#[test]
+fn less_than_a_second_is_told_in_microseconds() {
+    let mut builder = Builder::new(1, "target");
+    builder.wait(0, Reason::Futex, &["main"], Duration::from_micros(1_234));
+    assert!(holds(
+        &off(&builder.finish(), false),
+        "futex (1,234 µs, 100.00%)"
+    ));
+}
+
+#[test]
+fn nothing_to_draw_is_said_in_a_sentence() {
+    let mut builder = Builder::new(1, "a<b&c");
+    builder.wait(0, Reason::Epoll, &["main"], ms(29_000));
+    let capture = builder.finish();
+    let on = cpu(&capture);
+    assert!(
+        holds(
+            &on,
+            "no CPU samples: the target used 0.0 s of CPU in 30.0 s"
+        ),
+        "{on:?}"
+    );
+    assert!(holds(&on, "a<b&c (1)"));
+    let idle = off(&capture, false);
+    assert!(holds(
+        &idle,
+        "nothing to draw but idle waits, 29.0 s in all: --idle draws them"
+    ));
+    let nothing = Builder::new(1, "target").finish();
+    assert!(holds(
+        &off(&nothing, true),
+        "no thread of the target waited in 30.0 s"
+    ));
+}
+
+#[test]
+fn pictures_are_the_same_each_time() {
+    let mut builder = Builder::new(1, "target");
+    for function in 0..50 {
+        builder.samples(0, &["main", &format!("function{function}"), "k:read"], 3);
+    }
+    let capture = builder.finish();
+    let draw = || on_cpu(&capture, &Folded::on_cpu(&capture)).unwrap();
+    assert!(draw() == draw(), "two drawings of one capture differ");
+}
+
+#[test]
+fn a_frame_is_one_box_also_beside_names_that_begin_like_it() {
+    let mut builder = Builder::new(1, "target");
+    builder.samples(0, &["f"], 10);
+    builder.samples(0, &["f()"], 10);
+    builder.samples(0, &["f", "g"], 10);
+    let on = cpu(&builder.finish());
+    let boxes: Vec<_> = on.iter().filter(|text| text.starts_with("f (")).collect();
+    assert_eq!(boxes, ["f (20 samples, 66.67%)"]);
+}

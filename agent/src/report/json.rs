@@ -1,0 +1,295 @@
+//! `report.json`: the whole report for programs. Fields are added, never renamed; units stand in
+//! the names; times inside the capture are in nanoseconds. Order is stable: the same capture gives
+//! the same bytes.
+
+mod thread;
+
+use super::text::seconds;
+use super::{ReportError, label, nanos, top};
+use crate::model::{Capture, End, HookState, Idleness, Site};
+use remora_common::loss::Loss;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Version of the contract.
+const SCHEMA: u32 = 1;
+
+/// Stacks listed on and off the CPU.
+const TOP: usize = 20;
+
+/// The document.
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: u32,
+    /// `unjudged`: no analyzer has looked at this capture.
+    verdict: &'static str,
+    verdict_note: String,
+    capture: About<'a>,
+    targets: Vec<Target<'a>>,
+    /// Empty as long as nothing is judged.
+    findings: [(); 0],
+    threads: Vec<thread::Thread<'a>>,
+    top: Top,
+    signals: BTreeMap<&'a str, Signal<'a>>,
+    /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
+    loss: BTreeMap<&'a str, u64>,
+    overhead: Overhead<'a>,
+}
+
+/// How it was captured.
+#[derive(Serialize)]
+struct About<'a> {
+    started_unix_s: f64,
+    duration_s: f64,
+    /// `elapsed`, `interrupted` or `targets_exited`.
+    end: &'static str,
+    freq_hz: u32,
+    min_block_ns: u64,
+    /// Kernel release.
+    kernel: &'a str,
+    agent_version: &'static str,
+}
+
+/// A target process.
+#[derive(Serialize)]
+struct Target<'a> {
+    pid: u32,
+    comm: &'a str,
+    exe: &'a str,
+    threads: u32,
+    exited: bool,
+    /// Process that forked it during the capture.
+    parent_pid: Option<u32>,
+}
+
+/// The stacks that hold most of the time.
+#[derive(Serialize)]
+struct Top {
+    samples: u64,
+    on_cpu: Vec<TopOnCpu>,
+    off_cpu: Vec<TopOffCpu>,
+}
+
+/// A stack on the CPU.
+#[derive(Serialize)]
+struct TopOnCpu {
+    samples: u64,
+    /// Leaf first.
+    stack: Vec<String>,
+}
+
+/// A place off the CPU.
+#[derive(Serialize)]
+struct TopOffCpu {
+    reason: &'static str,
+    syscall: Option<&'static str>,
+    total_ns: u64,
+    count: u64,
+    idle: &'static str,
+    /// `stack`, `short_waits` (no stack by design) or `stack_lost`.
+    site: &'static str,
+    /// Leaf first.
+    stack: Vec<String>,
+}
+
+/// How a signal is observed.
+#[derive(Serialize)]
+struct Signal<'a> {
+    hook: &'a str,
+    /// `on`, `degraded` or `off`.
+    state: &'static str,
+    why: Option<&'a str>,
+}
+
+/// What the capture cost the host.
+#[derive(Serialize)]
+struct Overhead<'a> {
+    bpf_cpu_pct: f64,
+    agent_cpu_pct: f64,
+    agent_rss_bytes: u64,
+    bpf_measured_s: f64,
+    bpf_map_bytes: u64,
+    programs: Vec<Program<'a>>,
+}
+
+/// A kernel program's cost.
+#[derive(Serialize)]
+struct Program<'a> {
+    name: &'a str,
+    runs: u64,
+    run_ns: u64,
+}
+
+/// The document as indented JSON.
+pub fn render(capture: &Capture) -> Result<Vec<u8>, ReportError> {
+    let mut bytes = serde_json::to_vec_pretty(&report(capture)).map_err(ReportError::Json)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn report(capture: &Capture) -> Report<'_> {
+    Report {
+        schema: SCHEMA,
+        verdict: "unjudged",
+        verdict_note: format!(
+            "this version records and draws; no analyzer looked at these {}, so nothing here says \
+             that the target is healthy",
+            seconds(capture.duration)
+        ),
+        capture: about(capture),
+        targets: targets(capture),
+        findings: [],
+        threads: thread::threads(capture),
+        top: top_stacks(capture),
+        signals: signals(capture),
+        loss: losses(capture),
+        overhead: overhead(capture),
+    }
+}
+
+fn about(capture: &Capture) -> About<'_> {
+    About {
+        started_unix_s: capture.started_unix_s,
+        duration_s: capture.duration.as_secs_f64(),
+        end: match capture.end {
+            End::Elapsed => "elapsed",
+            End::Interrupted => "interrupted",
+            End::TargetsExited => "targets_exited",
+        },
+        freq_hz: capture.freq_hz,
+        min_block_ns: nanos(capture.min_block),
+        kernel: &capture.kernel,
+        agent_version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+fn targets(capture: &Capture) -> Vec<Target<'_>> {
+    let processes = capture.processes.iter();
+    processes
+        .map(|process| Target {
+            pid: process.pid,
+            comm: &process.comm,
+            exe: &process.exe,
+            threads: process.threads,
+            exited: process.exited,
+            parent_pid: process.parent,
+        })
+        .collect()
+}
+
+fn top_stacks(capture: &Capture) -> Top {
+    let on_cpu = top::on_cpu(capture, TOP).into_iter().map(|entry| TopOnCpu {
+        samples: entry.samples,
+        stack: frames(capture, Some(entry.stack)),
+    });
+    let off_cpu = top::off_cpu(capture, TOP, true).into_iter().map(|entry| {
+        let (site, stack) = match entry.site {
+            Site::Stack(index) => ("stack", Some(index)),
+            Site::Short => ("short_waits", None),
+            Site::Lost => ("stack_lost", None),
+        };
+        TopOffCpu {
+            reason: entry.reason.label(),
+            syscall: entry.syscall,
+            total_ns: nanos(entry.total),
+            count: entry.count,
+            idle: idleness(entry.idle),
+            site,
+            stack: frames(capture, stack),
+        }
+    });
+    Top {
+        samples: top::samples(capture),
+        on_cpu: on_cpu.collect(),
+        off_cpu: off_cpu.collect(),
+    }
+}
+
+/// `no`, `certain` (an event loop) or `inferred` (a worker).
+const fn idleness(idle: Idleness) -> &'static str {
+    match idle {
+        Idleness::Busy => "no",
+        Idleness::EventLoop => "certain",
+        Idleness::Worker => "inferred",
+    }
+}
+
+fn signals(capture: &Capture) -> BTreeMap<&str, Signal<'_>> {
+    let signals = capture.signals.iter().map(|signal| {
+        let (state, why) = match &signal.state {
+            HookState::On => ("on", None),
+            HookState::Degraded(why) => ("degraded", Some(why.as_str())),
+            HookState::Off(why) => ("off", Some(why.as_str())),
+        };
+        (
+            signal.name,
+            Signal {
+                hook: &signal.hook,
+                state,
+                why,
+            },
+        )
+    });
+    signals.collect()
+}
+
+fn losses(capture: &Capture) -> BTreeMap<&str, u64> {
+    let mut losses: BTreeMap<_, _> = Loss::ALL.iter().map(|loss| (loss.key(), 0)).collect();
+    losses.extend(capture.losses.non_zero());
+    losses
+}
+
+fn overhead(capture: &Capture) -> Overhead<'_> {
+    let cost = &capture.overhead;
+    let programs = cost.programs.iter().map(|program| Program {
+        name: &program.name,
+        runs: program.runs,
+        run_ns: program.run_ns,
+    });
+    Overhead {
+        bpf_cpu_pct: cost.bpf_cpu_pct,
+        agent_cpu_pct: cost.agent_cpu_pct,
+        agent_rss_bytes: cost.agent_rss_bytes,
+        bpf_measured_s: cost.bpf_measured_s,
+        bpf_map_bytes: cost.bpf_map_bytes,
+        programs: programs.collect(),
+    }
+}
+
+/// A stack's frames in full, leaf first; empty where there is none.
+fn frames(capture: &Capture, stack: Option<usize>) -> Vec<String> {
+    let Some(stack) = stack.and_then(|index| capture.stacks.get(index)) else {
+        return Vec::new();
+    };
+    let mut frames: Vec<_> = stack
+        .frames
+        .iter()
+        .rev()
+        .map(label::frame_in_full)
+        .collect();
+    if stack.truncated {
+        frames.push(label::TRUNCATED.to_owned());
+    }
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::Builder;
+
+    #[test]
+    fn every_kernel_loss_has_a_key_even_at_zero() {
+        let mut builder = Builder::new(1, "target");
+        builder.0.losses.kernel.insert(Loss::EventRingFull, 7);
+        builder.0.losses.add("maps_unreadable", 2);
+        let capture = builder.finish();
+        let losses = losses(&capture);
+        assert_eq!(losses.len(), Loss::ALL.len() + 1);
+        assert_eq!(
+            (losses["event_ring_full"], losses["maps_unreadable"]),
+            (7, 2)
+        );
+        assert_eq!(losses["stack_table_full"], 0);
+    }
+}

@@ -1,0 +1,125 @@
+//! What things are called in every part of a report, so that a name seen in a flamegraph is found
+//! again in the table and in the JSON.
+
+use super::text::clean;
+use crate::model::{Capture, Frame, Reason, State, Thread};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// Waits under the threshold, which have no stack by design.
+pub const SHORT_WAITS: &str = "[short waits]";
+/// Waits whose stack was lost.
+pub const STACK_LOST: &str = "[stack lost]";
+/// The root of a stack that the frame limit cut.
+pub const TRUNCATED: &str = "[root cut off]";
+/// Time ready but waiting for a CPU.
+pub const RUN_QUEUE: &str = "run queue";
+
+/// A reason in words; a plain system call by its name.
+pub fn reason(reason: Reason, syscall: Option<&str>) -> Cow<'static, str> {
+    match (reason, syscall) {
+        (Reason::Syscall, Some(name)) => Cow::Owned(format!("syscall {name}")),
+        _ => Cow::Borrowed(reason.label()),
+    }
+}
+
+/// A thread state's name in `report.json`.
+pub const fn state(state: State) -> &'static str {
+    match state {
+        State::Unknown => "unknown",
+        State::Running => "running",
+        State::Runnable => "runnable",
+        State::Blocked => "blocked",
+        State::Exited => "exited",
+    }
+}
+
+/// A frame with where it is from: `name (file:line)`, else `name [module]`.
+pub fn frame_in_full(frame: &Frame) -> String {
+    if let Some(file) = &frame.file {
+        return format!("{} ({file}{})", frame.name, line_suffix(frame));
+    }
+    match frame.module.as_deref() {
+        // Without a symbol the name says module and offset already.
+        None => frame.name.to_string(),
+        Some(_) if !frame.named => frame.name.to_string(),
+        Some(module) if module.starts_with('[') => format!("{} {module}", frame.name),
+        Some(module) => format!("{} [{}]", frame.name, base_name(module)),
+    }
+}
+
+/// A frame for one short line: `name (file:line)` without folders, else the name alone.
+pub fn frame_short(frame: &Frame) -> String {
+    let name = clean(&frame.name);
+    match &frame.file {
+        Some(file) => format!("{name} ({}{})", clean(base_name(file)), line_suffix(frame)),
+        None => name.into_owned(),
+    }
+}
+
+fn line_suffix(frame: &Frame) -> String {
+    frame
+        .line
+        .map(|line| format!(":{line}"))
+        .unwrap_or_default()
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The targets as one short phrase: `redis-server (4711)`, `nginx (101) and 3 more`.
+pub fn targets(capture: &Capture) -> String {
+    let Some(first) = capture.processes.first() else {
+        return "no process".to_owned();
+    };
+    let name = format!("{} ({})", clean(&first.comm), first.pid);
+    match capture.processes.len() {
+        1 => name,
+        several => format!("{name} and {} more", several - 1),
+    }
+}
+
+/// Which frames say whose time it is: none for a single thread, the thread where one process has
+/// several, the process too where there are several.
+pub struct Owners<'a> {
+    processes: HashMap<u32, (String, usize)>,
+    capture: &'a Capture,
+}
+
+impl<'a> Owners<'a> {
+    /// Counts the threads of each process.
+    pub fn new(capture: &'a Capture) -> Self {
+        let mut processes = HashMap::new();
+        for process in &capture.processes {
+            let name = format!("{} ({})", process.comm, process.pid);
+            processes.insert(process.pid, (name, 0));
+        }
+        for thread in &capture.threads {
+            let named = || (format!("process ({})", thread.pid), 0);
+            processes.entry(thread.pid).or_insert_with(named).1 += 1;
+        }
+        Self { processes, capture }
+    }
+
+    /// The frames for a thread, outermost first; none when its index leads nowhere.
+    pub fn frames(&self, thread: usize) -> Vec<String> {
+        let Some(thread) = self.capture.threads.get(thread) else {
+            return Vec::new();
+        };
+        let process = self.processes.get(&thread.pid);
+        let mut frames = Vec::new();
+        if self.processes.len() > 1 {
+            frames.extend(process.map(|(name, _)| name.clone()));
+        }
+        if process.is_some_and(|(_, threads)| *threads > 1) {
+            frames.push(thread_name(thread));
+        }
+        frames
+    }
+}
+
+/// A thread's name and id: `worker-4712`.
+pub fn thread_name(thread: &Thread) -> String {
+    format!("{}-{}", thread.comm, thread.tid)
+}

@@ -1,0 +1,82 @@
+//! From a capture to what the user holds: a folder with pictures, stacks and `report.json`, and a
+//! summary on the terminal. Everything but [`folder`] is a pure function of the capture.
+
+pub mod flamegraph;
+pub mod folded;
+pub mod folder;
+pub mod json;
+mod label;
+mod palette;
+mod shares;
+pub mod terminal;
+mod text;
+mod top;
+
+#[cfg(test)]
+mod tests;
+
+use crate::model::Capture;
+use folded::Folded;
+use folder::{Artifact, Folder, FolderError, Written};
+use std::time::Duration;
+
+/// What the user may ask of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Draw the waits that are a thread's normal idle, too.
+    pub idle: bool,
+}
+
+/// Why a report could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// No place took the files.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The flamegraph library refused the stacks.
+    #[error("cannot draw \"{title}\": {source}")]
+    Draw {
+        /// Title of the picture.
+        title: String,
+        /// The library's words.
+        source: std::io::Error,
+    },
+    /// The report has a value that JSON cannot hold.
+    #[error("cannot write report.json: {0}")]
+    Json(serde_json::Error),
+}
+
+/// Makes every file of the report, then writes them all or none: `report.json`, `cpu.svg`,
+/// `cpu.folded`, `offcpu.svg`, `offcpu.folded`. Says where they went.
+pub fn write_all(
+    capture: &Capture,
+    folder: &Folder,
+    options: Options,
+) -> Result<Written, ReportError> {
+    Ok(folder.write(&artifacts(capture, options)?)?)
+}
+
+/// The files of the report, in memory.
+pub fn artifacts(capture: &Capture, options: Options) -> Result<Vec<Artifact>, ReportError> {
+    let on_cpu = Folded::on_cpu(capture);
+    let off_cpu = Folded::off_cpu(capture, options.idle);
+    let files = [
+        ("report.json", json::render(capture)?),
+        ("cpu.svg", flamegraph::on_cpu(capture, &on_cpu)?),
+        ("cpu.folded", on_cpu.text().into_bytes()),
+        (
+            "offcpu.svg",
+            flamegraph::off_cpu(capture, &off_cpu, options.idle)?,
+        ),
+        ("offcpu.folded", off_cpu.text().into_bytes()),
+    ];
+    Ok(files
+        .into_iter()
+        .map(|(name, bytes)| Artifact { name, bytes })
+        .collect())
+}
+
+/// A duration in nanoseconds; one beyond 64 bits (584 years) is their largest.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
