@@ -28,7 +28,9 @@ fn hash(key: &AggregateKey) -> u64 {
 /// One more sample, wait or wake-up of `key`, lasting `ns`.
 #[inline(always)]
 pub fn add(key: &AggregateKey, ns: u64) {
-    let Some(control) = CONTROL.get_ptr_mut(0) else { return };
+    let Some(control) = CONTROL.get_ptr_mut(0) else {
+        return;
+    };
     let hash = hash(key);
     // SAFETY: a live element.
     let half = unsafe { (*control).active_half } & 1;
@@ -36,7 +38,9 @@ pub fn add(key: &AggregateKey, ns: u64) {
     let mask = per_half - 1;
     for probe in 0..PROBES {
         let index = half * per_half + (((hash >> 8) as u32).wrapping_add(probe) & mask);
-        let Some(entry) = AGGREGATES.get_ptr_mut(index) else { break };
+        let Some(entry) = AGGREGATES.get_ptr_mut(index) else {
+            break;
+        };
         // SAFETY: aligned members of live elements; the claimer alone writes the key, and the
         // agent reads it after the capture or after a change of halves.
         unsafe {
@@ -45,7 +49,10 @@ pub fn add(key: &AggregateKey, ns: u64) {
                 found = atomic::compare_exchange(&raw mut (*entry).hash, 0, hash);
                 if found == 0 {
                     (*entry).key = *key;
-                    atomic::add(atomic::element(&raw mut (*control).aggregates_used, half), 1);
+                    atomic::add(
+                        atomic::element(&raw mut (*control).aggregates_used, half),
+                        1,
+                    );
                     found = hash;
                 }
             }

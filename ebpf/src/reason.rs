@@ -63,7 +63,11 @@ fn in_call(slot: &mut ThreadSlot, task: Task, state: u32, registers: Registers) 
     ];
     let class = SYSCALLS.get(number as u32).copied().unwrap_or(0);
     let reason = by_class(slot, task, class);
-    if state & task::TASK_UNINTERRUPTIBLE != 0 { uninterruptible(task, reason) } else { reason }
+    if state & task::TASK_UNINTERRUPTIBLE != 0 {
+        uninterruptible(task, reason)
+    } else {
+        reason
+    }
 }
 
 #[inline(always)]

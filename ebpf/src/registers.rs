@@ -28,7 +28,9 @@ pub fn of(task: Task) -> Option<Registers> {
     }
     // SAFETY: member of task_struct.
     let stack: u64 = unsafe { task::member(task, config::task_stack()) };
-    (stack != 0).then_some(Registers((stack + config::regs_from_stack() as u64) as *const u8))
+    (stack != 0).then_some(Registers(
+        (stack + config::regs_from_stack() as u64) as *const u8,
+    ))
 }
 
 impl Registers {

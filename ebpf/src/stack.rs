@@ -35,16 +35,20 @@ pub struct Stacks {
 /// User and kernel stack of the current thread.
 #[inline(always)]
 pub fn take(context: *mut c_void, taker: Taker) -> Stacks {
-    Stacks { user: walk(context, taker, USER), kernel: walk(context, taker, 0) }
+    Stacks {
+        user: walk(context, taker, USER),
+        kernel: walk(context, taker, 0),
+    }
 }
 
 #[inline(always)]
 fn walk(context: *mut c_void, taker: Taker, flags: u64) -> u32 {
-    let Some(frames) = FRAMES.get_ptr_mut(taker as u32) else { return STACK_FAULT };
+    let Some(frames) = FRAMES.get_ptr_mut(taker as u32) else {
+        return STACK_FAULT;
+    };
     let frames = frames.cast::<u64>();
     // SAFETY: the scratch element holds MAX_FRAMES frames and one spare.
-    let bytes =
-        unsafe { bpf_get_stack(context, frames.cast(), 8 * MAX_FRAMES as u32, flags) };
+    let bytes = unsafe { bpf_get_stack(context, frames.cast(), 8 * MAX_FRAMES as u32, flags) };
     if bytes <= 0 {
         return nothing(taker, flags, bytes);
     }
@@ -87,7 +91,9 @@ fn hash(frames: *const u64, len: u32) -> u64 {
 /// Finds the stack in the active half of the table, or puts it there.
 #[inline(always)]
 fn intern(frames: *const u64, len: u32) -> u32 {
-    let Some(control) = CONTROL.get_ptr_mut(0) else { return STACK_LOST };
+    let Some(control) = CONTROL.get_ptr_mut(0) else {
+        return STACK_LOST;
+    };
     let hash = hash(frames, len);
     // SAFETY: a live element.
     let half = unsafe { (*control).active_half } & 1;
@@ -95,7 +101,9 @@ fn intern(frames: *const u64, len: u32) -> u32 {
     let mask = per_half - 1;
     for probe in 0..PROBES {
         let index = half * per_half + ((hash as u32).wrapping_add(probe) & mask);
-        let Some(entry) = STACKS.get_ptr_mut(index) else { break };
+        let Some(entry) = STACKS.get_ptr_mut(index) else {
+            break;
+        };
         // SAFETY: aligned members of live elements; the claimer alone fills the entry.
         unsafe {
             let mut found = (&raw const (*entry).hash).read_volatile();

@@ -35,7 +35,9 @@ pub fn find(tid: u32) -> Option<&'static mut ThreadSlot> {
 #[inline(always)]
 pub fn recording() -> bool {
     // SAFETY: a live element.
-    CONTROL.get_ptr(0).is_some_and(|control| unsafe { (*control).recording } != 0)
+    CONTROL
+        .get_ptr(0)
+        .is_some_and(|control| unsafe { (*control).recording } != 0)
 }
 
 /// Binds a thread id to a slot; 0 unbinds.
@@ -52,7 +54,9 @@ pub fn bind(tid: u32, index: u32) {
 /// The slot number of a bound thread id, 0 for none.
 #[inline(always)]
 pub fn index_of(tid: u32) -> u32 {
-    let Some(chunk) = TIDS.get_ptr(tid / TIDS_PER_CHUNK) else { return 0 };
+    let Some(chunk) = TIDS.get_ptr(tid / TIDS_PER_CHUNK) else {
+        return 0;
+    };
     // SAFETY: the index is below TIDS_PER_CHUNK.
     unsafe { *chunk.cast::<u16>().add((tid % TIDS_PER_CHUNK) as usize) as u32 }
 }
@@ -142,7 +146,16 @@ pub fn wake(slot: &mut ThreadSlot, now: u64) {
     }
     if config::track_wakers() != 0 {
         let (tid, tgid) = (slot.waker_tid, slot.waker_tgid);
-        let key = AggregateKey { kind: KIND_WAKE, ..key(slot, Stacks { user: tid, kernel: tgid }) };
+        let key = AggregateKey {
+            kind: KIND_WAKE,
+            ..key(
+                slot,
+                Stacks {
+                    user: tid,
+                    kernel: tgid,
+                },
+            )
+        };
         aggregate::add(&key, waited);
     }
 }
@@ -178,12 +191,20 @@ pub fn switch_in(slot: &mut ThreadSlot, now: u64) {
 /// Adds the wait that ends `now` to its reason, as far as it lies inside the capture.
 #[inline(always)]
 fn end_wait(slot: &mut ThreadSlot, now: u64) -> u64 {
-    let from = if slot.since_ns > slot.enlisted_ns { slot.since_ns } else { slot.enlisted_ns };
+    let from = if slot.since_ns > slot.enlisted_ns {
+        slot.since_ns
+    } else {
+        slot.enlisted_ns
+    };
     let waited = now - from;
     let reason = slot.reason;
     if reason < REASONS as u32 {
         // SAFETY: the index is below REASONS.
-        let totals = unsafe { &mut *(&raw mut slot.waits).cast::<WaitTotals>().add(reason as usize) };
+        let totals = unsafe {
+            &mut *(&raw mut slot.waits)
+                .cast::<WaitTotals>()
+                .add(reason as usize)
+        };
         if waited >= config::min_block_ns() {
             totals.long_ns += waited;
             totals.long_count += 1;
@@ -211,7 +232,10 @@ fn sampled_wait(slot: &mut ThreadSlot) {
     if slot.pending_ns == 0 {
         return;
     }
-    let stacks = Stacks { user: slot.pending_user, kernel: slot.pending_kernel };
+    let stacks = Stacks {
+        user: slot.pending_user,
+        kernel: slot.pending_kernel,
+    };
     if stacks.user == STACK_SKIPPED {
         loss::count(Loss::WaitStackSkipped);
         slot.pending_ns = 0;

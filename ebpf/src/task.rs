@@ -41,7 +41,11 @@ pub fn probe<T: Copy>(base: u64, offset: u32) -> Option<T> {
         )
     };
     // SAFETY: the helper filled it.
-    if failed == 0 { Some(unsafe { value.assume_init() }) } else { None }
+    if failed == 0 {
+        Some(unsafe { value.assume_init() })
+    } else {
+        None
+    }
 }
 
 /// The task on this CPU.

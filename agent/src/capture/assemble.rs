@@ -61,7 +61,11 @@ struct Threads {
 impl Threads {
     fn new(mut slots: Vec<ThreadSlot>) -> Self {
         slots.sort_by_key(|slot| (slot.tgid, slot.tid, slot.serial));
-        let by_serial = slots.iter().enumerate().map(|(at, slot)| (slot.serial, at)).collect();
+        let by_serial = slots
+            .iter()
+            .enumerate()
+            .map(|(at, slot)| (slot.serial, at))
+            .collect();
         Self { slots, by_serial }
     }
 
@@ -74,7 +78,12 @@ impl Threads {
 /// Turns what was recorded into the model.
 pub fn capture(mut recorded: Recorded) -> Capture {
     let open = waits::close_all(&mut recorded);
-    let slots = recorded.living.iter().chain(&recorded.gathered.ended).copied().collect();
+    let slots = recorded
+        .living
+        .iter()
+        .chain(&recorded.gathered.ended)
+        .copied()
+        .collect();
     let threads = Threads::new(slots);
     let mut stacks = StackIndex::default();
     let mut waits = waits::finished(&recorded, &threads, &mut stacks);
@@ -97,7 +106,10 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         end: recorded.end,
         freq_hz: recorded.freq_hz,
         min_block: recorded.min_block,
-        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        kernel: rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned(),
         processes: processes(&recorded, &threads),
         threads: threads_named,
         stacks,
@@ -111,31 +123,54 @@ pub fn capture(mut recorded: Recorded) -> Capture {
 }
 
 fn samples(recorded: &Recorded, threads: &Threads, stacks: &mut StackIndex) -> Vec<Sample> {
-    let sums = recorded.gathered.sums.iter().filter(|((key, _), _)| key.kind == KIND_CPU);
+    let sums = recorded
+        .gathered
+        .sums
+        .iter()
+        .filter(|((key, _), _)| key.kind == KIND_CPU);
     sums.filter_map(|((key, stack), sum)| {
         let (thread, slot) = threads.find(key.serial)?;
         let stack = stacks.of(slot.tgid, key.generation, *stack);
-        Some(Sample { thread, stack, count: sum.count })
+        Some(Sample {
+            thread,
+            stack,
+            count: sum.count,
+        })
     })
     .collect()
 }
 
 fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
     let gathered = &recorded.gathered;
-    let mut losses = Losses { kernel: recorded.kernel_losses.clone(), ..Losses::default() };
-    let orphans = gathered.sums.keys().filter(|(key, _)| threads.find(key.serial).is_none());
+    let mut losses = Losses {
+        kernel: recorded.kernel_losses.clone(),
+        ..Losses::default()
+    };
+    let orphans = gathered
+        .sums
+        .keys()
+        .filter(|(key, _)| threads.find(key.serial).is_none());
     losses.add("aggregates_without_thread", orphans.count() as u64);
-    losses.add("ended_threads_dropped", gathered.ended_dropped + recorded.leaving_dropped);
+    losses.add(
+        "ended_threads_dropped",
+        gathered.ended_dropped + recorded.leaving_dropped,
+    );
     losses.add("stacks_unreadable", gathered.stacks_unreadable);
     losses.add("memory_unreadable", recorded.blocked.memory_unreadable);
-    recorded.spaces.losses().iter().for_each(|(name, count)| losses.add(name, *count));
+    recorded
+        .spaces
+        .losses()
+        .iter()
+        .for_each(|(name, count)| losses.add(name, *count));
     losses
 }
 
 fn processes(recorded: &Recorded, threads: &Threads) -> Vec<Process> {
     let mut processes = recorded.processes.clone();
     for slot in &threads.slots {
-        let Some(process) = processes.get_mut(&slot.tgid) else { continue };
+        let Some(process) = processes.get_mut(&slot.tgid) else {
+            continue;
+        };
         process.threads += 1;
         if process.comm.is_empty() || (slot.tid == slot.tgid && slot.comm[0] != 0) {
             process.comm = last_name(slot);
@@ -150,7 +185,11 @@ fn processes(recorded: &Recorded, threads: &Threads) -> Vec<Process> {
 
 /// The name that a thread had at its exit.
 fn last_name(slot: &ThreadSlot) -> String {
-    let len = slot.comm.iter().position(|byte| *byte == 0).unwrap_or(slot.comm.len());
+    let len = slot
+        .comm
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(slot.comm.len());
     target::escape(slot.comm.get(..len).unwrap_or_default())
 }
 
@@ -204,7 +243,9 @@ fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
         since: Duration::from_nanos(recorded.end_ns.saturating_sub(slot.since_ns)),
         since_inferred: slot.flags & FLAG_SINCE_INFERRED != 0,
         reason: blocked.then(|| Reason::from_u8(slot.reason as u8)),
-        syscall: blocked.then(|| syscall(recorded.arch, slot.syscall as u16)).flatten(),
+        syscall: blocked
+            .then(|| syscall(recorded.arch, slot.syscall as u16))
+            .flatten(),
         args: slot.args,
         waker_tid: slot.waker_tid,
         stack,
@@ -213,5 +254,9 @@ fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
 
 /// Name of a system call, `None` outside of one and for a number that is newer than the table.
 fn syscall(arch: Arch, number: u16) -> Option<&'static str> {
-    if number == NO_SYSCALL { None } else { syscalls::name(arch, number.into()) }
+    if number == NO_SYSCALL {
+        None
+    } else {
+        syscalls::name(arch, number.into())
+    }
 }

@@ -21,7 +21,11 @@ pub struct BlockedStacks {
 }
 
 /// Takes the stacks of all target threads that have been asleep for `min_block_ns` at `now_ns`.
-pub fn take(probe: &mut Probe, now_ns: u64, min_block_ns: u64) -> Result<BlockedStacks, ProbeError> {
+pub fn take(
+    probe: &mut Probe,
+    now_ns: u64,
+    min_block_ns: u64,
+) -> Result<BlockedStacks, ProbeError> {
     let mut stacks = BlockedStacks::default();
     let mut memories = HashMap::new();
     for thread in probe.blocked_threads()? {
@@ -41,7 +45,9 @@ pub fn take(probe: &mut Probe, now_ns: u64, min_block_ns: u64) -> Result<Blocked
             Some(bytemuck::cast(words))
         };
         let user = frame_pointer::walk(record.ip, record.fp, read);
-        stacks.by_wait.insert((record.serial, record.since_ns), RawStack { user, kernel });
+        stacks
+            .by_wait
+            .insert((record.serial, record.since_ns), RawStack { user, kernel });
     }
     Ok(stacks)
 }

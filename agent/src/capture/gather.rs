@@ -51,7 +51,12 @@ impl Gathered {
     pub fn add(&mut self, drained: Drained) {
         self.stacks_unreadable += drained.stacks_unreadable;
         for aggregate in drained.aggregates {
-            let RawAggregate { mut key, stack, count, total_ns } = aggregate;
+            let RawAggregate {
+                mut key,
+                stack,
+                count,
+                total_ns,
+            } = aggregate;
             if key.kind != KIND_WAKE {
                 (key.user, key.kernel) = (0, 0);
             }
@@ -111,7 +116,11 @@ pub fn close(slot: &mut ThreadSlot, end_ns: u64, min_block_ns: u64) -> Option<u6
 
 /// How long a thread was watched, in nanoseconds.
 pub fn observed_ns(slot: &ThreadSlot, end_ns: u64) -> u64 {
-    let until = if slot.state == STATE_EXITED { slot.since_ns } else { end_ns };
+    let until = if slot.state == STATE_EXITED {
+        slot.since_ns
+    } else {
+        end_ns
+    };
     until.saturating_sub(slot.enlisted_ns)
 }
 
@@ -123,7 +132,13 @@ mod tests {
 
     fn slot(state: u32, since_ns: u64, enlisted_ns: u64) -> ThreadSlot {
         let reason = Reason::Futex as u32;
-        ThreadSlot { state, since_ns, enlisted_ns, reason, ..Zeroable::zeroed() }
+        ThreadSlot {
+            state,
+            since_ns,
+            enlisted_ns,
+            reason,
+            ..Zeroable::zeroed()
+        }
     }
 
     #[test]
@@ -139,7 +154,10 @@ mod tests {
         let mut asleep = slot(STATE_BLOCKED, 4_995, 1_000);
         assert_eq!(close(&mut asleep, 5_000, 10), None);
         let futex = asleep.waits[Reason::Futex as usize];
-        assert_eq!((futex.short_ns, futex.short_count, futex.long_count), (5, 1, 0));
+        assert_eq!(
+            (futex.short_ns, futex.short_count, futex.long_count),
+            (5, 1, 0)
+        );
     }
 
     #[test]
@@ -158,13 +176,19 @@ mod tests {
 
     #[test]
     fn a_reason_that_nobody_defined_is_no_panic() {
-        let mut odd = ThreadSlot { reason: 999, ..slot(STATE_BLOCKED, 0, 0) };
+        let mut odd = ThreadSlot {
+            reason: 999,
+            ..slot(STATE_BLOCKED, 0, 0)
+        };
         assert_eq!(close(&mut odd, 5_000, 10), None);
     }
 
     #[test]
     fn an_ended_thread_was_watched_until_its_end() {
         assert_eq!(observed_ns(&slot(STATE_EXITED, 3_000, 1_000), 9_000), 2_000);
-        assert_eq!(observed_ns(&slot(STATE_BLOCKED, 3_000, 1_000), 9_000), 8_000);
+        assert_eq!(
+            observed_ns(&slot(STATE_BLOCKED, 3_000, 1_000), 9_000),
+            8_000
+        );
     }
 }

@@ -38,7 +38,9 @@ impl Meter {
     }
 
     fn on(&mut self) {
-        self.on = StatisticsOn::enable().ok().map(|statistics| (statistics, Instant::now()));
+        self.on = StatisticsOn::enable()
+            .ok()
+            .map(|statistics| (statistics, Instant::now()));
     }
 
     fn off(&mut self) {
@@ -74,12 +76,19 @@ impl Meter {
 }
 
 fn percent(part: Duration, whole: Duration) -> f64 {
-    if whole.is_zero() { 0.0 } else { 100.0 * part.as_secs_f64() / whole.as_secs_f64() }
+    if whole.is_zero() {
+        0.0
+    } else {
+        100.0 * part.as_secs_f64() / whole.as_secs_f64()
+    }
 }
 
 fn own_cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        time.tv_nsec.unsigned_abs() as u32,
+    )
 }
 
 /// `VmHWM` of `/proc/self/status`; 0 when it cannot be read.

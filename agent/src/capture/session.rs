@@ -112,7 +112,10 @@ pub async fn record(
     let targets = target::resolve(&plan.selection)?;
     let kernel = Kernel::read()?;
     kernel.require()?;
-    let threads_now = targets.iter().map(|target| target.threads.len() as u32).sum();
+    let threads_now = targets
+        .iter()
+        .map(|target| target.threads.len() as u32)
+        .sum();
     let probe = Probe::load(
         &kernel,
         &Settings {
@@ -124,8 +127,9 @@ pub async fn record(
         },
     )?;
     let mut session = Session::new(probe);
-    let started_unix_s =
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+    let started_unix_s = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64());
     let start_ns = session.probe.start();
     let meter = Meter::start();
     session.enlist(&targets)?;
@@ -137,8 +141,13 @@ pub async fn record(
     if threads == 0 {
         return Err(CaptureError::Gone);
     }
-    progress(Progress::Recording { processes: session.processes.len(), threads });
-    let (end, meter) = session.watch(plan, &targets, interrupt, meter, &mut progress).await?;
+    progress(Progress::Recording {
+        processes: session.processes.len(),
+        threads,
+    });
+    let (end, meter) = session
+        .watch(plan, &targets, interrupt, meter, &mut progress)
+        .await?;
     let recorded = session.finish(plan, &kernel, end, meter, start_ns, started_unix_s)?;
     progress(Progress::Naming);
     Ok(assemble::capture(recorded))
@@ -168,12 +177,22 @@ impl Session {
             self.processes.entry(pid).or_insert_with(|| Process {
                 pid,
                 comm: target.comm.clone(),
-                exe: target.exe.as_ref().map(|exe| exe.path.display().to_string()).unwrap_or_default(),
+                exe: target
+                    .exe
+                    .as_ref()
+                    .map(|exe| exe.path.display().to_string())
+                    .unwrap_or_default(),
                 threads: 0,
                 exited: false,
                 parent: None,
             });
-            self.spaces.read(SpaceKey { tgid: pid, generation: 0 }, now_ns());
+            self.spaces.read(
+                SpaceKey {
+                    tgid: pid,
+                    generation: 0,
+                },
+                now_ns(),
+            );
         }
         Ok(())
     }
@@ -224,7 +243,10 @@ impl Session {
     }
 
     fn anyone_left(&self) -> bool {
-        self.probe.threads().iter().any(|(_, slot)| slot.state != STATE_EXITED)
+        self.probe
+            .threads()
+            .iter()
+            .any(|(_, slot)| slot.state != STATE_EXITED)
     }
 
     fn take_events(&mut self) -> Result<(), ProbeError> {
@@ -252,12 +274,21 @@ impl Session {
     }
 
     fn forked(&mut self, event: &Event) {
-        let child = SpaceKey { tgid: event.tgid, generation: 0 };
+        let child = SpaceKey {
+            tgid: event.tgid,
+            generation: 0,
+        };
         // The parent's generation at the fork is the highest it has had so far.
         let generation = self.spaces.latest(event.parent_tgid);
-        let parent = SpaceKey { tgid: event.parent_tgid, generation };
+        let parent = SpaceKey {
+            tgid: event.parent_tgid,
+            generation,
+        };
         self.spaces.inherit(child, parent, event.at_ns);
-        let exe = self.processes.get(&event.parent_tgid).map(|parent| parent.exe.clone());
+        let exe = self
+            .processes
+            .get(&event.parent_tgid)
+            .map(|parent| parent.exe.clone());
         self.processes.entry(event.tgid).or_insert_with(|| Process {
             pid: event.tgid,
             comm: target::name(event.tgid).unwrap_or_default(),
@@ -269,13 +300,19 @@ impl Session {
     }
 
     fn execed(&mut self, event: &Event) {
-        let key = SpaceKey { tgid: event.tgid, generation: event.generation };
+        let key = SpaceKey {
+            tgid: event.tgid,
+            generation: event.generation,
+        };
         self.spaces.read(key, event.at_ns);
         if let (Some(process), Ok(now)) =
             (self.processes.get_mut(&event.tgid), Target::of(event.tgid))
         {
             process.comm = now.comm;
-            process.exe = now.exe.map(|exe| exe.path.display().to_string()).unwrap_or_default();
+            process.exe = now
+                .exe
+                .map(|exe| exe.path.display().to_string())
+                .unwrap_or_default();
         }
     }
 
@@ -294,11 +331,18 @@ impl Session {
         let end_ns = self.probe.stop();
         let overhead = meter.finish(&self.probe);
         self.take_events()?;
-        let threads: Vec<ThreadSlot> =
-            self.probe.threads().into_iter().map(|(_, slot)| slot).collect();
+        let threads: Vec<ThreadSlot> = self
+            .probe
+            .threads()
+            .into_iter()
+            .map(|(_, slot)| slot)
+            .collect();
         self.gathered.add(self.probe.drain_active());
         for thread in threads.iter().filter(|thread| thread.state != STATE_EXITED) {
-            let key = SpaceKey { tgid: thread.tgid, generation: thread.generation };
+            let key = SpaceKey {
+                tgid: thread.tgid,
+                generation: thread.generation,
+            };
             self.spaces.refresh(key, end_ns);
         }
         let kernel_losses = self.probe.losses()?;
@@ -323,4 +367,3 @@ impl Session {
         })
     }
 }
-

@@ -41,9 +41,10 @@ impl Spaces {
 
     /// Reads the mappings of a living process again, once: libraries may have been loaded since.
     pub fn refresh(&mut self, key: SpaceKey, now_ns: u64) {
-        let fresh = self.by_key.get(&key).is_some_and(|snapshot| {
-            snapshot.read_at_ns() >= now_ns && snapshot.pid() == key.tgid
-        });
+        let fresh = self
+            .by_key
+            .get(&key)
+            .is_some_and(|snapshot| snapshot.read_at_ns() >= now_ns && snapshot.pid() == key.tgid);
         if !fresh {
             self.read(key, now_ns);
         }

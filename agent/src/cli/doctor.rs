@@ -65,9 +65,22 @@ struct HookState {
 
 impl From<Trial> for HookState {
     fn from(trial: Trial) -> Self {
-        let Trial { hook, serves, cost, required, refusal } = trial;
+        let Trial {
+            hook,
+            serves,
+            cost,
+            required,
+            refusal,
+        } = trial;
         let works = refusal.is_none();
-        Self { hook, serves, works, required, why: refusal, cost: (!works).then_some(cost) }
+        Self {
+            hook,
+            serves,
+            works,
+            required,
+            why: refusal,
+            cost: (!works).then_some(cost),
+        }
     }
 }
 
@@ -84,7 +97,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if document.can_observe {
         Ok(())
     } else {
-        Err(Failure::new(CANNOT_OBSERVE, anyhow!("nothing can be observed here: see above")))
+        Err(Failure::new(
+            CANNOT_OBSERVE,
+            anyhow!("nothing can be observed here: see above"),
+        ))
     }
 }
 
@@ -92,7 +108,10 @@ fn examine() -> Document {
     let facts = Preflight::read();
     let mut problems: Vec<String> = facts.problems().iter().map(ToString::to_string).collect();
     let kernel = Kernel::read();
-    let absent = kernel.as_ref().map(|kernel| kernel.absent.clone()).unwrap_or_default();
+    let absent = kernel
+        .as_ref()
+        .map(|kernel| kernel.absent.clone())
+        .unwrap_or_default();
     let tried = match &kernel {
         Ok(kernel) if problems.is_empty() => probe::trials(kernel).map_err(|e| e.to_string()),
         Ok(_) => Ok((Vec::new(), 0)),
@@ -102,7 +121,9 @@ fn examine() -> Document {
         problems.push(problem);
         (Vec::new(), 0)
     });
-    let refused = trials.iter().any(|trial| trial.required && trial.refusal.is_some());
+    let refused = trials
+        .iter()
+        .any(|trial| trial.required && trial.refusal.is_some());
     let fatal = absent.iter().any(|member| member.fatal);
     Document {
         schema: 1,
@@ -142,7 +163,10 @@ fn capabilities(facts: &Preflight) -> Vec<CapabilityState> {
 }
 
 fn absent_member(absent: Absent) -> AbsentMember {
-    AbsentMember { member: absent.member, cost: absent.cost }
+    AbsentMember {
+        member: absent.member,
+        cost: absent.cost,
+    }
 }
 
 /// The document for a person.
@@ -153,14 +177,33 @@ fn page(document: &Document) -> String {
 }
 
 fn write_page(page: &mut String, document: &Document) -> std::fmt::Result {
-    let Document { kernel, arch, cpus, lockdown, .. } = document;
-    let verdict = if document.can_observe { "can be observed" } else { "CANNOT be observed" };
-    writeln!(page, "This host {verdict}: Linux {kernel}, {arch}, {cpus} CPUs, lockdown {lockdown}")?;
+    let Document {
+        kernel,
+        arch,
+        cpus,
+        lockdown,
+        ..
+    } = document;
+    let verdict = if document.can_observe {
+        "can be observed"
+    } else {
+        "CANNOT be observed"
+    };
+    writeln!(
+        page,
+        "This host {verdict}: Linux {kernel}, {arch}, {cpus} CPUs, lockdown {lockdown}"
+    )?;
     for problem in &document.problems {
         writeln!(page, "  problem  {problem}")?;
     }
     writeln!(page, "\nPrivileges")?;
-    for CapabilityState { name, granted, required, purpose } in &document.capabilities {
+    for CapabilityState {
+        name,
+        granted,
+        required,
+        purpose,
+    } in &document.capabilities
+    {
         let state = match (granted, required) {
             (true, _) => "yes",
             (false, true) => "NO",
@@ -182,7 +225,10 @@ fn write_page(page: &mut String, document: &Document) -> std::fmt::Result {
     }
     if document.bpf_map_bytes > 0 {
         let mib = document.bpf_map_bytes as f64 / f64::from(1 << 20);
-        writeln!(page, "\nA capture takes {mib:.1} MiB of kernel memory for its tables.")?;
+        writeln!(
+            page,
+            "\nA capture takes {mib:.1} MiB of kernel memory for its tables."
+        )?;
     }
     Ok(())
 }

@@ -48,7 +48,10 @@ struct Failure {
 
 impl Failure {
     fn new(code: u8, error: impl Into<anyhow::Error>) -> Self {
-        Self { error: error.into(), code }
+        Self {
+            error: error.into(),
+            code,
+        }
     }
 }
 

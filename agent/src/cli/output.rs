@@ -38,7 +38,10 @@ pub struct Status {
 impl Status {
     /// For standard error.
     pub fn new() -> Self {
-        Self { terminal: io::stderr().is_terminal(), shown: false }
+        Self {
+            terminal: io::stderr().is_terminal(),
+            shown: false,
+        }
     }
 
     /// Shows `text` in place of what was shown before.

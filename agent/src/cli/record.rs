@@ -114,7 +114,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let plan = args.plan();
     let targets =
         target::resolve(&plan.selection).map_err(|error| Failure::new(CANNOT_OBSERVE, error))?;
-    let named = targets.first().map(|target| (target.comm.clone(), target.pid()));
+    let named = targets
+        .first()
+        .map(|target| (target.comm.clone(), target.pid()));
     drop(targets);
     let (comm, pid) = named.unwrap_or_default();
     let folder = Folder::prepare(args.out.as_deref(), &default_name(&comm, pid, unix_now_s()))
@@ -128,7 +130,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let options = Options { idle: args.idle };
     let written = report::write_all(&capture, &folder, options);
     print(&args, &capture, written.as_ref().ok())?;
-    written.map(drop).map_err(|error| Failure::new(FAILED, error))
+    written
+        .map(drop)
+        .map_err(|error| Failure::new(FAILED, error))
 }
 
 async fn capture(args: &Args, plan: &Plan) -> Result<Capture, Failure> {
@@ -167,5 +171,7 @@ fn print(args: &Args, capture: &Capture, written: Option<&Written>) -> Result<()
 }
 
 fn unix_now_s() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64())
 }

@@ -2,11 +2,13 @@
 
 use super::{Probe, ProbeError};
 use crate::model::ProgramCost;
-use aya::{
-    sys::{Stats, SyscallError, enable_stats},
-};
+use aya::sys::{Stats, SyscallError, enable_stats};
 use remora_common::loss::Loss;
-use std::{collections::BTreeMap, fs, os::fd::{AsFd, AsRawFd, OwnedFd}};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+};
 
 /// While this lives the kernel keeps BPF run-time statistics, of all programs on the host.
 ///
@@ -45,9 +47,13 @@ impl Probe {
         Loss::ALL
             .iter()
             .map(|loss| {
-                let values = self.loss.get(&(*loss as u32), 0).map_err(|error| {
-                    ProbeError::Map { map: "LOSS", why: error.to_string() }
-                })?;
+                let values =
+                    self.loss
+                        .get(&(*loss as u32), 0)
+                        .map_err(|error| ProbeError::Map {
+                            map: "LOSS",
+                            why: error.to_string(),
+                        })?;
                 Ok((*loss, values.iter().sum()))
             })
             .collect()

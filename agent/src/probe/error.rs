@@ -12,10 +12,14 @@ pub enum ProbeError {
     )]
     NoKernelSide,
     /// The object or its maps were refused.
-    #[error("the kernel refused remora's maps or object: {0}; `remora doctor` says what is missing")]
+    #[error(
+        "the kernel refused remora's maps or object: {0}; `remora doctor` says what is missing"
+    )]
     Load(String),
     /// A program that nothing replaces was refused.
-    #[error("the kernel refused {hook}: {why}; without it there is nothing to record (`remora doctor`)")]
+    #[error(
+        "the kernel refused {hook}: {why}; without it there is nothing to record (`remora doctor`)"
+    )]
     Hook {
         /// Hook by name.
         hook: String,
@@ -23,7 +27,9 @@ pub enum ProbeError {
         why: String,
     },
     /// The object lacks a map or program that the agent expects.
-    #[error("the kernel side has no `{0}`: agent and kernel side are of different builds; run `cargo xtask build`")]
+    #[error(
+        "the kernel side has no `{0}`: agent and kernel side are of different builds; run `cargo xtask build`"
+    )]
     Mismatch(&'static str),
     /// A map could not be read or written.
     #[error("cannot use map `{map}`: {why}")]

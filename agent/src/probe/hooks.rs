@@ -52,11 +52,7 @@ pub(super) fn fentry(
 }
 
 /// Loads and attaches a program to a kernel symbol.
-pub(super) fn kprobe(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    symbol: &str,
-) -> Result<(), ProbeError> {
+pub(super) fn kprobe(ebpf: &mut Ebpf, name: &'static str, symbol: &str) -> Result<(), ProbeError> {
     let program: &mut KProbe = program(ebpf, name)?;
     program
         .load()
@@ -72,7 +68,9 @@ pub(super) fn task_iterator(
     name: &'static str,
 ) -> Result<(), ProbeError> {
     let program: &mut Iter = program(ebpf, name)?;
-    program.load("task", btf).map_err(|error| refused(format!("iter/task ({name})"), &error))
+    program
+        .load("task", btf)
+        .map_err(|error| refused(format!("iter/task ({name})"), &error))
 }
 
 /// Loads the CPU sampler and attaches it to a clock event on each of `cpus`.
@@ -99,15 +97,25 @@ pub(super) fn cpu_clock(
 }
 
 fn refused(hook: String, error: &ProgramError) -> ProbeError {
-    ProbeError::Hook { hook, why: refusal(error) }
+    ProbeError::Hook {
+        hook,
+        why: refusal(error),
+    }
 }
 
 /// The kernel's own words: call, error, and the verifier's last line when it has one.
 pub(super) fn refusal(error: &ProgramError) -> String {
     match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
             let log = verifier_log.to_string();
-            let last = log.lines().rev().find(|line| is_complaint(line)).unwrap_or("");
+            let last = log
+                .lines()
+                .rev()
+                .find(|line| is_complaint(line))
+                .unwrap_or("");
             if last.is_empty() {
                 format!("BPF_PROG_LOAD: {io_error}")
             } else {

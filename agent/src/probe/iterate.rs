@@ -29,7 +29,9 @@ impl Probe {
             why: error.to_string(),
         };
         for (pid, start_ticks) in processes {
-            self.targets.insert(pid, start_ticks, 0).map_err(map_error)?;
+            self.targets
+                .insert(pid, start_ticks, 0)
+                .map_err(map_error)?;
         }
         for _pass in 0..2 {
             self.run_iterator("enlist_tasks")?;
@@ -53,11 +55,15 @@ impl Probe {
             .ok_or(ProbeError::Mismatch(name))?
             .try_into()
             .map_err(|error: aya::programs::ProgramError| refused(&error))?;
-        let link = program.attach().map_err(|error| refused(&super::hooks::refusal(&error)))?;
+        let link = program
+            .attach()
+            .map_err(|error| refused(&super::hooks::refusal(&error)))?;
         let link = program.take_link(link).map_err(|error| refused(&error))?;
         let file: File = link.into_file().map_err(|error| refused(&error))?;
         let mut output = Vec::new();
-        file.take(OUTPUT_LIMIT).read_to_end(&mut output).map_err(|error| refused(&error))?;
+        file.take(OUTPUT_LIMIT)
+            .read_to_end(&mut output)
+            .map_err(|error| refused(&error))?;
         Ok(output)
     }
 }
@@ -70,7 +76,10 @@ fn parse(mut output: &[u8]) -> Vec<BlockedThread> {
         let Some((frames, rest)) = rest.split_at_checked(8 * record.kernel_len as usize) else {
             break;
         };
-        let kernel = frames.chunks_exact(8).map(bytemuck::pod_read_unaligned).collect();
+        let kernel = frames
+            .chunks_exact(8)
+            .map(bytemuck::pod_read_unaligned)
+            .collect();
         threads.push(BlockedThread { record, kernel });
         output = rest;
     }
@@ -86,12 +95,19 @@ mod tests {
     fn records_of_any_length_come_out_and_a_cut_one_does_not() {
         let mut output = Vec::new();
         for frames in [0_u32, 3] {
-            let record = TaskRecord { tid: 7 + frames, kernel_len: frames, ..Zeroable::zeroed() };
+            let record = TaskRecord {
+                tid: 7 + frames,
+                kernel_len: frames,
+                ..Zeroable::zeroed()
+            };
             output.extend_from_slice(bytemuck::bytes_of(&record));
             (0..u64::from(frames)).for_each(|frame| output.extend(frame.to_ne_bytes()));
         }
         let whole = parse(&output);
-        assert_eq!(whole.iter().map(|t| t.record.tid).collect::<Vec<_>>(), [7, 10]);
+        assert_eq!(
+            whole.iter().map(|t| t.record.tid).collect::<Vec<_>>(),
+            [7, 10]
+        );
         assert_eq!(whole[1].kernel, [0, 1, 2]);
         assert_eq!(parse(&output[..output.len() - 1]).len(), 1);
     }

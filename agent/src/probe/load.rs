@@ -10,11 +10,12 @@ use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, Map, MapData, MapError},
 };
-use remora_common::{
-    config::Params,
-    thread::TIDS_PER_CHUNK,
+use remora_common::{config::Params, thread::TIDS_PER_CHUNK};
+use std::{
+    fs,
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
 };
-use std::{fs, os::fd::{AsFd, AsRawFd}, time::Duration};
 
 /// At switch-out, without a hook on return, one wait in this many gives its stack.
 const SWITCH_OUT_ONE_IN: u32 = 8;
@@ -91,7 +92,10 @@ impl Probe {
                 Loaded::with_switch_out_stacks(kernel, settings, &btf, &why)?
             }
             Err(why) => {
-                return Err(ProbeError::Hook { hook: "the stack hook asked for".into(), why });
+                return Err(ProbeError::Hook {
+                    hook: "the stack hook asked for".into(),
+                    why,
+                });
             }
         };
         loaded.attach_required(&btf)?;
@@ -143,7 +147,11 @@ impl Loaded {
             .map_max_entries("STACKS", 2 * stacks_per_half)
             .load(OBJECT)
             .map_err(|error| ProbeError::Load(hooks::innermost(&error)))?;
-        Ok(Self { ebpf, signals: Vec::new(), stacks_per_half })
+        Ok(Self {
+            ebpf,
+            signals: Vec::new(),
+            stacks_per_half,
+        })
     }
 
     /// Stacks of waits on return; the reason where no such hook can be had.
@@ -166,12 +174,22 @@ impl Loaded {
         let symbol = kernel::finish_task_switch_symbol().ok().flatten();
         let symbol = symbol.as_deref().unwrap_or("finish_task_switch");
         let exit = wanted != WaitHook::Finish
-            && attempt(hooks::tracepoint(ebpf, btf, "wait_stack_exit", "sched_exit_tp"));
+            && attempt(hooks::tracepoint(
+                ebpf,
+                btf,
+                "wait_stack_exit",
+                "sched_exit_tp",
+            ));
         let hook = if exit {
             "tp_btf/sched_exit_tp".to_owned()
         } else if wanted == WaitHook::Exit {
             return Err(refusals.join("; "));
-        } else if attempt(hooks::fentry(ebpf, btf, "wait_stack_fentry", "finish_task_switch")) {
+        } else if attempt(hooks::fentry(
+            ebpf,
+            btf,
+            "wait_stack_fentry",
+            "finish_task_switch",
+        )) {
             "fentry/finish_task_switch".to_owned()
         } else if attempt(hooks::kprobe(ebpf, "wait_stack_kprobe", symbol)) {
             format!("kprobe/{symbol}")
@@ -267,7 +285,10 @@ impl Loaded {
         };
         // The last one in is the first one out: low slots first.
         for slot in (1..slots).rev() {
-            probe.free_slots.push(slot, 0).map_err(|error| map_error("FREE_SLOTS", &error))?;
+            probe
+                .free_slots
+                .push(slot, 0)
+                .map_err(|error| map_error("FREE_SLOTS", &error))?;
         }
         Ok(probe)
     }
@@ -275,14 +296,20 @@ impl Loaded {
 
 /// Room for the threads that are there, as many again, and a thousand more.
 fn thread_slots(threads_now: u32) -> u32 {
-    threads_now.saturating_mul(2).saturating_add(1024).next_power_of_two().clamp(2048, SLOTS_LIMIT)
+    threads_now
+        .saturating_mul(2)
+        .saturating_add(1024)
+        .next_power_of_two()
+        .clamp(2048, SLOTS_LIMIT)
 }
 
 fn fill_syscalls(ebpf: &mut Ebpf, classes: &[u8]) -> Result<(), ProbeError> {
     let mut table: Array<MapData, u8> = take(ebpf, "SYSCALLS")?;
     for (number, class) in (0..).zip(classes) {
         if *class != 0 {
-            table.set(number, class, 0).map_err(|error| map_error("SYSCALLS", &error))?;
+            table
+                .set(number, class, 0)
+                .map_err(|error| map_error("SYSCALLS", &error))?;
         }
     }
     Ok(())
@@ -309,7 +336,10 @@ fn take<M: TryFrom<Map, Error = MapError>>(
 }
 
 fn map_error(map: &'static str, error: &MapError) -> ProbeError {
-    ProbeError::Map { map, why: hooks::innermost(error) }
+    ProbeError::Map {
+        map,
+        why: hooks::innermost(error),
+    }
 }
 
 pub(super) fn online_cpus() -> Result<Vec<u32>, ProbeError> {
@@ -320,6 +350,7 @@ pub(super) fn online_cpus() -> Result<Vec<u32>, ProbeError> {
 fn pid_max() -> Result<u32, ProbeError> {
     const PATH: &str = "/proc/sys/kernel/pid_max";
     let text = fs::read_to_string(PATH).map_err(|e| ProbeError::Load(format!("{PATH}: {e}")))?;
-    text.trim().parse().map_err(|_| ProbeError::Load(format!("{PATH} holds no number")))
+    text.trim()
+        .parse()
+        .map_err(|_| ProbeError::Load(format!("{PATH} holds no number")))
 }
-

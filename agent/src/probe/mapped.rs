@@ -21,8 +21,15 @@ impl<T: Pod> Mapped<T> {
         let memory = MmapOptions::new()
             .len(len * size_of::<T>())
             .map_raw(fd.as_raw_fd())
-            .map_err(|error| ProbeError::Map { map, why: error.to_string() })?;
-        Ok(Self { memory, len, _element: PhantomData })
+            .map_err(|error| ProbeError::Map {
+                map,
+                why: error.to_string(),
+            })?;
+        Ok(Self {
+            memory,
+            len,
+            _element: PhantomData,
+        })
     }
 
     /// Number of elements.

@@ -29,11 +29,11 @@ pub use object::has_kernel_side;
 pub use tables::{Drained, RawAggregate};
 pub use trial::{Trial, trials};
 
+use crate::model::Signal;
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, Stack},
 };
-use crate::model::Signal;
 use mapped::Mapped;
 use remora_common::{
     aggregate::{Aggregate, Control, StackEntry},

@@ -48,7 +48,9 @@ impl Mapped<Control> {
 
     fn active_half(&self) -> u32 {
         // SAFETY: a live, aligned member.
-        self.field(|c| unsafe { &raw mut (*c).active_half }.cast::<u32>()).read_now() & 1
+        self.field(|c| unsafe { &raw mut (*c).active_half }.cast::<u32>())
+            .read_now()
+            & 1
     }
 }
 
@@ -109,7 +111,10 @@ impl Probe {
         self.slots.put(index as usize, ThreadSlot::zeroed());
         self.free_slots
             .push(index, 0)
-            .map_err(|error| ProbeError::Map { map: "FREE_SLOTS", why: error.to_string() })?;
+            .map_err(|error| ProbeError::Map {
+                map: "FREE_SLOTS",
+                why: error.to_string(),
+            })?;
         Ok(Some(slot))
     }
 
@@ -143,13 +148,20 @@ impl Probe {
     fn read_half(&self, half: u32) -> Drained {
         let per_half = self.aggregates.len() / 2;
         let first = half as usize * per_half;
-        let mut stacks = StackReader { table: &self.stacks, seen: HashMap::new(), unreadable: 0 };
+        let mut stacks = StackReader {
+            table: &self.stacks,
+            seen: HashMap::new(),
+            unreadable: 0,
+        };
         let aggregates = (first..first + per_half)
             .map(|index| self.aggregates.read(index))
             .filter(|aggregate| aggregate.hash != 0)
             .map(|aggregate| resolve(&aggregate, &mut stacks))
             .collect();
-        Drained { aggregates, stacks_unreadable: stacks.unreadable }
+        Drained {
+            aggregates,
+            stacks_unreadable: stacks.unreadable,
+        }
     }
 
     fn clear_half(&mut self, half: u32) {
@@ -162,7 +174,10 @@ impl Probe {
         }
         let first = half * self.stacks_per_half;
         for index in first..first + self.stacks_per_half {
-            let occupied = self.stacks.get(&index, 0).is_ok_and(|entry| entry.hash != 0);
+            let occupied = self
+                .stacks
+                .get(&index, 0)
+                .is_ok_and(|entry| entry.hash != 0);
             if occupied {
                 // A failure leaves an old stack in place: found again by its hash, never wrong.
                 let _kept = self.stacks.set(index, StackEntry::zeroed(), 0);
@@ -179,9 +194,23 @@ impl Probe {
 }
 
 fn resolve(aggregate: &Aggregate, stacks: &mut StackReader<'_>) -> RawAggregate {
-    let Aggregate { hash: _, key, count, total_ns } = *aggregate;
-    let stack = if key.kind == KIND_WAKE { None } else { stacks.read(key.user, key.kernel) };
-    RawAggregate { key, stack, count, total_ns }
+    let Aggregate {
+        hash: _,
+        key,
+        count,
+        total_ns,
+    } = *aggregate;
+    let stack = if key.kind == KIND_WAKE {
+        None
+    } else {
+        stacks.read(key.user, key.kernel)
+    };
+    RawAggregate {
+        key,
+        stack,
+        count,
+        total_ns,
+    }
 }
 
 /// Reads each stack once.
@@ -199,7 +228,10 @@ impl StackReader<'_> {
         if user_frames.is_empty() && kernel_frames.is_empty() && (lost(user) || lost(kernel)) {
             return None;
         }
-        Some(RawStack { user: user_frames, kernel: kernel_frames })
+        Some(RawStack {
+            user: user_frames,
+            kernel: kernel_frames,
+        })
     }
 
     fn frames(&mut self, id: u32) -> Vec<u64> {
@@ -207,16 +239,19 @@ impl StackReader<'_> {
             return Vec::new();
         }
         let (table, unreadable) = (self.table, &mut self.unreadable);
-        let frames = self.seen.entry(id).or_insert_with(|| match table.get(&(id - 1), 0) {
-            Ok(entry) if entry.hash != 0 => {
-                let len = (entry.len as usize).min(entry.frames.len());
-                Some(entry.frames[..len].to_vec())
-            }
-            _ => {
-                *unreadable += 1;
-                None
-            }
-        });
+        let frames = self
+            .seen
+            .entry(id)
+            .or_insert_with(|| match table.get(&(id - 1), 0) {
+                Ok(entry) if entry.hash != 0 => {
+                    let len = (entry.len as usize).min(entry.frames.len());
+                    Some(entry.frames[..len].to_vec())
+                }
+                _ => {
+                    *unreadable += 1;
+                    None
+                }
+            });
         frames.clone().unwrap_or_default()
     }
 }

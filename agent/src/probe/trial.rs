@@ -68,7 +68,9 @@ fn why(error: ProbeError) -> String {
 }
 
 fn statistics() -> Trial {
-    let refusal = super::StatisticsOn::enable().err().map(|error| hooks::innermost(&error));
+    let refusal = super::StatisticsOn::enable()
+        .err()
+        .map(|error| hooks::innermost(&error));
     Trial {
         hook: "BPF_ENABLE_STATS".to_owned(),
         serves: "what the kernel side costs",
@@ -79,15 +81,16 @@ fn statistics() -> Trial {
 }
 
 fn candidates(symbol: &str) -> Vec<Candidate<'_>> {
-    let tracepoint = |program: &'static str, name: &'static str, serves, cost, required| Candidate {
-        hook: format!("tp_btf/{name}"),
-        serves,
-        cost,
-        required,
-        attempt: Box::new(move |ebpf: &mut Ebpf, btf: &Btf| {
-            hooks::tracepoint(ebpf, btf, program, name)
-        }),
-    };
+    let tracepoint =
+        |program: &'static str, name: &'static str, serves, cost, required| Candidate {
+            hook: format!("tp_btf/{name}"),
+            serves,
+            cost,
+            required,
+            attempt: Box::new(move |ebpf: &mut Ebpf, btf: &Btf| {
+                hooks::tracepoint(ebpf, btf, program, name)
+            }),
+        };
     let nothing = "nothing can be recorded";
     vec![
         Candidate {
@@ -100,8 +103,20 @@ fn candidates(symbol: &str) -> Vec<Candidate<'_>> {
                 hooks::task_iterator(ebpf, btf, "blocked_tasks")
             }),
         },
-        tracepoint("sched_switch", "sched_switch", "time off the CPU and why", nothing, true),
-        tracepoint("sched_wakeup", "sched_wakeup", "the wait for a CPU, apart", nothing, true),
+        tracepoint(
+            "sched_switch",
+            "sched_switch",
+            "time off the CPU and why",
+            nothing,
+            true,
+        ),
+        tracepoint(
+            "sched_wakeup",
+            "sched_wakeup",
+            "the wait for a CPU, apart",
+            nothing,
+            true,
+        ),
         tracepoint(
             "sched_waking",
             "sched_waking",

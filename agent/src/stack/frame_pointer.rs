@@ -15,7 +15,9 @@ pub fn walk(ip: u64, fp: u64, read: impl Fn(u64) -> Option<[u64; 2]>) -> Vec<u64
     }
     let mut frame = fp;
     while frames.len() < MAX_FRAMES && frame != 0 && frame % 8 == 0 {
-        let Some([next, return_address]) = read(frame) else { break };
+        let Some([next, return_address]) = read(frame) else {
+            break;
+        };
         if return_address == 0 {
             break;
         }
@@ -35,13 +37,19 @@ mod tests {
     use std::collections::HashMap;
 
     fn memory(frames: &[(u64, u64, u64)]) -> HashMap<u64, [u64; 2]> {
-        frames.iter().map(|(at, next, ret)| (*at, [*next, *ret])).collect()
+        frames
+            .iter()
+            .map(|(at, next, ret)| (*at, [*next, *ret]))
+            .collect()
     }
 
     #[test]
     fn a_chain_is_followed_to_its_end() {
         let memory = memory(&[(0x100, 0x200, 11), (0x200, 0x300, 12), (0x300, 0, 13)]);
-        assert_eq!(walk(10, 0x100, |at| memory.get(&at).copied()), [10, 11, 12, 13]);
+        assert_eq!(
+            walk(10, 0x100, |at| memory.get(&at).copied()),
+            [10, 11, 12, 13]
+        );
     }
 
     #[test]

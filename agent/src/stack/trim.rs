@@ -31,7 +31,10 @@ mod tests {
             kind,
             named: true,
         };
-        Stack { frames: frames.iter().map(frame).collect(), truncated: false }
+        Stack {
+            frames: frames.iter().map(frame).collect(),
+            truncated: false,
+        }
     }
 
     fn names(stack: &Stack) -> Vec<&str> {
@@ -54,7 +57,10 @@ mod tests {
 
     #[test]
     fn a_user_function_of_that_name_stays() {
-        let mut odd = stack(&[("__schedule", FrameKind::Native), ("work", FrameKind::Native)]);
+        let mut odd = stack(&[
+            ("__schedule", FrameKind::Native),
+            ("work", FrameKind::Native),
+        ]);
         scheduler(&mut odd);
         assert_eq!(names(&odd), ["__schedule", "work"]);
     }

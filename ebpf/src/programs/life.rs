@@ -27,7 +27,9 @@ const FORCE_WAKEUP: u64 = 2;
 pub fn process_fork(context: BtfTracePointContext) -> i32 {
     let parent: Task = context.arg(0);
     let child: Task = context.arg(1);
-    let Some(slot) = table::find(task::tid(parent)) else { return 0 };
+    let Some(slot) = table::find(task::tid(parent)) else {
+        return 0;
+    };
     let (parent_tgid, generation) = (slot.tgid, slot.generation);
     let new_process = task::tgid(child) != parent_tgid;
     if (new_process && config::follow_children() == 0) || !table::recording() {
@@ -36,7 +38,9 @@ pub fn process_fork(context: BtfTracePointContext) -> i32 {
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_ns() };
     let generation = if new_process { 0 } else { generation };
-    let Some(index) = table::enlist(child, generation, STATE_WOKEN, now) else { return 0 };
+    let Some(index) = table::enlist(child, generation, STATE_WOKEN, now) else {
+        return 0;
+    };
     if new_process && let Some(slot) = table::find(task::tid(child)) {
         // The agent must read its mappings while it lives.
         send(EVENT_FORK, slot, index, parent_tgid, now, FORCE_WAKEUP);
@@ -58,7 +62,9 @@ pub fn process_exec(context: BtfTracePointContext) -> i32 {
         table::bind(old_tid, 0);
         table::bind(tid, index);
     }
-    let Some(slot) = table::find(tid) else { return 0 };
+    let Some(slot) = table::find(tid) else {
+        return 0;
+    };
     slot.tid = tid;
     slot.generation += 1;
     // SAFETY: the helper has no preconditions.
@@ -75,7 +81,9 @@ pub fn process_exit(context: BtfTracePointContext) -> i32 {
     if index == 0 {
         return 0;
     }
-    let Some(slot) = table::find(tid) else { return 0 };
+    let Some(slot) = table::find(tid) else {
+        return 0;
+    };
     slot.flags |= FLAG_EXITING;
     if config::task_comm() != ABSENT {
         // SAFETY: both sides are 16 bytes; the source is a member of task_struct.

@@ -16,7 +16,9 @@ use remora_common::{
 
 #[perf_event]
 pub fn cpu_sample(context: PerfEventContext) -> u32 {
-    let Some(slot) = table::find(bpf_get_current_pid_tgid() as u32) else { return 0 };
+    let Some(slot) = table::find(bpf_get_current_pid_tgid() as u32) else {
+        return 0;
+    };
     if !table::recording() {
         return 0;
     }

@@ -47,7 +47,11 @@ pub fn sched_switch(context: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn leave(context: &BtfTracePointContext, slot: &mut ThreadSlot, prev: Task, now: u64) {
     let preempted = context.arg::<u64>(0) & 1 != 0;
-    let state = if config::switch_has_state() != 0 { context.arg(3) } else { task::state(prev) };
+    let state = if config::switch_has_state() != 0 {
+        context.arg(3)
+    } else {
+        task::state(prev)
+    };
     table::switch_out(slot, prev, preempted || state == 0, state, now);
     let one_in = config::switch_out_one_in();
     if one_in != 0 && slot.state == STATE_BLOCKED {

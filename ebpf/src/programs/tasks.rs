@@ -14,12 +14,7 @@ use aya_ebpf::{
         generated::{bpf_get_task_stack, bpf_seq_write},
     },
 };
-use remora_common::{
-    aggregate::MAX_FRAMES,
-    event::TaskRecord,
-    loss::Loss,
-    thread::*,
-};
+use remora_common::{aggregate::MAX_FRAMES, event::TaskRecord, loss::Loss, thread::*};
 
 /// Nanoseconds in a clock tick of `/proc` (`USER_HZ` is 100 on every architecture served).
 const TICK_NS: u64 = 10_000_000;
@@ -46,7 +41,9 @@ pub fn enlist_tasks(context: *const TaskIteration) -> i32 {
     }
     let tgid = task::tgid(task);
     // SAFETY: only the agent writes this map, and not while it runs the iteration.
-    let Some(started) = (unsafe { TARGETS.get(tgid) }) else { return 0 };
+    let Some(started) = (unsafe { TARGETS.get(tgid) }) else {
+        return 0;
+    };
     if *started != task::process_start_ns(task) / TICK_NS {
         return 0;
     }
@@ -60,7 +57,9 @@ pub fn enlist_tasks(context: *const TaskIteration) -> i32 {
     if index == 0 && table::enlist(task, 0, STATE_UNKNOWN, now).is_none() {
         return 0;
     }
-    if let Some(slot) = table::find(task::tid(task)) && slot.state == STATE_UNKNOWN {
+    if let Some(slot) = table::find(task::tid(task))
+        && slot.state == STATE_UNKNOWN
+    {
         settle(slot, task, now);
     }
     0
@@ -120,11 +119,15 @@ pub fn blocked_tasks(context: *const TaskIteration) -> i32 {
     if index == 0 {
         return 0;
     }
-    let Some(slot) = table::find(tid) else { return 0 };
+    let Some(slot) = table::find(tid) else {
+        return 0;
+    };
     if slot.state != STATE_BLOCKED {
         return 0;
     }
-    let Some(buffer) = TASK_RECORD.get_ptr_mut(0) else { return 0 };
+    let Some(buffer) = TASK_RECORD.get_ptr_mut(0) else {
+        return 0;
+    };
     let buffer = buffer.cast::<u8>();
     let (ip, sp, fp) = registers::of(task).map_or((0, 0, 0), |registers| registers.frame());
     let record = TaskRecord {
@@ -142,15 +145,17 @@ pub fn blocked_tasks(context: *const TaskIteration) -> i32 {
     // SAFETY: the scratch element holds a record and MAX_FRAMES frames.
     unsafe {
         let frames = buffer.add(size_of::<TaskRecord>());
-        let bytes =
-            bpf_get_task_stack(task as *mut _, frames.cast(), 8 * MAX_FRAMES as u32, 0);
+        let bytes = bpf_get_task_stack(task as *mut _, frames.cast(), 8 * MAX_FRAMES as u32, 0);
         let bytes = if bytes < 0 {
             loss::count(Loss::KernelStackFailed);
             0
         } else {
             bytes as u32 & 0x3ff
         };
-        buffer.cast::<TaskRecord>().write(TaskRecord { kernel_len: bytes / 8, ..record });
+        buffer.cast::<TaskRecord>().write(TaskRecord {
+            kernel_len: bytes / 8,
+            ..record
+        });
         bpf_seq_write(seq, buffer.cast(), size_of::<TaskRecord>() as u32 + bytes);
     }
     0

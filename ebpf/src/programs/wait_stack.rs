@@ -34,7 +34,9 @@ pub fn wait_stack_kprobe(context: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn returned(context: &impl EbpfContext) -> i32 {
-    let Some(slot) = table::find(bpf_get_current_pid_tgid() as u32) else { return 0 };
+    let Some(slot) = table::find(bpf_get_current_pid_tgid() as u32) else {
+        return 0;
+    };
     if slot.pending_ns == 0 || !table::recording() {
         return 0;
     }

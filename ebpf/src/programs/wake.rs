@@ -14,7 +14,9 @@ use remora_common::thread::STATE_BLOCKED;
 #[btf_tracepoint(function = "sched_waking")]
 pub fn sched_waking(context: BtfTracePointContext) -> i32 {
     let sleeper: Task = context.arg(0);
-    let Some(slot) = table::find(task::tid(sleeper)) else { return 0 };
+    let Some(slot) = table::find(task::tid(sleeper)) else {
+        return 0;
+    };
     let waker = task::current();
     let (mut tid, mut tgid) = (task::tid(waker), task::tgid(waker));
     if interrupted_in_user_mode(waker, tid) {
@@ -37,7 +39,9 @@ fn interrupted_in_user_mode(waker: Task, tid: u32) -> bool {
 #[btf_tracepoint(function = "sched_wakeup")]
 pub fn sched_wakeup(context: BtfTracePointContext) -> i32 {
     let sleeper: Task = context.arg(0);
-    let Some(slot) = table::find(task::tid(sleeper)) else { return 0 };
+    let Some(slot) = table::find(task::tid(sleeper)) else {
+        return 0;
+    };
     if slot.state != STATE_BLOCKED || !table::recording() {
         return 0;
     }

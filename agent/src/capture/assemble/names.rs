@@ -41,7 +41,9 @@ pub fn stacks(recorded: &Recorded, index: &StackIndex, losses: &mut Losses) -> V
         .order
         .iter()
         .map(|(space, stack)| {
-            let frames = stack.and_then(|at| recorded.gathered.stacks.get(at)).unwrap_or(&empty);
+            let frames = stack
+                .and_then(|at| recorded.gathered.stacks.get(at))
+                .unwrap_or(&empty);
             stack::RawStack {
                 space: recorded.spaces.get(*space),
                 user: &frames.user,
@@ -52,7 +54,11 @@ pub fn stacks(recorded: &Recorded, index: &StackIndex, losses: &mut Losses) -> V
         .collect();
     let mut symbolizer = Symbolizer::new(Limits::default());
     let mut stacks = symbolizer.symbolize_all(&raw);
-    symbolizer.losses().by_name().iter().for_each(|(name, count)| losses.add(name, *count));
+    symbolizer
+        .losses()
+        .by_name()
+        .iter()
+        .for_each(|(name, count)| losses.add(name, *count));
     stacks.iter_mut().for_each(trim::scheduler);
     stacks
 }
@@ -64,22 +70,33 @@ pub fn wakes(recorded: &Recorded, threads: &Threads) -> Vec<Wake> {
         if tid == 0 || (names.len() >= MAX_WAKERS_NAMED && !names.contains_key(&tid)) {
             return String::new();
         }
-        names.entry(tid).or_insert_with(|| target::name(tid).unwrap_or_default()).clone()
+        names
+            .entry(tid)
+            .or_insert_with(|| target::name(tid).unwrap_or_default())
+            .clone()
     };
-    let sums = recorded.gathered.sums.iter().filter(|((key, _), _)| key.kind == KIND_WAKE);
+    let sums = recorded
+        .gathered
+        .sums
+        .iter()
+        .filter(|((key, _), _)| key.kind == KIND_WAKE);
     let mut wakes: HashMap<(usize, Reason, u32), Wake> = HashMap::new();
     for ((key, _), sum) in sums {
-        let Some((thread, _)) = threads.find(key.serial) else { continue };
+        let Some((thread, _)) = threads.find(key.serial) else {
+            continue;
+        };
         let reason = Reason::from_u8(key.reason);
-        let wake = wakes.entry((thread, reason, key.user)).or_insert_with(|| Wake {
-            thread,
-            reason,
-            waker_tid: key.user,
-            waker_pid: key.kernel,
-            waker: name(key.user),
-            count: 0,
-            blocked: Duration::ZERO,
-        });
+        let wake = wakes
+            .entry((thread, reason, key.user))
+            .or_insert_with(|| Wake {
+                thread,
+                reason,
+                waker_tid: key.user,
+                waker_pid: key.kernel,
+                waker: name(key.user),
+                count: 0,
+                blocked: Duration::ZERO,
+            });
         wake.count += sum.count;
         wake.blocked += Duration::from_nanos(sum.total_ns);
     }

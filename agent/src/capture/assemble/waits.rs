@@ -33,10 +33,19 @@ pub fn close_all(recorded: &mut Recorded) -> Vec<OpenWait> {
     let min_block_ns = u64::try_from(recorded.min_block.as_nanos()).unwrap_or(u64::MAX);
     let mut open = Vec::new();
     for slot in &mut recorded.living {
-        let Some(lasted_ns) = gather::close(slot, recorded.end_ns, min_block_ns) else { continue };
-        let raw = recorded.blocked.by_wait.remove(&(slot.serial, slot.since_ns));
+        let Some(lasted_ns) = gather::close(slot, recorded.end_ns, min_block_ns) else {
+            continue;
+        };
+        let raw = recorded
+            .blocked
+            .by_wait
+            .remove(&(slot.serial, slot.since_ns));
         let stack = raw.map(|raw| recorded.gathered.intern(raw));
-        open.push(OpenWait { key: key(slot), lasted_ns, stack });
+        open.push(OpenWait {
+            key: key(slot),
+            lasted_ns,
+            stack,
+        });
     }
     open
 }
@@ -56,7 +65,11 @@ fn key(slot: &ThreadSlot) -> AggregateKey {
 
 /// The long waits that ended inside the capture.
 pub fn finished(recorded: &Recorded, threads: &Threads, stacks: &mut StackIndex) -> Vec<Wait> {
-    let sums = recorded.gathered.sums.iter().filter(|((key, _), _)| key.kind == KIND_WAIT);
+    let sums = recorded
+        .gathered
+        .sums
+        .iter()
+        .filter(|((key, _), _)| key.kind == KIND_WAIT);
     sums.filter_map(|((key, stack), sum)| wait(recorded, threads, stacks, key, *stack, *sum))
         .collect()
 }
@@ -70,9 +83,19 @@ pub fn lasting(
     waits: &mut Vec<Wait>,
 ) -> HashMap<usize, usize> {
     let mut now = HashMap::new();
-    for OpenWait { key, lasted_ns, stack } in open {
-        let sum = Sum { count: 1, total_ns: *lasted_ns };
-        let Some(wait) = wait(recorded, threads, stacks, key, *stack, sum) else { continue };
+    for OpenWait {
+        key,
+        lasted_ns,
+        stack,
+    } in open
+    {
+        let sum = Sum {
+            count: 1,
+            total_ns: *lasted_ns,
+        };
+        let Some(wait) = wait(recorded, threads, stacks, key, *stack, sum) else {
+            continue;
+        };
         if let Site::Stack(stack) = wait.site {
             now.insert(wait.thread, stack);
         }
