@@ -25,12 +25,15 @@ use profiler::{Profiler, Tool};
 use report::{Machine, Missing, Report};
 use std::{
     env, fs,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     time::Duration,
 };
 use table::Style;
 use tempfile::TempDir;
 use workload::Workload;
+
+/// Load average up to which a machine has the CPUs for the workloads alone.
+const QUIET_LOAD: f64 = 0.5;
 
 /// Options of `cargo xtask bench`.
 #[derive(Args, Debug)]
@@ -100,7 +103,8 @@ impl BenchArgs {
     /// The release build beside this very program's own.
     fn remora(&self) -> Result<PathBuf> {
         if let Some(remora) = &self.remora {
-            return Ok(remora.clone());
+            // It is started in another folder.
+            return Ok(path::absolute(remora)?);
         }
         let own = env::current_exe().context("cannot tell where the builds are")?;
         let builds = own
@@ -111,7 +115,7 @@ impl BenchArgs {
     }
 }
 
-/// Measures, prints the tables, and writes the files that were asked for.
+/// Measures, writes the files that were asked for, and prints the tables.
 ///
 /// # Errors
 /// Not root, interrupted, or a file that cannot be written. Whatever else fails is left out of
@@ -125,6 +129,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("remora-bench-").tempdir()?;
     let plan = args.plan();
     let mut bench = Bench::new(plan, &clock, &folder);
+    let load = bench.report.machine.load_before;
+    if load > QUIET_LOAD {
+        eprintln!("bench: load average {load}: other work blurs throughput; CPU time/op stands");
+    }
     let profilers = bench.profilers(args)?;
     ensure!(!profilers.is_empty(), "there is no profiler to measure");
     for &workload in args.workloads() {
@@ -135,7 +143,6 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 }
 
 fn write(args: &BenchArgs, report: &Report) -> Result<()> {
-    println!("{}", table::render(report, Style::Terminal)?);
     let json = serde_json::to_string_pretty(report)?;
     let markdown = table::render(report, Style::Markdown)?;
     for (path, text) in [(&args.json, json), (&args.markdown, markdown)] {
@@ -143,6 +150,7 @@ fn write(args: &BenchArgs, report: &Report) -> Result<()> {
             fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
+    println!("{}", table::render(report, Style::Terminal)?);
     Ok(())
 }
 
