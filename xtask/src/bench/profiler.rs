@@ -137,8 +137,9 @@ impl Tool {
     fn sign(self) -> Sign {
         match self {
             Self::Remora => Sign::Line("recording"),
-            Self::Perf => Sign::OpenFile("anon_inode:[perf_event]"),
-            Self::LibbpfOffcputime | Self::BccOffcputime => Sign::OpenFile("anon_inode:bpf_link"),
+            // bcc hooks a kprobe, which is a perf event.
+            Self::Perf | Self::BccOffcputime => Sign::OpenFile("anon_inode:[perf_event]"),
+            Self::LibbpfOffcputime => Sign::OpenFile("anon_inode:bpf_link"),
             Self::PySpy => Sign::Line("py-spy> Sampling"),
         }
     }
