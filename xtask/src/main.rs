@@ -1,5 +1,6 @@
 //! Builds, runs, tests and measures remora: `cargo xtask`.
 
+mod bench;
 mod build;
 mod lint;
 mod process;
@@ -50,6 +51,8 @@ enum Command {
         /// Only tests whose name holds one of these
         filters: Vec<String>,
     },
+    /// Measure what remora costs those it watches, beside other profilers
+    Bench(bench::BenchArgs),
     /// Check format, lints, documentation and tidiness
     Lint,
 }
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         }
         Command::Run { debug, args } => run::run(debug, &args),
         Command::Test { filters } => test::test(&filters),
+        Command::Bench(args) => bench::run(&args),
         Command::Lint => lint::lint(),
     };
     match done {

@@ -1,0 +1,170 @@
+//! The programs that are profiled: long-lived processes that count their operations.
+//!
+//! Windows with and without a profiler alternate on the *same* process, so that its start, its
+//! memory layout and its place on the machine are the same in both.
+
+mod counter;
+mod echo;
+mod native;
+mod place;
+mod redis;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use counter::Counter;
+use std::{path::Path, process::Command, time::Duration};
+
+use super::{child::Process, clock::Clock, snapshot::Snapshot};
+
+/// How long a workload may take until its first operation.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Time for caches, allocators and clients to come to rest before the first window.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// What is done while the profiler watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Workload {
+    /// Two threads on one CPU that hand a turn to and fro: all context switches
+    PingPong,
+    /// The same, while the profiler watches another process that sleeps
+    Bystander,
+    /// Maps, touches and unmaps memory
+    PageFaults,
+    /// Computes without system calls
+    Cpu,
+    /// redis-server under redis-benchmark
+    Redis,
+    /// A CPython asyncio echo server
+    Asyncio,
+}
+
+impl Workload {
+    /// All, in the order of the tables.
+    pub const ALL: [Self; 6] = [
+        Self::PingPong,
+        Self::Bystander,
+        Self::PageFaults,
+        Self::Cpu,
+        Self::Redis,
+        Self::Asyncio,
+    ];
+
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PingPong => "ping-pong",
+            Self::Bystander => "ping-pong, not watched",
+            Self::PageFaults => "page faults",
+            Self::Cpu => "CPU-bound",
+            Self::Redis => "redis",
+            Self::Asyncio => "asyncio echo",
+        }
+    }
+
+    /// What is counted.
+    pub fn operation(self) -> &'static str {
+        match self {
+            Self::PingPong | Self::Bystander => "turn handed over",
+            Self::PageFaults => "page touched for the first time",
+            Self::Cpu => "1,000 xorshift steps",
+            Self::Redis => "GET",
+            Self::Asyncio => "echo of 64 bytes",
+        }
+    }
+
+    /// The ratio of throughput, with remora to without, that the project aims at.
+    pub fn aim(self) -> Option<f64> {
+        match self {
+            Self::PingPong => Some(0.90),
+            Self::Cpu | Self::Redis | Self::Asyncio => Some(0.99),
+            Self::Bystander | Self::PageFaults => None,
+        }
+    }
+
+    /// Starts it and waits until it works at its usual pace. Its files go to `folder`.
+    pub fn start(self, folder: &Path, clock: &Clock) -> Result<Running> {
+        let mut running = match self {
+            Self::PingPong => native::start("ping_pong", folder)?,
+            Self::Bystander => native::start("ping_pong", folder)?.while_watching(sleeper()?),
+            Self::PageFaults => native::start("page_faults", folder)?,
+            Self::Cpu => native::start("cpu", folder)?,
+            Self::Redis => redis::start(folder, clock)?,
+            Self::Asyncio => echo::start(folder, clock)?,
+        };
+        clock.until(START_LIMIT, "the first operation", || running.is_working())?;
+        clock.sleep(WARM_UP)?;
+        Ok(running)
+    }
+}
+
+/// A process that does nothing.
+pub fn sleeper() -> Result<Process> {
+    Process::start(Command::new("sleep").arg("infinity"))
+}
+
+/// A workload at work; its processes end when it is dropped.
+pub struct Running {
+    /// The process whose operations and CPU time are measured.
+    subject: Process,
+    /// The process that the profiler watches, where it is another.
+    watched: Option<Process>,
+    /// Clients.
+    helpers: Vec<Process>,
+    counter: Counter,
+}
+
+impl Running {
+    fn new(subject: Process, helpers: Vec<Process>, counter: Counter) -> Self {
+        Self {
+            subject,
+            watched: None,
+            helpers,
+            counter,
+        }
+    }
+
+    fn while_watching(self, watched: Process) -> Self {
+        Self {
+            watched: Some(watched),
+            ..self
+        }
+    }
+
+    /// The process to point the profiler at.
+    pub fn target(&self) -> u32 {
+        self.watched.as_ref().unwrap_or(&self.subject).pid()
+    }
+
+    /// Reads the operations, CPU time and switches so far.
+    ///
+    /// # Errors
+    /// When one of its processes has ended.
+    pub fn snapshot(&mut self) -> Result<Snapshot> {
+        self.check()?;
+        let ops = self
+            .counter
+            .read()
+            .context("cannot read the count of operations")?;
+        Snapshot::take(self.subject.pid(), ops)
+    }
+
+    fn is_working(&mut self) -> Result<bool> {
+        self.check()?;
+        Ok(self.counter.read()? > 0)
+    }
+
+    fn check(&mut self) -> Result<()> {
+        let processes = self
+            .helpers
+            .iter_mut()
+            .chain(&mut self.watched)
+            .chain([&mut self.subject]);
+        for process in processes {
+            if let Some(status) = process.ended()? {
+                bail!("the workload ended with {status}: {}", process.complaint());
+            }
+        }
+        Ok(())
+    }
+}
