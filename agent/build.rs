@@ -21,12 +21,14 @@ const WATCHED: [&str; 4] = [
     "../Cargo.lock",
 ];
 
-/// The environment of the inner build, and of it alone: a compiler of any channel takes unstable
-/// options, and code is made for the third version of the BPF instruction set (atomics that
-/// return a value, 32-bit registers; in every kernel that has BTF). rustc passes `--cpu generic`
-/// to the linker and notes it in each function, so that only a compiler flag can say otherwise,
-/// and aya-build fills the usual variables for flags itself. Host programs of that build (build
-/// scripts) must not get the flag: their own setting replaces it.
+/// The environment of the inner build, and of it alone.
+///
+/// A compiler of any channel takes unstable options. Code is made for version 3 of the BPF
+/// instruction set: 32-bit registers and jumps (Linux 5.1), and atomics that return a value, which
+/// version 1 cannot express (5.12, where a program uses them). rustc passes `--cpu generic` to the
+/// linker and notes it in each function, so only a compiler flag can say otherwise; aya-build fills
+/// the usual variables for flags itself, hence the profile's. Host programs of that build (build
+/// scripts) must not get the flag: a harmless one of their own replaces it.
 const INNER: [(&str, &str); 5] = [
     ("RUSTC_BOOTSTRAP", "1"),
     ("CARGO_UNSTABLE_PROFILE_RUSTFLAGS", "true"),
@@ -42,7 +44,7 @@ fn main() -> anyhow::Result<()> {
     println!("cargo:rerun-if-env-changed={}", toolchain::OVERRIDE);
     let seen = toolchain::Seen::look();
     match seen.complete() {
-        Some((compiler, linker)) => build(compiler.name.as_deref(), &linker.folder),
+        Some((compiler, linker)) => build(compiler.name.as_deref(), &linker.path),
         None => leave_empty(&seen),
     }
 }
@@ -52,14 +54,9 @@ fn build(toolchain: Option<&str>, linker: &Path) -> anyhow::Result<()> {
     for path in WATCHED {
         println!("cargo:rerun-if-changed={path}");
     }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = [linker.to_owned()]
-        .into_iter()
-        .chain(env::split_paths(&path));
-    let path = env::join_paths(folders).context("PATH with the folder of bpf-linker")?;
     // SAFETY: a build script has one thread until aya-build starts its own, below.
     unsafe {
-        env::set_var("PATH", path);
+        env::set_var("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
         for (name, value) in INNER {
             env::set_var(name, value);
         }

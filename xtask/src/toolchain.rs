@@ -36,8 +36,8 @@ pub struct Compiler {
 /// A `bpf-linker` that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Linker {
-    /// The folder it is in.
-    pub folder: PathBuf,
+    /// The executable.
+    pub path: PathBuf,
     /// Major version of the LLVM it loads; `None`: LLVM is inside it, and its version not told.
     pub llvm: Option<u32>,
 }
@@ -122,13 +122,12 @@ impl Linker {
     }
 
     fn look() -> Option<Self> {
-        let path = find("bpf-linker")?;
+        const NAME: &str = "bpf-linker";
+        let installed = || Some(cargo_bin()?.join(NAME)).filter(|file| file.is_file());
+        let path = find(NAME).or_else(installed)?;
         output(Command::new(&path).arg("--version"))?;
         let llvm = loaded_llvm(&fs::read(&path).ok()?);
-        Some(Self {
-            folder: path.parent()?.to_owned(),
-            llvm,
-        })
+        Some(Self { path, llvm })
     }
 }
 
@@ -137,17 +136,19 @@ pub fn wanted() -> Option<String> {
     env::var(OVERRIDE).ok().filter(|name| !name.is_empty())
 }
 
-/// Where a program is: on the path, or where cargo installs, which need not be on the path.
+/// Where the path has a program.
 pub fn find(program: &str) -> Option<PathBuf> {
-    let home = env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
     let path = env::var_os("PATH").unwrap_or_default();
-    let installed = home.map(|home| home.join("bin"));
-    let mut files = env::split_paths(&path)
-        .chain(installed)
-        .map(|folder| folder.join(program));
-    files.find(|file| file.is_file())
+    env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+/// Where cargo installs programs; need not be on the path.
+fn cargo_bin() -> Option<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))?;
+    Some(home.join("bin"))
 }
 
 /// Standard output of a command that succeeded.
@@ -202,7 +203,7 @@ mod tests {
 
     fn linker(llvm: Option<u32>) -> Option<Linker> {
         Some(Linker {
-            folder: PathBuf::from("/bin"),
+            path: PathBuf::from("/bin/bpf-linker"),
             llvm,
         })
     }

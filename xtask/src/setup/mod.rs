@@ -88,8 +88,8 @@ fn report(facts: &Facts) {
                 .llvm
                 .map_or("built in".to_owned(), |llvm| llvm.to_string());
             say(format!(
-                "bpf-linker: in {}, LLVM {llvm}",
-                linker.folder.display()
+                "bpf-linker: {}, LLVM {llvm}",
+                linker.path.display()
             ));
         }
     }

@@ -14,7 +14,7 @@ fn compiler(name: Option<&str>, llvm: u32, has_source: bool) -> Compiler {
 
 fn linker(llvm: Option<u32>) -> Option<Linker> {
     Some(Linker {
-        folder: "/bin".into(),
+        path: "/bin/bpf-linker".into(),
         llvm,
     })
 }
