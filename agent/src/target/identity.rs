@@ -107,6 +107,8 @@ mod tests {
         child.kill();
         child.await_death();
         assert!(!identity.is_same(), "a zombie is not watched any more");
+        let error = Identity::open(child.pid()).unwrap_err();
+        assert!(matches!(error, TargetError::Zombie { .. }), "{error}");
         child.reap();
         assert!(!identity.is_same());
         let error = Identity::open(child.pid()).unwrap_err();

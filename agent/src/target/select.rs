@@ -221,12 +221,14 @@ mod tests {
     fn neither_we_nor_the_dead_match_a_name() {
         let own = proc_fs::stat(std::process::id()).unwrap().comm;
         let own = String::from_utf8(own).unwrap();
-        if let Ok(targets) = resolve(&of_name(&own)) {
-            assert!(
+        // Another run of these tests may have the same name.
+        match resolve(&of_name(&own)) {
+            Ok(targets) => assert!(
                 targets
                     .iter()
                     .all(|target| target.pid() != std::process::id())
-            );
+            ),
+            Err(error) => assert!(matches!(error, TargetError::NoMatch { .. }), "{error}"),
         }
         let folder = tempfile::tempdir().unwrap();
         let path = specimen::copy_of_sleep(folder.path(), "remora-dead");

@@ -1,13 +1,14 @@
 //! Real processes for the tests of this module, ended with the test.
 
 use super::proc_fs;
-use rustix::process::{Pid, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A child process that is killed and reaped when it is dropped.
+/// A child process in a group of its own, killed with the group and reaped when it is dropped.
 pub(crate) struct Running(Child);
 
 impl Running {
@@ -25,7 +26,10 @@ impl Running {
 
     /// A file that was just written is busy as long as another test's fork holds it open.
     fn start(command: &mut Command) -> io::Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .process_group(0);
         loop {
             match command.spawn() {
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
@@ -58,8 +62,11 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // As long as it is not reaped, no other group can have its number.
+        if self.0.try_wait().is_ok_and(|exited| exited.is_none()) {
+            let _ = rustix::process::kill_process_group(Pid::from_child(&self.0), Signal::KILL);
+            let _ = self.0.wait();
+        }
     }
 }
 
