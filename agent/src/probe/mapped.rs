@@ -16,7 +16,7 @@ pub struct Mapped<T> {
 impl<T: Pod> Mapped<T> {
     /// Maps `len` elements of the map behind `fd`.
     pub fn new(fd: &impl AsRawFd, len: u32, map: &'static str) -> Result<Self, ProbeError> {
-        const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() <= 8) };
+        const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8) };
         let len = len as usize;
         let memory = MmapOptions::new()
             .len(len * size_of::<T>())

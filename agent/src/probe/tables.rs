@@ -86,7 +86,7 @@ impl Probe {
         let mut slot = self.slots.read(index);
         for _ in 0..READ_ATTEMPTS {
             let again = self.slots.read(index);
-            if slot.sequence % 2 == 0 && slot.sequence == again.sequence {
+            if slot.sequence.is_multiple_of(2) && slot.sequence == again.sequence {
                 break;
             }
             slot = again;

@@ -14,7 +14,7 @@ pub fn walk(ip: u64, fp: u64, read: impl Fn(u64) -> Option<[u64; 2]>) -> Vec<u64
         frames.push(ip);
     }
     let mut frame = fp;
-    while frames.len() < MAX_FRAMES && frame != 0 && frame % 8 == 0 {
+    while frames.len() < MAX_FRAMES && frame != 0 && frame.is_multiple_of(8) {
         let Some([next, return_address]) = read(frame) else {
             break;
         };
