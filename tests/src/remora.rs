@@ -133,13 +133,7 @@ impl Running {
     /// Waits until its programs are attached: it holds a number of links that no longer grows.
     pub fn until_recording(&mut self) {
         let start = Instant::now();
-        let mut links = 0;
-        loop {
-            std::thread::sleep(Duration::from_millis(150));
-            let before = std::mem::replace(&mut links, self.links());
-            if links > 0 && links == before {
-                return;
-            }
+        while !self.text("stderr").contains("remora: recording") {
             let ended = self.child.try_wait().expect("a child of this process");
             assert!(
                 ended.is_none() && start.elapsed() < PATIENCE,
@@ -147,15 +141,8 @@ impl Running {
                 self.command,
                 self.text("stderr")
             );
+            std::thread::sleep(Duration::from_millis(10));
         }
-    }
-
-    fn links(&self) -> usize {
-        let attached = |link: &&String| link.contains("bpf_link") || link.contains("perf_event");
-        proc::descriptors(self.pid())
-            .iter()
-            .filter(attached)
-            .count()
     }
 
     /// Waits for its end.

@@ -3,14 +3,15 @@
 use crate::{
     model::RawStack,
     probe::{Drained, RawAggregate},
+    stack::trim,
 };
 use remora_common::{
-    aggregate::{AggregateKey, KIND_WAKE},
+    aggregate::{AggregateKey, KIND_WAIT, KIND_WAKE},
     thread::{
         STATE_BLOCKED, STATE_EXITED, STATE_PREEMPTED, STATE_RUNNING, STATE_WOKEN, ThreadSlot,
     },
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 /// Records of threads that ended, kept at the most.
 const MAX_ENDED: usize = 65_536;
@@ -47,8 +48,9 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Takes in one filling of the tables.
-    pub fn add(&mut self, drained: Drained) {
+    /// Takes in one filling of the tables. The stacks of waits end where they call the scheduler,
+    /// whose code lies in `scheduler`.
+    pub fn add(&mut self, drained: Drained, scheduler: Option<&Range<u64>>) {
         self.stacks_unreadable += drained.stacks_unreadable;
         for aggregate in drained.aggregates {
             let RawAggregate {
@@ -60,7 +62,12 @@ impl Gathered {
             if key.kind != KIND_WAKE {
                 (key.user, key.kernel) = (0, 0);
             }
-            let stack = stack.map(|stack| self.intern(stack));
+            let stack = stack.map(|mut stack| {
+                if key.kind == KIND_WAIT && let Some(text) = scheduler {
+                    trim::scheduler(&mut stack.kernel, text);
+                }
+                self.intern(stack)
+            });
             let sum = self.sums.entry((key, stack)).or_default();
             sum.count += count;
             sum.total_ns += total_ns;

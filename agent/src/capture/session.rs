@@ -9,9 +9,9 @@ use super::{
     spaces::{SpaceKey, Spaces},
 };
 use crate::{
-    kernel::{Kernel, KernelError},
+    kernel::{self, Kernel, KernelError},
     model::{Capture, End, Process},
-    probe::{Probe, ProbeError, Settings, WaitHook, now_ns},
+    probe::{Drained, Probe, ProbeError, Settings, WaitHook, now_ns},
     target::{self, ExitWatch, Selection, Target, TargetError},
 };
 use remora_common::{
@@ -21,6 +21,7 @@ use remora_common::{
 use std::{
     collections::BTreeMap,
     future::Future,
+    ops::Range,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use thiserror::Error;
@@ -93,6 +94,8 @@ struct Session {
     probe: Probe,
     spaces: Spaces,
     gathered: Gathered,
+    /// Where the scheduler's code lies, once it was looked up.
+    scheduler: Option<Option<Range<u64>>>,
     processes: BTreeMap<u32, Process>,
     /// Exits whose thread was still on its last way out: slot and serial.
     leaving: Vec<(u32, u32)>,
@@ -159,6 +162,7 @@ impl Session {
             probe,
             spaces: Spaces::default(),
             gathered: Gathered::default(),
+            scheduler: None,
             processes: BTreeMap::new(),
             leaving: Vec::new(),
             leaving_dropped: 0,
@@ -234,12 +238,19 @@ impl Session {
             self.take_events()?;
             if self.probe.is_filling_up() {
                 let drained = self.probe.swap_and_drain().await;
-                self.gathered.add(drained);
+                self.gather(drained);
             }
             if targets_gone && !self.anyone_left() {
                 return Ok((End::TargetsExited, meter));
             }
         }
+    }
+
+    fn gather(&mut self, drained: Drained) {
+        // Read when it is needed first: it takes a moment.
+        let scheduler =
+            self.scheduler.get_or_insert_with(|| kernel::scheduler_text().ok().flatten());
+        self.gathered.add(drained, scheduler.as_ref());
     }
 
     fn anyone_left(&self) -> bool {
@@ -337,7 +348,8 @@ impl Session {
             .into_iter()
             .map(|(_, slot)| slot)
             .collect();
-        self.gathered.add(self.probe.drain_active());
+        let drained = self.probe.drain_active();
+        self.gather(drained);
         for thread in threads.iter().filter(|thread| thread.state != STATE_EXITED) {
             let key = SpaceKey {
                 tgid: thread.tgid,

@@ -28,6 +28,8 @@ struct Document {
     arch: String,
     cpus: usize,
     lockdown: &'static str,
+    /// The kernel describes its own types.
+    btf: bool,
     /// What stands in the way altogether.
     problems: Vec<String>,
     capabilities: Vec<CapabilityState>,
@@ -108,6 +110,7 @@ fn examine() -> Document {
     let facts = Preflight::read();
     let mut problems: Vec<String> = facts.problems().iter().map(ToString::to_string).collect();
     let kernel = Kernel::read();
+    let btf = kernel.is_ok();
     let absent = kernel
         .as_ref()
         .map(|kernel| kernel.absent.clone())
@@ -129,6 +132,7 @@ fn examine() -> Document {
         schema: 1,
         can_observe: problems.is_empty() && !refused && !fatal,
         lockdown: lockdown(facts.lockdown),
+        btf,
         problems,
         capabilities: capabilities(&facts),
         absent_members: absent.into_iter().map(absent_member).collect(),
@@ -195,6 +199,9 @@ fn write_page(page: &mut String, document: &Document) -> std::fmt::Result {
     )?;
     for problem in &document.problems {
         writeln!(page, "  problem  {problem}")?;
+    }
+    if document.btf {
+        writeln!(page, "  BTF      of the kernel's types is there")?;
     }
     writeln!(page, "\nPrivileges")?;
     for CapabilityState {

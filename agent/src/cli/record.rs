@@ -42,14 +42,16 @@ pub struct Args {
     #[arg(long)]
     children: bool,
     /// How long to record: seconds, or with a unit (500ms, 10m, 1h)
-    #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = units::duration)]
+    #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = units::duration,
+          allow_negative_numbers = true)]
     duration: Duration,
     /// CPU samples a second, on each CPU
-    #[arg(short, long, value_name = "HZ", default_value = "99",
+    #[arg(short, long, value_name = "HZ", default_value = "99", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=4999))]
     freq: u32,
     /// Waits from this length on get a stack; shorter ones are counted and timed
-    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = units::min_block)]
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = units::min_block,
+          allow_hyphen_values = true)]
     min_block: Duration,
     /// Draw the normal idle too: event loops and workers that wait for work
     #[arg(long)]

@@ -1,8 +1,10 @@
-//! Names of kernel functions as probes must give them: the compiler renames what it changes, and
-//! a kprobe on the name in the source then finds nothing.
+//! What only the kernel's symbol table tells: names of functions as probes must give them (the
+//! compiler renames what it changes, and a kprobe on the name in the source then finds nothing),
+//! and where the scheduler's code lies.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::ops::Range;
 
 /// Far beyond any `/proc/kallsyms`: 150,000 lines are some 8 MB.
 const LIMIT_BYTES: u64 = 1 << 28;
@@ -19,6 +21,45 @@ pub fn finish_task_switch_symbol() -> io::Result<Option<String>> {
         BufReader::new(File::open("/proc/kallsyms")?),
         "finish_task_switch",
     )
+}
+
+/// Where the functions lie that sleep on their caller's behalf (`__sched`, `kernel/sched/`): the
+/// kernel leaves them out when it shows where a sleeping task stands.
+///
+/// `None` where addresses are hidden. Reads `/proc/kallsyms`, as above.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn scheduler_text() -> io::Result<Option<Range<u64>>> {
+    section(
+        BufReader::new(File::open("/proc/kallsyms")?),
+        ["__sched_text_start", "__sched_text_end"],
+    )
+}
+
+/// The addresses between two symbols.
+fn section(kallsyms: impl BufRead, [from, to]: [&str; 2]) -> io::Result<Option<Range<u64>>> {
+    let (mut start, mut end) = (0, 0);
+    for line in kallsyms.take(LIMIT_BYTES).split(b'\n') {
+        let line = line?;
+        let mut words = line.split(u8::is_ascii_whitespace);
+        let (Some(address), Some(_kind), Some(name), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let bound = match name {
+            name if name == from.as_bytes() => &mut start,
+            name if name == to.as_bytes() => &mut end,
+            _ => continue,
+        };
+        let address = std::str::from_utf8(address).unwrap_or_default();
+        *bound = u64::from_str_radix(address, 16).unwrap_or(0);
+        if start != 0 && end != 0 {
+            break;
+        }
+    }
+    Ok((start != 0 && start < end).then_some(start..end))
 }
 
 /// The symbol of function `base`: exact, else its first renamed form.
@@ -93,6 +134,17 @@ mod tests {
             symbol(&b"0 t \xff\xfe\n0 t f.isra.\xff\n"[..], "f").unwrap(),
             None
         );
+    }
+
+    #[test]
+    fn a_section_is_what_lies_between_its_symbols() {
+        let find = |text: &str| section(text.as_bytes(), ["from", "to"]).unwrap();
+        assert_eq!(find("10 T from\n11 t x\n20 T to\n"), Some(0x10..0x20));
+        assert_eq!(find("20 T to\n10 T from\n"), Some(0x10..0x20));
+        assert_eq!(find("0 T from\n0 T to\n"), None, "hidden addresses");
+        assert_eq!(find("20 T from\n10 T to\n"), None, "backwards");
+        assert_eq!(find("zz T from\n10 T to\n"), None);
+        assert_eq!(find("10 T from\n"), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub mod offsets;
 pub mod syscalls;
 
 pub use arch::Arch;
-pub use kallsyms::finish_task_switch_symbol;
+pub use kallsyms::{finish_task_switch_symbol, scheduler_text};
 pub use offsets::Absent;
 
 use btf::{Btf, BtfError};

@@ -162,40 +162,7 @@ impl Loaded {
         wanted: WaitHook,
     ) -> Result<Self, String> {
         let mut loaded = Self::new(kernel, settings, btf, 0).map_err(|error| error.to_string())?;
-        let ebpf = &mut loaded.ebpf;
-        let mut refusals = Vec::new();
-        let mut attempt = |result: Result<(), ProbeError>| match result {
-            Ok(()) => true,
-            Err(error) => {
-                refusals.push(error.to_string());
-                false
-            }
-        };
-        let symbol = kernel::finish_task_switch_symbol().ok().flatten();
-        let symbol = symbol.as_deref().unwrap_or("finish_task_switch");
-        let exit = wanted != WaitHook::Finish
-            && attempt(hooks::tracepoint(
-                ebpf,
-                btf,
-                "wait_stack_exit",
-                "sched_exit_tp",
-            ));
-        let hook = if exit {
-            "tp_btf/sched_exit_tp".to_owned()
-        } else if wanted == WaitHook::Exit {
-            return Err(refusals.join("; "));
-        } else if attempt(hooks::fentry(
-            ebpf,
-            btf,
-            "wait_stack_fentry",
-            "finish_task_switch",
-        )) {
-            "fentry/finish_task_switch".to_owned()
-        } else if attempt(hooks::kprobe(ebpf, "wait_stack_kprobe", symbol)) {
-            format!("kprobe/{symbol}")
-        } else {
-            return Err(refusals.join("; "));
-        };
+        let hook = return_hook(&mut loaded.ebpf, btf, wanted)?;
         loaded.signal("wait_stacks", hook, HookState::On);
         Ok(loaded)
     }
@@ -292,6 +259,30 @@ impl Loaded {
         }
         Ok(probe)
     }
+}
+
+/// Attaches the best hook on return among those that are wanted; all refusals where there is none.
+fn return_hook(ebpf: &mut Ebpf, btf: &Btf, wanted: WaitHook) -> Result<String, String> {
+    let mut refusals = Vec::new();
+    if wanted != WaitHook::Finish {
+        match hooks::tracepoint(ebpf, btf, "wait_stack_exit", "sched_exit_tp") {
+            Ok(()) => return Ok("tp_btf/sched_exit_tp".to_owned()),
+            Err(error) => refusals.push(error.to_string()),
+        }
+    }
+    if wanted != WaitHook::Exit {
+        match hooks::fentry(ebpf, btf, "wait_stack_fentry", "finish_task_switch") {
+            Ok(()) => return Ok("fentry/finish_task_switch".to_owned()),
+            Err(error) => refusals.push(error.to_string()),
+        }
+        let symbol = kernel::finish_task_switch_symbol().ok().flatten();
+        let symbol = symbol.as_deref().unwrap_or("finish_task_switch");
+        match hooks::kprobe(ebpf, "wait_stack_kprobe", symbol) {
+            Ok(()) => return Ok(format!("kprobe/{symbol}")),
+            Err(error) => refusals.push(error.to_string()),
+        }
+    }
+    Err(refusals.join("; "))
 }
 
 /// Room for the threads that are there, as many again, and a thousand more.

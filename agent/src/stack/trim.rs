@@ -1,67 +1,40 @@
-//! Takes the machinery of going to sleep, and of looking at it, off the top of a stack.
+//! Takes the machinery of going to sleep, and of looking at it, off the leaf of a wait's stack.
 
-use crate::model::{FrameKind, Stack};
+use std::ops::Range;
 
-/// Where a thread leaves its CPU: what lies above is the hook that took the stack.
-const SCHEDULER: &str = "__schedule";
-
-/// Ends a wait's stack at the scheduler, whichever hook took it.
-pub fn scheduler(stack: &mut Stack) {
-    let kernel = |at: usize| stack.frames[at].kind == FrameKind::Kernel;
-    let last = (0..stack.frames.len())
-        .rev()
-        .take_while(|at| kernel(*at))
-        .find(|at| &*stack.frames[*at].name == SCHEDULER);
-    if let Some(last) = last {
-        stack.frames.truncate(last + 1);
-    }
+/// Ends a wait's kernel stack (leaf first) where it called the scheduler, whichever hook took it:
+/// a stack taken on return then equals the one that the kernel shows of a sleeping task, which
+/// leaves out the functions in `text` (see [`crate::kernel::scheduler_text`]).
+pub fn scheduler(kernel: &mut Vec<u64>, text: &Range<u64>) {
+    let Some(first) = kernel.iter().position(|frame| text.contains(frame)) else { return };
+    let inside = kernel[first..].iter().take_while(|frame| text.contains(frame)).count();
+    kernel.drain(..first + inside);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Frame;
 
-    fn stack(frames: &[(&str, FrameKind)]) -> Stack {
-        let frame = |&(name, kind): &(&str, FrameKind)| Frame {
-            name: name.into(),
-            module: None,
-            file: None,
-            line: None,
-            kind,
-            named: true,
-        };
-        Stack {
-            frames: frames.iter().map(frame).collect(),
-            truncated: false,
-        }
-    }
-
-    fn names(stack: &Stack) -> Vec<&str> {
-        stack.frames.iter().map(|frame| &*frame.name).collect()
+    fn trimmed(frames: &[u64]) -> Vec<u64> {
+        let mut frames = frames.to_vec();
+        scheduler(&mut frames, &(100..200));
+        frames
     }
 
     #[test]
-    fn the_hook_above_the_scheduler_goes() {
-        use FrameKind::{Kernel, Native};
-        let mut wait = stack(&[
-            ("main", Native),
-            ("do_futex", Kernel),
-            ("schedule", Kernel),
-            ("__schedule", Kernel),
-            ("bpf_trace_run1", Kernel),
-        ]);
-        scheduler(&mut wait);
-        assert_eq!(names(&wait), ["main", "do_futex", "schedule", "__schedule"]);
+    fn hook_and_scheduler_go_and_the_caller_stays() {
+        assert_eq!(trimmed(&[7, 8, 150, 160, 30, 40]), [30, 40]);
     }
 
     #[test]
-    fn a_user_function_of_that_name_stays() {
-        let mut odd = stack(&[
-            ("__schedule", FrameKind::Native),
-            ("work", FrameKind::Native),
-        ]);
-        scheduler(&mut odd);
-        assert_eq!(names(&odd), ["__schedule", "work"]);
+    fn only_the_innermost_run_of_the_scheduler_goes() {
+        assert_eq!(trimmed(&[150, 30, 160, 40]), [30, 160, 40]);
+    }
+
+    #[test]
+    fn a_stack_without_the_scheduler_stays_whole() {
+        assert_eq!(trimmed(&[7, 8, 30]), [7, 8, 30]);
+        assert_eq!(trimmed(&[]), [0; 0]);
+        assert_eq!(trimmed(&[150]), [0; 0]);
     }
 }

@@ -4,7 +4,7 @@ use super::{Recorded, Threads};
 use crate::{
     capture::spaces::SpaceKey,
     model::{Losses, RawStack, Reason, Stack, Wake},
-    stack::{self, Limits, Symbolizer, trim},
+    stack::{self, Limits, Symbolizer},
     target,
 };
 use remora_common::aggregate::{KIND_WAKE, MAX_FRAMES};
@@ -53,13 +53,12 @@ pub fn stacks(recorded: &Recorded, index: &StackIndex, losses: &mut Losses) -> V
         })
         .collect();
     let mut symbolizer = Symbolizer::new(Limits::default());
-    let mut stacks = symbolizer.symbolize_all(&raw);
+    let stacks = symbolizer.symbolize_all(&raw);
     symbolizer
         .losses()
         .by_name()
         .iter()
         .for_each(|(name, count)| losses.add(name, *count));
-    stacks.iter_mut().for_each(trim::scheduler);
     stacks
 }
 
