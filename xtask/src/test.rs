@@ -7,6 +7,8 @@ use crate::{tidy, toolchain};
 
 /// Where the end-to-end tests find the agent.
 const BINARY: &str = "REMORA_BIN";
+/// Set to `required`, a test that lacks privileges or the agent fails instead of being skipped.
+const REQUIRED: (&str, &str) = ("REMORA_E2E", "required");
 
 /// Programs that end-to-end tests run, and the Debian package of each.
 const TOOLS: [(&str, &str); 4] = [
@@ -50,7 +52,7 @@ pub fn test(filters: &[String]) -> anyhow::Result<()> {
             "--test-threads=1",
         ])
         .args(filters);
-    run(command.env(BINARY, binary))
+    run(command.env(BINARY, binary).env(REQUIRED.0, REQUIRED.1))
 }
 
 /// Installs the programs that are missing, as far as possible: a test says what it lacks.
