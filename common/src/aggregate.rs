@@ -63,8 +63,9 @@ pub struct AggregateKey {
     pub kernel: u32,
     /// Generation of the address space.
     pub generation: u32,
-    /// Of a futex wait: the operation (low half) and the expected value, 3 for anything larger
-    /// (high half); tells a lock from a condition variable. Otherwise 0.
+    /// What tells waiting for work from being held up. Of a futex wait: the operation (low half)
+    /// and the expected value, 3 for anything larger (high half); of a poll: 1 for one descriptor,
+    /// 2 for more. Otherwise 0.
     pub detail: u32,
 }
 
@@ -94,8 +95,9 @@ pub struct Control {
     /// 1 while events are counted: all programs start and stop counting at once. Written by the
     /// agent.
     pub recording: u32,
-    /// Which half of the tables is being filled: 0 or 1. Written by the agent.
-    pub active_half: u32,
+    /// How often the halves were changed; the lowest bit says which one is being filled. Written
+    /// by the agent.
+    pub flips: u32,
     /// Serial of the thread enlisted last. Written by the kernel side, as are the rest.
     pub last_serial: u64,
     /// Aggregates claimed in each half.

@@ -1,7 +1,7 @@
 //! Read-only globals of the kernel side, set before it is loaded.
 //!
 //! The verifier knows frozen globals as constants: a branch on a feature that is off is removed,
-//! and a kernel structure member is read by a plain load at a constant offset.
+//! and a kernel structure member is read by plain loads: of its offset, then of the member.
 
 /// A member that this kernel's BTF does not have.
 pub const ABSENT: u32 = u32::MAX;
@@ -119,13 +119,9 @@ pub struct Params {
     pub compat_value: u32,
     /// 1: `sched_waking` is attached and notes who wakes whom.
     pub track_wakers: u32,
-    /// Slots in the thread table, slot 0 included.
-    pub thread_slots: u32,
-    /// Always zero.
-    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Params>() == 56);
+const _: () = assert!(size_of::<Params>() == 48);
 
 impl Params {
     /// Every parameter zero: what the object holds before the agent sets them.
@@ -141,8 +137,6 @@ impl Params {
         compat_mask: 0,
         compat_value: 0,
         track_wakers: 0,
-        thread_slots: 0,
-        reserved: 0,
     };
 }
 

@@ -6,8 +6,11 @@ use crate::aggregate::MAX_FRAMES;
 pub const EVENT_FORK: u32 = 1;
 /// A target replaced its image: mappings must be read again.
 pub const EVENT_EXEC: u32 = 2;
-/// A thread is gone: its slot can be collected and used again.
-pub const EVENT_EXIT: u32 = 3;
+/// Many threads were born: slots of those that are gone should be collected now.
+pub const EVENT_BIRTHS: u32 = 3;
+
+/// Threads born from one [`EVENT_BIRTHS`] to the next.
+pub const BIRTHS: u32 = 256;
 
 /// One rare event.
 #[derive(Clone, Copy, Debug)]

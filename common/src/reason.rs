@@ -96,42 +96,48 @@ impl Reason {
 }
 
 /// What a system call waits for, as far as its number tells: the value of the table that the agent
-/// fills for the running architecture and the kernel side reads by system call number.
+/// fills for the running architecture and the kernel side reads by system call number. Most are a
+/// [`Reason`]'s number; those from [`SyscallClass::ASK`] on depend on the arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum SyscallClass {
     /// Waits for what its name says, nothing more is known.
     Other = 0,
     /// `epoll_wait`, `epoll_pwait`, `epoll_pwait2`.
-    Epoll = 1,
+    Epoll = Reason::Epoll as u8,
     /// `poll`, `ppoll`: descriptor count in argument 1.
-    Poll = 2,
-    /// `select`, `pselect6`: descriptor count in argument 0.
-    Select = 3,
+    Poll = Self::ASK,
+    /// `select`, `pselect6`: highest descriptor plus one in argument 0.
+    Select = Self::ASK + 1,
     /// `futex` and `futex_wait`, `futex_waitv`.
-    Futex = 4,
+    Futex = Reason::Futex as u8,
     /// `recv*`.
-    SocketReceive = 5,
+    SocketReceive = Reason::SocketReceive as u8,
     /// `send*`.
-    SocketSend = 6,
+    SocketSend = Reason::SocketSend as u8,
     /// `accept`, `accept4`.
-    SocketAccept = 7,
+    SocketAccept = Reason::SocketAccept as u8,
     /// `connect`.
-    SocketConnect = 8,
+    SocketConnect = Reason::SocketConnect as u8,
     /// `read`, `readv`, `pread64`…: the kind of the descriptor in argument 0 decides.
-    Read = 9,
+    Read = Self::ASK + 2,
     /// `write`, `writev`…: the kind of the descriptor in argument 0 decides.
-    Write = 10,
+    Write = Self::ASK + 3,
     /// `fsync`, `fdatasync`, `sync`, `msync`…
-    Sync = 11,
+    Sync = Reason::Disk as u8,
     /// `nanosleep`, `clock_nanosleep`.
-    Sleep = 12,
-    /// `wait4`, `waitid`, `vfork`.
-    WaitChild = 13,
+    Sleep = Reason::Sleep as u8,
+    /// `wait4`, `waitid`, `vfork`, and `clone`, which waits only for `CLONE_VFORK`.
+    WaitChild = Reason::WaitChild as u8,
     /// `io_uring_enter`.
-    IoUring = 14,
+    IoUring = Reason::IoUring as u8,
     /// `rt_sigtimedwait`, `rt_sigsuspend`, `pause`.
-    SignalWait = 15,
+    SignalWait = Reason::SignalWait as u8,
+}
+
+impl SyscallClass {
+    /// From here on the arguments decide.
+    pub const ASK: u8 = 128;
 }
 
 /// Entries of the class table: larger than any system call number of the 64-bit architectures.

@@ -17,12 +17,8 @@ pub const STATE_BLOCKED: u32 = 4;
 /// Gone: its slot waits to be collected.
 pub const STATE_EXITED: u32 = 5;
 
-/// The slot's `since_ns` was not observed but taken from the scheduler's own clock.
+/// The present wait began before the thread was enlisted, at `inferred_since_ns`.
 pub const FLAG_SINCE_INFERRED: u32 = 1;
-/// A 32-bit task: system calls are not interpreted.
-pub const FLAG_COMPAT32: u32 = 2;
-/// The thread was told to exit; its last switch-out closes the slot.
-pub const FLAG_EXITING: u32 = 4;
 
 /// Time and number of the waits of one thread for one reason.
 ///
@@ -62,8 +58,10 @@ pub struct ThreadSlot {
     pub reason: u32,
     /// System call number while blocked, [`crate::reason::NO_SYSCALL`] for none.
     pub syscall: u32,
-    /// When the present state began.
+    /// When the present state began, or was seen first.
     pub since_ns: u64,
+    /// When the present wait began by the scheduler's own clock; see `FLAG_SINCE_INFERRED`.
+    pub inferred_since_ns: u64,
     /// From here on time is counted: since the start of the capture, or of the thread.
     pub enlisted_ns: u64,
     /// System call arguments of the present (or last) wait.
@@ -81,6 +79,10 @@ pub struct ThreadSlot {
     pub pending_user: u32,
     /// Kernel stack taken at switch-out (fallback hook only), 0 = none.
     pub pending_kernel: u32,
+    /// `Control::flips` when they were taken: ids mean nothing after a flip.
+    pub pending_flips: u32,
+    /// Always zero.
+    pub reserved: u32,
     /// Time on a CPU.
     pub on_cpu_ns: u64,
     /// Time ready but not running, after wake-ups.
@@ -99,12 +101,15 @@ pub struct ThreadSlot {
     pub waits: [WaitTotals; REASONS],
 }
 
-const _: () = assert!(size_of::<ThreadSlot>() == 184 + 24 * REASONS);
+const _: () = assert!(size_of::<ThreadSlot>() == 200 + 24 * REASONS);
 
 impl ThreadSlot {
-    /// The form of a futex wait, see [`crate::aggregate::AggregateKey::detail`]; 0 for any other.
+    /// The form of the present wait, see [`crate::aggregate::AggregateKey::detail`].
     #[inline(always)]
-    pub const fn futex_form(&self) -> u32 {
+    pub const fn wait_form(&self) -> u32 {
+        if self.reason == Reason::Poll as u32 {
+            return if self.args[1] > 1 { 2 } else { 1 };
+        }
         if self.reason != Reason::Futex as u32 {
             return 0;
         }

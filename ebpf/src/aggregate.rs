@@ -1,9 +1,6 @@
 //! Adds counts and time to a key, in the active half of a flat open-addressed table.
 
-use crate::{
-    atomic, config, loss,
-    maps::{AGGREGATES, CONTROL},
-};
+use crate::{atomic, config, half::Half, loss, maps::AGGREGATES};
 use remora_common::{
     aggregate::{AggregateKey, PROBES},
     loss::Loss,
@@ -27,17 +24,12 @@ fn hash(key: &AggregateKey) -> u64 {
 
 /// One more sample, wait or wake-up of `key`, lasting `ns`.
 #[inline(always)]
-pub fn add(key: &AggregateKey, ns: u64) {
-    let Some(control) = CONTROL.get_ptr_mut(0) else {
-        return;
-    };
+pub fn add(half: Half, key: &AggregateKey, ns: u64) {
     let hash = hash(key);
-    // SAFETY: a live element.
-    let half = unsafe { (*control).active_half } & 1;
     let per_half = config::aggregates_per_half();
     let mask = per_half - 1;
     for probe in 0..PROBES {
-        let index = half * per_half + (((hash >> 8) as u32).wrapping_add(probe) & mask);
+        let index = half.first(per_half) + (((hash >> 8) as u32).wrapping_add(probe) & mask);
         let Some(entry) = AGGREGATES.get_ptr_mut(index) else {
             break;
         };
@@ -49,16 +41,15 @@ pub fn add(key: &AggregateKey, ns: u64) {
                 found = atomic::compare_exchange(&raw mut (*entry).hash, 0, hash);
                 if found == 0 {
                     (*entry).key = *key;
-                    atomic::add(
-                        atomic::element(&raw mut (*control).aggregates_used, half),
-                        1,
-                    );
+                    half.count_aggregate();
                     found = hash;
                 }
             }
             if found == hash {
-                atomic::add(&raw mut (*entry).count, 1);
-                atomic::add(&raw mut (*entry).total_ns, ns);
+                // Plain adds: a key names one thread and one kind of event, and those come one
+                // after the other.
+                (*entry).count += 1;
+                (*entry).total_ns += ns;
                 return;
             }
         }

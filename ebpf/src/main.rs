@@ -10,6 +10,7 @@
 //! | [`aggregate`] | time by (thread, reason, stack) |
 //! | [`atomic`] | the three atomic instructions that the tables need |
 //! | [`task`], [`registers`] | reading kernel structures at offsets from BTF |
+//! | [`half`] | which half of the tables is being filled |
 //! | [`config`], [`maps`], [`loss`] | globals, maps, loss counters |
 //!
 //! No slice indexing, no `unwrap`, no policy: thresholds come in through [`config`].
@@ -20,6 +21,7 @@
 mod aggregate;
 mod atomic;
 mod config;
+mod half;
 mod loss;
 mod maps;
 mod programs;

@@ -16,8 +16,8 @@ use crate::{
 };
 use remora_common::{
     loss::Loss,
-    reason::{NO_SYSCALL, Reason, SyscallClass},
-    thread::{FLAG_COMPAT32, ThreadSlot},
+    reason::{NO_SYSCALL, REASONS, Reason, SyscallClass},
+    thread::ThreadSlot,
 };
 
 /// `S_IFMT` and the kinds in it: `include/uapi/linux/stat.h`.
@@ -38,7 +38,6 @@ pub fn note(slot: &mut ThreadSlot, task: Task, state: u32) {
         }
         Some(registers) if registers.is_compat() => {
             loss::count(Loss::Compat32Waits);
-            slot.flags |= FLAG_COMPAT32;
             Reason::Compat32
         }
         Some(registers) => in_call(slot, task, state, registers),
@@ -72,26 +71,18 @@ fn in_call(slot: &mut ThreadSlot, task: Task, state: u32, registers: Registers) 
 
 #[inline(always)]
 fn by_class(slot: &ThreadSlot, task: Task, class: u8) -> Reason {
-    const READ: u8 = SyscallClass::Read as u8;
-    const WRITE: u8 = SyscallClass::Write as u8;
     const POLL: u8 = SyscallClass::Poll as u8;
     const SELECT: u8 = SyscallClass::Select as u8;
+    const READ: u8 = SyscallClass::Read as u8;
+    const WRITE: u8 = SyscallClass::Write as u8;
     match class {
+        0 => Reason::Syscall,
         READ | WRITE => by_descriptor(task, slot.args[0], class == WRITE),
         POLL if slot.args[1] == 0 => Reason::Sleep,
         SELECT if slot.args[0] == 0 => Reason::Sleep,
         POLL | SELECT => Reason::Poll,
-        c if c == SyscallClass::Epoll as u8 => Reason::Epoll,
-        c if c == SyscallClass::Futex as u8 => Reason::Futex,
-        c if c == SyscallClass::SocketReceive as u8 => Reason::SocketReceive,
-        c if c == SyscallClass::SocketSend as u8 => Reason::SocketSend,
-        c if c == SyscallClass::SocketAccept as u8 => Reason::SocketAccept,
-        c if c == SyscallClass::SocketConnect as u8 => Reason::SocketConnect,
-        c if c == SyscallClass::Sync as u8 => Reason::Disk,
-        c if c == SyscallClass::Sleep as u8 => Reason::Sleep,
-        c if c == SyscallClass::WaitChild as u8 => Reason::WaitChild,
-        c if c == SyscallClass::IoUring as u8 => Reason::IoUring,
-        c if c == SyscallClass::SignalWait as u8 => Reason::SignalWait,
+        // SAFETY: the agent writes reasons' numbers, or those above.
+        class if (class as usize) < REASONS => unsafe { core::mem::transmute::<u8, Reason>(class) },
         _ => Reason::Syscall,
     }
 }

@@ -4,8 +4,10 @@
 //! nothing else: callers see ids.
 
 use crate::{
-    atomic, config, loss,
-    maps::{CONTROL, FRAMES, STACKS},
+    atomic, config,
+    half::Half,
+    loss,
+    maps::{FRAMES, STACKS},
 };
 use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_probe_read_kernel};
 use core::ffi::c_void;
@@ -34,15 +36,15 @@ pub struct Stacks {
 
 /// User and kernel stack of the current thread.
 #[inline(always)]
-pub fn take(context: *mut c_void, taker: Taker) -> Stacks {
+pub fn take(context: *mut c_void, taker: Taker, half: Half) -> Stacks {
     Stacks {
-        user: walk(context, taker, USER),
-        kernel: walk(context, taker, 0),
+        user: walk(context, taker, half, USER),
+        kernel: walk(context, taker, half, 0),
     }
 }
 
 #[inline(always)]
-fn walk(context: *mut c_void, taker: Taker, flags: u64) -> u32 {
+fn walk(context: *mut c_void, taker: Taker, half: Half, flags: u64) -> u32 {
     let Some(frames) = FRAMES.get_ptr_mut(taker as u32) else {
         return STACK_FAULT;
     };
@@ -56,7 +58,7 @@ fn walk(context: *mut c_void, taker: Taker, flags: u64) -> u32 {
     if len as usize == MAX_FRAMES {
         loss::count(Loss::StackTruncated);
     }
-    intern(frames, len)
+    intern(half, frames, len)
 }
 
 /// No frames: a loss, unless there was no such stack.
@@ -90,17 +92,12 @@ fn hash(frames: *const u64, len: u32) -> u64 {
 
 /// Finds the stack in the active half of the table, or puts it there.
 #[inline(always)]
-fn intern(frames: *const u64, len: u32) -> u32 {
-    let Some(control) = CONTROL.get_ptr_mut(0) else {
-        return STACK_LOST;
-    };
+fn intern(half: Half, frames: *const u64, len: u32) -> u32 {
     let hash = hash(frames, len);
-    // SAFETY: a live element.
-    let half = unsafe { (*control).active_half } & 1;
     let per_half = config::stacks_per_half();
     let mask = per_half - 1;
     for probe in 0..PROBES {
-        let index = half * per_half + ((hash as u32).wrapping_add(probe) & mask);
+        let index = half.first(per_half) + (((hash >> 8) as u32).wrapping_add(probe) & mask);
         let Some(entry) = STACKS.get_ptr_mut(index) else {
             break;
         };
@@ -111,7 +108,7 @@ fn intern(frames: *const u64, len: u32) -> u32 {
                 found = atomic::compare_exchange(&raw mut (*entry).hash, 0, hash);
                 if found == 0 {
                     fill(entry, frames, len);
-                    atomic::add(atomic::element(&raw mut (*control).stacks_used, half), 1);
+                    half.count_stack();
                     found = hash;
                 }
             }

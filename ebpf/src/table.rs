@@ -4,14 +4,16 @@
 //! wake-up, switch-in), so there is one writer at a time.
 
 use crate::{
-    aggregate, atomic, config, loss,
+    aggregate, atomic, config,
+    half::Half,
+    loss,
     maps::{CONTROL, FREE_SLOTS, SLOTS, TIDS},
     reason,
     stack::Stacks,
     task::{self, Task},
 };
 use remora_common::{
-    aggregate::{AggregateKey, KIND_WAIT, KIND_WAKE, STACK_NONE, STACK_SKIPPED},
+    aggregate::{AggregateKey, KIND_WAIT, KIND_WAKE, STACK_SKIPPED},
     loss::Loss,
     reason::{NO_SYSCALL, REASONS},
     thread::*,
@@ -106,14 +108,14 @@ pub fn switch_out(slot: &mut ThreadSlot, task: Task, runnable: bool, task_state:
     write(slot, |slot| {
         match slot.state {
             // A thread enlisted while it moved was on its CPU at the latest since then.
-            STATE_RUNNING | STATE_UNKNOWN => slot.on_cpu_ns += now - slot.since_ns,
+            STATE_RUNNING | STATE_UNKNOWN => slot.on_cpu_ns += since(slot.since_ns, now),
             // It ran, and how it came to was not seen: a run counts as the end of its wait.
             STATE_BLOCKED => {
                 end_wait(slot, now);
                 loss::count(Loss::StateTorn);
             }
             _ => {
-                slot.woken_wait_ns += now - slot.since_ns;
+                end_run_queue(slot, now);
                 loss::count(Loss::StateTorn);
             }
         }
@@ -124,20 +126,23 @@ pub fn switch_out(slot: &mut ThreadSlot, task: Task, runnable: bool, task_state:
             slot.state = STATE_PREEMPTED;
             slot.preempted_count += 1;
         } else if task_state & task::TASK_DEAD != 0 {
+            // Before the agent may collect the slot, and give it to another.
+            bind(slot.tid, 0);
             slot.state = STATE_EXITED;
         } else {
             reason::note(slot, task, task_state);
             slot.state = STATE_BLOCKED;
         }
     });
-    if slot.state == STATE_EXITED {
-        bind(slot.tid, 0);
-    }
 }
 
 /// The thread is ready again: its wait is over.
 #[inline(always)]
 pub fn wake(slot: &mut ThreadSlot, now: u64) {
+    if slot.state == STATE_UNKNOWN {
+        slot.since_ns = now;
+        slot.state = STATE_WOKEN;
+    }
     if slot.state != STATE_BLOCKED {
         return;
     }
@@ -148,8 +153,9 @@ pub fn wake(slot: &mut ThreadSlot, now: u64) {
         slot.since_ns = now;
         slot.flags &= !FLAG_SINCE_INFERRED;
     });
+    let Some(half) = Half::active() else { return };
     if config::switch_out_one_in() != 0 {
-        sampled_wait(slot);
+        sampled_wait(slot, half);
     }
     if config::track_wakers() != 0 {
         let (tid, tgid) = (slot.waker_tid, slot.waker_tgid);
@@ -163,7 +169,7 @@ pub fn wake(slot: &mut ThreadSlot, now: u64) {
                 },
             )
         };
-        aggregate::add(&key, waited);
+        aggregate::add(half, &key, waited);
     }
 }
 
@@ -171,13 +177,8 @@ pub fn wake(slot: &mut ThreadSlot, now: u64) {
 #[inline(always)]
 pub fn switch_in(slot: &mut ThreadSlot, now: u64) {
     write(slot, |slot| {
-        let waited = now - slot.since_ns;
         match slot.state {
-            STATE_WOKEN => {
-                slot.woken_wait_ns += waited;
-                slot.woken_count += 1;
-            }
-            STATE_PREEMPTED => slot.preempted_wait_ns += waited,
+            STATE_WOKEN | STATE_PREEMPTED => end_run_queue(slot, now),
             STATE_BLOCKED => {
                 // Its wake-up was not seen: all of it counts as the wait.
                 end_wait(slot, now);
@@ -186,13 +187,31 @@ pub fn switch_in(slot: &mut ThreadSlot, now: u64) {
             STATE_UNKNOWN => {}
             _ => loss::count(Loss::StateTorn),
         }
-        if slot.state != STATE_BLOCKED && waited > slot.longest_run_queue_ns {
-            slot.longest_run_queue_ns = waited;
-        }
         slot.state = STATE_RUNNING;
         slot.since_ns = now;
         slot.flags &= !FLAG_SINCE_INFERRED;
     });
+}
+
+/// Clocks of two CPUs may differ by a moment.
+#[inline(always)]
+fn since(then: u64, now: u64) -> u64 {
+    now.saturating_sub(then)
+}
+
+/// Adds the wait for a CPU that ends `now`.
+#[inline(always)]
+fn end_run_queue(slot: &mut ThreadSlot, now: u64) {
+    let waited = since(slot.since_ns, now);
+    if slot.state == STATE_PREEMPTED {
+        slot.preempted_wait_ns += waited;
+    } else {
+        slot.woken_wait_ns += waited;
+        slot.woken_count += 1;
+    }
+    if waited > slot.longest_run_queue_ns {
+        slot.longest_run_queue_ns = waited;
+    }
 }
 
 /// Adds the wait that ends `now` to its reason, as far as it lies inside the capture.
@@ -203,7 +222,7 @@ fn end_wait(slot: &mut ThreadSlot, now: u64) -> u64 {
     } else {
         slot.enlisted_ns
     };
-    let waited = now - from;
+    let waited = since(from, now);
     let reason = slot.reason;
     if reason < REASONS as u32 {
         // SAFETY: the index is below REASONS.
@@ -226,31 +245,30 @@ fn end_wait(slot: &mut ThreadSlot, now: u64) -> u64 {
 
 /// Books the long wait that just ended under its stacks.
 #[inline(always)]
-pub fn book_wait(slot: &mut ThreadSlot, stacks: Stacks) {
+pub fn book_wait(slot: &mut ThreadSlot, half: Half, stacks: Stacks) {
     let key = key(slot, stacks);
     let waited = slot.pending_ns;
     slot.pending_ns = 0;
-    aggregate::add(&key, waited);
+    aggregate::add(half, &key, waited);
 }
 
 /// The fallback: the stacks were taken at switch-out, or this wait was left out by the sampling.
 #[inline(always)]
-fn sampled_wait(slot: &mut ThreadSlot) {
+fn sampled_wait(slot: &mut ThreadSlot, half: Half) {
     if slot.pending_ns == 0 {
+        return;
+    }
+    // Stacks of a half that was emptied since are gone.
+    if slot.pending_user == STACK_SKIPPED || slot.pending_flips != half.flips() {
+        loss::count(Loss::WaitStackSkipped);
+        slot.pending_ns = 0;
         return;
     }
     let stacks = Stacks {
         user: slot.pending_user,
         kernel: slot.pending_kernel,
     };
-    if stacks.user == STACK_SKIPPED {
-        loss::count(Loss::WaitStackSkipped);
-        slot.pending_ns = 0;
-        return;
-    }
-    book_wait(slot, stacks);
-    slot.pending_user = STACK_NONE;
-    slot.pending_kernel = STACK_NONE;
+    book_wait(slot, half, stacks);
 }
 
 #[inline(always)]
@@ -263,6 +281,6 @@ fn key(slot: &ThreadSlot, stacks: Stacks) -> AggregateKey {
         user: stacks.user,
         kernel: stacks.kernel,
         generation: slot.generation,
-        detail: slot.futex_form(),
+        detail: slot.wait_form(),
     }
 }

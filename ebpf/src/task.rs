@@ -12,11 +12,13 @@ use remora_common::config::ABSENT;
 /// A trusted pointer to a `task_struct`.
 pub type Task = *const u8;
 
-/// `TASK_UNINTERRUPTIBLE`, `__TASK_STOPPED`, `__TASK_TRACED`, `TASK_DEAD`:
+/// `TASK_UNINTERRUPTIBLE`, `__TASK_STOPPED`, `__TASK_TRACED`, `TASK_DEAD`, `TASK_WAKING`, `TASK_NEW`:
 /// `include/linux/sched.h`, the same since 4.14.
 pub const TASK_UNINTERRUPTIBLE: u32 = 0x2;
 pub const TASK_STOPPED_OR_TRACED: u32 = 0x4 | 0x8;
 pub const TASK_DEAD: u32 = 0x80;
+pub const TASK_WAKING: u32 = 0x200;
+pub const TASK_NEW: u32 = 0x800;
 
 /// Loads a member through a typed pointer.
 ///

@@ -47,7 +47,10 @@ pub struct Recorded {
     pub spaces: Spaces,
     pub blocked: BlockedStacks,
     pub kernel_losses: BTreeMap<Loss, u64>,
-    pub leaving_dropped: u64,
+    /// Program runs that the kernel skipped.
+    pub skipped_runs: u64,
+    /// Tables and threads that could not be read when the capture ended.
+    pub unread: u64,
     pub signals: Vec<Signal>,
     pub overhead: Overhead,
 }
@@ -88,8 +91,8 @@ pub fn capture(mut recorded: Recorded) -> Capture {
     let mut stacks = StackIndex::default();
     let mut waits = waits::finished(&recorded, &threads, &mut stacks);
     let samples = samples(&recorded, &threads, &mut stacks);
+    waits::balance(&recorded, &threads, &open, &mut waits);
     let now_stacks = waits::lasting(&recorded, &threads, &mut stacks, &open, &mut waits);
-    waits::balance(&recorded, &threads, &mut waits);
     waits::add_short(&threads, &mut waits);
     let mut losses = losses(&recorded, &threads);
     let stacks = names::stacks(&recorded, &stacks, &mut losses);
@@ -151,11 +154,11 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
         .keys()
         .filter(|(key, _)| threads.find(key.serial).is_none());
     losses.add("aggregates_without_thread", orphans.count() as u64);
-    losses.add(
-        "ended_threads_dropped",
-        gathered.ended_dropped + recorded.leaving_dropped,
-    );
+    losses.add("ended_threads_dropped", gathered.ended_dropped);
     losses.add("stacks_unreadable", gathered.stacks_unreadable);
+    losses.add("stacks_dropped", gathered.stacks_dropped);
+    losses.add("program_runs_skipped", recorded.skipped_runs);
+    losses.add("unread_at_the_end", recorded.unread);
     losses.add("memory_unreadable", recorded.blocked.memory_unreadable);
     recorded
         .spaces
@@ -232,6 +235,12 @@ fn totals(slot: &ThreadSlot) -> Vec<ReasonTotals> {
 
 fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
     let blocked = slot.state == STATE_BLOCKED;
+    let inferred = blocked && slot.flags & FLAG_SINCE_INFERRED != 0;
+    let since_ns = if inferred {
+        slot.inferred_since_ns
+    } else {
+        slot.since_ns
+    };
     Now {
         state: match slot.state {
             STATE_RUNNING => State::Running,
@@ -240,8 +249,8 @@ fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
             STATE_EXITED => State::Exited,
             _ => State::Unknown,
         },
-        since: Duration::from_nanos(recorded.end_ns.saturating_sub(slot.since_ns)),
-        since_inferred: slot.flags & FLAG_SINCE_INFERRED != 0,
+        since: Duration::from_nanos(recorded.end_ns.saturating_sub(since_ns)),
+        since_inferred: inferred,
         reason: blocked.then(|| Reason::from_u8(slot.reason as u8)),
         syscall: blocked
             .then(|| syscall(recorded.arch, slot.syscall as u16))

@@ -11,10 +11,13 @@ use remora_common::{
         STATE_BLOCKED, STATE_EXITED, STATE_PREEMPTED, STATE_RUNNING, STATE_WOKEN, ThreadSlot,
     },
 };
-use std::{collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 /// Records of threads that ended, kept at the most.
-const MAX_ENDED: usize = 65_536;
+const MAX_ENDED: usize = 16_384;
+
+/// Distinct stacks kept at the most, over all fillings of the tables.
+const MAX_STACKS: usize = 131_072;
 
 /// Count and time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,9 +37,11 @@ pub type Entry = (AggregateKey, Option<usize>);
 #[derive(Debug, Default)]
 pub struct Gathered {
     /// Distinct stacks.
-    pub stacks: Vec<RawStack>,
+    pub stacks: Vec<Arc<RawStack>>,
     /// Their places.
-    interned: HashMap<RawStack, usize>,
+    interned: HashMap<Arc<RawStack>, usize>,
+    /// Stacks beyond the limit: their time counts as lost.
+    pub stacks_dropped: u64,
     /// Sums by key and stack.
     pub sums: HashMap<Entry, Sum>,
     /// Threads that ended during the capture.
@@ -62,8 +67,10 @@ impl Gathered {
             if key.kind != KIND_WAKE {
                 (key.user, key.kernel) = (0, 0);
             }
-            let stack = stack.map(|mut stack| {
-                if key.kind == KIND_WAIT && let Some(text) = scheduler {
+            let stack = stack.and_then(|mut stack| {
+                if key.kind == KIND_WAIT
+                    && let Some(text) = scheduler
+                {
                     trim::scheduler(&mut stack.kernel, text);
                 }
                 self.intern(stack)
@@ -83,14 +90,20 @@ impl Gathered {
         }
     }
 
-    /// The index of a stack.
-    pub fn intern(&mut self, stack: RawStack) -> usize {
-        let next = self.stacks.len();
-        let index = *self.interned.entry(stack.clone()).or_insert(next);
-        if index == next {
-            self.stacks.push(stack);
+    /// The index of a stack; `None` when there are too many.
+    pub fn intern(&mut self, stack: RawStack) -> Option<usize> {
+        if let Some(index) = self.interned.get(&stack) {
+            return Some(*index);
         }
-        index
+        let next = self.stacks.len();
+        if next >= MAX_STACKS {
+            self.stacks_dropped += 1;
+            return None;
+        }
+        let stack = Arc::new(stack);
+        self.interned.insert(Arc::clone(&stack), next);
+        self.stacks.push(stack);
+        Some(next)
     }
 }
 

@@ -19,55 +19,98 @@ pub struct Meter {
     began: Instant,
     cpu_began: Duration,
     beat: u32,
-    on: Option<(StatisticsOn, Instant)>,
+    on: Option<On>,
     measured: Duration,
+    programs: Vec<ProgramCost>,
+}
+
+/// Statistics are on: since when, and what they said then (another may have them on too).
+struct On {
+    _statistics: StatisticsOn,
+    since: Instant,
+    before: Vec<ProgramCost>,
 }
 
 impl Meter {
     /// Starts, with statistics on: a short capture has its one measured beat at its beginning.
-    pub fn start() -> Self {
+    pub fn start(probe: &Probe) -> Self {
         let mut meter = Self {
             began: Instant::now(),
             cpu_began: own_cpu(),
             beat: 0,
             on: None,
             measured: Duration::ZERO,
+            programs: Vec::new(),
         };
-        meter.on();
+        meter.on(probe);
         meter
     }
 
-    fn on(&mut self) {
-        self.on = StatisticsOn::enable()
-            .ok()
-            .map(|statistics| (statistics, Instant::now()));
+    fn on(&mut self, probe: &Probe) {
+        self.on = StatisticsOn::enable().ok().map(|statistics| On {
+            _statistics: statistics,
+            before: probe.program_costs(),
+            since: Instant::now(),
+        });
     }
 
-    fn off(&mut self) {
-        if let Some((_statistics, since)) = self.on.take() {
-            self.measured += since.elapsed();
+    fn off(&mut self, probe: &Probe) {
+        let Some(On {
+            _statistics,
+            since,
+            before,
+        }) = self.on.take()
+        else {
+            return;
+        };
+        self.measured += since.elapsed();
+        for now in probe.program_costs() {
+            let zero = ProgramCost {
+                runs: 0,
+                run_ns: 0,
+                ..now.clone()
+            };
+            let before = before
+                .iter()
+                .find(|cost| cost.name == now.name)
+                .unwrap_or(&zero);
+            let delta = ProgramCost {
+                runs: now.runs.saturating_sub(before.runs),
+                run_ns: now.run_ns.saturating_sub(before.run_ns),
+                name: now.name,
+            };
+            match self
+                .programs
+                .iter_mut()
+                .find(|cost| cost.name == delta.name)
+            {
+                Some(sum) => {
+                    sum.runs += delta.runs;
+                    sum.run_ns += delta.run_ns;
+                }
+                None => self.programs.push(delta),
+            }
         }
     }
 
     /// One beat has passed.
-    pub fn beat(&mut self) {
+    pub fn beat(&mut self, probe: &Probe) {
         self.beat += 1;
-        self.off();
+        self.off(probe);
         if self.beat.is_multiple_of(BEATS_APART) {
-            self.on();
+            self.on(probe);
         }
     }
 
     /// What it was, all in all.
     pub fn finish(mut self, probe: &Probe) -> Overhead {
-        self.off();
-        let programs: Vec<ProgramCost> = probe.program_costs();
-        let run_ns: u64 = programs.iter().map(|program| program.run_ns).sum();
+        self.off(probe);
+        let run_ns: u64 = self.programs.iter().map(|program| program.run_ns).sum();
         let agent_cpu = own_cpu().saturating_sub(self.cpu_began);
         Overhead {
             bpf_cpu_pct: percent(Duration::from_nanos(run_ns), self.measured),
             bpf_measured_s: self.measured.as_secs_f64(),
-            programs,
+            programs: self.programs,
             agent_cpu_pct: percent(agent_cpu, self.began.elapsed()),
             agent_rss_bytes: resident_peak_bytes(),
             bpf_map_bytes: probe.map_bytes(),

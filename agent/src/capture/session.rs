@@ -3,7 +3,7 @@
 
 use super::{
     assemble::{self, Recorded},
-    blocked,
+    blocked::{self, BlockedStacks},
     gather::Gathered,
     meter::Meter,
     spaces::{SpaceKey, Spaces},
@@ -14,10 +14,7 @@ use crate::{
     probe::{Drained, Probe, ProbeError, Settings, WaitHook, now_ns},
     target::{self, ExitWatch, Selection, Target, TargetError},
 };
-use remora_common::{
-    event::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, Event},
-    thread::{STATE_EXITED, ThreadSlot},
-};
+use remora_common::event::{EVENT_EXEC, EVENT_FORK, Event};
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -33,8 +30,9 @@ use tokio::{
 /// The one periodic wake-up.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// Exits that wait for a thread's last switch-out, kept at the most.
-const MAX_LEAVING: usize = 65_536;
+/// Events taken in one turn at the most: a target that execs without end must not keep the time
+/// from being over.
+const EVENTS_A_TURN: usize = 256;
 
 /// What to record.
 #[derive(Clone, Debug)]
@@ -97,9 +95,8 @@ struct Session {
     /// Where the scheduler's code lies, once it was looked up.
     scheduler: Option<Option<Range<u64>>>,
     processes: BTreeMap<u32, Process>,
-    /// Exits whose thread was still on its last way out: slot and serial.
-    leaving: Vec<(u32, u32)>,
-    leaving_dropped: u64,
+    /// Tables that could not be read at the end, by the number of attempts that failed.
+    unread: u64,
 }
 
 /// Records until the plan's time is over, `interrupt` completes, or no target is left.
@@ -134,12 +131,14 @@ pub async fn record(
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |time| time.as_secs_f64());
     let start_ns = session.probe.start();
-    let meter = Meter::start();
     session.enlist(&targets)?;
-    if plan.selection.children {
+    if plan.selection.children
+        && let Ok(again) = target::resolve(&plan.selection)
+    {
         // What was forked while the hooks were being attached.
-        session.enlist(&target::resolve(&plan.selection)?)?;
+        session.enlist(&again)?;
     }
+    let meter = Meter::start(&session.probe);
     let threads = session.probe.threads().len();
     if threads == 0 {
         return Err(CaptureError::Gone);
@@ -151,9 +150,14 @@ pub async fn record(
     let (end, meter) = session
         .watch(plan, &targets, interrupt, meter, &mut progress)
         .await?;
-    let recorded = session.finish(plan, &kernel, end, meter, start_ns, started_unix_s)?;
     progress(Progress::Naming);
-    Ok(assemble::capture(recorded))
+    let run = Run {
+        started_unix_s,
+        start_ns,
+        end,
+        meter,
+    };
+    Ok(assemble::capture(session.finish(plan, &kernel, run).await))
 }
 
 impl Session {
@@ -164,8 +168,7 @@ impl Session {
             gathered: Gathered::default(),
             scheduler: None,
             processes: BTreeMap::new(),
-            leaving: Vec::new(),
-            leaving_dropped: 0,
+            unread: 0,
         }
     }
 
@@ -225,22 +228,22 @@ impl Session {
                 biased;
                 () = &mut over => return Ok((End::Elapsed, meter)),
                 () = &mut interrupt => return Ok((End::Interrupted, meter)),
-                exited = exits.all_exited(), if !targets_gone => {
-                    exited?;
+                _all = exits.all_exited(), if !targets_gone => {
                     targets_gone = true;
+                    self.probe.settled().await;
                 }
-                ready = events.readable() => ready?.clear_ready(),
                 _ = beat.tick() => {
-                    meter.beat();
+                    meter.beat(&self.probe);
                     progress(Progress::Beat { elapsed: began.elapsed() });
                 }
+                ready = events.readable() => ready?.clear_ready(),
             }
-            self.take_events()?;
+            self.take_events();
             if self.probe.is_filling_up() {
                 let drained = self.probe.swap_and_drain().await;
                 self.gather(drained);
             }
-            if targets_gone && !self.anyone_left() {
+            if targets_gone && !(plan.selection.children && self.probe.anyone_left()) {
                 return Ok((End::TargetsExited, meter));
             }
         }
@@ -248,40 +251,30 @@ impl Session {
 
     fn gather(&mut self, drained: Drained) {
         // Read when it is needed first: it takes a moment.
-        let scheduler =
-            self.scheduler.get_or_insert_with(|| kernel::scheduler_text().ok().flatten());
+        let scheduler = self
+            .scheduler
+            .get_or_insert_with(|| kernel::scheduler_text().ok().flatten());
         self.gathered.add(drained, scheduler.as_ref());
     }
 
-    fn anyone_left(&self) -> bool {
-        self.probe
-            .threads()
-            .iter()
-            .any(|(_, slot)| slot.state != STATE_EXITED)
-    }
-
-    fn take_events(&mut self) -> Result<(), ProbeError> {
-        for (slot, serial) in std::mem::take(&mut self.leaving) {
-            self.collect(slot, serial)?;
-        }
-        while let Some(event) = self.probe.next_event() {
+    fn take_events(&mut self) {
+        for _ in 0..EVENTS_A_TURN {
+            let Some(event) = self.probe.next_event() else {
+                break;
+            };
             match event.kind {
                 EVENT_FORK => self.forked(&event),
                 EVENT_EXEC => self.execed(&event),
-                EVENT_EXIT => self.collect(event.slot, event.serial)?,
+                // Births only ask for the collection below.
                 _ => {}
             }
         }
-        Ok(())
-    }
-
-    fn collect(&mut self, slot: u32, serial: u32) -> Result<(), ProbeError> {
-        match self.probe.collect_thread(slot, serial)? {
-            Some(thread) => self.gathered.end(thread),
-            None if self.leaving.len() < MAX_LEAVING => self.leaving.push((slot, serial)),
-            None => self.leaving_dropped += 1,
+        match self.probe.collect_ended() {
+            Ok(ended) => ended
+                .into_iter()
+                .for_each(|thread| self.gathered.end(thread)),
+            Err(_) => self.unread += 1,
         }
-        Ok(())
     }
 
     fn forked(&mut self, event: &Event) {
@@ -328,54 +321,58 @@ impl Session {
     }
 
     /// Ends the recording: what still goes on is looked at first, then all counting stops at once.
-    fn finish(
-        mut self,
-        plan: &Plan,
-        kernel: &Kernel,
-        end: End,
-        meter: Meter,
-        start_ns: u64,
-        started_unix_s: f64,
-    ) -> Result<Recorded, ProbeError> {
+    /// What cannot be read any more is counted; it never costs the report.
+    async fn finish(mut self, plan: &Plan, kernel: &Kernel, run: Run) -> Recorded {
         let min_block_ns = u64::try_from(plan.min_block.as_nanos()).unwrap_or(u64::MAX);
-        let blocked = blocked::take(&mut self.probe, now_ns(), min_block_ns)?;
+        let blocked = blocked::take(&mut self.probe, now_ns(), min_block_ns).unwrap_or_else(|_| {
+            self.unread += 1;
+            BlockedStacks::default()
+        });
         let end_ns = self.probe.stop();
-        let overhead = meter.finish(&self.probe);
-        self.take_events()?;
-        let threads: Vec<ThreadSlot> = self
-            .probe
-            .threads()
-            .into_iter()
-            .map(|(_, slot)| slot)
-            .collect();
-        let drained = self.probe.drain_active();
-        self.gather(drained);
-        for thread in threads.iter().filter(|thread| thread.state != STATE_EXITED) {
+        self.probe.settled().await;
+        let overhead = run.meter.finish(&self.probe);
+        self.take_events();
+        let living = self.probe.threads();
+        for drained in self.probe.drain() {
+            self.gather(drained);
+        }
+        for thread in &living {
             let key = SpaceKey {
                 tgid: thread.tgid,
                 generation: thread.generation,
             };
             self.spaces.refresh(key, end_ns);
         }
-        let kernel_losses = self.probe.losses()?;
-        let signals = self.probe.signals().to_vec();
-        Ok(Recorded {
-            started_unix_s,
-            start_ns,
+        let kernel_losses = self.probe.losses().unwrap_or_else(|_| {
+            self.unread += 1;
+            BTreeMap::new()
+        });
+        Recorded {
+            started_unix_s: run.started_unix_s,
+            start_ns: run.start_ns,
             end_ns,
-            end,
+            end: run.end,
             freq_hz: plan.freq_hz,
             min_block: plan.min_block,
             arch: kernel.arch,
             processes: self.processes,
-            living: threads,
+            living,
             gathered: self.gathered,
             spaces: self.spaces,
             blocked,
             kernel_losses,
-            leaving_dropped: self.leaving_dropped,
-            signals,
+            skipped_runs: self.probe.skipped_runs(),
+            unread: self.unread,
+            signals: self.probe.signals().to_vec(),
             overhead,
-        })
+        }
     }
+}
+
+/// When a recording began, how it ended, and what measured its cost.
+struct Run {
+    started_unix_s: f64,
+    start_ns: u64,
+    end: End,
+    meter: Meter,
 }

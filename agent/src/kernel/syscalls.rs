@@ -57,7 +57,10 @@ const CLASSES: &[(SyscallClass, &[&str])] = &[
         ],
     ),
     (SyscallClass::Sleep, &["nanosleep", "clock_nanosleep"]),
-    (SyscallClass::WaitChild, &["wait4", "waitid", "vfork"]),
+    (
+        SyscallClass::WaitChild,
+        &["wait4", "waitid", "vfork", "clone", "clone3"],
+    ),
     (SyscallClass::IoUring, &["io_uring_enter"]),
     (
         SyscallClass::SignalWait,

@@ -4,11 +4,12 @@
 //! and nobody asks why. Drawn beside the waits that hold a thread up, they drown them. So they are
 //! set apart, by a rule that would rather call an idle wait busy than hide one busy wait:
 //!
-//! - `epoll` and `poll` are idle by what they are: certain.
+//! - `epoll` is idle by what it is: certain. `poll` is not: with one descriptor it is how database
+//!   clients and sockets with a time limit wait for an answer.
 //! - A worker is inferred. Its wait has to be of a kind that is used to wait for work (a
-//!   connection, a signal, a completion, a condition variable or semaphore), at its *home site*:
-//!   one reason and one stack of user frames that holds at least half of the thread's blocked time. A thread that
-//!   waits in many places is at home in none.
+//!   connection, a signal, a completion, a poll of several descriptors, a condition variable or
+//!   semaphore), at its *home site*: one reason and one stack of user frames that holds at least
+//!   half of the thread's blocked time. A thread that waits in many places is at home in none.
 //! - Nothing else is ever idle: a mutex, bytes of a socket, a sleep, a disk, a pipe, a child.
 //!
 //! The kernel tells a condition variable from a mutex by the futex operation only where the C
@@ -54,7 +55,7 @@ const LOCK_WORDS: [&str; 9] = [
 
 /// Whether waits for this reason are an event loop's idle wherever they happen.
 pub const fn is_event_loop(reason: Reason) -> bool {
-    matches!(reason, Reason::Epoll | Reason::Poll)
+    matches!(reason, Reason::Epoll)
 }
 
 /// Decides for each wait whether it is its thread's normal idle. `waits` refer to `stacks` and
@@ -129,6 +130,7 @@ fn candidate(wait: &Wait, stacks: &[Stack], sites: &[Option<usize>]) -> Option<P
     let (stack, site) = (stacks.get(index)?, (*sites.get(index)?)?);
     let for_work = match wait.reason {
         Reason::SocketAccept | Reason::SignalWait | Reason::IoUring => true,
+        Reason::Poll => wait.event_form,
         Reason::Futex => wait.event_form && !takes_lock(stack),
         _ => false,
     };

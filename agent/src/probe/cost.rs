@@ -7,7 +7,7 @@ use remora_common::loss::Loss;
 use std::{
     collections::BTreeMap,
     fs,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
 };
 
 /// While this lives the kernel keeps BPF run-time statistics, of all programs on the host.
@@ -31,8 +31,7 @@ impl Probe {
         self.ebpf
             .programs()
             .filter_map(|(name, program)| {
-                let fd = program.fd().ok()?.as_fd().as_raw_fd();
-                let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+                let text = fdinfo(program.fd().ok()?.as_fd().as_raw_fd())?;
                 Some(ProgramCost {
                     name: name.to_owned(),
                     runs: field(&text, "run_cnt:")?,
@@ -40,6 +39,17 @@ impl Probe {
                 })
             })
             .collect()
+    }
+
+    /// Runs that the kernel skipped because a program was running already on that CPU.
+    pub fn skipped_runs(&self) -> u64 {
+        let programs = self
+            .ebpf
+            .programs()
+            .filter_map(|(_, program)| program.fd().ok());
+        programs
+            .filter_map(|fd| field(&fdinfo(fd.as_fd().as_raw_fd())?, "recursion_misses:"))
+            .sum()
     }
 
     /// Every loss counter of the kernel side, summed over the CPUs.
@@ -63,15 +73,11 @@ impl Probe {
 /// Kernel memory of the maps of one object.
 pub(super) fn map_bytes(ebpf: &aya::Ebpf) -> u64 {
     ebpf.maps()
-        .filter_map(|(_, map)| {
-            let fd = map_fd(map)?;
-            let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-            field(&text, "memlock:")
-        })
+        .filter_map(|(_, map)| field(&fdinfo(map_fd(map)?)?, "memlock:"))
         .sum()
 }
 
-fn map_fd(map: &aya::maps::Map) -> Option<i32> {
+fn map_fd(map: &aya::maps::Map) -> Option<RawFd> {
     use aya::maps::Map;
     let data = match map {
         Map::Array(data)
@@ -82,6 +88,10 @@ fn map_fd(map: &aya::maps::Map) -> Option<i32> {
         _ => return None,
     };
     Some(data.fd().as_fd().as_raw_fd())
+}
+
+fn fdinfo(fd: RawFd) -> Option<String> {
+    fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {

@@ -128,13 +128,11 @@ impl Loaded {
             follow_children: settings.follow_children.into(),
             switch_out_one_in,
             track_wakers: 1,
-            thread_slots: slots,
             switch_has_state: kernel.features.switch_has_state.into(),
             has_task_pt_regs: kernel.features.task_pt_regs.into(),
             regs_from_stack: kernel.regs_from_stack.unwrap_or(0),
             compat_mask: kernel.arch.compat_mask(),
             compat_value: kernel.arch.compat_value(),
-            ..Params::ZERO
         };
         let ebpf = EbpfLoader::new()
             .btf(Some(btf))

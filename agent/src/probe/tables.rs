@@ -10,7 +10,11 @@ use remora_common::{
     },
     thread::{STATE_EXITED, ThreadSlot},
 };
-use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::atomic::{Ordering, fence},
+    time::Duration,
+};
 
 /// How often a reader retries a record that changes under its eyes.
 const READ_ATTEMPTS: usize = 64;
@@ -42,26 +46,16 @@ pub struct Drained {
 }
 
 impl Mapped<Control> {
-    fn field<T>(&self, select: impl Fn(*mut Control) -> *mut T) -> *mut T {
-        select(self.element(0))
+    /// How often the halves were changed.
+    fn flips(&self) -> u32 {
+        self.read(0).flips
     }
 
-    fn active_half(&self) -> u32 {
-        // SAFETY: a live, aligned member.
-        self.field(|c| unsafe { &raw mut (*c).active_half }.cast::<u32>())
-            .read_now()
-            & 1
-    }
-}
-
-trait ReadNow<T> {
-    fn read_now(self) -> T;
-}
-
-impl ReadNow<u32> for *mut u32 {
-    fn read_now(self) -> u32 {
-        // SAFETY: callers pass an aligned member of a mapped record.
-        unsafe { self.read_volatile() }
+    /// Turns the programs to the other half.
+    fn flip(&self) {
+        let next = self.flips().wrapping_add(1);
+        // SAFETY: a live, aligned member that only the agent writes.
+        unsafe { (&raw mut (*self.element(0)).flips).write_volatile(next) };
     }
 }
 
@@ -69,59 +63,77 @@ impl Probe {
     pub(super) fn set_recording(&self, on: u32) {
         // SAFETY: a live, aligned member that only the agent writes.
         unsafe { (&raw mut (*self.control.element(0)).recording).write_volatile(on) };
-        std::sync::atomic::fence(Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 
-    /// Highest slot in use plus one is unknown to the agent: all occupied slots, consistent copies.
+    /// All threads that have a slot, each as a consistent copy.
     ///
     /// A slot that changed during every attempt is returned as it was last seen.
-    pub fn threads(&self) -> Vec<(u32, ThreadSlot)> {
+    pub fn threads(&self) -> Vec<ThreadSlot> {
         (1..self.slots.len())
-            .map(|index| (index as u32, self.thread(index)))
-            .filter(|(_, slot)| slot.tid != 0)
+            .filter(|index| self.tid(*index) != 0)
+            .map(|index| self.thread(index))
             .collect()
     }
 
-    fn thread(&self, index: usize) -> ThreadSlot {
-        let mut slot = self.slots.read(index);
-        for _ in 0..READ_ATTEMPTS {
-            let again = self.slots.read(index);
-            if slot.sequence.is_multiple_of(2) && slot.sequence == again.sequence {
-                break;
-            }
-            slot = again;
-        }
-        slot
+    /// Whether a thread is left that has not exited.
+    pub fn anyone_left(&self) -> bool {
+        (1..self.slots.len()).any(|index| self.tid(index) != 0 && self.state(index) != STATE_EXITED)
     }
 
-    /// Takes the record of a thread that is gone, and gives its slot back. `None` while it is still
-    /// on its last way out, or when the slot is somebody else's by now.
-    pub fn collect_thread(
-        &mut self,
-        index: u32,
-        serial: u32,
-    ) -> Result<Option<ThreadSlot>, ProbeError> {
-        if index as usize >= self.slots.len() {
-            return Ok(None);
+    fn state(&self, index: usize) -> u32 {
+        // SAFETY: a live, aligned member.
+        unsafe { (&raw const (*self.slots.element(index)).state).read_volatile() }
+    }
+
+    fn tid(&self, index: usize) -> u32 {
+        // SAFETY: a live, aligned member.
+        unsafe { (&raw const (*self.slots.element(index)).tid).read_volatile() }
+    }
+
+    fn sequence(&self, index: usize) -> u64 {
+        // SAFETY: a live, aligned member.
+        let sequence =
+            unsafe { (&raw const (*self.slots.element(index)).sequence).read_volatile() };
+        fence(Ordering::SeqCst);
+        sequence
+    }
+
+    fn thread(&self, index: usize) -> ThreadSlot {
+        for _ in 0..READ_ATTEMPTS {
+            let before = self.sequence(index);
+            let slot = self.slots.read(index);
+            fence(Ordering::SeqCst);
+            if before.is_multiple_of(2) && before == self.sequence(index) {
+                return slot;
+            }
         }
-        let slot = self.thread(index as usize);
-        if slot.serial != serial || slot.state != STATE_EXITED {
-            return Ok(None);
+        self.slots.read(index)
+    }
+
+    /// Takes the records of the threads that are gone, and gives their slots back.
+    pub fn collect_ended(&mut self) -> Result<Vec<ThreadSlot>, ProbeError> {
+        let mut ended = Vec::new();
+        for index in 1..self.slots.len() {
+            if self.state(index) != STATE_EXITED {
+                continue;
+            }
+            ended.push(self.thread(index));
+            self.slots.put(index, ThreadSlot::zeroed());
+            self.free_slots
+                .push(index as u32, 0)
+                .map_err(|error| ProbeError::Map {
+                    map: "FREE_SLOTS",
+                    why: error.to_string(),
+                })?;
         }
-        self.slots.put(index as usize, ThreadSlot::zeroed());
-        self.free_slots
-            .push(index, 0)
-            .map_err(|error| ProbeError::Map {
-                map: "FREE_SLOTS",
-                why: error.to_string(),
-            })?;
-        Ok(Some(slot))
+        Ok(ended)
     }
 
     /// Whether the active half is more than half full of aggregates or stacks.
     pub fn is_filling_up(&self) -> bool {
         let control = self.control.read(0);
-        let half = (control.active_half & 1) as usize;
+        let half = (control.flips & 1) as usize;
         let aggregates_per_half = self.aggregates.len() as u64 / 2;
         control.aggregates_used[half] > aggregates_per_half / 2
             || control.stacks_used[half] > u64::from(self.stacks_per_half) / 2
@@ -129,20 +141,22 @@ impl Probe {
 
     /// Turns the programs to the other half and empties the one they left.
     pub async fn swap_and_drain(&mut self) -> Drained {
-        let left = self.control.active_half();
-        // SAFETY: a live, aligned member that only the agent writes.
-        unsafe {
-            (&raw mut (*self.control.element(0)).active_half).write_volatile(1 - left);
-        }
+        let left = self.control.flips() & 1;
+        self.control.flip();
         tokio::time::sleep(SETTLE).await;
         let drained = self.read_half(left);
         self.clear_half(left);
         drained
     }
 
-    /// Reads the half that is being filled: for the end of a capture, when nothing fills it.
-    pub fn drain_active(&self) -> Drained {
-        self.read_half(self.control.active_half())
+    /// Waits until no program is on its way that began before now.
+    pub async fn settled(&self) {
+        tokio::time::sleep(SETTLE).await;
+    }
+
+    /// Reads both halves: for the end of a capture, when nothing fills them.
+    pub fn drain(&self) -> [Drained; 2] {
+        [self.read_half(0), self.read_half(1)]
     }
 
     fn read_half(&self, half: u32) -> Drained {

@@ -6,8 +6,13 @@ use std::ops::Range;
 /// a stack taken on return then equals the one that the kernel shows of a sleeping task, which
 /// leaves out the functions in `text` (see [`crate::kernel::scheduler_text`]).
 pub fn scheduler(kernel: &mut Vec<u64>, text: &Range<u64>) {
-    let Some(first) = kernel.iter().position(|frame| text.contains(frame)) else { return };
-    let inside = kernel[first..].iter().take_while(|frame| text.contains(frame)).count();
+    let Some(first) = kernel.iter().position(|frame| text.contains(frame)) else {
+        return;
+    };
+    let inside = kernel[first..]
+        .iter()
+        .take_while(|frame| text.contains(frame))
+        .count();
     kernel.drain(..first + inside);
 }
 

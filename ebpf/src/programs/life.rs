@@ -1,5 +1,5 @@
 //! Threads and processes come and go: forks are enlisted, an exec begins a new address space, an
-//! exit names the thread for the last time.
+//! exit names the thread for the last time (its last switch-out ends its slot).
 
 use crate::{
     config, loss,
@@ -14,13 +14,12 @@ use aya_ebpf::{
 };
 use remora_common::{
     config::ABSENT,
-    event::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, Event},
+    event::{BIRTHS, EVENT_BIRTHS, EVENT_EXEC, EVENT_FORK, Event},
     loss::Loss,
-    thread::{FLAG_EXITING, STATE_WOKEN, ThreadSlot},
+    thread::{STATE_EXITED, STATE_WOKEN, ThreadSlot},
 };
 
-/// `BPF_RB_NO_WAKEUP`, `BPF_RB_FORCE_WAKEUP`: `include/uapi/linux/bpf.h`.
-const NO_WAKEUP: u64 = 1;
+/// `BPF_RB_FORCE_WAKEUP`: `include/uapi/linux/bpf.h`.
 const FORCE_WAKEUP: u64 = 2;
 
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -41,9 +40,14 @@ pub fn process_fork(context: BtfTracePointContext) -> i32 {
     let Some(index) = table::enlist(child, generation, STATE_WOKEN, now) else {
         return 0;
     };
-    if new_process && let Some(slot) = table::find(task::tid(child)) {
+    let Some(slot) = table::find(task::tid(child)) else {
+        return 0;
+    };
+    if new_process {
         // The agent must read its mappings while it lives.
-        send(EVENT_FORK, slot, index, parent_tgid, now, FORCE_WAKEUP);
+        send(EVENT_FORK, slot, index, parent_tgid, now);
+    } else if slot.serial % BIRTHS == 0 {
+        send(EVENT_BIRTHS, slot, index, 0, now);
     }
     0
 }
@@ -52,39 +56,50 @@ pub fn process_fork(context: BtfTracePointContext) -> i32 {
 pub fn process_exec(context: BtfTracePointContext) -> i32 {
     let task: Task = context.arg(0);
     let old_tid: u32 = context.arg(1);
-    let tid = task::tid(task);
-    // A thread that execs takes its leader's id over.
-    let index = table::index_of(old_tid);
-    if index == 0 {
+    if !table::recording() {
         return 0;
     }
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let tid = task::tid(task);
     if tid != old_tid {
-        table::bind(old_tid, 0);
-        table::bind(tid, index);
+        take_over(tid, old_tid, now);
     }
+    let index = table::index_of(tid);
     let Some(slot) = table::find(tid) else {
         return 0;
     };
-    slot.tid = tid;
     slot.generation += 1;
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_ns() };
-    send(EVENT_EXEC, slot, index, 0, now, FORCE_WAKEUP);
+    send(EVENT_EXEC, slot, index, 0, now);
     0
+}
+
+/// A thread that execs takes its leader's id over, and the leader's own slot ends here. Where the
+/// leader's last switch-out came under the thread's old id, and ended the thread's slot instead,
+/// the leader's goes on as the thread's.
+#[inline(always)]
+fn take_over(tid: u32, old_tid: u32, now: u64) {
+    let index = table::index_of(old_tid);
+    if index == 0 {
+        return;
+    }
+    if let Some(leader) = table::find(tid) {
+        leader.since_ns = now;
+        leader.state = STATE_EXITED;
+    }
+    table::bind(old_tid, 0);
+    table::bind(tid, index);
+    if let Some(slot) = table::find(tid) {
+        slot.tid = tid;
+    }
 }
 
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn process_exit(context: BtfTracePointContext) -> i32 {
     let task: Task = context.arg(0);
-    let tid = task::tid(task);
-    let index = table::index_of(tid);
-    if index == 0 {
-        return 0;
-    }
-    let Some(slot) = table::find(tid) else {
+    let Some(slot) = table::find(task::tid(task)) else {
         return 0;
     };
-    slot.flags |= FLAG_EXITING;
     if config::task_comm() != ABSENT {
         // SAFETY: both sides are 16 bytes; the source is a member of task_struct.
         unsafe {
@@ -95,14 +110,11 @@ pub fn process_exit(context: BtfTracePointContext) -> i32 {
             );
         }
     }
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_ns() };
-    send(EVENT_EXIT, slot, index, 0, now, NO_WAKEUP);
     0
 }
 
 #[inline(always)]
-fn send(kind: u32, slot: &ThreadSlot, index: u32, parent_tgid: u32, at_ns: u64, flags: u64) {
+fn send(kind: u32, slot: &ThreadSlot, index: u32, parent_tgid: u32, at_ns: u64) {
     let event = Event {
         kind,
         slot: index,
@@ -114,7 +126,7 @@ fn send(kind: u32, slot: &ThreadSlot, index: u32, parent_tgid: u32, at_ns: u64, 
         reserved: 0,
         at_ns,
     };
-    if EVENTS.output::<Event>(event, flags).is_err() {
+    if EVENTS.output::<Event>(event, FORCE_WAKEUP).is_err() {
         loss::count(Loss::EventRingFull);
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::{
     aggregate,
+    half::Half,
     stack::{self, Taker},
     table,
 };
@@ -22,7 +23,8 @@ pub fn cpu_sample(context: PerfEventContext) -> u32 {
     if !table::recording() {
         return 0;
     }
-    let stacks = stack::take(context.as_ptr(), Taker::Sampler);
+    let Some(half) = Half::active() else { return 0 };
+    let stacks = stack::take(context.as_ptr(), Taker::Sampler, half);
     let key = AggregateKey {
         serial: slot.serial,
         kind: KIND_CPU,
@@ -33,6 +35,6 @@ pub fn cpu_sample(context: PerfEventContext) -> u32 {
         generation: slot.generation,
         detail: 0,
     };
-    aggregate::add(&key, 0);
+    aggregate::add(half, &key, 0);
     0
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     config,
+    half::Half,
     stack::{self, Taker},
     table,
     task::{self, Task},
@@ -52,7 +53,9 @@ fn leave(context: &BtfTracePointContext, slot: &mut ThreadSlot, prev: Task, now:
     } else {
         task::state(prev)
     };
-    table::switch_out(slot, prev, preempted || state == 0, state, now);
+    // The argument was read before the lock until 6.16: a signal may have kept the thread ready.
+    let runnable = preempted || state == 0 || task::state(prev) == 0;
+    table::switch_out(slot, prev, runnable, state, now);
     let one_in = config::switch_out_one_in();
     if one_in != 0 && slot.state == STATE_BLOCKED {
         sample_stack(context, slot, one_in);
@@ -65,8 +68,10 @@ fn sample_stack(context: &BtfTracePointContext, slot: &mut ThreadSlot, one_in: u
     slot.pending_user = STACK_SKIPPED;
     // SAFETY: the helper has no preconditions.
     if unsafe { bpf_get_prandom_u32() } % one_in == 0 {
-        let stacks = stack::take(context.as_ptr(), Taker::SwitchOut);
+        let Some(half) = Half::active() else { return };
+        let stacks = stack::take(context.as_ptr(), Taker::SwitchOut, half);
         slot.pending_user = stacks.user;
         slot.pending_kernel = stacks.kernel;
+        slot.pending_flips = half.flips();
     }
 }

@@ -44,12 +44,13 @@ pub fn enlist_tasks(context: *const TaskIteration) -> i32 {
     let Some(started) = (unsafe { TARGETS.get(tgid) }) else {
         return 0;
     };
-    if *started != task::process_start_ns(task) / TICK_NS {
+    let started_ns = task::process_start_ns(task);
+    if started_ns != 0 && *started != started_ns / TICK_NS {
         return 0;
     }
-    let state = task::state(task);
     let index = table::index_of(task::tid(task));
-    if state & task::TASK_DEAD != 0 {
+    // A newborn's own fork hook enlists it.
+    if task::state(task) & (task::TASK_DEAD | task::TASK_NEW) != 0 {
         return 0;
     }
     // SAFETY: the helper has no preconditions.
@@ -70,7 +71,12 @@ pub fn enlist_tasks(context: *const TaskIteration) -> i32 {
 fn settle(slot: &mut ThreadSlot, task: Task, now: u64) {
     let state = task::state(task);
     let started = task::exec_start(task);
-    let found = if task::on_cpu(task) {
+    let on_cpu = task::on_cpu(task);
+    if state & task::TASK_WAKING != 0 || (on_cpu && state != 0) {
+        // It comes or goes this very moment; its next event tells, or the second pass.
+        return;
+    }
+    let found = if on_cpu {
         STATE_RUNNING
     } else if state == 0 {
         STATE_PREEMPTED
@@ -80,13 +86,12 @@ fn settle(slot: &mut ThreadSlot, task: Task, now: u64) {
     };
     let moved = task::state(task) != state || task::exec_start(task) != started;
     if moved {
-        // It comes or goes this very moment; its next event tells, or the second pass.
         return;
     }
     let flags = slot.flags;
     let mut settled = flags;
     if found == STATE_BLOCKED {
-        slot.since_ns = slept_since(started, now);
+        slot.inferred_since_ns = slept_since(started, now);
         settled |= FLAG_SINCE_INFERRED;
     }
     let word = |state: u32, flags: u32| state as u64 | (flags as u64) << 32;

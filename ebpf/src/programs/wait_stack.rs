@@ -3,6 +3,7 @@
 //! was worth it. Three hooks for one idea; the agent loads the best that the kernel has.
 
 use crate::{
+    half::Half,
     stack::{self, Taker},
     table,
 };
@@ -16,7 +17,8 @@ use aya_ebpf::{
 /// 6.16 and later: the end of `__schedule`.
 #[btf_tracepoint(function = "sched_exit_tp")]
 pub fn wait_stack_exit(context: BtfTracePointContext) -> i32 {
-    returned(&context)
+    let switched = context.arg::<u64>(0) & 1 != 0;
+    if switched { returned(&context) } else { 0 }
 }
 
 /// Earlier, where the function has BTF: what every resumed thread runs first.
@@ -40,7 +42,8 @@ fn returned(context: &impl EbpfContext) -> i32 {
     if slot.pending_ns == 0 || !table::recording() {
         return 0;
     }
-    let stacks = stack::take(context.as_ptr(), Taker::Return);
-    table::book_wait(slot, stacks);
+    let Some(half) = Half::active() else { return 0 };
+    let stacks = stack::take(context.as_ptr(), Taker::Return, half);
+    table::book_wait(slot, half, stacks);
     0
 }

@@ -9,7 +9,6 @@ use crate::{
     task::{self, Task},
 };
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
-use remora_common::thread::STATE_BLOCKED;
 
 #[btf_tracepoint(function = "sched_waking")]
 pub fn sched_waking(context: BtfTracePointContext) -> i32 {
@@ -40,7 +39,7 @@ pub fn sched_wakeup(context: BtfTracePointContext) -> i32 {
     let Some(slot) = table::find(task::tid(sleeper)) else {
         return 0;
     };
-    if slot.state != STATE_BLOCKED || !table::recording() {
+    if !table::recording() {
         return 0;
     }
     // SAFETY: the helper has no preconditions.

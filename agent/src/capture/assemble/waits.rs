@@ -40,7 +40,7 @@ pub fn close_all(recorded: &mut Recorded) -> Vec<OpenWait> {
             .blocked
             .by_wait
             .remove(&(slot.serial, slot.since_ns));
-        let stack = raw.map(|raw| recorded.gathered.intern(raw));
+        let stack = raw.and_then(|raw| recorded.gathered.intern(raw));
         open.push(OpenWait {
             key: key(slot),
             lasted_ns,
@@ -59,7 +59,7 @@ fn key(slot: &ThreadSlot) -> AggregateKey {
         user: 0,
         kernel: 0,
         generation: slot.generation,
-        detail: slot.futex_form(),
+        detail: slot.wait_form(),
     }
 }
 
@@ -125,14 +125,21 @@ fn wait(
         site,
         count: sum.count,
         total: Duration::from_nanos(sum.total_ns),
-        event_form: syscall == Some("futex") && is_event_form(key.detail),
+        event_form: is_event_form(syscall, key.detail),
         idle: Idleness::Busy,
     })
 }
 
-/// Whether a futex wait has the form of a condition variable or a semaphore, not of a lock.
-fn is_event_form(detail: u32) -> bool {
-    detail & FUTEX_COMMAND == FUTEX_WAIT_BITSET && detail >> 16 != LOCK_CONTENDED
+/// Whether the wait has the form in which threads wait for work: a condition variable or semaphore
+/// instead of a lock, several descriptors instead of one.
+fn is_event_form(syscall: Option<&str>, detail: u32) -> bool {
+    match syscall {
+        Some("futex") => {
+            detail & FUTEX_COMMAND == FUTEX_WAIT_BITSET && detail >> 16 != LOCK_CONTENDED
+        }
+        Some("poll" | "ppoll") => detail > 1,
+        _ => false,
+    }
 }
 
 /// Short waits: counted and timed by thread and reason, without a stack by design.
@@ -154,35 +161,28 @@ pub fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
     }
 }
 
-/// Makes the long waits of each thread and reason add up to its exact total: what has no stack
-/// stands as lost; where stacks were sampled at switch-out, those that there are stand for all.
-pub fn balance(recorded: &Recorded, threads: &Threads, waits: &mut Vec<Wait>) {
+/// Makes the finished long waits of each thread and reason add up to its exact total: what has no
+/// stack stands as lost; where stacks were sampled at switch-out, those that there are stand for
+/// all. The waits that last are exact as they are, and come later.
+pub fn balance(recorded: &Recorded, threads: &Threads, open: &[OpenWait], waits: &mut Vec<Wait>) {
     let sampled = recorded.signals.iter().any(|signal| {
         signal.name == "wait_stacks" && matches!(signal.state, HookState::Degraded(_))
     });
-    let mut booked: HashMap<(usize, Reason), Sum> = HashMap::new();
-    for wait in waits.iter() {
-        let sum = booked.entry((wait.thread, wait.reason)).or_default();
-        sum.count += wait.count;
-        sum.total_ns += wait.total.as_nanos() as u64;
-    }
+    let booked = booked(waits);
     let mut scales: HashMap<(usize, Reason), (f64, f64)> = HashMap::new();
-    for (thread, slot) in threads.slots.iter().enumerate() {
-        for (reason, totals) in Reason::ALL.iter().zip(&slot.waits) {
-            let place = (thread, *reason);
-            let have = booked.get(&place).copied().unwrap_or_default();
-            let missing_ns = totals.long_ns.saturating_sub(have.total_ns);
-            let missing_count = u64::from(totals.long_count).saturating_sub(have.count);
-            if missing_ns == 0 {
-                continue;
-            }
-            if sampled && have.total_ns > 0 {
-                let by_time = totals.long_ns as f64 / have.total_ns as f64;
-                let by_count = f64::from(totals.long_count) / have.count.max(1) as f64;
-                scales.insert(place, (by_time, by_count));
-            } else {
-                waits.push(lost(thread, *reason, missing_count, missing_ns));
-            }
+    for (place, exact) in finished_totals(threads, open) {
+        let have = booked.get(&place).copied().unwrap_or_default();
+        let missing_ns = exact.total_ns.saturating_sub(have.total_ns);
+        if missing_ns == 0 {
+            continue;
+        }
+        if sampled && have.total_ns > 0 {
+            let by_time = exact.total_ns as f64 / have.total_ns as f64;
+            let by_count = exact.count as f64 / have.count.max(1) as f64;
+            scales.insert(place, (by_time, by_count));
+        } else {
+            let missing_count = exact.count.saturating_sub(have.count);
+            waits.push(lost(place, missing_count, missing_ns));
         }
     }
     for wait in waits.iter_mut() {
@@ -193,7 +193,43 @@ pub fn balance(recorded: &Recorded, threads: &Threads, waits: &mut Vec<Wait>) {
     }
 }
 
-fn lost(thread: usize, reason: Reason, count: u64, total_ns: u64) -> Wait {
+/// What the waits add up to, by thread and reason.
+fn booked(waits: &[Wait]) -> HashMap<(usize, Reason), Sum> {
+    let mut booked: HashMap<(usize, Reason), Sum> = HashMap::new();
+    for wait in waits {
+        let sum = booked.entry((wait.thread, wait.reason)).or_default();
+        sum.count += wait.count;
+        sum.total_ns += wait.total.as_nanos() as u64;
+    }
+    booked
+}
+
+/// What the kernel counted of long waits that ended, by thread and reason.
+fn finished_totals(threads: &Threads, open: &[OpenWait]) -> HashMap<(usize, Reason), Sum> {
+    let mut totals: HashMap<(usize, Reason), Sum> = HashMap::new();
+    for (thread, slot) in threads.slots.iter().enumerate() {
+        for (reason, waits) in Reason::ALL.iter().zip(&slot.waits) {
+            let sum = Sum {
+                count: waits.long_count.into(),
+                total_ns: waits.long_ns,
+            };
+            totals.insert((thread, *reason), sum);
+        }
+    }
+    for wait in open {
+        let Some((thread, _)) = threads.find(wait.key.serial) else {
+            continue;
+        };
+        let place = (thread, Reason::from_u8(wait.key.reason));
+        if let Some(sum) = totals.get_mut(&place) {
+            sum.count = sum.count.saturating_sub(1);
+            sum.total_ns = sum.total_ns.saturating_sub(wait.lasted_ns);
+        }
+    }
+    totals
+}
+
+fn lost((thread, reason): (usize, Reason), count: u64, total_ns: u64) -> Wait {
     Wait {
         thread,
         reason,
@@ -213,10 +249,18 @@ mod tests {
     #[test]
     fn the_form_of_a_futex_wait_tells_a_lock_from_a_condition() {
         // pthread_cond_wait: FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME, 0.
-        assert!(is_event_form(9 | 128 | 256));
+        assert!(is_event_form(Some("futex"), 9 | 128 | 256));
         // pthread_mutex_lock: FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 2.
-        assert!(!is_event_form(128 | 2 << 16));
+        assert!(!is_event_form(Some("futex"), 128 | 2 << 16));
         // Rust's Mutex: FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 2.
-        assert!(!is_event_form(9 | 128 | 2 << 16));
+        assert!(!is_event_form(Some("futex"), 9 | 128 | 2 << 16));
+    }
+
+    #[test]
+    fn one_descriptor_is_a_blocking_read_and_several_are_an_event_loop() {
+        assert!(!is_event_form(Some("poll"), 1));
+        assert!(is_event_form(Some("ppoll"), 2));
+        // The argument of select is no count.
+        assert!(!is_event_form(Some("select"), 2));
     }
 }
