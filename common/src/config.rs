@@ -117,8 +117,8 @@ pub struct Params {
     pub compat_mask: u32,
     /// See `compat_mask`.
     pub compat_value: u32,
-    /// 1: `sched_waking` is attached and notes who wakes whom.
-    pub track_wakers: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<Params>() == 48);
@@ -136,7 +136,7 @@ impl Params {
         switch_out_one_in: 0,
         compat_mask: 0,
         compat_value: 0,
-        track_wakers: 0,
+        reserved: 0,
     };
 }
 

@@ -8,11 +8,11 @@ use crate::reason::{REASONS, Reason};
 pub const STATE_UNKNOWN: u32 = 0;
 /// On a CPU.
 pub const STATE_RUNNING: u32 = 1;
-/// Ready, waiting for a CPU after a wake-up.
+/// Ready for its first CPU, after its birth.
 pub const STATE_WOKEN: u32 = 2;
 /// Ready, waiting for a CPU because another thread took it (or it yielded).
 pub const STATE_PREEMPTED: u32 = 3;
-/// Asleep for `reason`.
+/// Asleep for `reason`; or ready again, see [`ThreadSlot::is_woken`].
 pub const STATE_BLOCKED: u32 = 4;
 /// Gone: its slot waits to be collected.
 pub const STATE_EXITED: u32 = 5;
@@ -36,6 +36,9 @@ pub struct WaitTotals {
     /// Number of short waits.
     pub short_count: u32,
 }
+
+/// The longest way from a sleeper's decision to its switch-out; see [`ThreadSlot::wait_end_ns`].
+pub const ALMOST_NS: u64 = 20_000;
 
 /// One target thread.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +73,8 @@ pub struct ThreadSlot {
     pub waker_tid: u32,
     /// Process of that thread.
     pub waker_tgid: u32,
+    /// When that was; 0 once the thread is back on a CPU.
+    pub woken_ns: u64,
     /// Even when the record is at rest, odd while it changes: a reader that sees one even value
     /// before and after has a consistent copy.
     pub sequence: u64,
@@ -101,9 +106,33 @@ pub struct ThreadSlot {
     pub waits: [WaitTotals; REASONS],
 }
 
-const _: () = assert!(size_of::<ThreadSlot>() == 200 + 24 * REASONS);
+const _: () = assert!(size_of::<ThreadSlot>() == 208 + 24 * REASONS);
 
 impl ThreadSlot {
+    /// Whether a thread in [`STATE_BLOCKED`] was woken and waits for its CPU.
+    ///
+    /// A wake-up that came while the sleeper was on its way off the CPU does not show here; the
+    /// task itself tells (`TaskRecord::task_state`).
+    #[inline(always)]
+    pub const fn is_woken(&self) -> bool {
+        self.woken_ns >= self.since_ns
+    }
+
+    /// When the wait ended of a thread that comes back; `None` when no wake-up was seen.
+    ///
+    /// One that came up to [`ALMOST_NS`] before the switch-out met the sleeper on its way: it never
+    /// really slept.
+    #[inline(always)]
+    pub const fn wait_end_ns(&self) -> Option<u64> {
+        if self.woken_ns >= self.since_ns {
+            Some(self.woken_ns)
+        } else if self.since_ns - self.woken_ns < ALMOST_NS {
+            Some(self.since_ns)
+        } else {
+            None
+        }
+    }
+
     /// The form of the present wait, see [`crate::aggregate::AggregateKey::detail`].
     #[inline(always)]
     pub const fn wait_form(&self) -> u32 {

@@ -35,7 +35,7 @@ getters!(OFFSETS:
 
 getters!(PARAMS:
     aggregates_per_half, stacks_per_half, follow_children, switch_has_state, has_task_pt_regs,
-    regs_from_stack, switch_out_one_in, compat_mask, compat_value, track_wakers,
+    regs_from_stack, switch_out_one_in, compat_mask, compat_value,
 );
 
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! The thread state table: look-up by thread id, enlisting, and the transitions between states.
 //!
 //! A transition happens under the run queue's lock of the thread that it is about (switch-out,
-//! wake-up, switch-in), so there is one writer at a time.
+//! switch-in), so there is one writer at a time; a wake-up writes members of its own.
 
 use crate::{
     aggregate, atomic, config,
@@ -109,9 +109,11 @@ pub fn switch_out(slot: &mut ThreadSlot, task: Task, runnable: bool, task_state:
         match slot.state {
             // A thread enlisted while it moved was on its CPU at the latest since then.
             STATE_RUNNING | STATE_UNKNOWN => slot.on_cpu_ns += since(slot.since_ns, now),
-            // It ran, and how it came to was not seen: a run counts as the end of its wait.
+            // It ran, and its switch-in was not seen: the run counts from the wake-up.
             STATE_BLOCKED => {
-                end_wait(slot, now);
+                let end = slot.wait_end_ns().unwrap_or(now);
+                end_wait(slot, end);
+                slot.on_cpu_ns += since(end, now);
                 loss::count(Loss::StateTorn);
             }
             _ => {
@@ -136,61 +138,51 @@ pub fn switch_out(slot: &mut ThreadSlot, task: Task, runnable: bool, task_state:
     });
 }
 
-/// The thread is ready again: its wait is over.
-#[inline(always)]
-pub fn wake(slot: &mut ThreadSlot, now: u64) {
-    if slot.state == STATE_UNKNOWN {
-        slot.since_ns = now;
-        slot.state = STATE_WOKEN;
-    }
-    if slot.state != STATE_BLOCKED {
-        return;
-    }
-    let mut waited = 0;
-    write(slot, |slot| {
-        waited = end_wait(slot, now);
-        slot.state = STATE_WOKEN;
-        slot.since_ns = now;
-        slot.flags &= !FLAG_SINCE_INFERRED;
-    });
-    let Some(half) = Half::active() else { return };
-    if config::switch_out_one_in() != 0 {
-        sampled_wait(slot, half);
-    }
-    if config::track_wakers() != 0 {
-        let (tid, tgid) = (slot.waker_tid, slot.waker_tgid);
-        let key = AggregateKey {
-            kind: KIND_WAKE,
-            ..key(
-                slot,
-                Stacks {
-                    user: tid,
-                    kernel: tgid,
-                },
-            )
-        };
-        aggregate::add(half, &key, waited);
-    }
-}
-
-/// The thread gets a CPU.
+/// The thread gets a CPU: whatever it waited for is over.
 #[inline(always)]
 pub fn switch_in(slot: &mut ThreadSlot, now: u64) {
+    let mut waited = None;
     write(slot, |slot| {
         match slot.state {
-            STATE_WOKEN | STATE_PREEMPTED => end_run_queue(slot, now),
             STATE_BLOCKED => {
-                // Its wake-up was not seen: all of it counts as the wait.
-                end_wait(slot, now);
-                loss::count(Loss::StateTorn);
+                let woken = slot.wait_end_ns();
+                if woken.is_none() {
+                    loss::count(Loss::StateTorn);
+                }
+                let end = woken.unwrap_or(now);
+                waited = Some(end_wait(slot, end));
+                slot.since_ns = end;
+                end_run_queue(slot, now);
             }
+            STATE_WOKEN | STATE_PREEMPTED => end_run_queue(slot, now),
             STATE_UNKNOWN => {}
             _ => loss::count(Loss::StateTorn),
         }
         slot.state = STATE_RUNNING;
+        slot.woken_ns = 0;
         slot.since_ns = now;
         slot.flags &= !FLAG_SINCE_INFERRED;
     });
+    if let Some(waited) = waited {
+        book_wake(slot, waited);
+    }
+}
+
+/// Books a wait that ended under its waker, and under its stacks where those were taken already.
+#[inline(always)]
+fn book_wake(slot: &mut ThreadSlot, waited: u64) {
+    let Some(half) = Half::active() else {
+        return;
+    };
+    if config::switch_out_one_in() != 0 {
+        sampled_wait(slot, half);
+    }
+    let (user, kernel) = (slot.waker_tid, slot.waker_tgid);
+    let key = AggregateKey {
+        kind: KIND_WAKE,
+        ..key(slot, Stacks { user, kernel })
+    };
+    aggregate::add(half, &key, waited);
 }
 
 /// Clocks of two CPUs may differ by a moment.

@@ -234,7 +234,7 @@ fn totals(slot: &ThreadSlot) -> Vec<ReasonTotals> {
 }
 
 fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
-    let blocked = slot.state == STATE_BLOCKED;
+    let blocked = slot.state == STATE_BLOCKED && !slot.is_woken();
     let inferred = blocked && slot.flags & FLAG_SINCE_INFERRED != 0;
     let since_ns = if inferred {
         slot.inferred_since_ns
@@ -245,7 +245,8 @@ fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
         state: match slot.state {
             STATE_RUNNING => State::Running,
             STATE_WOKEN | STATE_PREEMPTED => State::Runnable,
-            STATE_BLOCKED => State::Blocked,
+            STATE_BLOCKED if blocked => State::Blocked,
+            STATE_BLOCKED => State::Runnable,
             STATE_EXITED => State::Exited,
             _ => State::Unknown,
         },

@@ -30,7 +30,9 @@ pub fn take(
     let mut memories = HashMap::new();
     for thread in probe.blocked_threads()? {
         let BlockedThread { record, kernel } = thread;
-        if now_ns.saturating_sub(record.since_ns) < min_block_ns {
+        // Woken, and not on its CPU yet: it has no place any more.
+        let awake = record.task_state == 0;
+        if awake || now_ns.saturating_sub(record.since_ns) < min_block_ns {
             continue;
         }
         let memory = memories

@@ -114,24 +114,38 @@ pub fn close(slot: &mut ThreadSlot, end_ns: u64, min_block_ns: u64) -> Option<u6
     let lasted = end_ns.saturating_sub(from);
     match slot.state {
         STATE_RUNNING => slot.on_cpu_ns += lasted,
-        STATE_WOKEN => slot.woken_wait_ns += lasted,
-        STATE_PREEMPTED => slot.preempted_wait_ns += lasted,
-        STATE_BLOCKED => {
-            let totals = slot.waits.get_mut(slot.reason as usize)?;
-            if lasted >= min_block_ns {
-                totals.long_ns += lasted;
-                totals.long_count += 1;
-                return Some(lasted);
-            }
-            totals.short_ns += lasted;
-            totals.short_count += 1;
+        STATE_WOKEN => queue(slot, lasted, |slot| &mut slot.woken_wait_ns),
+        STATE_PREEMPTED => queue(slot, lasted, |slot| &mut slot.preempted_wait_ns),
+        STATE_BLOCKED if slot.is_woken() => {
+            let ready = end_ns.saturating_sub(slot.woken_ns);
+            queue(slot, ready, |slot| &mut slot.woken_wait_ns);
+            wait(slot, lasted.saturating_sub(ready), min_block_ns);
         }
+        STATE_BLOCKED => return wait(slot, lasted, min_block_ns).then_some(lasted),
         _ => {}
     }
-    if matches!(slot.state, STATE_WOKEN | STATE_PREEMPTED) {
-        slot.longest_run_queue_ns = slot.longest_run_queue_ns.max(lasted);
-    }
     None
+}
+
+fn queue(slot: &mut ThreadSlot, ns: u64, sum: impl Fn(&mut ThreadSlot) -> &mut u64) {
+    *sum(slot) += ns;
+    slot.longest_run_queue_ns = slot.longest_run_queue_ns.max(ns);
+}
+
+/// Adds a wait to its reason; returns whether it is a long one.
+fn wait(slot: &mut ThreadSlot, ns: u64, min_block_ns: u64) -> bool {
+    let Some(totals) = slot.waits.get_mut(slot.reason as usize) else {
+        return false;
+    };
+    let long = ns >= min_block_ns;
+    if long {
+        totals.long_ns += ns;
+        totals.long_count += 1;
+    } else {
+        totals.short_ns += ns;
+        totals.short_count += 1;
+    }
+    long
 }
 
 /// How long a thread was watched, in nanoseconds.
@@ -177,6 +191,20 @@ mod tests {
         assert_eq!(
             (futex.short_ns, futex.short_count, futex.long_count),
             (5, 1, 0)
+        );
+    }
+
+    #[test]
+    fn a_woken_thread_waited_until_then_and_queues_since() {
+        let mut woken = ThreadSlot {
+            woken_ns: 4_000,
+            ..slot(STATE_BLOCKED, 2_000, 1_000)
+        };
+        assert_eq!(close(&mut woken, 5_000, 10), None);
+        assert_eq!(woken.waits[Reason::Futex as usize].long_ns, 2_000);
+        assert_eq!(
+            (woken.woken_wait_ns, woken.longest_run_queue_ns),
+            (1_000, 1_000)
         );
     }
 

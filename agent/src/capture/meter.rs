@@ -1,5 +1,5 @@
 //! What the capture itself costs. BPF run-time statistics cost about as much as a small program
-//! does, so they are on for one second in ten, and the report says for how long.
+//! does, so they are on for a tenth of a second in five, and the report says for how long.
 
 use crate::{
     model::{Overhead, ProgramCost},
@@ -11,8 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Beats from one measured one to the next.
-const BEATS_APART: u32 = 10;
+/// Beats from one measurement to the next.
+const BEATS_APART: u32 = 5;
+
+/// Length of a measurement.
+const SLICE: Duration = Duration::from_millis(100);
 
 /// Measures from its making to [`Meter::finish`].
 pub struct Meter {
@@ -32,7 +35,7 @@ struct On {
 }
 
 impl Meter {
-    /// Starts, with statistics on: a short capture has its one measured beat at its beginning.
+    /// Starts, with statistics on: a short capture has its one measurement at its beginning.
     pub fn start(probe: &Probe) -> Self {
         let mut meter = Self {
             began: Instant::now(),
@@ -54,7 +57,8 @@ impl Meter {
         });
     }
 
-    fn off(&mut self, probe: &Probe) {
+    /// Ends the present measurement.
+    pub fn off(&mut self, probe: &Probe) {
         let Some(On {
             _statistics,
             since,
@@ -93,10 +97,14 @@ impl Meter {
         }
     }
 
+    /// When the present measurement is over, if one goes on.
+    pub fn over_at(&self) -> Option<Instant> {
+        self.on.as_ref().map(|on| on.since + SLICE)
+    }
+
     /// One beat has passed.
     pub fn beat(&mut self, probe: &Probe) {
         self.beat += 1;
-        self.off(probe);
         if self.beat.is_multiple_of(BEATS_APART) {
             self.on(probe);
         }

@@ -24,7 +24,7 @@ use std::{
 use thiserror::Error;
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    time::{Instant, MissedTickBehavior, interval_at, sleep},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 
 /// The one periodic wake-up.
@@ -213,6 +213,7 @@ impl Session {
         progress: &mut impl FnMut(Progress),
     ) -> Result<(End, Meter), CaptureError> {
         let began = Instant::now();
+        let far = began.into_std();
         let mut exits = ExitWatch::new(targets)?;
         let mut targets_gone = false;
         let events = self.probe.events_fd()?;
@@ -224,6 +225,7 @@ impl Session {
         let over = sleep(plan.duration);
         tokio::pin!(over, interrupt);
         loop {
+            let measured = meter.over_at();
             tokio::select! {
                 biased;
                 () = &mut over => return Ok((End::Elapsed, meter)),
@@ -231,6 +233,9 @@ impl Session {
                 _all = exits.all_exited(), if !targets_gone => {
                     targets_gone = true;
                     self.probe.settled().await;
+                }
+                () = sleep_until(measured.unwrap_or(far).into()), if measured.is_some() => {
+                    meter.off(&self.probe);
                 }
                 _ = beat.tick() => {
                     meter.beat(&self.probe);

@@ -75,7 +75,7 @@ impl Probe {
     /// Loads and attaches everything; nothing is recorded before [`Probe::start`].
     ///
     /// # Errors
-    /// When the kernel refuses what nothing can replace: the maps, `sched_switch`, `sched_wakeup`,
+    /// When the kernel refuses what nothing can replace: the maps, `sched_switch`, `sched_waking`,
     /// the iterators. Everything else is reported in [`Probe::signals`].
     pub fn load(kernel: &Kernel, settings: &Settings) -> Result<Self, ProbeError> {
         if OBJECT.is_empty() {
@@ -127,12 +127,12 @@ impl Loaded {
             stacks_per_half,
             follow_children: settings.follow_children.into(),
             switch_out_one_in,
-            track_wakers: 1,
             switch_has_state: kernel.features.switch_has_state.into(),
             has_task_pt_regs: kernel.features.task_pt_regs.into(),
             regs_from_stack: kernel.regs_from_stack.unwrap_or(0),
             compat_mask: kernel.arch.compat_mask(),
             compat_value: kernel.arch.compat_value(),
+            reserved: 0,
         };
         let ebpf = EbpfLoader::new()
             .btf(Some(btf))
@@ -186,18 +186,16 @@ impl Loaded {
             hooks::task_iterator(&mut self.ebpf, btf, iterator)?;
         }
         self.signal("thread_states", "iter/task".to_owned(), HookState::On);
-        for tracepoint in ["sched_switch", "sched_wakeup"] {
+        for tracepoint in ["sched_switch", "sched_waking"] {
             hooks::tracepoint(&mut self.ebpf, btf, tracepoint, tracepoint)?;
         }
         self.signal("off_cpu", "tp_btf/sched_switch".to_owned(), HookState::On);
-        self.signal("run_queue", "tp_btf/sched_wakeup".to_owned(), HookState::On);
+        self.signal("run_queue", "tp_btf/sched_waking".to_owned(), HookState::On);
+        self.signal("wakers", "tp_btf/sched_waking".to_owned(), HookState::On);
         Ok(())
     }
 
     fn attach_optional(&mut self, btf: &Btf, settings: &Settings) {
-        self.optional("wakers", "tp_btf/sched_waking", |ebpf| {
-            hooks::tracepoint(ebpf, btf, "sched_waking", "sched_waking")
-        });
         self.optional("threads_born", "tp_btf/sched_process_fork", |ebpf| {
             hooks::tracepoint(ebpf, btf, "process_fork", "sched_process_fork")
         });

@@ -111,18 +111,11 @@ fn candidates(symbol: &str) -> Vec<Candidate<'_>> {
             true,
         ),
         tracepoint(
-            "sched_wakeup",
-            "sched_wakeup",
-            "the wait for a CPU, apart",
+            "sched_waking",
+            "sched_waking",
+            "who wakes whom, and the wait for a CPU, apart",
             nothing,
             true,
-        ),
-        tracepoint(
-            "sched_waking",
-            "sched_waking",
-            "who wakes whom",
-            "no wakers in the report",
-            false,
         ),
         tracepoint(
             "wait_stack_exit",

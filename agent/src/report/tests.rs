@@ -285,7 +285,7 @@ fn attacked(names: &[String]) -> Capture {
     builder.wait_at(0, Reason::Disk, Site::Stack(77), 1, ms(4));
     builder.wait_at(
         0,
-        Reason::Poll,
+        Reason::Epoll,
         Site::Short,
         1,
         Duration::from_nanos(u64::MAX),

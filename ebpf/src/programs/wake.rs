@@ -1,8 +1,7 @@
-//! `sched_waking` knows who wakes, `sched_wakeup` knows that the woken thread is ready.
-//!
-//! The first runs in the waker's own context, but possibly before the sleeper has left its CPU;
-//! the second under the lock of the sleeper's run queue, but possibly in an interrupt of another
-//! CPU. So the one notes the waker, and the other ends the wait.
+//! `sched_waking`: somebody wakes a thread. It runs in the waker's own context, which the later
+//! `sched_wakeup` often does not, and it is the only hook on wake-ups: what ends with the wake-up is
+//! settled when the thread gets its CPU (`table::switch_in`), so a wake-up costs one program, and
+//! for a thread that nobody watches two loads.
 
 use crate::{
     registers, table,
@@ -23,6 +22,8 @@ pub fn sched_waking(context: BtfTracePointContext) -> i32 {
     }
     slot.waker_tid = tid;
     slot.waker_tgid = tgid;
+    // SAFETY: the helper has no preconditions.
+    slot.woken_ns = unsafe { bpf_ktime_get_ns() };
     0
 }
 
@@ -31,18 +32,4 @@ pub fn sched_waking(context: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn interrupted_in_user_mode(waker: Task, tid: u32) -> bool {
     tid != 0 && registers::of(waker).is_some_and(|registers| registers.interrupted())
-}
-
-#[btf_tracepoint(function = "sched_wakeup")]
-pub fn sched_wakeup(context: BtfTracePointContext) -> i32 {
-    let sleeper: Task = context.arg(0);
-    let Some(slot) = table::find(task::tid(sleeper)) else {
-        return 0;
-    };
-    if !table::recording() {
-        return 0;
-    }
-    // SAFETY: the helper has no preconditions.
-    table::wake(slot, unsafe { bpf_ktime_get_ns() });
-    0
 }

@@ -24,7 +24,7 @@ use pairs::Plan;
 use profiler::{Profiler, Tool};
 use report::{Machine, Missing, Report};
 use std::{
-    env, fs,
+    fs,
     path::{self, Path, PathBuf},
     time::Duration,
 };

@@ -3,7 +3,7 @@
 use super::{Recorded, Threads};
 use crate::{
     capture::spaces::SpaceKey,
-    model::{HookState, Losses, RawStack, Reason, Signal, Stack, Wake},
+    model::{Losses, RawStack, Reason, Stack, Wake},
     stack::{self, Limits, Symbolizer},
     target,
 };
@@ -64,10 +64,6 @@ pub fn stacks(recorded: &Recorded, index: &StackIndex, losses: &mut Losses) -> V
 
 /// Who woke whom, with the names of those that still live.
 pub fn wakes(recorded: &Recorded, threads: &Threads) -> Vec<Wake> {
-    let noted = |signal: &Signal| signal.name == "wakers" && signal.state == HookState::On;
-    if !recorded.signals.iter().any(noted) {
-        return Vec::new();
-    }
     let mut names: HashMap<u32, String> = HashMap::new();
     let mut name = |tid: u32| {
         if tid == 0 || (names.len() >= MAX_WAKERS_NAMED && !names.contains_key(&tid)) {

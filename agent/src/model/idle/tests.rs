@@ -34,7 +34,7 @@ fn event_loops_are_idle_wherever_they_wait() {
     let mut builder = Builder::new(1, "target");
     builder.wait(0, Reason::Epoll, &["main", "epoll_wait"], ms(1));
     builder.wait_at(0, Reason::Epoll, Site::Short, 9, ms(5));
-    builder.wait_at(0, Reason::Poll, Site::Lost, 1, ms(5));
+    builder.wait_at(0, Reason::Epoll, Site::Lost, 1, ms(5));
     builder.wait(0, Reason::Disk, &["main", "fsync"], ms(20_000));
     let idle: Vec<_> = builder
         .finish()
@@ -44,6 +44,14 @@ fn event_loops_are_idle_wherever_they_wait() {
         .collect();
     let event_loop = Idleness::EventLoop;
     assert_eq!(idle, [event_loop, event_loop, event_loop, Idleness::Busy]);
+}
+
+#[test]
+fn a_poll_of_one_descriptor_holds_its_thread_up_and_one_of_several_may_be_a_loop() {
+    let client: &[&str] = &["main", "PQgetResult", "poll"];
+    let idle = |several| idleness(&[(Reason::Poll, several, client, 5_000)]);
+    assert_eq!(idle(false), [Idleness::Busy]);
+    assert_eq!(idle(true), [Idleness::Worker]);
 }
 
 #[test]
@@ -202,7 +210,8 @@ proptest! {
                 Idleness::Worker => {
                     let for_work = match wait.reason {
                         Reason::SocketAccept | Reason::SignalWait | Reason::IoUring => true,
-                        reason => reason == Reason::Futex && wait.event_form,
+                        Reason::Futex | Reason::Poll => wait.event_form,
+                        _ => false,
                     };
                     prop_assert!(for_work, "{wait:?}");
                     prop_assert!(matches!(wait.site, Site::Stack(0 | 1 | 3)), "{wait:?}");
