@@ -44,7 +44,8 @@ losses! {
     WaitStackSkipped = 9, "wait_stack_skipped";
     /// A thread id beyond the table (`pid_max` was raised after the start).
     TidOutOfRange = 10, "tid_out_of_range";
-    /// A state that did not follow from the one before: an event was missed.
+    /// A state that did not follow from the one before: the kernel let a thread run without the
+    /// tracepoint (seen where a CPU leaves its idle task). That run counts as the end of a wait.
     StateTorn = 11, "state_torn";
     /// Stacks cut at the frame limit.
     StackTruncated = 12, "stack_truncated";

@@ -72,8 +72,6 @@ pub struct ThreadSlot {
     pub waker_tid: u32,
     /// Process of that thread.
     pub waker_tgid: u32,
-    /// When `waker_tid` woke it.
-    pub woken_ns: u64,
     /// Even when the record is at rest, odd while it changes: a reader that sees one even value
     /// before and after has a consistent copy.
     pub sequence: u64,
@@ -101,7 +99,7 @@ pub struct ThreadSlot {
     pub waits: [WaitTotals; REASONS],
 }
 
-const _: () = assert!(size_of::<ThreadSlot>() == 192 + 24 * REASONS);
+const _: () = assert!(size_of::<ThreadSlot>() == 184 + 24 * REASONS);
 
 impl ThreadSlot {
     /// The form of a futex wait, see [`crate::aggregate::AggregateKey::detail`]; 0 for any other.

@@ -104,11 +104,18 @@ fn write(slot: &mut ThreadSlot, change: impl FnOnce(&mut ThreadSlot)) {
 #[inline(always)]
 pub fn switch_out(slot: &mut ThreadSlot, task: Task, runnable: bool, task_state: u32, now: u64) {
     write(slot, |slot| {
-        // A thread enlisted while it moved was on its CPU at the latest since then.
-        if slot.state == STATE_RUNNING || slot.state == STATE_UNKNOWN {
-            slot.on_cpu_ns += now - slot.since_ns;
-        } else {
-            loss::count(Loss::StateTorn);
+        match slot.state {
+            // A thread enlisted while it moved was on its CPU at the latest since then.
+            STATE_RUNNING | STATE_UNKNOWN => slot.on_cpu_ns += now - slot.since_ns,
+            // It ran, and how it came to was not seen: a run counts as the end of its wait.
+            STATE_BLOCKED => {
+                end_wait(slot, now);
+                loss::count(Loss::StateTorn);
+            }
+            _ => {
+                slot.woken_wait_ns += now - slot.since_ns;
+                loss::count(Loss::StateTorn);
+            }
         }
         slot.since_ns = now;
         slot.pending_ns = 0;

@@ -2,7 +2,7 @@
 //!
 //! The first runs in the waker's own context, but possibly before the sleeper has left its CPU;
 //! the second under the lock of the sleeper's run queue, but possibly in an interrupt of another
-//! CPU. So the one notes waker and time, and the other ends the wait.
+//! CPU. So the one notes the waker, and the other ends the wait.
 
 use crate::{
     registers, table,
@@ -24,8 +24,6 @@ pub fn sched_waking(context: BtfTracePointContext) -> i32 {
     }
     slot.waker_tid = tid;
     slot.waker_tgid = tgid;
-    // SAFETY: the helper has no preconditions.
-    slot.woken_ns = unsafe { bpf_ktime_get_ns() };
     0
 }
 
@@ -45,12 +43,7 @@ pub fn sched_wakeup(context: BtfTracePointContext) -> i32 {
     if slot.state != STATE_BLOCKED || !table::recording() {
         return 0;
     }
-    let now = if slot.woken_ns > slot.since_ns {
-        slot.woken_ns
-    } else {
-        // SAFETY: the helper has no preconditions.
-        unsafe { bpf_ktime_get_ns() }
-    };
-    table::wake(slot, now);
+    // SAFETY: the helper has no preconditions.
+    table::wake(slot, unsafe { bpf_ktime_get_ns() });
     0
 }

@@ -99,21 +99,21 @@ fn report(facts: &Facts) {
     }
 }
 
-/// Looks at the machine.
+/// Looks at the machine; at Debian's packages only when something is missing, as that takes time.
 fn observe() -> Facts {
+    let seen = Seen::look();
+    let cc = toolchain::find("cc").is_some();
     let rustup = toolchain::find("rustup").is_some();
     let apt = is_root() && toolchain::find("apt-get").is_some();
-    let (known, installed) = if apt {
-        debian_packages(&plan::packages())
-    } else {
-        Default::default()
-    };
+    let look = apt && !plan::is_complete(&seen, cc);
+    let names = if look { plan::packages() } else { Vec::new() };
+    let (known, installed) = debian_packages(&names);
     Facts {
-        seen: Seen::look(),
+        seen,
         system: Compiler::look(Path::new("/usr/bin/rustc"), None).filter(|_| rustup),
         wanted: toolchain::wanted(),
         rustup,
-        cc: toolchain::find("cc").is_some(),
+        cc,
         binstall: toolchain::find("cargo-binstall").is_some(),
         llvms: (21..30)
             .filter(|llvm| llvm_config(*llvm).is_some())
@@ -131,6 +131,9 @@ fn llvm_config(llvm: u32) -> Option<PathBuf> {
 
 /// Of these packages, those that apt could install and those that are installed.
 fn debian_packages(names: &[String]) -> (Vec<String>, Vec<String>) {
+    if names.is_empty() {
+        return Default::default();
+    }
     let output = Command::new("apt-cache")
         .env("LC_ALL", "C")
         .arg("policy")

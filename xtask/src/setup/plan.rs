@@ -83,6 +83,11 @@ fn llvm_packages(llvm: u32) -> [String; 4] {
     ]
 }
 
+/// Whether nothing is missing, given whether there is a C compiler.
+pub fn is_complete(seen: &Seen, cc: bool) -> bool {
+    cc && seen.complete().is_some()
+}
+
 /// The next step; `None` when everything is there.
 ///
 /// `done` holds the steps taken so far, failed or not: none is taken twice.
@@ -90,7 +95,7 @@ fn llvm_packages(llvm: u32) -> [String; 4] {
 /// # Errors
 /// Nothing is left to try: what to install, in one line.
 pub fn next(facts: &Facts, done: &[Step]) -> Result<Option<Step>, String> {
-    if facts.cc && facts.seen.complete().is_some() {
+    if is_complete(&facts.seen, facts.cc) {
         return Ok(None);
     }
     let fresh = |step: &Step| !done.contains(step);
