@@ -55,9 +55,43 @@ impl Failure {
     }
 }
 
+/// Help and version, in colours where they are wanted.
+fn help(error: &clap::Error) -> String {
+    let text = error.render();
+    if output::wants_colour() {
+        text.ansi().to_string()
+    } else {
+        text.to_string()
+    }
+}
+
+/// Help and version as clap prints them; an error as one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        return match output::print(help(error).as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(FAILED),
+        };
+    }
+    let text = error.render().to_string();
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let said = said.join(" ");
+    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    output::complain(&format!("{said}; see `remora --help`"));
+    ExitCode::from(USAGE)
+}
+
 /// Runs the command that was typed.
 pub fn main() -> ExitCode {
-    let Cli { command, record } = Cli::parse();
+    let Cli { command, record } = match Cli::try_parse() {
+        Ok(typed) => typed,
+        Err(error) => return usage(&error),
+    };
     let done = match command {
         None => record::run(record),
         Some(Command::Record(args)) => record::run(args),

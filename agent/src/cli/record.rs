@@ -18,6 +18,7 @@ use crate::{
     target::{self, Selection},
 };
 use clap::ValueEnum;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -112,6 +113,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return Err(Failure::new(CANNOT_OBSERVE, ProbeError::NoKernelSide));
     }
     preflight::check().map_err(|problems| Failure::new(CANNOT_OBSERVE, problems))?;
+    raise_open_files();
     // Once here, for the folder's name and before anything is loaded; again by the capture.
     let plan = args.plan();
     let targets =
@@ -135,6 +137,17 @@ pub fn run(args: Args) -> Result<(), Failure> {
     written
         .map(drop)
         .map_err(|error| Failure::new(FAILED, error))
+}
+
+/// Each mapped file of a target is held open until it has names. A limit that cannot be raised costs
+/// symbols, which is counted.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let _as_it_was = setrlimit(Resource::Nofile, raised);
 }
 
 async fn capture(args: &Args, plan: &Plan) -> Result<Capture, Failure> {

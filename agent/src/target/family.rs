@@ -102,14 +102,15 @@ mod tests {
     fn grandchildren_are_found_and_siblings_are_not() {
         let stranger = Running::new("sleep", &["300"]);
         let root = Running::new("sh", &["-c", "sh -c 'sleep 300 & sleep 301 & wait' & wait"]);
-        specimen::until("four processes", || family(&root).len() == 4);
+        let names = || {
+            let targets = family(&root);
+            let mut names: Vec<_> = targets.into_values().map(|target| target.comm).collect();
+            names.sort_unstable();
+            names
+        };
+        // A child has its parent's name until it execs.
+        specimen::until("the family", || names() == ["sh", "sh", "sleep", "sleep"]);
         let targets = family(&root);
-        let mut names: Vec<&str> = targets
-            .values()
-            .map(|target| target.comm.as_str())
-            .collect();
-        names.sort_unstable();
-        assert_eq!(names, ["sh", "sh", "sleep", "sleep"]);
         assert!(!targets.contains_key(&stranger.pid()));
     }
 
