@@ -24,6 +24,7 @@ static NAMED void outer_wait_child(void)
 static struct timespec vfork_time;
 static NAMED long wait_in_vfork(void)
 {
+    keep_frame();
     long result = SYS_vfork;
     __asm__ volatile("syscall\n\t"
                      "test %%rax, %%rax\n\t"
