@@ -19,3 +19,4 @@ pub mod schedule;
 pub mod specimen;
 pub mod tolerance;
 pub mod truth;
+pub mod waits;
