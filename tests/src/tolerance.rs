@@ -18,8 +18,16 @@ pub const WAIT_CEILING: f64 = 1.05;
 pub const WRONG_REASON: f64 = 0.03;
 
 /// On-CPU time against `schedstat`: the scheduler updates a running thread's figure at its tick
-/// (at most 10 ms late), the window's edges add as much.
+/// (at most 10 ms late), the window's edges add as much. For threads that are rarely woken only,
+/// see [`ON_CPU_AND_QUEUED`].
 pub const ON_CPU: f64 = 0.05;
+
+/// The sum of on-CPU and run-queue time against `schedstat`'s, for threads that are woken all the
+/// time. Each part alone differs by several percent there: between a wake-up that preempts and the
+/// switch that it causes the scheduler skips the update of its clock (`rq_clock_skip_update` in
+/// `wakeup_preempt`, kernel/sched/fair.c), and so books a part of the wait for the CPU as run time.
+/// The sum has no such border inside.
+pub const ON_CPU_AND_QUEUED: f64 = 0.05;
 
 /// Run-queue time against `schedstat`: as above, and a preemption's beginning is seen a little
 /// later by one of the two.
@@ -39,6 +47,65 @@ pub const SLACK: Duration = Duration::from_millis(30);
 /// At least this share of a burner's samples must carry its function: a sample may hit the entry of
 /// a function, before its frame is made.
 pub const SAMPLES_NAMED: f64 = 0.95;
+
+/// As [`SAMPLES_NAMED`], of a process that becomes another one in the middle, or of one that is
+/// forked again and again: fork, exec and exit are work of the kernel and of the loader.
+pub const SAMPLES_NAMED_WITH_STARTS: f64 = 0.90;
+
+/// All time off the CPU, blocked or queued, against the specimen's own account: that includes the
+/// entry and exit of the system call, and when it may read its clock again.
+pub const OFF_CPU: f64 = 0.05;
+
+/// A state that lasts through the whole capture, and the sum of all states against a thread's life:
+/// only the edges of the window can be wrong.
+pub const WHOLE: f64 = 0.02;
+
+/// A state that a signal of the test begins and ends, by the test's clock: the test itself may have
+/// to wait for a CPU in between.
+pub const BY_SIGNAL: f64 = 0.05;
+
+/// The same figure in two files of one report: each stack's time is rounded by itself.
+pub const SAME_FIGURE: f64 = 0.01;
+
+/// Time of waits of 100 us against the specimen's account: the entry and exit of the system call is
+/// in the account, and at that length it is a tenth of it.
+pub const SHORT_WAITS: f64 = 0.15;
+
+/// Of waits that all end by one thread's hand at least this share must name it; the rest end by a
+/// signal or at the window's edge.
+pub const BY_ONE_WAKER: f64 = 0.05;
+
+/// Of two threads that share a CPU each waits for half of the time; below this share of the window
+/// something else was wrong and the comparison would be of noise.
+pub const PRESSURE: f64 = 0.3;
+
+/// A run that is refused, or cut short, ends within this: nobody waits for a capture first. It
+/// includes loading the programs on a busy machine.
+pub const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Of the context switches of a capture at most this share may be torn: seen by the agent as a
+/// thread that runs without having been switched in, counted as `state_torn`, and healed. This
+/// kernel lets a thread run without the `sched_switch` tracepoint now and then when a CPU leaves
+/// its idle task; perf misses the same ones. A broken state machine tears far more.
+const STATES_TORN: f64 = 0.01;
+
+/// Torn states in a capture with too few switches for a share of them.
+const STATES_TORN_AT_LEAST: u64 = 2;
+
+/// How many torn states a capture with so many context switches may have.
+pub fn torn_states(switches: u64) -> u64 {
+    STATES_TORN_AT_LEAST.max((switches as f64 * STATES_TORN) as u64)
+}
+
+/// Wake-ups of an agent at rest, a second: a beat a second to drain the maps, in two threads (the
+/// timer's and the drain's), and a little for the watch over the target's exit.
+pub const REST_WAKEUPS: f64 = 3.0;
+
+/// CPU time of an agent at rest, as a share of one core: the promise of the README.
+pub const REST_CPU: f64 = 0.005;
+
+/// Memory of an agent at rest: the promise of the README.
+pub const REST_BYTES: u64 = 60 << 20;
 
 /// Panics unless `found` is within `tolerance` (a share of `expected`) or [`SLACK`].
 pub fn assert_near(what: &str, found: Duration, expected: Duration, tolerance: f64) {

@@ -6,7 +6,10 @@ use remora_tests::gate::privileged;
 use remora_tests::remora::{Remora, Running};
 use remora_tests::report::Report;
 use remora_tests::specimen::{Specimen, Start};
-use remora_tests::tolerance::{ON_CPU, SAMPLE_SHARE, SAMPLES_NAMED, assert_near, assert_share};
+use remora_tests::tolerance::{
+    AT_ONCE, OFF_CPU, ON_CPU, SAMPLE_SHARE, SAMPLES_NAMED, SAMPLES_NAMED_WITH_STARTS, assert_near,
+    assert_share,
+};
 use std::time::{Duration, Instant};
 
 fn recording(specimen: &Specimen, seconds: u32, arguments: &[&str]) -> Running {
@@ -43,7 +46,11 @@ fn children_are_followed_when_asked() {
         |_| true,
         |line| line.has_chain(&["run_child", "burn_in_child"]),
     );
-    assert!(share >= 0.9, "{share}: {}", cpu.top(|_| true));
+    assert!(
+        share >= SAMPLES_NAMED_WITH_STARTS,
+        "{share}: {}",
+        cpu.top(|_| true)
+    );
 }
 
 #[test]
@@ -111,7 +118,7 @@ fn five_hundred_threads() {
             "sleep",
             thread.blocked_for("sleep") + thread.queued(),
             truth,
-            0.05,
+            OFF_CPU,
         );
     }
     report.assert_no_loss();
@@ -147,7 +154,7 @@ fn exec_in_the_middle(mode: &str) {
     let is_after = |line: &Line| line.has("burn_after_exec");
     let named = cpu.share(|_| true, |line| is_before(line) || is_after(line));
     assert!(
-        named >= SAMPLES_NAMED - 0.03,
+        named >= SAMPLES_NAMED_WITH_STARTS,
         "{mode}: {named}: {}",
         cpu.top(|_| true)
     );
@@ -167,17 +174,18 @@ fn exec_in_the_middle(mode: &str) {
 fn an_early_exit_ends_the_capture_with_its_report() {
     let Some(_turn) = privileged() else { return };
     let specimen = Specimen::start("exit-early");
-    let started = Instant::now();
     let running = recording(&specimen, 30, &[]);
     std::thread::sleep(Duration::from_millis(900));
     specimen.go();
+    let gone = Instant::now();
     let run = running.finish();
     run.assert_code(0);
     assert!(
-        started.elapsed() < Duration::from_secs(15),
+        gone.elapsed() < AT_ONCE,
         "it waited for a process that was gone"
     );
     let report = run.report();
+    assert_eq!(report.capture.end, "targets_exited");
     let window = report.window();
     let hot = specimen.log.spent("burn_hot", None, window).cpu;
     let warm = specimen.log.spent("burn_warm", None, window).cpu;

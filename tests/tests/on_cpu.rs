@@ -6,7 +6,8 @@ use remora_tests::remora::Remora;
 use remora_tests::schedule::Recorder;
 use remora_tests::specimen::{Specimen, Start};
 use remora_tests::tolerance::{
-    ON_CPU, RUN_QUEUE, SAMPLE_SHARE, SAMPLES_NAMED, assert_near, assert_share,
+    ON_CPU, PRESSURE, RUN_QUEUE, SAME_FIGURE, SAMPLE_SHARE, SAMPLES_NAMED, assert_near,
+    assert_share,
 };
 use remora_tests::{compile, gate};
 use std::time::Duration;
@@ -86,11 +87,16 @@ fn two_threads_on_one_cpu_wait_for_it() {
         assert_near("preempted", preempted, truth.queued, RUN_QUEUE);
         assert!(thread.run_queue.preemptions > 10, "{:?}", thread.run_queue);
         assert!(
-            truth.queued > window.length().mul_f64(0.3),
+            truth.queued > window.length().mul_f64(PRESSURE),
             "no pressure: {truth:?}"
         );
         let drawn = offcpu.sum(|line| line.is_of(tid) && line.reason() == "run queue");
-        assert_near("folded", Duration::from_nanos(drawn), thread.queued(), 0.01);
+        assert_near(
+            "folded",
+            Duration::from_nanos(drawn),
+            thread.queued(),
+            SAME_FIGURE,
+        );
     }
 }
 
