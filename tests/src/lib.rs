@@ -12,6 +12,7 @@ pub mod compile;
 pub mod folded;
 pub mod gate;
 pub mod modes;
+pub mod picture;
 pub mod proc;
 pub mod remora;
 pub mod report;

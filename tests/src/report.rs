@@ -280,26 +280,26 @@ mod tests {
 
     #[test]
     fn counters_at_zero_and_a_few_torn_states_are_no_loss() {
-        let loss = serde_json::json!({"stack_table_full": 0, "state_torn": 10});
-        report(1000, &loss).assert_no_loss();
+        let loss = serde_json::json!({"stack_table_full": 0, "state_torn": 30});
+        report(3000, &loss).assert_no_loss();
     }
 
     #[test]
     #[should_panic(expected = "stack_table_full")]
     fn one_of_anything_else_is_a_loss() {
-        report(1000, &serde_json::json!({"stack_table_full": 1})).assert_no_loss();
+        report(3000, &serde_json::json!({"stack_table_full": 1})).assert_no_loss();
     }
 
     #[test]
     #[should_panic(expected = "state_torn")]
     fn many_torn_states_are_a_loss() {
-        report(1000, &serde_json::json!({"state_torn": 11})).assert_no_loss();
+        report(3000, &serde_json::json!({"state_torn": 31})).assert_no_loss();
     }
 
     #[test]
     #[should_panic(expected = "event_ring_full")]
     fn an_expected_loss_grants_no_other() {
         let loss = serde_json::json!({"unmapped_frames": 9, "event_ring_full": 1});
-        report(1000, &loss).assert_lost_only(&["unmapped_frames"]);
+        report(3000, &loss).assert_lost_only(&["unmapped_frames"]);
     }
 }

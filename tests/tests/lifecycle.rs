@@ -2,7 +2,7 @@
 
 use remora_tests::compile;
 use remora_tests::folded::Line;
-use remora_tests::gate::privileged;
+use remora_tests::gate::{privileged, skip};
 use remora_tests::remora::{Remora, Running};
 use remora_tests::report::Report;
 use remora_tests::specimen::{Specimen, Start};
@@ -87,7 +87,7 @@ fn threads_born_later_are_seen_for_their_life() {
         "sleep",
         seen,
         specimen.log.spent("wait_in_late", None, window).off_cpu(),
-        ON_CPU,
+        OFF_CPU,
     );
     let born_inside = late
         .iter()
@@ -248,4 +248,48 @@ fn targets_by_name() {
     let found = pids_by_name("poll-nothing");
     assert_eq!(found, specimens.each_ref().map(Specimen::pid));
     assert!(!found.contains(&other.pid()));
+}
+
+/// Another process with the pid of one that is gone; `None` where pids cannot be chosen.
+fn successor(pid: u32, mode: &str) -> Option<Specimen> {
+    // Others may take the number in between.
+    for _ in 0..20 {
+        std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).ok()?;
+        let specimen = Specimen::start(mode);
+        if specimen.pid() == pid {
+            return Some(specimen);
+        }
+    }
+    None
+}
+
+#[test]
+fn a_recycled_pid_is_not_the_target() {
+    let Some(_turn) = privileged() else { return };
+    let (stays, mut goes) = (Specimen::start("nanosleep"), Specimen::start("exit-early"));
+    let pid = goes.pid();
+    let mut running = Remora::record(&[stays.pid(), pid], 3).start();
+    running.until_recording();
+    std::thread::sleep(Duration::from_millis(300));
+    goes.go();
+    assert_eq!(goes.wait(), Some(0));
+    let Some(stranger) = successor(pid, "jit") else {
+        return skip("the next pid cannot be chosen here");
+    };
+    let run = running.finish();
+    run.assert_code(0);
+    let report = run.report();
+    let window = report.window();
+    let spent = |specimen: &Specimen, name| specimen.log.spent(name, None, window).cpu;
+    assert!(
+        spent(&stranger, "jitted_loop") > Duration::from_millis(500),
+        "the test is void: the stranger hardly ran"
+    );
+    let truth = spent(&goes, "burn_hot") + spent(&goes, "burn_warm");
+    assert_near("its own time", report.thread(pid).on_cpu(), truth, ON_CPU);
+    assert_eq!(report.thread(pid).now.state, "exited");
+    let foreign = |line: &Line| line.frames.iter().any(|frame| frame.contains("jit"));
+    let cpu = run.folded("cpu");
+    assert_eq!(cpu.sum(foreign), 0, "{}", cpu.top(foreign));
+    assert_eq!(report.targets.len(), 2, "{:#?}", report.targets);
 }

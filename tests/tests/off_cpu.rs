@@ -59,6 +59,8 @@ fn waits_for_time_locks_signals_pages_and_children() {
         "page-fault",
         "wait-child",
         "vfork",
+        "clone-vfork",
+        "clone3-vfork",
     ];
     Waits::watch(&modes, &["--idle"]).assert_right();
 }

@@ -3,7 +3,7 @@
 use remora_tests::gate::privileged;
 use remora_tests::remora::Remora;
 use remora_tests::specimen::{Specimen, Start};
-use remora_tests::tolerance::{BY_SIGNAL, ON_CPU, SLACK, WHOLE, assert_near};
+use remora_tests::tolerance::{BY_SIGNAL, SLACK, WHOLE, assert_near};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -156,7 +156,7 @@ fn the_states_of_each_thread_add_up_to_its_life() {
     let (_run, report) = Remora::record(&pids, 3).capture();
     for thread in &report.threads {
         let observed = Duration::from_nanos(thread.observed_ns);
-        assert_near("life", observed, report.window().length(), ON_CPU);
+        assert_near("life", observed, report.window().length(), WHOLE);
         let what = format!("all states of {} {thread:#?}", thread.comm);
         assert_near(&what, thread.accounted(), observed, WHOLE);
     }
