@@ -23,11 +23,20 @@
 #define MS 1000000ull
 #define SECOND 1000000000ull
 
+/* Makes the calling function keep a frame. Even with -fno-omit-frame-pointer gcc (since 8) leaves it
+ * out of a leaf function that needs no stack; then its caller is missing from frame-pointer stacks,
+ * because the chain begins at the caller's frame, whose return address is the caller's caller. */
+static inline __attribute__((always_inline)) void keep_frame(void)
+{
+    __asm__ volatile("" : : "r"(__builtin_frame_address(0)));
+}
+
 /* ---- one system call without libc; the result is negative errno on failure ---- */
 
 static inline __attribute__((always_inline)) long raw_syscall(long nr, long a, long b, long c,
                                                               long d, long e, long f)
 {
+    keep_frame();
 #if defined(__x86_64__)
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = e;

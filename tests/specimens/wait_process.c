@@ -1,8 +1,8 @@
 /* Waits for a child, and a parent held by vfork until its child is gone. */
 #include "specimen.h"
 
+#include <linux/sched.h>
 #include <signal.h>
-#include <sched.h>
 #include <sys/wait.h>
 
 static pid_t child;
@@ -24,6 +24,7 @@ static NAMED void outer_wait_child(void)
 static struct timespec vfork_time;
 static NAMED long wait_in_vfork(void)
 {
+    keep_frame();
     long result = SYS_vfork;
     __asm__ volatile("syscall\n\t"
                      "test %%rax, %%rax\n\t"
@@ -64,6 +65,35 @@ static void set_vfork_time(void)
 }
 #endif
 
+/* The same by clone and by clone3, as posix_spawn of newer C libraries does; the child has memory of
+ * its own here, so it may return. */
+static NAMED long wait_in_clone(void)
+{
+    return raw_syscall(SYS_clone, CLONE_VFORK | SIGCHLD, 0, 0, 0, 0, 0);
+}
+
+static struct clone_args clone_args = {.flags = CLONE_VFORK, .exit_signal = SIGCHLD};
+WAIT_CALL(clone3, SYS_clone3, (long)&clone_args, sizeof clone_args, 0, 0, 0, 0)
+
+static void sleep_then_reap(long pid)
+{
+    if (pid == 0) {
+        sleep_ns(options.period_ns);
+        _exit(0);
+    }
+    waitpid((pid_t)pid, NULL, 0);
+}
+
+static NAMED void outer_clone(void)
+{
+    sleep_then_reap(waited(wait_in_clone(), "clone"));
+}
+
+static NAMED void outer_clone3(void)
+{
+    sleep_then_reap(waited(wait_in_clone3(), "clone3"));
+}
+
 static NAMED void outer_vfork(void)
 {
     long pid = waited(wait_in_vfork(), "vfork");
@@ -73,5 +103,7 @@ static NAMED void outer_vfork(void)
 const struct wait_mode wait_modes_process[] = {
     {"wait-child", "wait_in_wait_child", NULL, outer_wait_child, NULL, NULL},
     {"vfork", "wait_in_vfork", set_vfork_time, outer_vfork, NULL, NULL},
+    {"clone-vfork", "wait_in_clone", NULL, outer_clone, NULL, NULL},
+    {"clone3-vfork", "wait_in_clone3", NULL, outer_clone3, NULL, NULL},
     {0},
 };

@@ -123,6 +123,7 @@ enum { PAGE = 4096 };
 
 static NAMED long wait_in_page_fault(void)
 {
+    keep_frame();
     return page[0];
 }
 

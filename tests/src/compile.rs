@@ -16,8 +16,6 @@ const FLAGS: &[&str] = &[
     "-Wextra",
     "-Werror",
     "-fno-omit-frame-pointer",
-    // Without it a leaf function has no frame, and its caller disappears from the chain.
-    "-mno-omit-leaf-frame-pointer",
     "-fno-optimize-sibling-calls",
     "-pthread",
 ];

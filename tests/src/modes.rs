@@ -233,6 +233,20 @@ pub const WAIT_MODES: &[WaitMode] = &[
         &["vfork", "clone"],
         None,
     ),
+    mode(
+        "clone-vfork",
+        "wait_in_clone",
+        "wait for child",
+        &["clone"],
+        None,
+    ),
+    mode(
+        "clone3-vfork",
+        "wait_in_clone3",
+        "wait for child",
+        &["clone3"],
+        None,
+    ),
     short(mode("fsync", "wait_in_fsync", "disk", &["fsync"], None)),
     short(mode(
         "disk-read",

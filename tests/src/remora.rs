@@ -2,7 +2,6 @@
 
 use crate::folded::Folded;
 use crate::gate::remora_binary;
-use crate::proc;
 use crate::report::Report;
 use crate::specimen::send;
 use rustix::process::Signal;
@@ -130,7 +129,7 @@ impl Running {
         send(self.pid(), signal);
     }
 
-    /// Waits until its programs are attached: it holds a number of links that no longer grows.
+    /// Waits until it says that it records: its programs are attached and count.
     pub fn until_recording(&mut self) {
         let start = Instant::now();
         while !self.text("stderr").contains("remora: recording") {

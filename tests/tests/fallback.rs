@@ -4,7 +4,7 @@ use remora_tests::gate::{privileged, skip};
 use remora_tests::modes::wait_mode;
 use remora_tests::remora::Remora;
 use remora_tests::specimen::Specimen;
-use remora_tests::tolerance::{WAIT_FLOOR, assert_near};
+use remora_tests::tolerance::{OFF_CPU, WAIT_FLOOR, assert_near};
 use std::time::Duration;
 
 const MODES: [&str; 4] = ["pipe-read", "futex-lock", "nanosleep", "receive-unix"];
@@ -27,7 +27,7 @@ fn check(hook: &str) {
         let thread = report.thread(tid);
         let truth = specimen.off_cpu(mode.function, "main", report.window());
         let blocked = thread.blocked_for(mode.reason) + thread.queued();
-        assert_near(mode.mode, blocked, truth, 0.05);
+        assert_near(mode.mode, blocked, truth, OFF_CPU);
         let drawn = offcpu
             .sum(|line| line.is_of(tid) && line.reason() == mode.reason && line.has(mode.function));
         assert!(

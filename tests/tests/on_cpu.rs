@@ -6,7 +6,8 @@ use remora_tests::remora::Remora;
 use remora_tests::schedule::Recorder;
 use remora_tests::specimen::{Specimen, Start};
 use remora_tests::tolerance::{
-    ON_CPU, RUN_QUEUE, SAMPLE_SHARE, SAMPLES_NAMED, assert_near, assert_share,
+    ON_CPU, ON_CPU_AND_QUEUED, PRESSURE, RUN_QUEUE, SAME_FIGURE, SAMPLE_SHARE, SAMPLES_NAMED,
+    assert_near, assert_share,
 };
 use remora_tests::{compile, gate};
 use std::time::Duration;
@@ -41,10 +42,17 @@ fn the_split_between_two_functions() {
     assert_share("inlined spin", inlined, 1.0, 1.0 - SAMPLES_NAMED);
 
     let thread = report.thread(pid);
-    let run_time = recorder.finish().inside(pid, window).run;
-    assert_near("on_cpu_ns", thread.on_cpu(), run_time, ON_CPU);
+    let truth = recorder.finish().inside(pid, window);
+    assert_near("on_cpu_ns", thread.on_cpu(), truth.run, ON_CPU);
+    let ready = thread.on_cpu() + thread.queued();
+    assert_near(
+        "with the queue",
+        ready,
+        truth.run + truth.queued,
+        ON_CPU_AND_QUEUED,
+    );
     let sampled = Duration::from_secs_f64(cpu.sum(|line| line.has("main")) as f64 / 99.0);
-    assert_near("samples at 99 Hz", sampled, run_time, SAMPLE_SHARE);
+    assert_near("samples at 99 Hz", sampled, thread.on_cpu(), SAMPLE_SHARE);
     assert!(run.file("cpu.svg").contains("burn_hot"));
     report.assert_no_loss();
 }
@@ -81,16 +89,23 @@ fn two_threads_on_one_cpu_wait_for_it() {
         let thread = report.thread(tid);
         assert_near("on_cpu_ns", thread.on_cpu(), truth.run, ON_CPU);
         assert_near("run queue", thread.queued(), truth.queued, RUN_QUEUE);
+        let ready = thread.on_cpu() + thread.queued();
+        assert_near("both", ready, truth.run + truth.queued, ON_CPU_AND_QUEUED);
         // It never sleeps: whatever it waits for the CPU, it was preempted.
         let preempted = Duration::from_nanos(thread.run_queue.preempted_ns);
         assert_near("preempted", preempted, truth.queued, RUN_QUEUE);
         assert!(thread.run_queue.preemptions > 10, "{:?}", thread.run_queue);
         assert!(
-            truth.queued > window.length().mul_f64(0.3),
+            truth.queued > window.length().mul_f64(PRESSURE),
             "no pressure: {truth:?}"
         );
         let drawn = offcpu.sum(|line| line.is_of(tid) && line.reason() == "run queue");
-        assert_near("folded", Duration::from_nanos(drawn), thread.queued(), 0.01);
+        assert_near(
+            "folded",
+            Duration::from_nanos(drawn),
+            thread.queued(),
+            SAME_FIGURE,
+        );
     }
 }
 

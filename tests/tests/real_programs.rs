@@ -6,7 +6,7 @@ use remora_tests::proc;
 use remora_tests::remora::{Remora, Run};
 use remora_tests::report::Report;
 use remora_tests::schedule::Recorder;
-use remora_tests::tolerance::{ON_CPU, WAIT_FLOOR, assert_near};
+use remora_tests::tolerance::{ON_CPU_AND_QUEUED, WAIT_FLOOR, WHOLE, assert_near};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -48,17 +48,17 @@ fn watch(pid: u32) -> (Run, Report) {
         let (thread, truth) = (report.thread(tid), schedule.inside(tid, window));
         let what = format!("{} {tid}", thread.comm);
         assert_near(
-            &format!("on_cpu_ns of {what}"),
-            thread.on_cpu(),
-            truth.run,
-            ON_CPU,
+            &format!("on the CPU or waiting for it, {what}"),
+            thread.on_cpu() + thread.queued(),
+            truth.run + truth.queued,
+            ON_CPU_AND_QUEUED,
         );
         let observed = Duration::from_nanos(thread.observed_ns);
         assert_near(
             &format!("states of {what}"),
             thread.accounted(),
             observed,
-            0.02,
+            WHOLE,
         );
     }
     assert_complete(&run, &report);
@@ -69,13 +69,10 @@ fn assert_complete(run: &Run, report: &Report) {
     for file in ["cpu.svg", "offcpu.svg", "cpu.folded", "offcpu.folded"] {
         assert!(!run.file(file).is_empty(), "{file} is empty");
     }
-    // A stripped binary costs names, and that is counted; nothing else may be lost.
-    let lost: Vec<_> = report
-        .loss
-        .iter()
-        .filter(|(name, count)| **count > 0 && !name.contains("symbol"))
-        .collect();
-    assert!(lost.is_empty(), "{lost:?}");
+    // A stripped binary costs names. Built without frame pointers, as these two and libc are, a
+    // program also gives stacks whose callers are no code at all, until there is an unwinder. Both
+    // are counted; nothing else may be lost.
+    report.assert_lost_only(&["unsymbolised_frames", "unmapped_frames"]);
     assert_eq!(report.schema, 1);
     assert!(report.overhead.agent_rss_bytes > 0);
     assert!(!run.stdout.is_empty(), "no summary");
@@ -145,7 +142,7 @@ fn redis_under_load() {
     for thread in waiters {
         assert_eq!(thread.now.reason.as_deref(), Some("futex"), "{thread:#?}");
         let whole = report.window().length();
-        assert_near(&thread.comm, thread.blocked_for("futex"), whole, 0.02);
+        assert_near(&thread.comm, thread.blocked_for("futex"), whole, WHOLE);
     }
 }
 

@@ -4,13 +4,8 @@ use remora_tests::gate::privileged;
 use remora_tests::proc;
 use remora_tests::remora::Remora;
 use remora_tests::specimen::Specimen;
+use remora_tests::tolerance::{REST_BYTES, REST_CPU, REST_WAKEUPS};
 use std::time::{Duration, Instant};
-
-/// A beat a second to drain the maps, and a little for timers and signals.
-const WAKEUPS_PER_SECOND: f64 = 5.0;
-/// Share of one core.
-const CPU: f64 = 0.005;
-const RESIDENT_BYTES: u64 = 60 << 20;
 
 #[derive(Clone, Copy)]
 struct Used {
@@ -47,17 +42,14 @@ fn an_agent_with_an_idle_target_is_idle() {
 
     let seconds = (after.when - before.when).as_secs_f64();
     let wakeups = (after.wakeups - before.wakeups) as f64 / seconds;
-    assert!(
-        wakeups <= WAKEUPS_PER_SECOND,
-        "{wakeups:.1} wake-ups a second"
-    );
+    assert!(wakeups <= REST_WAKEUPS, "{wakeups:.1} wake-ups a second");
     let cpu = (after.cpu - before.cpu).as_secs_f64() / seconds;
-    assert!(cpu < CPU, "{:.2} % of a core", cpu * 100.0);
-    assert!(resident < RESIDENT_BYTES, "{} MiB resident", resident >> 20);
+    assert!(cpu < REST_CPU, "{:.2} % of a core", cpu * 100.0);
+    assert!(resident < REST_BYTES, "{} MiB resident", resident >> 20);
     // Its own account of itself is of the same size.
     let told = run.report().overhead.agent_rss_bytes;
     assert!(
-        told >= resident / 2 && told < 2 * RESIDENT_BYTES,
+        told >= resident / 2 && told < 2 * REST_BYTES,
         "{told} told, {resident} seen"
     );
 }

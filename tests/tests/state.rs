@@ -3,7 +3,7 @@
 use remora_tests::gate::privileged;
 use remora_tests::remora::Remora;
 use remora_tests::specimen::{Specimen, Start};
-use remora_tests::tolerance::{ON_CPU, SLACK, assert_near};
+use remora_tests::tolerance::{BY_SIGNAL, SLACK, WHOLE, assert_near};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ fn a_thread_that_never_wakes_counts_with_its_stack() {
         "pipe read",
         thread.blocked_for("pipe read"),
         window.length(),
-        0.02,
+        WHOLE,
     );
     assert!(
         thread.blocked_otherwise("pipe read") < SLACK,
@@ -52,7 +52,7 @@ fn a_thread_that_never_wakes_counts_with_its_stack() {
         "its stack",
         Duration::from_nanos(with_stack),
         window.length(),
-        0.02,
+        WHOLE,
     );
 }
 
@@ -67,7 +67,7 @@ fn a_wait_counts_with_the_part_inside_the_capture() {
     let (tid, window) = (specimen.tid("main"), report.window());
     let truth = specimen.log.spent("wait_in_nanosleep", Some(tid), window);
     let thread = report.thread(tid);
-    assert_near("sleep", thread.blocked_for("sleep"), truth.off_cpu(), 0.02);
+    assert_near("sleep", thread.blocked_for("sleep"), truth.off_cpu(), WHOLE);
     assert!(
         thread.blocked_for("sleep") <= window.length() + SLACK,
         "{:#?}",
@@ -79,7 +79,7 @@ fn a_wait_counts_with_the_part_inside_the_capture() {
         "its stacks",
         Duration::from_nanos(drawn),
         truth.off_cpu(),
-        0.02,
+        WHOLE,
     );
 }
 
@@ -125,7 +125,7 @@ fn a_stop_in_the_middle_is_timed() {
         "stopped",
         report.thread(specimen.pid()).blocked_for("stopped"),
         stopped,
-        0.05,
+        BY_SIGNAL,
     );
 }
 
@@ -143,7 +143,7 @@ fn a_thread_stopped_before_the_capture_says_so() {
         "stopped",
         thread.blocked_for("stopped"),
         report.window().length(),
-        0.02,
+        WHOLE,
     );
 }
 
@@ -156,9 +156,9 @@ fn the_states_of_each_thread_add_up_to_its_life() {
     let (_run, report) = Remora::record(&pids, 3).capture();
     for thread in &report.threads {
         let observed = Duration::from_nanos(thread.observed_ns);
-        assert_near("life", observed, report.window().length(), ON_CPU);
+        assert_near("life", observed, report.window().length(), WHOLE);
         let what = format!("all states of {} {thread:#?}", thread.comm);
-        assert_near(&what, thread.accounted(), observed, 0.02);
+        assert_near(&what, thread.accounted(), observed, WHOLE);
     }
     assert_eq!(report.targets.len(), modes.len());
 }
