@@ -76,16 +76,24 @@ fn nothing(taker: Taker, flags: u64, result: i64) -> u32 {
     STACK_FAULT
 }
 
+/// Frames hashed between two looks at the length: a loop that can end in 16 places is verified in a
+/// fraction of the time of one that can end in 127.
+const BLOCK: usize = 8;
+
+/// Hash of the frames. The helper zeroes what lies behind them, so whole blocks can be hashed.
 #[inline(always)]
 fn hash(frames: *const u64, len: u32) -> u64 {
     let mut hash = len as u64 + 0x9e37_79b9_7f4a_7c15;
-    for i in 0..MAX_FRAMES as u32 {
-        if i >= len {
+    for block in 0..MAX_FRAMES.div_ceil(BLOCK) {
+        if (block * BLOCK) as u32 >= len {
             break;
         }
-        // SAFETY: i is below MAX_FRAMES.
-        hash = (hash ^ unsafe { *frames.add(i as usize) }).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash ^= hash >> 32;
+        for i in 0..BLOCK {
+            // SAFETY: the scratch element holds MAX_FRAMES frames and one spare.
+            let frame = unsafe { *frames.add(block * BLOCK + i) };
+            hash = (hash ^ frame).wrapping_mul(0xff51_afd7_ed55_8ccd);
+            hash ^= hash >> 32;
+        }
     }
     hash | 1
 }
