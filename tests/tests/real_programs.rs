@@ -48,7 +48,7 @@ fn watch(pid: u32) -> (Run, Report) {
         let (thread, truth) = (report.thread(tid), schedule.inside(tid, window));
         let what = format!("{} {tid}", thread.comm);
         assert_near(
-            &format!("on the CPU or waiting for it, {what}"),
+            &format!("on the CPU or waiting for it, {what}: {thread:#?}, by schedstat {truth:?}"),
             thread.on_cpu() + thread.queued(),
             truth.run + truth.queued,
             ON_CPU_AND_QUEUED,
