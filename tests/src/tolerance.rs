@@ -30,6 +30,11 @@ pub const ON_CPU: f64 = 0.15;
 /// add as much.
 pub const ON_CPU_AND_QUEUED: f64 = 0.05;
 
+/// A wake-up's way to the thread's own CPU: remora counts the wait for a CPU from the wake-up
+/// itself, `schedstat` from when that CPU has taken it in, by an interrupt if it is another one. 17
+/// to 42 us were seen where waker and woken were pinned apart on a loaded machine, 1 us otherwise.
+pub const WAKE_UP_DELIVERY: Duration = Duration::from_micros(20);
+
 /// Run-queue time alone against `schedstat`, of threads that wait for a CPU half of the time: what
 /// is too much in its run time is missing here.
 pub const RUN_QUEUE: f64 = 0.15;

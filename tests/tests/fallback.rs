@@ -15,9 +15,9 @@ fn check(hook: &str) {
     let run = Remora::record(&pids, 3)
         .args(&["--idle", "--stack-hook", hook])
         .run();
-    if run.status.code() == Some(3) {
-        // Some kernels refuse a hook; a refusal names it and gives the kernel's reason.
-        run.assert_refused(3, &[hook]);
+    // A kernel may lack the other hooks, and says so; at switch-out every kernel can.
+    if hook != "switch" && run.status.code() == Some(3) {
+        run.assert_refused(3, &["refused the stack hook asked for", hook]);
         return skip(run.stderr.trim());
     }
     run.assert_code(0);
