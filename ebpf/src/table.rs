@@ -12,6 +12,7 @@ use crate::{
     stack::Stacks,
     task::{self, Task},
 };
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use remora_common::{
     aggregate::{AggregateKey, KIND_WAIT, KIND_WAKE, STACK_SKIPPED},
     loss::Loss,
@@ -166,6 +167,15 @@ pub fn switch_in(slot: &mut ThreadSlot, now: u64) {
     if let Some(waited) = waited {
         book_wake(slot, waited);
     }
+}
+
+/// The thread runs and its switch-in was not seen (see [`Loss::StateTorn`]): late, but no later than
+/// a sample.
+#[inline(always)]
+pub fn came_back(slot: &mut ThreadSlot) {
+    loss::count(Loss::StateTorn);
+    // SAFETY: the helper has no preconditions.
+    switch_in(slot, unsafe { bpf_ktime_get_ns() });
 }
 
 /// Books a wait that ended under its waker, and under its stacks where those were taken already.

@@ -81,8 +81,8 @@ pub fn on_cpu(task: Task) -> bool {
     if config::task_on_cpu() == ABSENT {
         return false;
     }
-    // SAFETY: member of task_struct (CONFIG_SMP).
-    unsafe { member::<u32>(task, config::task_on_cpu()) != 0 }
+    // SAFETY: member of task_struct (CONFIG_SMP); an int, from 7.0 on a byte: its first one tells.
+    unsafe { member::<u8>(task, config::task_on_cpu()) != 0 }
 }
 
 /// When the scheduler accounted the task's run time last, in its own clock (ns); 0 when absent.

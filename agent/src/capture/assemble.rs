@@ -93,8 +93,9 @@ pub fn capture(mut recorded: Recorded) -> Capture {
     let samples = samples(&recorded, &threads, &mut stacks);
     waits::balance(&recorded, &threads, &open, &mut waits);
     let now_stacks = waits::lasting(&recorded, &threads, &mut stacks, &open, &mut waits);
-    waits::add_short(&threads, &mut waits);
     let mut losses = losses(&recorded, &threads);
+    losses.add("wait_stacks_lost", waits::lost_count(&waits));
+    waits::add_short(&threads, &mut waits);
     let stacks = names::stacks(&recorded, &stacks, &mut losses);
     let threads_named: Vec<Thread> = threads
         .slots
@@ -258,7 +259,7 @@ fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
             .flatten(),
         args: slot.args,
         waker_tid: slot.waker_tid,
-        stack,
+        stack: stack.filter(|_| blocked),
     }
 }
 

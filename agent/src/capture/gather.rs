@@ -108,7 +108,7 @@ impl Gathered {
 }
 
 /// Adds what is still going on at the end of the capture, as far as it lies inside. Returns the
-/// length of the wait that lasts beyond the end, if it is a long one.
+/// length of the wait that the thread has not come back from, if it is a long one.
 pub fn close(slot: &mut ThreadSlot, end_ns: u64, min_block_ns: u64) -> Option<u64> {
     let from = slot.since_ns.max(slot.enlisted_ns);
     let lasted = end_ns.saturating_sub(from);
@@ -118,8 +118,9 @@ pub fn close(slot: &mut ThreadSlot, end_ns: u64, min_block_ns: u64) -> Option<u6
         STATE_PREEMPTED => queue(slot, lasted, |slot| &mut slot.preempted_wait_ns),
         STATE_BLOCKED if slot.is_woken() => {
             let ready = end_ns.saturating_sub(slot.woken_ns);
+            let waited = lasted.saturating_sub(ready);
             queue(slot, ready, |slot| &mut slot.woken_wait_ns);
-            wait(slot, lasted.saturating_sub(ready), min_block_ns);
+            return wait(slot, waited, min_block_ns).then_some(waited);
         }
         STATE_BLOCKED => return wait(slot, lasted, min_block_ns).then_some(lasted),
         _ => {}
@@ -200,7 +201,7 @@ mod tests {
             woken_ns: 4_000,
             ..slot(STATE_BLOCKED, 2_000, 1_000)
         };
-        assert_eq!(close(&mut woken, 5_000, 10), None);
+        assert_eq!(close(&mut woken, 5_000, 10), Some(2_000));
         assert_eq!(woken.waits[Reason::Futex as usize].long_ns, 2_000);
         assert_eq!(
             (woken.woken_wait_ns, woken.longest_run_queue_ns),

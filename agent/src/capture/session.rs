@@ -337,7 +337,11 @@ impl Session {
         self.probe.settled().await;
         let overhead = run.meter.finish(&self.probe);
         self.take_events();
-        let living = self.probe.threads();
+        let mut living = self.probe.threads();
+        for slot in living.iter_mut().filter(|slot| slot.woken_ns > end_ns) {
+            // Wake-ups are noted without a look at the end: this one came after it.
+            slot.woken_ns = 0;
+        }
         for drained in self.probe.drain() {
             self.gather(drained);
         }

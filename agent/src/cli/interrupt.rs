@@ -1,39 +1,33 @@
 //! The first Ctrl-C (or SIGTERM, or a lost terminal) ends the capture and the report is written;
-//! the second one quits at once.
+//! the second one quits at once, whatever the program is doing: signals have a thread of their own.
 
-use std::{io, process::exit, sync::Arc};
-use tokio::{
-    select,
-    signal::unix::{SignalKind, signal},
-    sync::Notify,
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
 };
+use std::{io, process::exit, sync::Arc, thread};
+use tokio::sync::Notify;
 
 /// Exit code of a program that Ctrl-C ended: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// Listens from now on, beside the main thread. The handle is notified at the first signal.
+/// Listens from now on. The handle is notified at the first signal.
 pub fn listen() -> io::Result<Arc<Notify>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let first = Arc::new(Notify::new());
     let notify = Arc::clone(&first);
-    tokio::spawn(async move {
-        let mut signals = 0;
-        loop {
-            select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                // A terminal goes once; with it must not go the report.
-                _ = hang_up.recv() => { notify.notify_one(); continue; }
-            }
-            signals += 1;
-            if signals > 1 {
+    let listener = thread::Builder::new().name("signals".to_owned());
+    listener.spawn(move || {
+        let mut asked = false;
+        for signal in signals.forever() {
+            // A terminal goes once; with it must not go the report.
+            if asked && signal != SIGHUP {
                 super::output::complain("quit: the report was not written");
                 exit(INTERRUPTED);
             }
+            asked |= signal != SIGHUP;
             notify.notify_one();
         }
-    });
+    })?;
     Ok(first)
 }

@@ -125,8 +125,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let (comm, pid) = named.unwrap_or_default();
     let folder = Folder::prepare(args.out.as_deref(), &default_name(&comm, pid, unix_now_s()))
         .map_err(|error| Failure::new(USAGE, error))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(FAILED, error))?;
@@ -182,7 +181,14 @@ fn print(args: &Args, capture: &Capture, written: Option<&Written>) -> Result<()
         };
         terminal::summary(capture, written, look).into_bytes()
     };
-    output::print(&text).map_err(|error| Failure::new(FAILED, error))
+    output::print(&text).map_err(|error| {
+        let place = match written {
+            Some(written) => format!("the report is in {}", written.folder.display()),
+            None => "nor was the report written".to_owned(),
+        };
+        let unsaid = anyhow::anyhow!("cannot write to standard output: {error}; {place}");
+        Failure::new(FAILED, unsaid)
+    })
 }
 
 fn unix_now_s() -> f64 {

@@ -30,6 +30,9 @@ use std::path::{Path, PathBuf};
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// A file longer than this is not read to its end; kernels have 4 to 20 MB.
 const LIMIT_BYTES: u64 = 1 << 28;
+/// The first kernel whose BPF has compare-and-swap. BTF does not show instructions, so here a version
+/// has to do.
+const OLDEST: (u32, u32) = (5, 12);
 
 /// Why the kernel cannot be read, or not be observed.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,16 @@ pub enum KernelError {
         path: PathBuf,
         /// What is wrong with it.
         source: BtfError,
+    },
+    /// A kernel from before BPF had the instructions that the tables need.
+    #[error(
+        "Linux {release} is too old: remora needs {}.{} for the atomic instructions of its kernel \
+         side; boot a newer kernel",
+        OLDEST.0, OLDEST.1
+    )]
+    TooOld {
+        /// `uname -r`.
+        release: String,
     },
     /// A structure member that nothing works without.
     #[error("this kernel cannot be observed: {member} is missing from its BTF, so {cost}")]
@@ -113,6 +126,13 @@ impl Kernel {
     /// When there is none, or it cannot be read. Missing members are no error: see
     /// [`absent`](Self::absent) and [`require`](Self::require).
     pub fn read() -> Result<Self, KernelError> {
+        let release = rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned();
+        if version(&release).is_some_and(|version| version < OLDEST) {
+            return Err(KernelError::TooOld { release });
+        }
         let path = Path::new(VMLINUX);
         let data = read_limited(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => KernelError::NoBtf { path: path.into() },
@@ -168,6 +188,12 @@ impl Kernel {
             }),
         }
     }
+}
+
+/// Major and minor version of a kernel release; `None` for one that does not begin with them.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 fn read_limited(path: &Path) -> io::Result<Vec<u8>> {

@@ -105,3 +105,12 @@ fn the_running_kernel_is_read() {
         );
     }
 }
+
+#[test]
+fn a_release_begins_with_its_version() {
+    assert_eq!(version("5.10.0-46-cloud-amd64"), Some((5, 10)));
+    assert_eq!(version("6.18.44-fc-v657"), Some((6, 18)));
+    assert_eq!(version("7.3-rc1"), Some((7, 3)));
+    assert_eq!(version("next"), None);
+    assert!(version("5.10.9").unwrap() < OLDEST && version("5.12.0").unwrap() >= OLDEST);
+}

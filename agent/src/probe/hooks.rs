@@ -113,8 +113,8 @@ pub(super) fn refusal(error: &ProgramError) -> String {
             let log = verifier_log.to_string();
             let last = log
                 .lines()
-                .rev()
-                .find(|line| is_complaint(line))
+                .find(|line| line.trim().starts_with("Reason:"))
+                .or_else(|| log.lines().rev().find(|line| is_complaint(line)))
                 .unwrap_or("");
             if last.is_empty() {
                 format!("BPF_PROG_LOAD: {io_error}")
@@ -126,10 +126,11 @@ pub(super) fn refusal(error: &ProgramError) -> String {
     }
 }
 
-/// The verifier ends with statistics; the complaint stands before them.
+/// The verifier ends with statistics; the complaint stands before them. (From 7.0 on it explains
+/// itself in a paragraph, with a line that begins `Reason:`.)
 fn is_complaint(line: &str) -> bool {
     let line = line.trim();
-    let statistics = ["processed ", "verification time", "stack depth"];
+    let statistics = ["processed ", "verification time", "stack depth", "subprog "];
     !line.is_empty() && !statistics.iter().any(|words| line.starts_with(words))
 }
 

@@ -13,6 +13,7 @@ use aya_ebpf::{
 use remora_common::{
     aggregate::{AggregateKey, KIND_CPU},
     reason::NO_SYSCALL,
+    thread::STATE_RUNNING,
 };
 
 #[perf_event]
@@ -22,6 +23,9 @@ pub fn cpu_sample(context: PerfEventContext) -> u32 {
     };
     if !table::recording() {
         return 0;
+    }
+    if slot.state != STATE_RUNNING {
+        table::came_back(slot);
     }
     let Some(half) = Half::active() else { return 0 };
     let stacks = stack::take(context.as_ptr(), Taker::Sampler, half);

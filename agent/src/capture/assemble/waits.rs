@@ -193,6 +193,12 @@ pub fn balance(recorded: &Recorded, threads: &Threads, open: &[OpenWait], waits:
     }
 }
 
+/// Long waits that stand without a stack.
+pub fn lost_count(waits: &[Wait]) -> u64 {
+    let lost = waits.iter().filter(|wait| wait.site == Site::Lost);
+    lost.map(|wait| wait.count).sum()
+}
+
 /// What the waits add up to, by thread and reason.
 fn booked(waits: &[Wait]) -> HashMap<(usize, Reason), Sum> {
     let mut booked: HashMap<(usize, Reason), Sum> = HashMap::new();
