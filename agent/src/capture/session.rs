@@ -325,15 +325,20 @@ impl Session {
         }
     }
 
-    /// Ends the recording: what still goes on is looked at first, then all counting stops at once.
-    /// What cannot be read any more is counted; it never costs the report.
+    /// Ends the recording: a look at who is asleep, then all counting stops at once; the stacks of the
+    /// sleepers come after, so that no wait begins between the look and the stop. What cannot be read any more is counted; it never costs the report.
     async fn finish(mut self, plan: &Plan, kernel: &Kernel, run: Run) -> Recorded {
         let min_block_ns = u64::try_from(plan.min_block.as_nanos()).unwrap_or(u64::MAX);
-        let blocked = blocked::take(&mut self.probe, now_ns(), min_block_ns).unwrap_or_else(|_| {
+        let asleep = self.probe.blocked_threads().unwrap_or_else(|_| {
             self.unread += 1;
-            BlockedStacks::default()
+            Vec::new()
         });
         let end_ns = self.probe.stop();
+        let blocked =
+            blocked::walk(&mut self.probe, asleep, end_ns, min_block_ns).unwrap_or_else(|_| {
+                self.unread += 1;
+                BlockedStacks::default()
+            });
         self.probe.settled().await;
         let overhead = run.meter.finish(&self.probe);
         self.take_events();
