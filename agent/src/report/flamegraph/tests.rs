@@ -47,7 +47,7 @@ fn titles_say_whose_time_and_how_much() {
         holds(&on, "redis-server (4711) on CPU: 30.0 s at 99 Hz"),
         "{on:?}"
     );
-    assert!(holds(&on, "1.0 s on CPU in 99 samples"));
+    assert!(holds(&on, "999 ms on CPU in 99 samples"));
     assert!(holds(&on, "lost: maps_unreadable 2"));
     assert!(holds(&on, "call<T> (99 samples, 100.00%)"));
     let off_cpu = off(&capture, false);
