@@ -9,7 +9,7 @@ use crate::model::FrameKind;
 use inferno::flamegraph::color::{Color, PaletteMap};
 
 /// The hues in words, for the picture's subtitle.
-pub const LEGEND: &str = "kernel blue, user orange, no code grey";
+pub const LEGEND: &str = "kernel blue, user orange";
 
 /// Colours for every frame.
 pub fn colours(folded: &Folded) -> PaletteMap {

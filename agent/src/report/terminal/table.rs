@@ -218,7 +218,7 @@ mod tests {
             "{page}"
         );
         let narrow = Look {
-            width: 72,
+            width: 80,
             ..Look::default()
         };
         let page = summary(&capture, None, narrow);
