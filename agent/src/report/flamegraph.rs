@@ -2,7 +2,7 @@
 
 use super::folded::Folded;
 use super::text::{clean, count, duration, fit, seconds, share};
-use super::{ReportError, label, palette};
+use super::{ReportError, label, palette, totals};
 use crate::model::{Capture, Idleness, Site};
 use inferno::flamegraph::color::BackgroundColor;
 use inferno::flamegraph::{self, Options, TextTruncateDirection};
@@ -34,13 +34,9 @@ struct Picture<'a> {
 
 /// `cpu.svg`: where the target's CPU time went; widths are samples.
 pub fn on_cpu(capture: &Capture, folded: &Folded) -> Result<Vec<u8>, ReportError> {
-    let (used, length) = (cpu_time(capture), seconds(capture.duration));
-    let subtitle = format!(
-        "{} samples of {} on CPU · {}",
-        count(folded.total()),
-        duration(used),
-        losses(capture),
-    );
+    let length = seconds(capture.duration);
+    let used = format!("{} on CPU", duration(totals::on_cpu(capture)));
+    let samples = count(folded.total());
     draw(&Picture {
         folded,
         title: format!(
@@ -48,12 +44,9 @@ pub fn on_cpu(capture: &Capture, folded: &Folded) -> Result<Vec<u8>, ReportError
             label::targets(capture),
             capture.freq_hz
         ),
-        subtitle,
+        subtitle: format!("{used} in {samples} samples · {}", losses(capture)),
         unit: ("samples", 1.0),
-        empty: format!(
-            "no CPU samples: the target used {} of CPU in {length}",
-            seconds(used)
-        ),
+        empty: format!("no CPU samples: {used} in {length}"),
     })
 }
 
@@ -61,13 +54,16 @@ pub fn on_cpu(capture: &Capture, folded: &Folded) -> Result<Vec<u8>, ReportError
 /// reason.
 pub fn off_cpu(capture: &Capture, folded: &Folded, idle: bool) -> Result<Vec<u8>, ReportError> {
     let length = seconds(capture.duration);
-    let apart = idle_time(capture);
+    let apart = totals::idle(capture);
     let idle_words = match (apart.is_zero(), idle) {
         (true, _) => "no idle waits".to_owned(),
         (false, true) => format!("{} idle included", duration(apart)),
-        (false, false) => format!("{} idle set apart (--idle)", duration(apart)),
+        (false, false) => format!("{} idle apart (--idle)", duration(apart)),
     };
     let drawn = Duration::from_nanos(folded.total());
+    let lost = totals::waits(capture, |wait| {
+        wait.site == Site::Lost && (idle || wait.idle == Idleness::Busy)
+    });
     let empty = if apart.is_zero() || idle {
         format!("nothing to draw: no thread of the target waited in {length}")
     } else {
@@ -80,9 +76,9 @@ pub fn off_cpu(capture: &Capture, folded: &Folded, idle: bool) -> Result<Vec<u8>
         folded,
         title: format!("{} off CPU, and why: {length}", label::targets(capture)),
         subtitle: format!(
-            "{} of thread time · {idle_words} · {} without stack · {}",
-            duration(drawn),
-            share(lost_stacks(capture, idle), drawn),
+            "{} · {idle_words} · {} without stack · {}",
+            totals::off_cpu_words(capture, idle),
+            share(lost, drawn),
             losses(capture),
         ),
         // Whole milliseconds say nothing of a capture that waited less than a second.
@@ -165,31 +161,6 @@ fn losses(capture: &Capture) -> String {
         more => format!(" and {more} more"),
     };
     format!("lost: {}{more}", words.join(", "))
-}
-
-/// CPU time of all threads.
-fn cpu_time(capture: &Capture) -> Duration {
-    capture.threads.iter().fold(Duration::ZERO, |sum, thread| {
-        sum.saturating_add(thread.on_cpu)
-    })
-}
-
-fn idle_time(capture: &Capture) -> Duration {
-    let idle = capture
-        .waits
-        .iter()
-        .filter(|wait| wait.idle != Idleness::Busy);
-    idle.fold(Duration::ZERO, |sum, wait| sum.saturating_add(wait.total))
-}
-
-/// Time of the drawn waits whose stack was lost.
-fn lost_stacks(capture: &Capture, idle: bool) -> Duration {
-    let drawn = capture
-        .waits
-        .iter()
-        .filter(|wait| idle || wait.idle == Idleness::Busy);
-    let lost = drawn.filter(|wait| wait.site == Site::Lost);
-    lost.fold(Duration::ZERO, |sum, wait| sum.saturating_add(wait.total))
 }
 
 #[cfg(test)]

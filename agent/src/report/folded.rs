@@ -20,7 +20,7 @@ pub enum Class {
     Reason,
     /// Whose time it is.
     Owner,
-    /// Something that is not a function: `[short waits]`.
+    /// Something that is not a function: `[short waits]`, `[unmapped]`.
     Note,
     /// A function.
     Code(FrameKind),
@@ -152,7 +152,11 @@ impl Folded {
             self.push(line, label::STACK_LOST, Class::Note);
         }
         for frame in &stack.frames {
-            self.push_name(line, code_name(frame), Class::Code(frame.kind));
+            if !frame.named && label::MARKERS.contains(&&*frame.name) {
+                self.push(line, &frame.name, Class::Note);
+            } else {
+                self.push_name(line, code_name(frame), Class::Code(frame.kind));
+            }
         }
     }
 
@@ -181,7 +185,10 @@ impl Folded {
 /// A function's name with the suffix of its kind.
 fn code_name(frame: &Frame) -> String {
     let mut name = frame_name(&frame.name);
-    // A function must not pass for another kind of code by its own name.
+    // A function must not pass for a marker or another kind of code by its own name.
+    if label::MARKERS.contains(&name.as_str()) {
+        name.replace_range(..1, "(");
+    }
     if let Some(at) = name.len().checked_sub(4)
         && name.as_bytes()[at..].starts_with(b"_[")
         && name.ends_with(']')
@@ -315,7 +322,38 @@ mod tests {
         }
         let frame = crate::model::fixture::frame(FrameKind::Native, "user_[k]");
         assert_eq!(code_name(&frame), "user_(k]");
+        let frame = crate::model::fixture::frame(FrameKind::Native, "[unmapped]");
+        assert_eq!(code_name(&frame), "(unmapped]");
         assert!(frame_name(&"x".repeat(9_000)).chars().count() <= NAME_LIMIT + 1);
+    }
+
+    #[test]
+    fn markers_are_no_code() {
+        let mut builder = Builder::new(7, "solo");
+        builder.samples(0, &["[unmapped]", "dictFind"], 3);
+        builder.samples(0, &["j:[jit]", "target+0x10"], 2);
+        builder.0.stacks[0].frames[0].named = false;
+        builder.0.stacks[1].truncated = true;
+        for frame in &mut builder.0.stacks[1].frames {
+            frame.named = false;
+        }
+        builder.wait_at(0, Reason::Disk, Site::Short, 4, ms(1));
+        builder.wait_at(0, Reason::Disk, Site::Lost, 1, ms(2));
+        let capture = builder.finish();
+        let on_cpu = Folded::on_cpu(&capture);
+        let expected = [
+            "[root cut off];[jit]_[j];target+0x10 2",
+            "[unmapped];dictFind 3",
+        ];
+        assert_eq!(lines(&on_cpu), expected);
+        let off_cpu = Folded::off_cpu(&capture, false);
+        let classes: HashMap<_, _> = on_cpu.classes().chain(off_cpu.classes()).collect();
+        for marker in label::MARKERS {
+            assert_eq!(classes[marker], Class::Note, "{marker}");
+        }
+        assert_eq!(classes["[jit]_[j]"], Class::Code(FrameKind::Jit));
+        assert_eq!(classes["target+0x10"], Class::Code(FrameKind::Native));
+        assert_eq!(classes["dictFind"], Class::Code(FrameKind::Native));
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod thread;
 
 use super::text::seconds;
 use super::{ReportError, label, nanos, top};
-use crate::model::{Capture, End, HookState, Idleness, Site};
+use crate::model::{Capture, End, HookState, Idleness, Site, Stack};
 use remora_common::loss::Loss;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -177,31 +177,49 @@ fn targets(capture: &Capture) -> Vec<Target<'_>> {
         .collect()
 }
 
+/// Addresses are not shown: stacks that differ in nothing else are one.
 fn top_stacks(capture: &Capture) -> Top {
-    let on_cpu = top::on_cpu(capture, TOP).into_iter().map(|entry| TopOnCpu {
-        samples: entry.samples,
-        stack: frames(capture, Some(entry.stack)),
-    });
-    let off_cpu = top::off_cpu(capture, TOP, true).into_iter().map(|entry| {
-        let (site, stack) = match entry.site {
-            Site::Stack(index) => ("stack", Some(index)),
+    let on_cpu = top::on_cpu(capture, TOP, frames).into_iter();
+    let off_cpu = top::off_cpu(capture, TOP, true, |place| {
+        let (site, stack) = match place.site {
+            Site::Stack(index) => ("stack", capture.stacks.get(index)),
             Site::Short => ("short_waits", None),
             Site::Lost => ("stack_lost", None),
         };
-        TopOffCpu {
-            reason: entry.reason.label(),
-            syscall: entry.syscall,
-            total_ns: nanos(entry.total),
-            count: entry.count,
-            idle: idleness(entry.idle),
-            site,
-            stack: frames(capture, stack),
-        }
+        let (reason, idle) = (place.reason.label(), idleness(place.idle));
+        (reason, place.syscall, idle, site, frames(stack))
     });
     Top {
         samples: top::samples(capture),
-        on_cpu: on_cpu.collect(),
-        off_cpu: off_cpu.collect(),
+        on_cpu: on_cpu
+            .map(|entry| TopOnCpu {
+                samples: entry.samples,
+                stack: entry.shown,
+            })
+            .collect(),
+        off_cpu: off_cpu.into_iter().map(top_off_cpu).collect(),
+    }
+}
+
+/// What is shown of waits: reason, system call, idleness, kind of site, stack.
+type ShownWaits = (
+    &'static str,
+    Option<&'static str>,
+    &'static str,
+    &'static str,
+    Vec<String>,
+);
+
+fn top_off_cpu(entry: top::OffCpu<ShownWaits>) -> TopOffCpu {
+    let (reason, syscall, idle, site, stack) = entry.shown;
+    TopOffCpu {
+        reason,
+        syscall,
+        total_ns: nanos(entry.total),
+        count: entry.count,
+        idle,
+        site,
+        stack,
     }
 }
 
@@ -257,20 +275,13 @@ fn overhead(capture: &Capture) -> Overhead<'_> {
 }
 
 /// A stack's frames in full, leaf first; empty where there is none.
-fn frames(capture: &Capture, stack: Option<usize>) -> Vec<String> {
-    let Some(stack) = stack.and_then(|index| capture.stacks.get(index)) else {
+fn frames(stack: Option<&Stack>) -> Vec<String> {
+    let Some(stack) = stack else {
         return Vec::new();
     };
-    let mut frames: Vec<_> = stack
-        .frames
-        .iter()
-        .rev()
-        .map(label::frame_in_full)
-        .collect();
-    if stack.truncated {
-        frames.push(label::TRUNCATED.to_owned());
-    }
-    frames
+    let frames = stack.frames.iter().rev().map(label::frame_in_full);
+    let cut = stack.truncated.then(|| label::TRUNCATED.to_owned());
+    frames.chain(cut).collect()
 }
 
 #[cfg(test)]

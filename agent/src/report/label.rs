@@ -3,6 +3,7 @@
 
 use super::text::clean;
 use crate::model::{Capture, Frame, Reason, State, Thread};
+use crate::stack::UNMAPPED;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -12,6 +13,8 @@ pub const SHORT_WAITS: &str = "[short waits]";
 pub const STACK_LOST: &str = "[stack lost]";
 /// The root of a stack that the frame limit cut.
 pub const TRUNCATED: &str = "[root cut off]";
+/// Frames that stand for what is not known of a stack, and must not be taken for code.
+pub const MARKERS: [&str; 4] = [SHORT_WAITS, STACK_LOST, TRUNCATED, UNMAPPED];
 /// Time ready but waiting for a CPU.
 pub const RUN_QUEUE: &str = "run queue";
 

@@ -11,6 +11,7 @@ mod shares;
 pub mod terminal;
 mod text;
 mod top;
+mod totals;
 
 #[cfg(test)]
 mod tests;

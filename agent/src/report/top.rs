@@ -1,22 +1,26 @@
-//! The stacks that hold most of the time, over all threads.
+//! What holds most of the time, over all threads, in groups that a reader can tell apart.
+//!
+//! Stacks may differ in what a list does not show: the address inside a function, a frame far from
+//! the leaf. A list says what it shows of an entry, and what looks the same becomes one.
 
-use crate::model::{Capture, Idleness, Reason, Site};
+use crate::model::{Capture, Idleness, Reason, Site, Stack};
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Duration;
 
-/// A stack on the CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OnCpu {
-    /// Index in [`Capture::stacks`].
-    pub stack: usize,
-    /// Samples in it.
+/// Samples on the CPU that look the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnCpu<T> {
+    /// What is shown of them.
+    pub shown: T,
+    /// Their number.
     pub samples: u64,
 }
 
-/// A place off the CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OffCpu {
+/// What waits have in common, before it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
     /// Why.
     pub reason: Reason,
     /// The system call, where the reason alone does not say it.
@@ -25,64 +29,88 @@ pub struct OffCpu {
     pub site: Site,
     /// A normal idle, or not.
     pub idle: Idleness,
+}
+
+/// Waits off the CPU that look the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffCpu<T> {
+    /// What is shown of them.
+    pub shown: T,
     /// Time of the waits.
     pub total: Duration,
     /// Their number.
     pub count: u64,
 }
 
-/// At most `limit` stacks by samples, most first.
-pub fn on_cpu(capture: &Capture, limit: usize) -> Vec<OnCpu> {
+/// At most `limit` entries by samples, most first. `show` gives what is shown of a stack, which is
+/// `None` where a sample has none.
+pub fn on_cpu<T: Eq + Hash + Ord>(
+    capture: &Capture,
+    limit: usize,
+    show: impl Fn(Option<&Stack>) -> T,
+) -> Vec<OnCpu<T>> {
     let mut stacks: HashMap<usize, u64> = HashMap::new();
     for sample in &capture.samples {
         let sum = stacks.entry(sample.stack).or_default();
         *sum = sum.saturating_add(sample.count);
     }
-    let mut top: Vec<_> = stacks
-        .into_iter()
-        .map(|(stack, samples)| OnCpu { stack, samples })
+    let mut groups: HashMap<T, u64> = HashMap::new();
+    for (stack, samples) in stacks {
+        let sum = groups.entry(show(capture.stacks.get(stack))).or_default();
+        *sum = sum.saturating_add(samples);
+    }
+    let groups = groups.into_iter();
+    let mut top: Vec<_> = groups
+        .map(|(shown, samples)| OnCpu { shown, samples })
         .collect();
-    top.sort_by_key(|entry| (Reverse(entry.samples), entry.stack));
+    top.sort_by(|a, b| (Reverse(a.samples), &a.shown).cmp(&(Reverse(b.samples), &b.shown)));
     top.truncate(limit);
     top
 }
 
-/// At most `limit` places by time, most first; idle waits only when told.
-pub fn off_cpu(capture: &Capture, limit: usize, idle: bool) -> Vec<OffCpu> {
-    type Key = (Reason, Option<&'static str>, Site, Idleness);
-    let mut places: HashMap<Key, (Duration, u64)> = HashMap::new();
+/// At most `limit` entries by time, most first; idle waits only when told. `show` gives what is
+/// shown of a place.
+pub fn off_cpu<T: Eq + Hash + Ord>(
+    capture: &Capture,
+    limit: usize,
+    idle: bool,
+    show: impl Fn(&Place) -> T,
+) -> Vec<OffCpu<T>> {
+    let mut places: HashMap<Place, (Duration, u64)> = HashMap::new();
     for wait in capture
         .waits
         .iter()
         .filter(|wait| idle || wait.idle == Idleness::Busy)
     {
-        let key = (wait.reason, wait.syscall, wait.site, wait.idle);
-        let (total, count) = places.entry(key).or_default();
-        *total = total.saturating_add(wait.total);
-        *count = count.saturating_add(wait.count);
+        let place = Place {
+            reason: wait.reason,
+            syscall: wait.syscall,
+            site: wait.site,
+            idle: wait.idle,
+        };
+        add(&mut places, place, (wait.total, wait.count));
     }
-    let mut top: Vec<_> = places
-        .into_iter()
-        .map(|((reason, syscall, site, idle), (total, count))| OffCpu {
-            reason,
-            syscall,
-            site,
-            idle,
+    let mut groups: HashMap<T, (Duration, u64)> = HashMap::new();
+    for (place, sums) in places {
+        add(&mut groups, show(&place), sums);
+    }
+    let groups = groups.into_iter();
+    let mut top: Vec<_> = groups
+        .map(|(shown, (total, count))| OffCpu {
+            shown,
             total,
             count,
         })
         .collect();
-    top.sort_by_key(|entry| {
-        (
-            Reverse(entry.total),
-            entry.reason,
-            entry.syscall,
-            entry.site,
-            entry.idle,
-        )
-    });
+    top.sort_by(|a, b| (Reverse(a.total), &a.shown).cmp(&(Reverse(b.total), &b.shown)));
     top.truncate(limit);
     top
+}
+
+fn add<K: Eq + Hash>(sums: &mut HashMap<K, (Duration, u64)>, key: K, more: (Duration, u64)) {
+    let (total, count) = sums.entry(key).or_default();
+    *total = total.saturating_add(more.0);
+    *count = count.saturating_add(more.1);
 }
 
 /// Samples of all stacks.
@@ -98,6 +126,12 @@ mod tests {
     use super::*;
     use crate::model::fixture::{Builder, ms};
 
+    /// The leaf alone.
+    fn leaf(stack: Option<&Stack>) -> String {
+        let leaf = stack.and_then(|stack| stack.frames.last());
+        leaf.map_or_else(String::new, |frame| frame.name.to_string())
+    }
+
     #[test]
     fn threads_add_up_and_the_longest_comes_first() {
         let mut builder = Builder::new(1, "target");
@@ -110,20 +144,39 @@ mod tests {
         builder.wait(0, Reason::Sleep, &["a"], ms(5));
         builder.wait(0, Reason::Epoll, &["a"], ms(50));
         let capture = builder.finish();
-        assert_eq!(
-            on_cpu(&capture, 1),
-            [OnCpu {
-                stack: 1,
-                samples: 4
-            }]
-        );
-        let top = |idle| {
-            off_cpu(&capture, 2, idle)
-                .into_iter()
-                .map(|top| (top.reason, top.total))
+        let first = OnCpu {
+            shown: "b".to_owned(),
+            samples: 4,
         };
-        let busy: Vec<_> = top(false).collect();
+        assert_eq!(on_cpu(&capture, 1, leaf), [first]);
+        let top = |idle| off_cpu(&capture, 2, idle, |place| place.reason).into_iter();
+        let busy: Vec<_> = top(false).map(|top| (top.shown, top.total)).collect();
         assert_eq!(busy, [(Reason::Disk, ms(6)), (Reason::Sleep, ms(5))]);
-        assert_eq!(top(true).next(), Some((Reason::Epoll, ms(50))));
+        assert_eq!(top(true).next().map(|top| top.shown), Some(Reason::Epoll));
+    }
+
+    #[test]
+    fn what_looks_the_same_is_one_entry() {
+        let mut builder = Builder::new(1, "target");
+        builder.samples(0, &["main", "find"], 3);
+        builder.samples(0, &["other", "find"], 2);
+        builder.samples(0, &["main", "copy"], 4);
+        builder.wait(0, Reason::Disk, &["main", "close"], ms(3));
+        builder.wait(0, Reason::Disk, &["other", "close"], ms(4));
+        builder.wait(0, Reason::PageFault, &["main", "close"], ms(5));
+        let capture = builder.finish();
+        let on_cpu = on_cpu(&capture, 20, leaf).into_iter();
+        let on_cpu: Vec<_> = on_cpu.map(|top| (top.shown, top.samples)).collect();
+        assert_eq!(on_cpu, [("find".to_owned(), 5), ("copy".to_owned(), 4)]);
+        let show = |place: &Place| match place.site {
+            Site::Stack(stack) => (place.reason, leaf(capture.stacks.get(stack))),
+            _ => panic!("every wait has a stack"),
+        };
+        let off_cpu: Vec<_> = off_cpu(&capture, 20, false, show)
+            .into_iter()
+            .map(|top| (top.shown.0, top.total, top.count))
+            .collect();
+        let expected = [(Reason::Disk, ms(7), 2), (Reason::PageFault, ms(5), 1)];
+        assert_eq!(off_cpu, expected);
     }
 }

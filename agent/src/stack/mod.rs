@@ -23,4 +23,4 @@ pub mod trim;
 #[cfg(test)]
 mod tests;
 
-pub use symbolize::{Limits, RawStack, SymbolLosses, Symbolizer};
+pub use symbolize::{Limits, RawStack, SymbolLosses, Symbolizer, UNMAPPED};

@@ -10,6 +10,9 @@ use crate::target::maps::Snapshot;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+/// The frame of addresses that no mapping holds: a broken chain of frame pointers, mostly.
+pub const UNMAPPED: &str = "[unmapped]";
+
 /// What symbolisation may take.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -134,7 +137,7 @@ impl Symbolizer {
         frames.insert(Site::Anonymous, Arc::new([place("[jit]", FrameKind::Jit)]));
         frames.insert(
             Site::Unmapped,
-            Arc::new([place("[unmapped]", FrameKind::Native)]),
+            Arc::new([place(UNMAPPED, FrameKind::Native)]),
         );
         let planned = plan.stacks.iter().zip(stacks);
         planned

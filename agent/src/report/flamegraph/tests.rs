@@ -39,6 +39,7 @@ fn titles_say_whose_time_and_how_much() {
     builder.samples(0, &["main", "call<T>", "k:read"], 99);
     builder.wait(0, Reason::Disk, &["main", "fsync"], ms(2_500));
     builder.wait(0, Reason::Epoll, &["main", "epoll_wait"], ms(20_000));
+    builder.0.threads[0].run_queue.preempted = ms(500);
     builder.0.losses.add("maps_unreadable", 2);
     let capture = builder.finish();
     let on = cpu(&capture);
@@ -46,16 +47,19 @@ fn titles_say_whose_time_and_how_much() {
         holds(&on, "redis-server (4711) on CPU: 30.0 s at 99 Hz"),
         "{on:?}"
     );
-    assert!(holds(&on, "99 samples"));
+    assert!(holds(&on, "999 ms on CPU in 99 samples"));
     assert!(holds(&on, "lost: maps_unreadable 2"));
     assert!(holds(&on, "call<T> (99 samples, 100.00%)"));
     let off_cpu = off(&capture, false);
-    assert!(holds(&off_cpu, "disk (2,500 ms, 100.00%)"), "{off_cpu:?}");
-    assert!(holds(&off_cpu, "20.0 s idle set apart (--idle)"));
+    assert!(holds(&off_cpu, "disk (2,500 ms, 83.33%)"), "{off_cpu:?}");
+    assert!(holds(
+        &off_cpu,
+        "2.5 s blocked (3.0 s with the run queue) · 20.0 s idle apart (--idle)"
+    ));
     assert!(!holds(&off_cpu, "epoll_wait"));
     assert!(holds(
         &off(&capture, true),
-        "[idle] epoll (20,000 ms, 88.89%)"
+        "[idle] epoll (20,000 ms, 86.96%)"
     ));
 }
 
@@ -73,15 +77,14 @@ fn less_than_a_second_is_told_in_microseconds() {
 fn nothing_to_draw_is_said_in_a_sentence() {
     let mut builder = Builder::new(1, "a<b&c");
     builder.wait(0, Reason::Epoll, &["main"], ms(29_000));
+    builder.0.threads[0].on_cpu = Duration::from_micros(187);
     let capture = builder.finish();
     let on = cpu(&capture);
     assert!(
-        holds(
-            &on,
-            "no CPU samples: the target used 0.0 s of CPU in 30.0 s"
-        ),
+        holds(&on, "no CPU samples: 187 µs on CPU in 30.0 s"),
         "{on:?}"
     );
+    assert!(holds(&on, "187 µs on CPU in 0 samples · nothing lost"));
     assert!(holds(&on, "a<b&c (1)"));
     let idle = off(&capture, false);
     assert!(holds(

@@ -158,7 +158,7 @@ fn now(capture: &Capture, now: &model::Now, idle: bool) -> Now {
             .collect(),
         idle,
         waker_tid: now.waker_tid,
-        stack: frames(capture, now.stack),
+        stack: frames(now.stack.and_then(|index| capture.stacks.get(index))),
     }
 }
 

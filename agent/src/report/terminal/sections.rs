@@ -4,17 +4,23 @@
 use super::{HEADING, Page, QUIET, WARNING, path, table};
 use crate::model::{Capture, End, FrameKind, HookState, Site, Stack, State};
 use crate::report::folder::{Written, format_utc};
-use crate::report::shares::IdlePlaces;
-use crate::report::text::{bytes, clean, count, duration, percent, seconds, share};
-use crate::report::{label, top};
+use crate::report::shares::{IdlePlaces, Shares};
+use crate::report::text::{bytes, clean, count, duration, fit, percent, seconds, share};
+use crate::report::top::{self, Place};
+use crate::report::{label, totals};
 use std::cmp::Reverse;
-use std::time::Duration;
 
 /// Blocked threads that are shown with their stack.
 const HELD_UP: usize = 3;
 
 /// Stacks listed on and off the CPU.
 const TOP: usize = 5;
+
+/// Share of a thread's watched time that may be unaccounted for without a word.
+const UNACCOUNTED: f64 = 0.01;
+
+/// Threads with more than that which are named.
+const UNACCOUNTED_NAMED: usize = 3;
 
 /// Frames of a stack in one line.
 const FRAMES: usize = 6;
@@ -63,66 +69,60 @@ pub(super) fn held_up(page: &mut Page, capture: &Capture) {
         );
         page.plain(&format!("  {}: {now}", clean(&name)));
         let stack = thread.now.stack.and_then(|index| capture.stacks.get(index));
-        page.line(
-            QUIET,
-            &format!("      {}", stack.map_or_else(no_stack, off_cpu_line)),
-        );
+        page.line(QUIET, &format!("      {}", stack_line(stack, true)));
     }
 }
 
+/// Columns of a line that stand before its frames: the share, and of a wait its time and number.
+const BEFORE_SAMPLES: usize = 11;
+const BEFORE_WAITS: usize = 34;
+
 pub(super) fn top_on_cpu(page: &mut Page, capture: &Capture) {
-    let samples = top::samples(capture);
+    let (samples, used) = (top::samples(capture), duration(totals::on_cpu(capture)));
     if samples == 0 {
-        page.heading("On CPU: no samples");
+        page.heading(&format!("On CPU, {used}: no samples"));
         return;
     }
-    page.heading(&format!("On CPU, {} samples", count(samples)));
-    for entry in top::on_cpu(capture, TOP) {
-        let stack = capture
-            .stacks
-            .get(entry.stack)
-            .filter(|stack| !stack.frames.is_empty());
-        let frames = stack.map_or_else(no_stack, |stack| line(stack, false));
+    page.heading(&format!("On CPU, {used} in {} samples", count(samples)));
+    let room = page.look.width.saturating_sub(BEFORE_SAMPLES);
+    let show = |stack: Option<&Stack>| fit(&stack_line(stack, false), room).into_owned();
+    for entry in top::on_cpu(capture, TOP, show) {
         page.plain(&format!(
-            "  {:>7}  {frames}",
-            percent(entry.samples as f64, samples as f64)
+            "  {:>7}  {}",
+            percent(entry.samples as f64, samples as f64),
+            entry.shown
         ));
     }
 }
 
 pub(super) fn top_off_cpu(page: &mut Page, capture: &Capture) {
-    let all = top::off_cpu(capture, usize::MAX, false);
-    let whole = all
-        .iter()
-        .fold(Duration::ZERO, |sum, entry| sum.saturating_add(entry.total));
-    if whole.is_zero() {
-        page.heading("Off CPU: nothing but idle and run queue");
-        return;
-    }
     page.heading(&format!(
-        "Off CPU, {} of thread time, idle waits apart",
-        duration(whole)
+        "Off CPU, {}, idle waits apart",
+        totals::off_cpu_words(capture, false)
     ));
-    for entry in all.iter().take(TOP) {
-        let frames = match entry.site {
+    let blocked = totals::blocked(capture, false);
+    let room = page.look.width.saturating_sub(BEFORE_WAITS);
+    let show = |place: &Place| {
+        let line = match place.site {
             Site::Short => label::SHORT_WAITS.to_owned(),
             Site::Lost => label::STACK_LOST.to_owned(),
-            Site::Stack(index) => capture
-                .stacks
-                .get(index)
-                .map_or_else(no_stack, off_cpu_line),
+            Site::Stack(index) => stack_line(capture.stacks.get(index), true),
         };
+        let reason = label::reason(place.reason, place.syscall);
+        fit(&format!("{reason}  {line}"), room).into_owned()
+    };
+    for entry in top::off_cpu(capture, TOP, false, show) {
         let (time, times) = (duration(entry.total), count(entry.count));
-        let reason = label::reason(entry.reason, entry.syscall);
         page.plain(&format!(
-            "  {:>7}  {time:>11}  {times:>7}×  {reason}  {frames}",
-            share(entry.total, whole)
+            "  {:>7}  {time:>11}  {times:>7}×  {}",
+            share(entry.total, blocked),
+            entry.shown
         ));
     }
 }
 
 /// What to trust: signals that are not fully on, losses, and what the capture itself cost.
-pub(super) fn trust(page: &mut Page, capture: &Capture) {
+pub(super) fn trust(page: &mut Page, capture: &Capture, shares: &[Shares]) {
     page.plain("");
     for signal in &capture.signals {
         let (state, why) = match &signal.state {
@@ -145,6 +145,7 @@ pub(super) fn trust(page: &mut Page, capture: &Capture) {
             .collect();
         page.paragraph(WARNING, &format!("Lost: {}", words.join(", ")));
     }
+    unaccounted(page, capture, shares);
     let cost = &capture.overhead;
     page.plain(&format!(
         "Cost: kernel side {:.2} % of a CPU, agent {:.2} % of a CPU, {} resident, {} of maps",
@@ -153,6 +154,42 @@ pub(super) fn trust(page: &mut Page, capture: &Capture) {
         bytes(cost.agent_rss_bytes),
         bytes(cost.bpf_map_bytes),
     ));
+}
+
+/// Names the threads whose states do not add up to the time that they were watched.
+fn unaccounted(page: &mut Page, capture: &Capture, shares: &[Shares]) {
+    let threads = capture.threads.iter().zip(shares);
+    let missing = threads.map(|(thread, shares)| {
+        let missing = shares.unaccounted().as_secs_f64() / shares.observed.as_secs_f64();
+        (missing, thread, shares)
+    });
+    let mut missing: Vec<_> = missing
+        .filter(|(missing, ..)| *missing > UNACCOUNTED)
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    missing.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.tid.cmp(&b.1.tid)));
+    let named = missing.iter().take(UNACCOUNTED_NAMED);
+    let mut words: Vec<_> = named
+        .map(|(_, thread, shares)| {
+            let name = label::thread_name(thread);
+            format!(
+                "{} of {}",
+                share(shares.unaccounted(), shares.observed),
+                clean(&name)
+            )
+        })
+        .collect();
+    let more = missing.len().saturating_sub(UNACCOUNTED_NAMED);
+    if more > 0 {
+        words.push(format!("over 1 % of {more} more"));
+    }
+    let words = words.join(", ");
+    page.paragraph(
+        WARNING,
+        &format!("Time that no state accounts for: {words}"),
+    );
 }
 
 /// Where the report is, whole paths for the next command.
@@ -171,17 +208,12 @@ pub(super) fn files(page: &mut Page, written: &Written) {
     page.uncut(QUIET, &format!("  {}", names.join("  ")));
 }
 
-fn off_cpu_line(stack: &Stack) -> String {
-    if stack.frames.is_empty() {
-        no_stack()
-    } else {
-        line(stack, true)
-    }
-}
-
 /// A stack in one line from the leaf: `fsync <- flush (aof.c:88) <- main`. Of a wait the kernel
 /// frames are left out, for they say `schedule` in a hundred ways; unless there is nothing else.
-fn line(stack: &Stack, user_only: bool) -> String {
+fn stack_line(stack: Option<&Stack>, user_only: bool) -> String {
+    let Some(stack) = stack.filter(|stack| !stack.frames.is_empty()) else {
+        return "no stack".to_owned();
+    };
     let user = stack
         .frames
         .iter()
@@ -201,8 +233,4 @@ fn line(stack: &Stack, user_only: bool) -> String {
         words.push("…".to_owned());
     }
     words.join(" <- ")
-}
-
-fn no_stack() -> String {
-    "no stack".to_owned()
 }

@@ -6,6 +6,7 @@ use crate::model::{Capture, Now, State, Thread};
 use crate::report::label;
 use crate::report::shares::{Shares, longest_first};
 use crate::report::text::{clean, duration, fit, share};
+use anstyle::Style;
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -20,7 +21,7 @@ const FIGURES: [usize; 4] = [6, 6, 7, 7];
 /// Widest thread name: the kernel keeps 15 bytes, more are escapes.
 const THREAD: usize = 15;
 
-/// Width of the column NOW: `epoll 12 ms`, `futex ~13 min 32 s`.
+/// Widest cell of the column NOW: `epoll 12 ms`, `futex ~13 min 32 s`.
 const NOW: usize = 18;
 
 /// Blanks between columns.
@@ -46,21 +47,23 @@ pub(super) fn threads(page: &mut Page, capture: &Capture, shares: &[Shares]) {
     });
     page.heading("Threads, busiest first: shares of the time that each was watched");
     let several = capture.processes.len() > 1;
-    let columns = Columns::of(page.look.width, several);
-    let head = Row {
+    let mut rows = vec![Row {
         thread: "THREAD".to_owned(),
         id: if several { "PID/TID" } else { "TID" }.to_owned(),
         figures: ["ON CPU", "RUN-Q", "BLOCKED", "IDLE"].map(str::to_owned),
         blocked_in: "BLOCKED IN".to_owned(),
         now: "NOW".to_owned(),
-    };
-    page.line(QUIET, &columns.line(&head));
-    for (thread, shares) in order.iter().take(THREADS) {
-        page.plain(&columns.line(&row(thread, shares, several)));
-    }
+    }];
+    let shown = order.iter().take(THREADS);
+    rows.extend(shown.map(|(thread, shares)| row(thread, shares, several)));
     if let Some(rest) = order.get(THREADS..).filter(|rest| !rest.is_empty()) {
         let sum = Shares::sum(rest.iter().map(|(_, shares)| *shares));
-        page.plain(&columns.line(&rest_row(rest.len(), &sum)));
+        rows.push(rest_row(rest.len(), &sum));
+    }
+    let columns = Columns::of(page.look.width, &rows);
+    for (index, row) in rows.iter().enumerate() {
+        let style = if index == 0 { QUIET } else { Style::new() };
+        page.line(style, &columns.line(row));
     }
     if shares.iter().any(|shares| shares.inferred) {
         page.line(
@@ -142,25 +145,37 @@ pub(super) fn now(now: &Now, width: usize) -> String {
 
 /// Widths of the columns that are not the same in every table.
 struct Columns {
+    thread: usize,
     id: usize,
     blocked_in: usize,
+    now: usize,
 }
 
 impl Columns {
-    /// The column BLOCKED IN takes what the others leave of the width.
-    fn of(width: usize, several: bool) -> Self {
-        let id = if several { 15 } else { 7 };
-        let columns = [THREAD, id, NOW].into_iter().chain(FIGURES);
+    /// Each is as wide as its widest cell; BLOCKED IN, the one that may be long, at most what the
+    /// others leave of the width.
+    fn of(width: usize, rows: &[Row]) -> Self {
+        let widest = |cell: fn(&Row) -> &str| {
+            let widths = rows.iter().map(|row| cell(row).width());
+            widths.max().unwrap_or_default()
+        };
+        let thread = widest(|row| &row.thread).min(THREAD);
+        let id = widest(|row| &row.id);
+        let now = widest(|row| &row.now);
+        let columns = [thread, id, now].into_iter().chain(FIGURES);
         // A gap after each of them, which is also one before BLOCKED IN, and two blanks in front.
         let taken: usize = 2 + columns.map(|column| column + GAP).sum::<usize>();
+        let room = width.saturating_sub(taken).max(8);
         Self {
+            thread,
             id,
-            blocked_in: width.saturating_sub(taken).max(8),
+            blocked_in: widest(|row| &row.blocked_in).min(room),
+            now,
         }
     }
 
     fn line(&self, row: &Row) -> String {
-        let mut cells = vec![left(&row.thread, THREAD), right(&row.id, self.id)];
+        let mut cells = vec![left(&row.thread, self.thread), right(&row.id, self.id)];
         cells.extend(
             row.figures
                 .iter()
@@ -168,7 +183,7 @@ impl Columns {
                 .map(|(text, width)| right(text, width)),
         );
         cells.push(left(&row.blocked_in, self.blocked_in));
-        cells.push(left(&row.now, NOW));
+        cells.push(left(&row.now, self.now));
         format!("  {}", cells.join(&" ".repeat(GAP)))
     }
 }
@@ -183,4 +198,31 @@ fn right(text: &str, width: usize) -> String {
     let cell = fit(text, width);
     let blanks = width.saturating_sub(cell.width());
     format!("{}{cell}", " ".repeat(blanks))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::Reason;
+    use crate::model::fixture::{Builder, ms};
+    use crate::report::terminal::{Look, summary};
+
+    #[test]
+    fn reasons_take_the_room_that_other_columns_do_not_need() {
+        let mut builder = Builder::new(22_418, "redis-server");
+        builder.wait(0, Reason::Disk, &["main"], ms(2_310));
+        builder.wait(0, Reason::PageFault, &["main"], ms(600));
+        let capture = builder.finish();
+        let page = summary(&capture, None, Look::default());
+        assert!(
+            page.contains("  disk 7.7%, page fault 2.0%  unknown\n"),
+            "{page}"
+        );
+        let narrow = Look {
+            width: 80,
+            ..Look::default()
+        };
+        let page = summary(&capture, None, narrow);
+        let row = page.lines().find(|line| line.contains("  disk 7.7%"));
+        assert!(row.is_some_and(|row| row.ends_with("…  unknown")), "{page}");
+    }
 }

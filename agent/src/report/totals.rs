@@ -1,0 +1,71 @@
+//! Times of the whole capture that more than one part of the report states, and the words for
+//! them: the same figure has the same name everywhere.
+
+use super::text::duration;
+use crate::model::{Capture, Idleness, Wait};
+use std::time::Duration;
+
+/// Time on a CPU, of all threads.
+pub fn on_cpu(capture: &Capture) -> Duration {
+    sum(capture.threads.iter().map(|thread| thread.on_cpu))
+}
+
+/// Time ready but waiting for a CPU, of all threads.
+pub fn run_queue(capture: &Capture) -> Duration {
+    let queues = capture.threads.iter().map(|thread| &thread.run_queue);
+    sum(queues.map(|queue| queue.after_wake.saturating_add(queue.preempted)))
+}
+
+/// Time in normal idle waits.
+pub fn idle(capture: &Capture) -> Duration {
+    waits(capture, |wait| wait.idle != Idleness::Busy)
+}
+
+/// Time blocked; in idle waits only when told.
+pub fn blocked(capture: &Capture, with_idle: bool) -> Duration {
+    waits(capture, |wait| with_idle || wait.idle == Idleness::Busy)
+}
+
+/// `816 ms blocked (4.2 s with the run queue)`.
+pub fn off_cpu_words(capture: &Capture, with_idle: bool) -> String {
+    let blocked = blocked(capture, with_idle);
+    let whole = blocked.saturating_add(run_queue(capture));
+    format!(
+        "{} blocked ({} with the run queue)",
+        duration(blocked),
+        duration(whole)
+    )
+}
+
+/// Time of the waits that `counts` picks.
+pub fn waits(capture: &Capture, counts: impl Fn(&Wait) -> bool) -> Duration {
+    let waits = capture.waits.iter().filter(|wait| counts(wait));
+    sum(waits.map(|wait| wait.total))
+}
+
+fn sum(times: impl Iterator<Item = Duration>) -> Duration {
+    times.fold(Duration::ZERO, Duration::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Reason;
+    use crate::model::fixture::{Builder, ms};
+
+    #[test]
+    fn the_words_say_what_the_figures_contain() {
+        let mut builder = Builder::new(1, "target");
+        let other = builder.thread(1, 2, "other");
+        builder.wait(0, Reason::Disk, &["main"], ms(500));
+        builder.wait(other, Reason::Disk, &["main"], ms(316));
+        builder.wait(other, Reason::Epoll, &["main"], ms(9_000));
+        builder.0.threads[0].run_queue.after_wake = ms(3_000);
+        builder.0.threads[other].run_queue.preempted = ms(384);
+        let capture = builder.finish();
+        let words = |idle| off_cpu_words(&capture, idle);
+        assert_eq!(words(false), "816 ms blocked (4.2 s with the run queue)");
+        assert_eq!(words(true), "9.8 s blocked (13.2 s with the run queue)");
+        assert_eq!(idle(&capture), ms(9_000));
+    }
+}
