@@ -2,7 +2,7 @@
 //!
 //! Written apart from the agent's own types on purpose: a field that is renamed there must fail here.
 
-use crate::tolerance::torn_states;
+use crate::tolerance::{stackless_waits, torn_states};
 use crate::truth::{Window, now_ns};
 use serde::Deserialize;
 use serde_json::Value;
@@ -198,8 +198,12 @@ impl Report {
     /// As [`Report::assert_no_loss`], apart from these counters too.
     pub fn assert_lost_only(&self, expected: &[&str]) {
         let torn = torn_states(self.switches());
-        let is_granted = |name: &str, count: u64| {
-            count == 0 || expected.contains(&name) || (name == "state_torn" && count <= torn)
+        let stackless = torn + stackless_waits(self.threads.len());
+        let is_granted = |name: &str, count: u64| match name {
+            _ if count == 0 || expected.contains(&name) => true,
+            "state_torn" => count <= torn,
+            "wait_stacks_lost" => count <= stackless,
+            _ => false,
         };
         let lost: Vec<_> = self
             .loss

@@ -99,6 +99,12 @@ const STATES_TORN: f64 = 0.01;
 /// switches of the target, so one with few switches has a larger share (12 of 274 in 5 s were seen).
 const STATES_TORN_AT_LEAST: u64 = 20;
 
+/// Waits of a capture that may stand without a stack, beside those of torn states: a thread that
+/// wakes while its stack is read, at the end, has moved on, and no stack is better than a wrong one.
+pub fn stackless_waits(threads: usize) -> u64 {
+    2_u64.max(threads as u64 / 10)
+}
+
 /// How many torn states a capture with so many context switches may have.
 pub fn torn_states(switches: u64) -> u64 {
     STATES_TORN_AT_LEAST.max((switches as f64 * STATES_TORN) as u64)
