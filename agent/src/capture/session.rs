@@ -263,6 +263,8 @@ impl Session {
     }
 
     fn take_events(&mut self) {
+        #[cfg(feature = "debug-log")]
+        self.probe.show_log();
         for _ in 0..EVENTS_A_TURN {
             let Some(event) = self.probe.next_event() else {
                 break;

@@ -244,6 +244,8 @@ impl Loaded {
             loss: take(ebpf, "LOSS")?,
             map_bytes,
             signals: self.signals,
+            #[cfg(feature = "debug-log")]
+            log: super::log::KernelLog::attach(ebpf)?,
             ebpf: self.ebpf,
         };
         // The last one in is the first one out: low slots first.

@@ -16,6 +16,8 @@ mod error;
 mod hooks;
 mod iterate;
 mod load;
+#[cfg(feature = "debug-log")]
+mod log;
 mod mapped;
 mod object;
 mod tables;
@@ -59,9 +61,17 @@ pub struct Probe {
     loss: PerCpuArray<MapData, u64>,
     map_bytes: u64,
     signals: Vec<Signal>,
+    #[cfg(feature = "debug-log")]
+    log: log::KernelLog,
 }
 
 impl Probe {
+    /// Prints what the kernel side has to say of itself.
+    #[cfg(feature = "debug-log")]
+    pub fn show_log(&mut self) {
+        self.log.show();
+    }
+
     /// Which hook serves each signal.
     pub fn signals(&self) -> &[Signal] {
         &self.signals

@@ -45,9 +45,9 @@ pub fn process_fork(context: BtfTracePointContext) -> i32 {
     };
     if new_process {
         // The agent must read its mappings while it lives.
-        send(EVENT_FORK, slot, index, parent_tgid, now);
+        send(&context, event(EVENT_FORK, slot, index, parent_tgid, now));
     } else if slot.serial % BIRTHS == 0 {
-        send(EVENT_BIRTHS, slot, index, 0, now);
+        send(&context, event(EVENT_BIRTHS, slot, index, 0, now));
     }
     0
 }
@@ -70,7 +70,7 @@ pub fn process_exec(context: BtfTracePointContext) -> i32 {
         return 0;
     };
     slot.generation += 1;
-    send(EVENT_EXEC, slot, index, 0, now);
+    send(&context, event(EVENT_EXEC, slot, index, 0, now));
     0
 }
 
@@ -114,8 +114,8 @@ pub fn process_exit(context: BtfTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn send(kind: u32, slot: &ThreadSlot, index: u32, parent_tgid: u32, at_ns: u64) {
-    let event = Event {
+fn event(kind: u32, slot: &ThreadSlot, index: u32, parent_tgid: u32, at_ns: u64) -> Event {
+    Event {
         kind,
         slot: index,
         tid: slot.tid,
@@ -125,8 +125,23 @@ fn send(kind: u32, slot: &ThreadSlot, index: u32, parent_tgid: u32, at_ns: u64) 
         generation: slot.generation,
         reserved: 0,
         at_ns,
-    };
+    }
+}
+
+#[inline(always)]
+fn send(context: &BtfTracePointContext, event: Event) {
+    log(context, &event);
     if EVENTS.output::<Event>(event, FORCE_WAKEUP).is_err() {
         loss::count(Loss::EventRingFull);
     }
 }
+
+#[cfg(feature = "debug-log")]
+#[inline(always)]
+fn log(context: &BtfTracePointContext, event: &Event) {
+    aya_log_ebpf::info!(context, "event {} of thread {}", event.kind, event.tid);
+}
+
+#[cfg(not(feature = "debug-log"))]
+#[inline(always)]
+fn log(_context: &BtfTracePointContext, _event: &Event) {}
