@@ -17,9 +17,7 @@ pub enum ProbeError {
     )]
     Load(String),
     /// A program that nothing replaces was refused.
-    #[error(
-        "the kernel refused {hook}: {why}; without it there is nothing to record (`remora doctor`)"
-    )]
+    #[error("the kernel refused {hook}: {why} (`remora doctor` tries every hook)")]
     Hook {
         /// Hook by name.
         hook: String,
