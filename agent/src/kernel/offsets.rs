@@ -3,7 +3,7 @@
 
 use super::Arch;
 use super::btf::{Btf, BtfError, Member};
-use remora_common::config::{ABSENT, Offsets};
+use remora_common::config::Offsets;
 
 /// A member that this kernel does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -270,12 +270,12 @@ const fn fatal(
 }
 
 /// Looks up every member that the kernel side reads, and lists those that are not there; their
-/// offsets are [`ABSENT`].
+/// offsets are [`remora_common::config::ABSENT`].
 ///
 /// `regs_syscall` is 8 bytes wide on x86-64 and 4 on arm64; its low 4 bytes, signed, are the
 /// number on both.
 pub fn offsets(btf: &Btf<'_>, arch: Arch) -> (Offsets, Vec<Absent>) {
-    let mut offsets = nowhere();
+    let mut offsets = Offsets::ALL_ABSENT;
     let mut absent = Vec::new();
     let registers = match arch {
         Arch::X86_64 => X86_64,
@@ -330,35 +330,6 @@ fn byte_mask(flag: Member) -> Result<(u32, u32), BtfError> {
         _ => Err(BtfError::OffsetOutOfRange {
             member: "in_iowait".into(),
         }),
-    }
-}
-
-/// Offsets of which none is known.
-fn nowhere() -> Offsets {
-    Offsets {
-        task_pid: ABSENT,
-        task_tgid: ABSENT,
-        task_state: ABSENT,
-        task_comm: ABSENT,
-        task_files: ABSENT,
-        task_stack: ABSENT,
-        task_on_cpu: ABSENT,
-        task_exec_start: ABSENT,
-        task_group_leader: ABSENT,
-        task_start_boottime: ABSENT,
-        task_in_iowait: ABSENT,
-        task_in_iowait_mask: 0,
-        files_fdt: ABSENT,
-        fdtable_fd: ABSENT,
-        fdtable_max_fds: ABSENT,
-        file_inode: ABSENT,
-        inode_mode: ABSENT,
-        regs_syscall: ABSENT,
-        regs_args: [ABSENT; 6],
-        regs_ip: ABSENT,
-        regs_sp: ABSENT,
-        regs_fp: ABSENT,
-        regs_mode: ABSENT,
     }
 }
 

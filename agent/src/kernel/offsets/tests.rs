@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernel::btf::writer::{FieldSpec, Writer};
+use remora_common::config::ABSENT;
 
 /// A task as a kernel since 5.14 has it, with everything that is read.
 const TASK: &[(&str, u32)] = &[
