@@ -10,6 +10,8 @@ pub mod kernel;
 pub mod model;
 pub mod preflight;
 pub mod probe;
+pub mod python;
 pub mod report;
 pub mod stack;
 pub mod target;
+pub mod unwind;

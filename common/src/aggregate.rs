@@ -5,7 +5,9 @@
 //! a slot is claimed by one compare-and-swap on its hash and then only added to. Both tables have
 //! two halves: programs fill the active one while the agent empties the other.
 
-/// Frames in one stack at the most, the kernel's own limit (`kernel.perf_event_max_stack`).
+use crate::{python::MAX_PYTHON_FRAMES, unwind::MAX_USER_FRAMES};
+
+/// Frames in one stack that the kernel walks, its own limit (`kernel.perf_event_max_stack`).
 pub const MAX_FRAMES: usize = 127;
 
 /// Steps of linear probing before a table counts as full.
@@ -20,22 +22,48 @@ pub const STACK_FAULT: u32 = u32::MAX - 1;
 /// Not taken by design: the sampling fallback left this wait out.
 pub const STACK_SKIPPED: u32 = u32::MAX - 2;
 
-/// One stack, leaf first. Its id is the index in the table plus one.
+/// Words of a stack in one entry of the table.
+pub const BLOCK_WORDS: usize = 64;
+
+/// Words of the longest stack: Python frames take two each.
+pub const STACK_WORDS: usize = 1024;
+
+const _: () = assert!(STACK_WORDS.is_multiple_of(BLOCK_WORDS));
+const _: () = assert!(MAX_USER_FRAMES <= STACK_WORDS && 2 * MAX_PYTHON_FRAMES <= STACK_WORDS);
+
+/// Kind of a stack: kernel frames.
+pub const STACK_KERNEL: u16 = 1;
+/// Kind of a stack: user frames; `ending` is an [`crate::unwind::Outcome`].
+pub const STACK_USER: u16 = 2;
+/// Kind of a stack: Python frames; `ending` is a [`crate::python::Ending`], and how the thread stood to
+/// the GIL in the upper byte.
+pub const STACK_PYTHON: u16 = 3;
+/// Kind of an entry that continues another towards the root.
+pub const STACK_CONTINUED: u16 = 4;
+
+/// One block of a stack, leaf first. A stack's id is the index of its leaf block plus one.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct StackEntry {
-    /// Hash of the frames, claims the entry; 0 = free.
+    /// Hash of the rest, claims the entry; 0 = free.
     pub hash: u64,
-    /// Frames that are valid.
+    /// Id of the block that continues it towards the root, 0 = none.
+    pub next: u32,
+    /// Words that are valid.
     pub len: u32,
+    /// `STACK_*`.
+    pub kind: u16,
+    /// How the walk ended.
+    pub ending: u16,
     /// Always zero.
     pub reserved: u32,
-    /// Instruction addresses, leaf first; return addresses but for the leaf.
-    pub frames: [u64; MAX_FRAMES],
+    /// Instruction addresses, leaf first, return addresses but for the leaf; or
+    /// [`crate::python::PythonFrame`]s.
+    pub words: [u64; BLOCK_WORDS],
 }
 
-const _: () = assert!(size_of::<StackEntry>() == 16 + 8 * MAX_FRAMES);
+const _: () = assert!(size_of::<StackEntry>() == 24 + 8 * BLOCK_WORDS);
 
 /// Kind of an aggregate: a CPU sample.
 pub const KIND_CPU: u8 = 1;
@@ -67,6 +95,10 @@ pub struct AggregateKey {
     /// and the expected value, 3 for anything larger (high half); of a poll: 1 for one descriptor,
     /// 2 for more. Otherwise 0.
     pub detail: u32,
+    /// Python stack id.
+    pub python: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
 
 /// Count and time of one key.
@@ -84,8 +116,8 @@ pub struct Aggregate {
     pub total_ns: u64,
 }
 
-const _: () = assert!(size_of::<AggregateKey>() == 24);
-const _: () = assert!(size_of::<Aggregate>() == 48);
+const _: () = assert!(size_of::<AggregateKey>() == 32);
+const _: () = assert!(size_of::<Aggregate>() == 56);
 
 /// What the agent tells the running programs, and they tell it: one mapped record.
 #[derive(Clone, Copy, Debug)]

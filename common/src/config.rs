@@ -59,9 +59,13 @@ pub struct Offsets {
     pub regs_fp: u32,
     /// `pt_regs`: what tells a 32-bit task (x86-64 `cs`; arm64 `pstate`).
     pub regs_mode: u32,
+    /// `pt_regs`: link register (arm64).
+    pub regs_lr: u32,
+    /// `task_struct.thread.fsbase` (x86-64), `.thread.uw.tp_value` (arm64): the thread's TLS base.
+    pub task_tls: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 28);
+const _: () = assert!(size_of::<Offsets>() == 4 * 30);
 
 impl Offsets {
     /// Nothing known.
@@ -89,6 +93,8 @@ impl Offsets {
         regs_sp: ABSENT,
         regs_fp: ABSENT,
         regs_mode: ABSENT,
+        regs_lr: ABSENT,
+        task_tls: ABSENT,
     };
 }
 
@@ -117,11 +123,18 @@ pub struct Params {
     pub compat_mask: u32,
     /// See `compat_mask`.
     pub compat_value: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// 1: user stacks are walked by tables (needs the helper `bpf_loop`, 5.17, and
+    /// `bpf_task_pt_regs`); 0: by the kernel, along frame pointers.
+    pub unwind: u32,
+    /// Bits of a code address: the others may hold a signature (arm64 pointer authentication).
+    pub code_mask: u64,
+    /// 1: arm64.
+    pub is_arm64: u32,
+    /// 1: frames of Python interpreters are walked.
+    pub python: u32,
 }
 
-const _: () = assert!(size_of::<Params>() == 48);
+const _: () = assert!(size_of::<Params>() == 64);
 
 impl Params {
     /// Every parameter zero: what the object holds before the agent sets them.
@@ -136,7 +149,10 @@ impl Params {
         switch_out_one_in: 0,
         compat_mask: 0,
         compat_value: 0,
-        reserved: 0,
+        unwind: 0,
+        code_mask: 0,
+        is_arm64: 0,
+        python: 0,
     };
 }
 
@@ -148,4 +164,8 @@ mod user {
     unsafe impl aya::Pod for super::Params {}
     // SAFETY: as above.
     unsafe impl aya::Pod for crate::aggregate::StackEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::unwind::Chunk {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::unwind::Space {}
 }

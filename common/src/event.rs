@@ -9,6 +9,10 @@ pub const EVENT_EXEC: u32 = 2;
 /// Many threads were born: slots of those that are gone should be collected now.
 pub const EVENT_BIRTHS: u32 = 3;
 
+/// A walk met an address that lies in no known mapping of its process: they must be read again. Only
+/// `kind`, `tgid`, `generation` and `at_ns` are set.
+pub const EVENT_MAPPINGS: u32 = 4;
+
 /// Threads born from one [`EVENT_BIRTHS`] to the next.
 pub const BIRTHS: u32 = 256;
 
@@ -39,7 +43,8 @@ pub struct Event {
 
 const _: () = assert!(size_of::<Event>() == 40);
 
-/// What the task iterator writes of one target thread: header, then `kernel_len` frames of 8 bytes.
+/// What the task iterator writes of one target thread: header, then `kernel_len` and `user_len` frames
+/// of 8 bytes, then `python_len` words ([`crate::python::PythonFrame`]s).
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -58,15 +63,33 @@ pub struct TaskRecord {
     pub kernel_len: u32,
     /// `since_ns` of the slot when it was read: tells whether the wait is still the same later.
     pub since_ns: u64,
+    /// User frames that follow them.
+    pub user_len: u32,
+    /// Words of Python frames that follow those.
+    pub python_len: u32,
+    /// How the walk of the user stack ended ([`crate::unwind::Outcome`]).
+    pub user_ending: u32,
+    /// As `ending` of a Python stack.
+    pub python_ending: u32,
+    /// 1: `python_*` mean something: the thread is one of an interpreter's.
+    pub python_walked: u32,
+    /// Always zero.
+    pub reserved: u32,
     /// User instruction pointer at entry to the kernel.
     pub ip: u64,
+    /// 1: the thread did not move while its stacks were read.
+    pub at_rest: u32,
+    /// 1: there are user frames to trust in this record; 0: the agent has to walk them.
+    pub user_walked: u32,
     /// User stack pointer.
     pub sp: u64,
     /// User frame pointer.
     pub fp: u64,
+    /// arm64: user link register.
+    pub lr: u64,
 }
 
-const _: () = assert!(size_of::<TaskRecord>() == 56);
+const _: () = assert!(size_of::<TaskRecord>() == 96);
 
 /// Bytes of the longest record of the task iterator.
 pub const TASK_RECORD_MAX: usize = size_of::<TaskRecord>() + 8 * MAX_FRAMES;

@@ -12,11 +12,15 @@
 //! | [`config`] | read-only globals: kernel offsets, thresholds, features |
 //! | [`event`] | rare events (ring buffer) and iterator records |
 //! | [`loss`] | one counter for each way to lose something |
+//! | [`unwind`] | unwind tables, and a step from a frame to its caller |
+//! | [`python`] | how an interpreter is laid out, and its frames |
 #![no_std]
 
 pub mod aggregate;
 pub mod config;
 pub mod event;
 pub mod loss;
+pub mod python;
 pub mod reason;
 pub mod thread;
+pub mod unwind;

@@ -49,9 +49,11 @@ losses! {
     StateTorn = 11, "state_torn";
     /// Stacks cut at the frame limit.
     StackTruncated = 12, "stack_truncated";
+    /// Stacks whose Python frames were not found: the interpreter has more threads than are searched.
+    PythonThreadNotFound = 13, "python_thread_not_found";
 }
 
 /// How many counters there are.
-pub const LOSSES: usize = 13;
+pub const LOSSES: usize = 14;
 
 const _: () = assert!(Loss::ALL.len() == LOSSES);

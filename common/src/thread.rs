@@ -86,8 +86,11 @@ pub struct ThreadSlot {
     pub pending_kernel: u32,
     /// `Control::flips` when they were taken: ids mean nothing after a flip.
     pub pending_flips: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// Python stack taken at switch-out (fallback hook only), 0 = none.
+    pub pending_python: u32,
+    /// Address of the thread's Python thread state where it was found last; a small number counts
+    /// down to the next search.
+    pub python_thread: u64,
     /// Time on a CPU.
     pub on_cpu_ns: u64,
     /// Time ready but not running, after wake-ups.
@@ -106,7 +109,7 @@ pub struct ThreadSlot {
     pub waits: [WaitTotals; REASONS],
 }
 
-const _: () = assert!(size_of::<ThreadSlot>() == 208 + 24 * REASONS);
+const _: () = assert!(size_of::<ThreadSlot>() == 216 + 24 * REASONS);
 
 impl ThreadSlot {
     /// Whether a thread in [`STATE_BLOCKED`] was woken and waits for its CPU.

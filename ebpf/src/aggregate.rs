@@ -18,6 +18,8 @@ fn hash(key: &AggregateKey) -> u64 {
     hash = (hash ^ (key.user as u64 | (key.kernel as u64) << 32)).wrapping_mul(K);
     hash ^= hash >> 29;
     hash = (hash ^ (key.generation as u64 | (key.detail as u64) << 32)).wrapping_mul(K);
+    hash ^= hash >> 29;
+    hash = (hash ^ key.python as u64).wrapping_mul(K);
     hash ^= hash >> 32;
     hash | 1
 }

@@ -30,17 +30,22 @@ getters!(OFFSETS:
     task_pid, task_tgid, task_state, task_comm, task_files, task_stack, task_on_cpu,
     task_exec_start, task_group_leader, task_start_boottime, task_in_iowait,
     task_in_iowait_mask, files_fdt, fdtable_fd, fdtable_max_fds, file_inode, inode_mode,
-    regs_syscall, regs_ip, regs_sp, regs_fp, regs_mode,
+    regs_syscall, regs_ip, regs_sp, regs_fp, regs_mode, regs_lr, task_tls,
 );
 
 getters!(PARAMS:
     aggregates_per_half, stacks_per_half, follow_children, switch_has_state, has_task_pt_regs,
-    regs_from_stack, switch_out_one_in, compat_mask, compat_value,
+    regs_from_stack, switch_out_one_in, compat_mask, compat_value, unwind, is_arm64, python,
 );
 
 #[inline(always)]
 pub fn min_block_ns() -> u64 {
     global!(PARAMS.min_block_ns)
+}
+
+#[inline(always)]
+pub fn code_mask() -> u64 {
+    global!(PARAMS.code_mask)
 }
 
 /// Offset of system call argument `N` in the saved registers.

@@ -19,6 +19,16 @@ impl Half {
         Some(Self { control, flips })
     }
 
+    /// The half whose first entry in a table has this index.
+    #[inline(always)]
+    pub fn that_begins_at(first: u32) -> Option<Self> {
+        let control = CONTROL.get_ptr_mut(0)?;
+        Some(Self {
+            control,
+            flips: (first != 0) as u32,
+        })
+    }
+
     /// How often the halves were changed before.
     #[inline(always)]
     pub fn flips(self) -> u32 {

@@ -6,7 +6,10 @@
 //! | [`programs`] | one file a hook: what the kernel calls |
 //! | [`table`] | the thread state table: look-up, enlisting, transitions |
 //! | [`reason`] | why a thread goes to sleep |
-//! | [`stack`] | takes a stack and interns it |
+//! | [`stack`] | takes the stacks of a moment |
+//! | [`unwind`] | user frames, by unwind tables |
+//! | [`python`] | an interpreter's frames |
+//! | [`intern`] | equal stacks have one id |
 //! | [`aggregate`] | time by (thread, reason, stack) |
 //! | [`atomic`] | the three atomic instructions that the tables need |
 //! | [`task`], [`registers`] | reading kernel structures at offsets from BTF |
@@ -22,14 +25,17 @@ mod aggregate;
 mod atomic;
 mod config;
 mod half;
+mod intern;
 mod loss;
 mod maps;
 mod programs;
+mod python;
 mod reason;
 mod registers;
 mod stack;
 mod table;
 mod task;
+mod unwind;
 
 /// Most tracing helpers are for GPL-compatible programs only; the source is MIT OR Apache-2.0.
 #[unsafe(link_section = "license")]

@@ -1,16 +1,21 @@
 //! Every map. Sizes marked `set at load` are overridden by the agent.
 
+use crate::{stack::TAKERS, unwind::Walk};
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
-    macros::map,
+    bindings::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY},
+    btf_maps::ArrayOfMaps,
+    helpers::generated::bpf_map_lookup_elem,
+    macros::{btf_map, map},
     maps::{Array, HashMap, PerCpuArray, RingBuf, Stack},
 };
 use remora_common::{
-    aggregate::{Aggregate, Control, MAX_FRAMES, StackEntry},
+    aggregate::{Aggregate, Control, STACK_WORDS, StackEntry},
     event::TASK_RECORD_MAX,
     loss::LOSSES,
+    python::FRAME_BYTES,
     reason::SYSCALL_TABLE,
     thread::{ThreadSlot, TidChunk},
+    unwind::{CACHED_ROWS, CachedRow, Chunk, SEGMENT_CHUNKS, Space},
 };
 
 /// Thread id → slot, 2,048 ids an element. Set at load: covers `pid_max`.
@@ -53,9 +58,60 @@ pub static LOSS: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOSSES as u32,
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
-/// A stack before it is interned. One element for each program that may interrupt another.
+/// Words of a stack, and what a walk by blocks may touch behind them.
+pub type Words = [u64; STACK_WORDS + 8];
+
+/// Stacks while they are walked. One element for each program that may interrupt another.
 #[map]
-pub static FRAMES: PerCpuArray<[u64; MAX_FRAMES + 1]> = PerCpuArray::with_max_entries(3, 0);
+pub static WALKS: PerCpuArray<Walk> = PerCpuArray::with_max_entries(TAKERS, 0);
+
+/// Rows that were found lately, by address. One element as above.
+#[map]
+pub static ROWS: PerCpuArray<[CachedRow; CACHED_ROWS]> = PerCpuArray::with_max_entries(TAKERS, 0);
+
+/// A Python frame while it is looked at. One element as above.
+#[map]
+pub static PYTHON_FRAME: PerCpuArray<[u64; FRAME_BYTES / 8]> =
+    PerCpuArray::with_max_entries(TAKERS, 0);
+
+/// Process and generation → element of `SPACES`.
+#[map]
+pub static SPACE_OF: HashMap<u64, u32> = HashMap::with_max_entries(8192, 0);
+
+/// Address spaces; element 0 is never used. Set at load.
+#[map]
+pub static SPACES: Array<Space> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+
+/// Unwind tables: segments of chunks, added by the agent as they are needed.
+#[btf_map]
+pub static SEGMENTS: ArrayOfMaps<Segment, 4096> = ArrayOfMaps::new();
+
+/// 1 MiB of chunks: an array of them, as the loader reads it from BTF.
+///
+/// By sizes, not types: before Linux 6.3 an array whose element has a type is of another kind than
+/// one without, and those that the agent adds have none.
+#[repr(C)]
+pub struct Segment {
+    r#type: *const [i32; BPF_MAP_TYPE_ARRAY as usize],
+    key_size: *const [i32; size_of::<u32>()],
+    value_size: *const [i32; size_of::<Chunk>()],
+    max_entries: *const [i32; SEGMENT_CHUNKS as usize],
+}
+
+impl Segment {
+    /// The chunk with this number in the segment.
+    #[inline(always)]
+    pub fn chunk(&self, number: u32) -> Option<*mut Chunk> {
+        let map = (&raw const *self).cast_mut().cast();
+        // SAFETY: an element of SEGMENTS is a map, and its keys are of this type.
+        let chunk = unsafe { bpf_map_lookup_elem(map, (&raw const number).cast()) };
+        if chunk.is_null() {
+            None
+        } else {
+            Some(chunk.cast())
+        }
+    }
+}
 
 /// A record of the task iterator while it is put together.
 #[map]

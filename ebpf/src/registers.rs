@@ -72,13 +72,18 @@ impl Registers {
         self.read(config::regs_arg::<N>())
     }
 
-    /// Instruction, stack and frame pointer.
+    /// What an unwinder starts from.
     #[inline(always)]
-    pub fn frame(self) -> (u64, u64, u64) {
-        (
-            self.read(config::regs_ip()),
-            self.read(config::regs_sp()),
-            self.read(config::regs_fp()),
-        )
+    pub fn all(self) -> remora_common::unwind::Registers {
+        remora_common::unwind::Registers {
+            ip: self.read(config::regs_ip()),
+            sp: self.read(config::regs_sp()),
+            fp: self.read(config::regs_fp()),
+            lr: if config::regs_lr() == ABSENT {
+                0
+            } else {
+                self.read(config::regs_lr())
+            },
+        }
     }
 }

@@ -1,19 +1,24 @@
-//! Takes a stack and interns it: equal stacks have one id.
+//! Takes the stacks of a moment and interns them: equal stacks have one id.
 //!
-//! Frame pointers, as the kernel's own walker follows them. A later unwinder replaces [`take`] and
-//! nothing else: callers see ids.
+//! Kernel frames come from the kernel's own walker, user frames from [`unwind`], Python frames from
+//! [`python`]. Callers see ids.
 
 use crate::{
-    atomic, config,
+    config,
     half::Half,
-    loss,
-    maps::{FRAMES, STACKS},
+    intern, loss,
+    maps::{SPACE_OF, WALKS},
+    python, registers,
+    task::{self, Task},
+    unwind::{self, Current, Walk},
 };
-use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_probe_read_kernel};
+use aya_ebpf::helpers::generated::bpf_get_stack;
 use core::ffi::c_void;
 use remora_common::{
-    aggregate::{MAX_FRAMES, PROBES, STACK_FAULT, STACK_LOST, STACK_NONE, StackEntry},
+    aggregate::{MAX_FRAMES, STACK_FAULT, STACK_KERNEL, STACK_NONE, STACK_PYTHON, STACK_USER},
     loss::Loss,
+    thread::ThreadSlot,
+    unwind::Outcome,
 };
 
 /// `BPF_F_USER_STACK`: `include/uapi/linux/bpf.h`.
@@ -25,40 +30,114 @@ pub enum Taker {
     SwitchOut = 0,
     Return = 1,
     Sampler = 2,
+    /// The iterator over sleeping threads.
+    Snapshot = 3,
+    /// The same, for Python frames.
+    SnapshotPython = 4,
 }
 
-/// Ids of the two stacks of one moment.
+/// How many there are.
+pub const TAKERS: u32 = 5;
+
+/// Ids of the stacks of one moment.
 #[derive(Clone, Copy)]
 pub struct Stacks {
     pub user: u32,
     pub kernel: u32,
+    pub python: u32,
 }
 
-/// User and kernel stack of the current thread.
+/// The stacks of the current thread.
 #[inline(always)]
-pub fn take(context: *mut c_void, taker: Taker, half: Half) -> Stacks {
+pub fn take(context: *mut c_void, taker: Taker, slot: &mut ThreadSlot, half: Half) -> Stacks {
+    let kernel = by_the_kernel(context, taker, half, 0);
+    let task = task::current();
+    let unwound = config::unwind() != 0 && !registers::of(task).is_some_and(|r| r.is_compat());
+    if !unwound {
+        let user = by_the_kernel(context, taker, half, USER);
+        return Stacks {
+            user,
+            kernel,
+            python: STACK_NONE,
+        };
+    }
+    let space = space_of(slot);
     Stacks {
-        user: walk(context, taker, half, USER),
-        kernel: walk(context, taker, half, 0),
+        user: user(taker, task, slot, space, half),
+        kernel,
+        python: if config::python() != 0 {
+            python(taker, task, slot, space, half)
+        } else {
+            STACK_NONE
+        },
     }
 }
 
+/// The element of `SPACES` that describes the thread's address space, 0 for none.
 #[inline(always)]
-fn walk(context: *mut c_void, taker: Taker, half: Half, flags: u64) -> u32 {
-    let Some(frames) = FRAMES.get_ptr_mut(taker as u32) else {
+pub fn space_of(slot: &ThreadSlot) -> u32 {
+    let key = slot.tgid as u64 | (slot.generation as u64) << 32;
+    // SAFETY: only the agent writes this map; an old element stays readable.
+    unsafe { SPACE_OF.get(key) }.copied().unwrap_or(0)
+}
+
+#[inline(always)]
+fn user(taker: Taker, task: Task, slot: &ThreadSlot, space: u32, half: Half) -> u32 {
+    unwind::user_stack(taker as u32, task, slot, Current, space);
+    let Some(walk) = walk(taker) else {
         return STACK_FAULT;
     };
-    let frames = frames.cast::<u64>();
-    // SAFETY: the scratch element holds MAX_FRAMES frames and one spare.
-    let bytes = unsafe { bpf_get_stack(context, frames.cast(), 8 * MAX_FRAMES as u32, flags) };
+    if walk.len == 0 {
+        loss::count(Loss::UserStackFailed);
+        return STACK_FAULT;
+    }
+    if walk.ending == Outcome::Truncated as u32 {
+        loss::count(Loss::StackTruncated);
+    }
+    intern::words(taker as u32, half, STACK_USER)
+}
+
+#[inline(always)]
+fn python(taker: Taker, task: Task, slot: &mut ThreadSlot, space: u32, half: Half) -> u32 {
+    if python::stack(taker as u32, task, slot, Current, space) {
+        intern::words(taker as u32, half, STACK_PYTHON)
+    } else {
+        STACK_NONE
+    }
+}
+
+/// The kernel's own walker: kernel frames by its tables, user frames along frame pointers.
+#[inline(always)]
+fn by_the_kernel(context: *mut c_void, taker: Taker, half: Half, flags: u64) -> u32 {
+    let Some(walk) = walk(taker) else {
+        return STACK_FAULT;
+    };
+    let frames = walk.words.as_mut_ptr();
+    // SAFETY: the scratch element is longer. The helper zeroes what lies behind the frames.
+    let bytes =
+        unsafe { bpf_get_stack(context, frames.cast(), 8 * (MAX_FRAMES as u32 + 1), flags) };
     if bytes <= 0 {
         return nothing(taker, flags, bytes);
     }
-    let len = (bytes as u32 >> 3) & 0x7f;
-    if len as usize == MAX_FRAMES {
-        loss::count(Loss::StackTruncated);
+    walk.len = (bytes as u32 >> 3) & 0xff;
+    if flags != USER {
+        walk.ending = 0;
+        return intern::words(taker as u32, half, STACK_KERNEL);
     }
-    intern(half, frames, len)
+    walk.ending = if walk.len as usize >= MAX_FRAMES {
+        loss::count(Loss::StackTruncated);
+        Outcome::Truncated as u32
+    } else {
+        Outcome::FramePointers as u32
+    };
+    intern::words(taker as u32, half, STACK_USER)
+}
+
+#[inline(always)]
+fn walk(taker: Taker) -> Option<&'static mut Walk> {
+    let walk = WALKS.get_ptr_mut(taker as u32)?;
+    // SAFETY: a live element of this CPU, which only this hook uses.
+    Some(unsafe { &mut *walk })
 }
 
 /// No frames: a loss, unless there was no such stack.
@@ -74,68 +153,4 @@ fn nothing(taker: Taker, flags: u64, result: i64) -> u32 {
     }
     loss::count(Loss::KernelStackFailed);
     STACK_FAULT
-}
-
-/// Frames hashed between two looks at the length: a loop that can end in 16 places is verified in a
-/// fraction of the time of one that can end in 127.
-const BLOCK: usize = 8;
-
-/// Hash of the frames. The helper zeroes what lies behind them, so whole blocks can be hashed.
-#[inline(always)]
-fn hash(frames: *const u64, len: u32) -> u64 {
-    let mut hash = len as u64 + 0x9e37_79b9_7f4a_7c15;
-    for block in 0..MAX_FRAMES.div_ceil(BLOCK) {
-        if (block * BLOCK) as u32 >= len {
-            break;
-        }
-        for i in 0..BLOCK {
-            // SAFETY: the scratch element holds MAX_FRAMES frames and one spare.
-            let frame = unsafe { *frames.add(block * BLOCK + i) };
-            hash = (hash ^ frame).wrapping_mul(0xff51_afd7_ed55_8ccd);
-            hash ^= hash >> 32;
-        }
-    }
-    hash | 1
-}
-
-/// Finds the stack in the active half of the table, or puts it there.
-#[inline(always)]
-fn intern(half: Half, frames: *const u64, len: u32) -> u32 {
-    let hash = hash(frames, len);
-    let per_half = config::stacks_per_half();
-    let mask = per_half - 1;
-    for probe in 0..PROBES {
-        let index = half.first(per_half) + (((hash >> 8) as u32).wrapping_add(probe) & mask);
-        let Some(entry) = STACKS.get_ptr_mut(index) else {
-            break;
-        };
-        // SAFETY: aligned members of live elements; the claimer alone fills the entry.
-        unsafe {
-            let mut found = (&raw const (*entry).hash).read_volatile();
-            if found == 0 {
-                found = atomic::compare_exchange(&raw mut (*entry).hash, 0, hash);
-                if found == 0 {
-                    fill(entry, frames, len);
-                    half.count_stack();
-                    found = hash;
-                }
-            }
-            if found == hash {
-                return index + 1;
-            }
-        }
-    }
-    loss::count(Loss::StackTableFull);
-    STACK_LOST
-}
-
-/// # Safety
-/// The caller has claimed the entry; `frames` holds at least MAX_FRAMES.
-#[inline(always)]
-unsafe fn fill(entry: *mut StackEntry, frames: *const u64, len: u32) {
-    // SAFETY: the caller's promise; len is at most MAX_FRAMES.
-    unsafe {
-        (*entry).len = len;
-        bpf_probe_read_kernel((&raw mut (*entry).frames).cast(), len * 8, frames.cast());
-    }
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use remora_common::{
-    aggregate::{AggregateKey, KIND_WAIT, KIND_WAKE, STACK_SKIPPED},
+    aggregate::{AggregateKey, KIND_WAIT, KIND_WAKE, STACK_NONE, STACK_SKIPPED},
     loss::Loss,
     reason::{NO_SYSCALL, REASONS},
     thread::*,
@@ -84,6 +84,7 @@ pub fn enlist(task: Task, generation: u32, state: u32, now: u64) -> Option<u32> 
         (*slot).generation = generation;
         (*slot).state = state;
         (*slot).flags = 0;
+        (*slot).python_thread = 0;
         (*slot).syscall = NO_SYSCALL as u32;
         (*slot).since_ns = now;
         (*slot).enlisted_ns = now;
@@ -188,9 +189,14 @@ fn book_wake(slot: &mut ThreadSlot, waited: u64) {
         sampled_wait(slot, half);
     }
     let (user, kernel) = (slot.waker_tid, slot.waker_tgid);
+    let stacks = Stacks {
+        user,
+        kernel,
+        python: STACK_NONE,
+    };
     let key = AggregateKey {
         kind: KIND_WAKE,
-        ..key(slot, Stacks { user, kernel })
+        ..key(slot, stacks)
     };
     aggregate::add(half, &key, waited);
 }
@@ -269,6 +275,7 @@ fn sampled_wait(slot: &mut ThreadSlot, half: Half) {
     let stacks = Stacks {
         user: slot.pending_user,
         kernel: slot.pending_kernel,
+        python: slot.pending_python,
     };
     book_wait(slot, half, stacks);
 }
@@ -284,5 +291,7 @@ fn key(slot: &ThreadSlot, stacks: Stacks) -> AggregateKey {
         kernel: stacks.kernel,
         generation: slot.generation,
         detail: slot.wait_form(),
+        python: stacks.python,
+        reserved: 0,
     }
 }

@@ -16,6 +16,7 @@
 
 enum { THREADS = 600, NAME_BYTES = 16 };
 
+size_t life_stack_bytes = 64 * 1024;
 struct options options = {.run_ns = 60 * SECOND, .period_ns = 20 * MS};
 atomic_bool go;
 
@@ -109,7 +110,7 @@ pid_t life_thread(const char *name, void *(*run)(void *), void *argument)
     pthread_attr_t attributes;
     pthread_t thread;
     pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, 64 * 1024);
+    pthread_attr_setstacksize(&attributes, life_stack_bytes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     int error = pthread_create(&thread, &attributes, begin_thread, &start);
     if (error)

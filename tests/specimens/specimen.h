@@ -109,6 +109,8 @@ extern atomic_bool go;
 
 /* Blocks the signals that the keeper waits for; must run before any thread is made. */
 void life_begin(int argc, char **argv);
+/* Of the threads that are started from now on; 64 KiB unless a program asks for more. */
+extern size_t life_stack_bytes;
 /* Starts a thread, sets its name, enters it in the ready line; returns its tid. */
 pid_t life_thread(const char *name, void *(*run)(void *), void *argument);
 /* Prints the ready line. From here on the keeper ends the process. */

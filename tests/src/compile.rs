@@ -76,6 +76,15 @@ pub fn compat32() -> Result<&'static Path, String> {
 }
 
 fn build(name: &str, flags: &[&str], sources: &[&str]) -> Result<PathBuf, String> {
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "gcc".into());
+    build_with(&compiler, name, &[flags, sources].concat())
+}
+
+/// Builds a specimen in the folder of sources; `arguments` are flags and sources, in that order.
+///
+/// # Errors
+/// In words: the compiler is missing, or cannot make it here.
+pub fn build_with(compiler: &str, name: &str, arguments: &[&str]) -> Result<PathBuf, String> {
     let source_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("specimens");
     let binary = folder().join(name);
     if is_fresh(&binary, &source_folder) {
@@ -83,15 +92,13 @@ fn build(name: &str, flags: &[&str], sources: &[&str]) -> Result<PathBuf, String
     }
     // Another test process may build the same one: each its own file, the last rename wins.
     let partial = folder().join(format!("{name}.{}.partial", std::process::id()));
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "gcc".into());
-    let output = Command::new(&compiler)
+    let output = Command::new(compiler)
         .current_dir(&source_folder)
-        .args(flags)
         .arg("-o")
         .arg(&partial)
-        .args(sources)
+        .args(arguments)
         .output()
-        .map_err(|error| format!("cannot run {compiler}: {error}; install a C compiler"))?;
+        .map_err(|error| format!("cannot run {compiler}: {error}; install it"))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
         return Err(format!(
@@ -102,16 +109,17 @@ fn build(name: &str, flags: &[&str], sources: &[&str]) -> Result<PathBuf, String
     Ok(binary)
 }
 
-/// Whether the binary is younger than every source and than this list of flags.
+/// Whether the binary is younger than every source and than the lists of flags.
 fn is_fresh(binary: &Path, source_folder: &Path) -> bool {
     let Some(built) = changed(binary) else {
         return false;
     };
     let sources = std::fs::read_dir(source_folder).expect("the sources of the specimens are there");
-    let this_file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/compile.rs");
+    let lists = ["src/compile.rs", "src/chains.rs"]
+        .map(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
     sources
         .map(|entry| entry.expect("the folder of specimens is readable").path())
-        .chain([this_file])
+        .chain(lists)
         .all(|source| changed(&source).is_some_and(|changed| changed < built))
 }
 

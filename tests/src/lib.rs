@@ -8,15 +8,20 @@
 //! The caller is always a test, so what goes wrong here panics with what was expected and found.
 
 pub mod background;
+pub mod chains;
 pub mod compile;
+pub mod debugger;
 pub mod folded;
 pub mod gate;
 pub mod modes;
 pub mod picture;
 pub mod proc;
+pub mod python;
+pub mod python_frames;
 pub mod remora;
 pub mod report;
 pub mod schedule;
+pub mod servers;
 pub mod specimen;
 pub mod tolerance;
 pub mod truth;

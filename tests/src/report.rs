@@ -24,8 +24,23 @@ pub struct Report {
     pub signals: Value,
     /// What was lost, by name.
     pub loss: BTreeMap<String, u64>,
+    /// Which share of the stacks is whole.
+    pub stacks: Stacks,
     /// What it cost.
     pub overhead: Overhead,
+}
+
+/// The outcome of every stack that was taken.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Stacks {
+    /// All of them.
+    pub taken: u64,
+    /// Those that reach from the leaf to the thread's start.
+    pub complete: u64,
+    /// That as a share; none when no stack was taken.
+    pub complete_pct: Option<f64>,
+    /// The others, by what cut them.
+    pub incomplete: BTreeMap<String, u64>,
 }
 
 /// When and how.
@@ -71,8 +86,23 @@ pub struct Thread {
     pub blocked: Vec<Blocked>,
     /// At the end of the capture.
     pub now: Now,
+    /// Its time and the lock of its Python interpreter.
+    pub gil: Option<Gil>,
     /// Who woke it.
     pub wakers: Vec<Waker>,
+}
+
+/// A thread and the lock of its Python interpreter.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Gil {
+    /// CPU samples in which it held it.
+    pub held_samples: u64,
+    /// Those in which it did not.
+    pub not_held_samples: u64,
+    /// Long waits for it.
+    pub waits: u64,
+    /// Time in them.
+    pub waited_ns: u64,
 }
 
 /// Time ready but not running.
@@ -120,8 +150,10 @@ pub struct Now {
     pub reason: Option<String>,
     /// In which system call.
     pub syscall: Option<String>,
-    /// Its stack.
-    pub stack: Option<Value>,
+    /// Its stack, the leaf first; empty when there is none.
+    pub stack: Vec<String>,
+    /// How it stands to the lock of its Python interpreter.
+    pub gil: Option<String>,
 }
 
 /// A waker.
@@ -201,6 +233,9 @@ impl Report {
         let stackless = torn + stackless_waits(self.threads.len());
         let is_granted = |name: &str, count: u64| match name {
             _ if count == 0 || expected.contains(&name) => true,
+            // Whole stacks lead through libraries whose inner functions have no names, unless their
+            // debug files are installed.
+            "unsymbolised_frames" => true,
             "state_torn" => count <= torn,
             "wait_stacks_lost" => count <= stackless,
             _ => false,
@@ -214,6 +249,17 @@ impl Report {
             lost.is_empty(),
             "losses: {lost:?}; torn states that are granted: {torn}"
         );
+    }
+
+    /// Share of stacks that are whole, in percent, beside those that could not be taken: a thread that
+    /// wakes as the capture ends, or that the kernel let run unseen (`state_torn`), has moved on.
+    pub fn whole_pct(&self) -> f64 {
+        let count = |map: &BTreeMap<String, u64>, name| map.get(name).copied().unwrap_or_default();
+        let gone = count(&self.loss, "state_torn") + stackless_waits(self.threads.len());
+        let lost = count(&self.stacks.incomplete, "lost").min(gone);
+        let taken = self.stacks.taken - lost;
+        assert!(taken > 0, "no stack was taken: {:#?}", self.stacks);
+        100.0 * self.stacks.complete as f64 / taken as f64
     }
 
     /// Times that a target thread left its CPU.
@@ -274,10 +320,11 @@ mod tests {
             "on_cpu_ns": 0, "blocked": [wait], "wakers": [],
             "run_queue": {"after_wake_ns": 0, "wakes": 0, "preempted_ns": 0, "preemptions": 0,
                 "longest_ns": 0},
-            "now": {"state": "running", "since_s": 0.0, "since_inferred": false}});
+            "now": {"state": "running", "since_s": 0.0, "since_inferred": false, "stack": []}});
         let report = serde_json::json!({"schema": 1, "targets": [], "threads": [thread],
             "capture": {"started_unix_s": 0.0, "duration_s": 1.0, "end": "elapsed"},
             "signals": {}, "loss": loss,
+            "stacks": {"taken": 0, "complete": 0, "complete_pct": null, "incomplete": {}},
             "overhead": {"bpf_cpu_pct": 0.0, "agent_cpu_pct": 0.0, "agent_rss_bytes": 1}});
         serde_json::from_value(report).expect("it follows the contract")
     }

@@ -19,6 +19,9 @@ pub struct Ready {
     pub pid: u32,
     /// Its threads by name; `main` is the first.
     pub tids: BTreeMap<String, u32>,
+    /// What an interpreter says of them: by thread its frames, leaf first: name, file, line.
+    #[serde(default)]
+    pub frames: BTreeMap<String, Vec<(String, String, u32)>>,
 }
 
 /// Totals of one function over the specimen's life, from its last line.
@@ -114,6 +117,7 @@ impl Start {
             ready: Ready {
                 pid: 0,
                 tids: BTreeMap::new(),
+                frames: BTreeMap::new(),
             },
             log,
         };

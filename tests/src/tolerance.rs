@@ -50,9 +50,37 @@ pub const COUNT: f64 = 0.05;
 /// Below this a difference of two times is the resolution of the window's edges.
 pub const SLACK: Duration = Duration::from_millis(30);
 
+/// A thread that sleeps in two functions in turn, as long in each, has at least this share of its
+/// waits in either; the rest of them is for the one that it wakes from late.
+pub const TURN: f64 = 0.3;
+
 /// At least this share of a burner's samples must carry its function: a sample may hit the entry of
 /// a function, before its frame is made.
 pub const SAMPLES_NAMED: f64 = 0.95;
+
+/// Share of stacks that reach the thread's start, in percent, as the report says it: a sample may
+/// hit a few instructions that no table describes (a thread's first and last ones, an indirect PLT
+/// stub of a static binary).
+pub const STACKS_COMPLETE_PCT: f64 = 99.0;
+
+/// Share of a thread's stacks that hold its chain exactly: a sample may hit its way into the leaf,
+/// once at the start of a thread. One sample may always be such.
+pub const STACKS_EXACT: f64 = 0.97;
+
+/// As [`STACKS_EXACT`], of code that is new to the capture: its tables are made when it is seen,
+/// and the first samples come before them. On a busy machine that takes some tenths of a second.
+pub const STACKS_EXACT_WHEN_NEW: f64 = 0.6;
+
+/// Share of frames, and of whole stacks, that a debugger sees as the report does. Both read the same
+/// tables; where one function has several names, they may choose differently.
+pub const FRAMES_AGREE: f64 = 0.99;
+
+/// Share of a thread's samples whose frames of Python are exactly those that the interpreter says: a
+/// sample may hit the moment in which a frame is made or left, or the switch to another thread.
+pub const PYTHON_SAMPLES_EXACT: f64 = 0.95;
+
+/// Of the samples of a thread that holds the interpreter lock for good, at most this share may miss it.
+pub const GIL_SAMPLES: f64 = 0.02;
 
 /// As [`SAMPLES_NAMED`], of a process that becomes another one in the middle, or of one that is
 /// forked again and again: fork, exec and exit are work of the kernel and of the loader.

@@ -223,7 +223,8 @@ fn a_full_disk_does_not_lose_the_capture() {
                   \"$@\"; code=$?; find \"$small\" -type f > \"$list\"; exit $code; }";
     let printable = |path: &Path| path.to_str().expect("printable").to_owned();
     let run = Remora::with(&["--pid", &specimen.pid().to_string(), "--duration", "2"])
-        .out(&small.join("report"))
+        // A name of its own: the fallback must not meet what another run left.
+        .out(&small.join(format!("report-{}", specimen.pid())))
         .under(&[
             "unshare",
             "-m",

@@ -1,19 +1,22 @@
-//! Programs that nobody here wrote: redis under load, an asyncio server of CPython.
+//! Programs that nobody here wrote, under load: redis, PostgreSQL, nginx, asyncio servers, node, a
+//! JVM. Of the native ones and of CPython nearly every stack must be whole.
 
 use remora_tests::background::{Background, free_port};
+use remora_tests::folded::Line;
 use remora_tests::gate::{privileged, skip};
 use remora_tests::proc;
 use remora_tests::remora::{Remora, Run};
-use remora_tests::report::Report;
+use remora_tests::report::{Report, Thread};
 use remora_tests::schedule::Recorder;
+use remora_tests::servers::{self, Loaded, connect};
 use remora_tests::tolerance::{
-    ON_CPU_AND_QUEUED, SLACK, WAIT_FLOOR, WAKE_UP_DELIVERY, WHOLE, assert_near,
+    ON_CPU_AND_QUEUED, SLACK, STACKS_COMPLETE_PCT, WAIT_FLOOR, WAKE_UP_DELIVERY, WHOLE, assert_near,
 };
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const ECHO_SERVER: &str = "
 import asyncio, sys
@@ -28,17 +31,6 @@ async def main():
         await server.serve_forever()
 asyncio.run(main())
 ";
-
-fn connect(port: u16) -> TcpStream {
-    let started = Instant::now();
-    loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(stream) => return stream,
-            Err(error) => assert!(started.elapsed() < Duration::from_secs(10), "{error}"),
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// Captures a process and compares each thread with the scheduler's account.
 fn watch(pid: u32) -> (Run, Report) {
@@ -72,13 +64,30 @@ fn assert_complete(run: &Run, report: &Report) {
     for file in ["cpu.svg", "offcpu.svg", "cpu.folded", "offcpu.folded"] {
         assert!(!run.file(file).is_empty(), "{file} is empty");
     }
-    // A stripped binary costs names. Built without frame pointers, as these two and libc are, a
-    // program also gives stacks whose callers are no code at all, until there is an unwinder. Both
-    // are counted; nothing else may be lost.
-    report.assert_lost_only(&["unsymbolised_frames", "unmapped_frames"]);
+    report.assert_no_loss();
+    assert_whole_stacks(&report.targets[0].comm, report);
     assert_eq!(report.schema, 1);
     assert!(report.overhead.agent_rss_bytes > 0);
     assert!(!run.stdout.is_empty(), "no summary");
+}
+
+/// Says which share of the stacks is whole, and panics when it is less than 99 %.
+fn assert_whole_stacks(what: &str, report: &Report) {
+    say_whole_stacks(what, report);
+    let found = report.whole_pct();
+    assert!(found >= STACKS_COMPLETE_PCT, "{:#?}", report.stacks);
+}
+
+/// Says it, and nothing more: of code that is made at run time a part may have no frame pointers.
+fn say_whole_stacks(what: &str, report: &Report) {
+    let stacks = &report.stacks;
+    let found = stacks.complete_pct.expect("stacks were taken");
+    let causes = &stacks.incomplete;
+    let words = format!(
+        "{what}: {found:.2} % of {} stacks complete; {causes:?}",
+        stacks.taken
+    );
+    drop(writeln!(std::io::stderr(), "{words}"));
 }
 
 fn assert_epoll_dominates(report: &Report, tid: u32) {
@@ -111,7 +120,7 @@ fn redis_under_load() {
         Ok(server) => server,
         Err(why) => return skip(&why),
     };
-    drop(connect(port.parse().expect("a number")));
+    connect(port.parse().expect("a number")).expect("it serves");
     let mut load = Command::new("redis-benchmark");
     load.args([
         "-p",
@@ -159,7 +168,7 @@ fn an_asyncio_echo_server() {
         Ok(server) => server,
         Err(why) => return skip(&why),
     };
-    let mut stream = connect(port);
+    let mut stream = connect(port).expect("it serves");
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| echo_until(&mut stream, &done));
@@ -190,5 +199,77 @@ fn echo_until(stream: &mut TcpStream, done: &AtomicBool) {
         stream.write_all(&[7; 64]).expect("the server lives");
         stream.read_exact(&mut answer).expect("the server echoes");
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Captures a server under load, with its children; `None` when it is not installed.
+fn capture(server: Result<Loaded, String>) -> Option<(Run, Report)> {
+    match server {
+        Ok(server) => {
+            std::thread::sleep(Duration::from_millis(500));
+            let record = Remora::record(&[server.pid()], 4).args(&["--children"]);
+            Some(record.capture())
+        }
+        Err(why) => {
+            skip(&why);
+            None
+        }
+    }
+}
+
+/// Panics unless the server had work to do: stacks of its rest alone prove little.
+fn assert_busy(report: &Report) {
+    let busy: Duration = report.threads.iter().map(Thread::on_cpu).sum();
+    assert!(busy > Duration::from_millis(50), "no load: {busy:?}");
+}
+
+#[test]
+fn stacks_of_nginx() {
+    let Some(_turn) = privileged() else { return };
+    if let Some((_, report)) = capture(servers::nginx()) {
+        assert_busy(&report);
+        assert_whole_stacks("nginx", &report);
+    }
+}
+
+#[test]
+fn stacks_of_postgresql() {
+    let Some(_turn) = privileged() else { return };
+    if let Some((_, report)) = capture(servers::postgres()) {
+        assert_busy(&report);
+        assert!(
+            report.targets.len() > 4,
+            "no backends: {:#?}",
+            report.targets
+        );
+        assert_whole_stacks("PostgreSQL", &report);
+    }
+}
+
+#[test]
+fn stacks_of_an_asyncio_server_from_the_package_index() {
+    let Some(_turn) = privileged() else { return };
+    if let Some((run, report)) = capture(servers::aiohttp()) {
+        assert_busy(&report);
+        assert_whole_stacks("aiohttp", &report);
+        let cpu = run.folded("cpu");
+        let named = |line: &Line| line.has("answer (<string>)_[p]");
+        assert!(
+            cpu.sum(named) > 0,
+            "the handler is not there: {}",
+            cpu.top(|_| true)
+        );
+    }
+}
+
+#[test]
+fn stacks_of_code_made_at_run_time() {
+    let Some(_turn) = privileged() else { return };
+    for (what, server) in [("node", servers::node()), ("a JVM", servers::java())] {
+        if let Some((run, report)) = capture(server) {
+            assert_busy(&report);
+            assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+            say_whole_stacks(what, &report);
+        }
     }
 }

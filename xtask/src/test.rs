@@ -11,11 +11,16 @@ const BINARY: &str = "REMORA_BIN";
 const REQUIRED: (&str, &str) = ("REMORA_E2E", "required");
 
 /// Programs that end-to-end tests run, and the Debian package of each.
-const TOOLS: [(&str, &str); 4] = [
+const TOOLS: [(&str, &str); 9] = [
+    ("g++", "g++"),
     ("gcc", "gcc"),
+    ("gdb", "gdb"),
+    ("nginx", "nginx-light"),
+    ("pgbench", "postgresql"),
     ("python3", "python3"),
     ("redis-benchmark", "redis-tools"),
     ("redis-server", "redis-server"),
+    ("wrk", "wrk"),
 ];
 
 /// Runs the tests whose name holds one of the filters; all without a filter.

@@ -15,8 +15,15 @@ const MOST_LINES: usize = 500;
 const CRATES: [&str; 5] = ["agent", "common", "ebpf", "tests", "xtask"];
 
 /// Modules of the agent, and those that each must not know.
-const UPWARD: [(&str, &[&str]); 5] = [
-    ("model", &["cli", "probe", "report", "stack", "target"]),
+const UPWARD: [(&str, &[&str]); 7] = [
+    (
+        "model",
+        &[
+            "cli", "probe", "python", "report", "stack", "target", "unwind",
+        ],
+    ),
+    ("unwind", &["cli", "capture", "probe", "python", "report"]),
+    ("python", &["cli", "capture", "probe", "report"]),
     ("report", &["cli", "probe", "target"]),
     ("stack", &["cli", "probe", "report"]),
     ("probe", &["cli", "report"]),

@@ -1,18 +1,20 @@
 //! Names for everything that was recorded, and the plain data of the model.
 
 mod names;
+mod python;
 mod waits;
 
 use super::{
     blocked::BlockedStacks,
     gather::{self, Gathered},
+    pythons::Pythons,
     spaces::Spaces,
 };
 use crate::{
     kernel::{Arch, syscalls},
     model::{
         Capture, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue, Sample,
-        Signal, State, Thread, classify,
+        Signal, State, Tasks, Thread, classify,
     },
     target,
 };
@@ -45,10 +47,15 @@ pub struct Recorded {
     pub living: Vec<ThreadSlot>,
     pub gathered: Gathered,
     pub spaces: Spaces,
+    pub pythons: Pythons,
+    /// Asyncio tasks at the end, by process.
+    pub tasks: Vec<(u32, Tasks)>,
     pub blocked: BlockedStacks,
     pub kernel_losses: BTreeMap<Loss, u64>,
     /// Program runs that the kernel skipped.
     pub skipped_runs: u64,
+    /// Unwind tables that could not be had, by name.
+    pub table_losses: Vec<(&'static str, u64)>,
     /// Tables and threads that could not be read when the capture ended.
     pub unread: u64,
     pub signals: Vec<Signal>,
@@ -96,7 +103,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
     let mut losses = losses(&recorded, &threads);
     losses.add("wait_stacks_lost", waits::lost_count(&waits));
     waits::add_short(&threads, &mut waits);
-    let stacks = names::stacks(&recorded, &stacks, &mut losses);
+    let stacks = names::stacks(&mut recorded, &stacks, &mut losses);
     let threads_named: Vec<Thread> = threads
         .slots
         .iter()
@@ -120,6 +127,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         samples,
         waits,
         wakes: names::wakes(&recorded, &threads),
+        tasks: recorded.tasks,
         signals: recorded.signals,
         losses,
         overhead: recorded.overhead,
@@ -160,6 +168,10 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
     losses.add("stacks_dropped", gathered.stacks_dropped);
     losses.add("program_runs_skipped", recorded.skipped_runs);
     losses.add("unread_at_the_end", recorded.unread);
+    recorded
+        .table_losses
+        .iter()
+        .for_each(|(name, count)| losses.add(name, *count));
     losses.add("memory_unreadable", recorded.blocked.memory_unreadable);
     recorded
         .spaces

@@ -67,6 +67,7 @@ impl Gathered {
             if key.kind != KIND_WAKE {
                 (key.user, key.kernel) = (0, 0);
             }
+            key.python = 0;
             let stack = stack.and_then(|mut stack| {
                 if key.kind == KIND_WAIT
                     && let Some(text) = scheduler

@@ -122,6 +122,8 @@ impl Meter {
             agent_cpu_pct: percent(agent_cpu, self.began.elapsed()),
             agent_rss_bytes: resident_peak_bytes(),
             bpf_map_bytes: probe.map_bytes(),
+            unwind_bytes: 0,
+            unwind_tables: 0,
         }
     }
 }

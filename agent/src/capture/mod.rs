@@ -3,6 +3,8 @@
 //! | module | what |
 //! | --- | --- |
 //! | `session` | the time of the recording: events, beats, the end |
+//! | `pythons` | their Python interpreters |
+//! | `tables` | unwind tables for those, in the kernel |
 //! | `spaces` | address spaces by process and generation |
 //! | `gather` | what came out of the kernel's tables, before it has names |
 //! | `blocked` | stacks of the threads that are asleep at the end |
@@ -13,7 +15,9 @@ mod assemble;
 mod blocked;
 mod gather;
 mod meter;
+mod pythons;
 mod session;
 mod spaces;
+mod tables;
 
-pub use session::{CaptureError, Plan, Progress, record};
+pub use session::{CaptureError, Plan, Progress, PythonMode, record};

@@ -6,15 +6,18 @@ use super::{
     blocked::{self, BlockedStacks},
     gather::Gathered,
     meter::Meter,
+    pythons::Pythons,
     spaces::{SpaceKey, Spaces},
+    tables::Tables,
 };
 use crate::{
     kernel::{self, Kernel, KernelError},
-    model::{Capture, End, Process},
-    probe::{Drained, Probe, ProbeError, Settings, WaitHook, now_ns},
+    model::{Capture, End, Process, Signal},
+    probe::{Drained, Probe, ProbeError, Settings, WaitHook},
+    python::NotFound,
     target::{self, ExitWatch, Selection, Target, TargetError},
 };
-use remora_common::event::{EVENT_EXEC, EVENT_FORK, Event};
+use remora_common::event::{EVENT_EXEC, EVENT_FORK, EVENT_MAPPINGS};
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -26,6 +29,8 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
+
+mod follow;
 
 /// The one periodic wake-up.
 const BEAT: Duration = Duration::from_secs(1);
@@ -47,6 +52,21 @@ pub struct Plan {
     pub min_block: Duration,
     /// Where the stacks of waits are taken.
     pub wait_hook: WaitHook,
+    /// Kernel memory that unwind tables may take, in bytes.
+    pub unwind_bytes: u64,
+    /// Whether frames of Python interpreters are shown.
+    pub python: PythonMode,
+}
+
+/// When frames of Python interpreters are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PythonMode {
+    /// Where a target has an interpreter that can be read.
+    Auto,
+    /// The same, and a target without one is an error.
+    On,
+    /// Never.
+    Off,
 }
 
 /// How far it is.
@@ -83,6 +103,22 @@ pub enum CaptureError {
     /// The runtime failed us.
     #[error("cannot wait for the targets: {0}")]
     Wait(#[from] std::io::Error),
+    /// Python frames were asked for, and there are none to be had.
+    #[error(
+        "process {pid} has no Python frames to show: {why}; leave `--python on` away to record it all the same"
+    )]
+    Python {
+        /// The process.
+        pid: u32,
+        /// Why not.
+        why: NotFound,
+    },
+    /// Python frames were asked for, and this kernel cannot walk them.
+    #[error(
+        "this kernel has no bpf_loop (Linux 5.17), so Python frames cannot be walked; leave `--python on` \
+         away to record native frames"
+    )]
+    NoPythonHere,
     /// Every target was gone before the recording began.
     #[error("every target exited before the recording began: start it again and use its new pid")]
     Gone,
@@ -91,6 +127,8 @@ pub enum CaptureError {
 struct Session {
     probe: Probe,
     spaces: Spaces,
+    tables: Tables,
+    pythons: Pythons,
     gathered: Gathered,
     /// Where the scheduler's code lies, once it was looked up.
     scheduler: Option<Option<Range<u64>>>,
@@ -123,10 +161,15 @@ pub async fn record(
             min_block: plan.min_block,
             follow_children: plan.selection.children,
             wait_hook: plan.wait_hook,
+            python: plan.python != PythonMode::Off,
             threads_now,
         },
     )?;
-    let mut session = Session::new(probe);
+    let mut session = Session::new(probe, plan)?;
+    session.know(&targets).await;
+    if plan.python == PythonMode::On {
+        session.require_python()?;
+    }
     let started_unix_s = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |time| time.as_secs_f64());
@@ -157,19 +200,26 @@ pub async fn record(
         end,
         meter,
     };
-    Ok(assemble::capture(session.finish(plan, &kernel, run).await))
+    let (recorded, probe) = session.finish(plan, &kernel, run).await;
+    let capture = assemble::capture(recorded);
+    // Our own programs are frames of kernel stacks too: they have names as long as they are loaded.
+    drop(probe);
+    Ok(capture)
 }
 
 impl Session {
-    fn new(probe: Probe) -> Self {
-        Self {
+    fn new(probe: Probe, plan: &Plan) -> std::io::Result<Self> {
+        let tables = Tables::new(&probe, plan.unwind_bytes)?;
+        Ok(Self {
             probe,
             spaces: Spaces::default(),
+            tables,
+            pythons: Pythons::new(plan.python != PythonMode::Off),
             gathered: Gathered::default(),
             scheduler: None,
             processes: BTreeMap::new(),
             unread: 0,
-        }
+        })
     }
 
     fn enlist(&mut self, targets: &[Target]) -> Result<(), ProbeError> {
@@ -192,14 +242,11 @@ impl Session {
                 threads: 0,
                 exited: false,
                 parent: None,
+                python: None,
             });
-            self.spaces.read(
-                SpaceKey {
-                    tgid: pid,
-                    generation: 0,
-                },
-                now_ns(),
-            );
+            if !self.is_mapped(pid) {
+                self.map(pid);
+            }
         }
         Ok(())
     }
@@ -237,14 +284,19 @@ impl Session {
                 () = sleep_until(measured.unwrap_or(far).into()), if measured.is_some() => {
                     meter.off(&self.probe);
                 }
+                compiled = self.tables.compiled() => {
+                    self.tables.settle(&mut self.probe, compiled);
+                }
                 _ = beat.tick() => {
                     meter.beat(&self.probe);
+                    self.beat();
                     progress(Progress::Beat { elapsed: began.elapsed() });
                 }
                 ready = events.readable() => ready?.clear_ready(),
             }
             self.take_events();
             if self.probe.is_filling_up() {
+                self.learn_python();
                 let drained = self.probe.swap_and_drain().await;
                 self.gather(drained);
             }
@@ -272,6 +324,7 @@ impl Session {
             match event.kind {
                 EVENT_FORK => self.forked(&event),
                 EVENT_EXEC => self.execed(&event),
+                EVENT_MAPPINGS => self.unknown_code(&event),
                 // Births only ask for the collection below.
                 _ => {}
             }
@@ -284,65 +337,39 @@ impl Session {
         }
     }
 
-    fn forked(&mut self, event: &Event) {
-        let child = SpaceKey {
-            tgid: event.tgid,
-            generation: 0,
-        };
-        // The parent's generation at the fork is the highest it has had so far.
-        let generation = self.spaces.latest(event.parent_tgid);
-        let parent = SpaceKey {
-            tgid: event.parent_tgid,
-            generation,
-        };
-        self.spaces.inherit(child, parent, event.at_ns);
-        let exe = self
-            .processes
-            .get(&event.parent_tgid)
-            .map(|parent| parent.exe.clone());
-        self.processes.entry(event.tgid).or_insert_with(|| Process {
-            pid: event.tgid,
-            comm: target::name(event.tgid).unwrap_or_default(),
-            exe: exe.unwrap_or_default(),
-            threads: 0,
-            exited: false,
-            parent: Some(event.parent_tgid),
-        });
-    }
-
-    fn execed(&mut self, event: &Event) {
-        let key = SpaceKey {
-            tgid: event.tgid,
-            generation: event.generation,
-        };
-        self.spaces.read(key, event.at_ns);
-        if let (Some(process), Ok(now)) =
-            (self.processes.get_mut(&event.tgid), Target::of(event.tgid))
-        {
-            process.comm = now.comm;
-            process.exe = now
-                .exe
-                .map(|exe| exe.path.display().to_string())
-                .unwrap_or_default();
-        }
+    /// Which hook serves each signal, the interpreters among them.
+    fn signals(&self) -> Vec<Signal> {
+        let mut signals = self.probe.signals().to_vec();
+        signals.extend(self.pythons.signal());
+        signals
     }
 
     /// Ends the recording: a look at who is asleep, then all counting stops at once; the stacks of the
     /// sleepers come after, so that no wait begins between the look and the stop. What cannot be read any more is counted; it never costs the report.
-    async fn finish(mut self, plan: &Plan, kernel: &Kernel, run: Run) -> Recorded {
+    async fn finish(mut self, plan: &Plan, kernel: &Kernel, run: Run) -> (Recorded, Probe) {
         let min_block_ns = u64::try_from(plan.min_block.as_nanos()).unwrap_or(u64::MAX);
         let asleep = self.probe.blocked_threads().unwrap_or_else(|_| {
             self.unread += 1;
             Vec::new()
         });
         let end_ns = self.probe.stop();
-        let blocked =
-            blocked::walk(&mut self.probe, asleep, end_ns, min_block_ns).unwrap_or_else(|_| {
-                self.unread += 1;
-                BlockedStacks::default()
-            });
+        let interpreters = self.pythons.look_at(&self.probe.threads());
+        self.learn_python();
+        let blocked = blocked::walk(
+            &mut self.probe,
+            &mut self.spaces,
+            kernel.arch.machine(),
+            asleep,
+            (end_ns, min_block_ns),
+        )
+        .unwrap_or_else(|_| {
+            self.unread += 1;
+            BlockedStacks::default()
+        });
+        let tasks = self.pythons.tasks();
         self.probe.settled().await;
-        let overhead = run.meter.finish(&self.probe);
+        let mut overhead = run.meter.finish(&self.probe);
+        (overhead.unwind_bytes, overhead.unwind_tables) = self.tables.memory();
         self.take_events();
         let mut living = self.probe.threads();
         for slot in living.iter_mut().filter(|slot| slot.woken_ns > end_ns) {
@@ -359,11 +386,17 @@ impl Session {
             };
             self.spaces.refresh(key, end_ns);
         }
+        for (pid, python) in interpreters {
+            if let Some(process) = self.processes.get_mut(&pid) {
+                process.python = Some(python);
+            }
+        }
         let kernel_losses = self.probe.losses().unwrap_or_else(|_| {
             self.unread += 1;
             BTreeMap::new()
         });
-        Recorded {
+        let signals = self.signals();
+        let recorded = Recorded {
             started_unix_s: run.started_unix_s,
             start_ns: run.start_ns,
             end_ns,
@@ -375,13 +408,17 @@ impl Session {
             living,
             gathered: self.gathered,
             spaces: self.spaces,
+            pythons: self.pythons,
+            tasks,
             blocked,
             kernel_losses,
             skipped_runs: self.probe.skipped_runs(),
+            table_losses: self.tables.losses().to_vec(),
             unread: self.unread,
-            signals: self.probe.signals().to_vec(),
+            signals,
             overhead,
-        }
+        };
+        (recorded, self.probe)
     }
 }
 

@@ -22,6 +22,8 @@ pub struct SpaceKey {
 pub struct Spaces {
     files: Files,
     by_key: HashMap<SpaceKey, Snapshot>,
+    /// As they were read last, without what was there before.
+    latest: HashMap<SpaceKey, Snapshot>,
     unreadable: u64,
     dropped: u64,
 }
@@ -31,6 +33,9 @@ impl Spaces {
     pub fn read(&mut self, key: SpaceKey, now_ns: u64) {
         match Snapshot::read(key.tgid, now_ns, &mut self.files) {
             Ok(now) => {
+                if self.latest.len() < MAX_SPACES || self.latest.contains_key(&key) {
+                    self.latest.insert(key, now.clone());
+                }
                 let joined = self.by_key.get(&key).map(|before| before.merged(&now));
                 self.insert(key, joined.unwrap_or(now));
             }
@@ -59,7 +64,12 @@ impl Spaces {
     /// A child starts with its parent's mappings.
     pub fn inherit(&mut self, child: SpaceKey, parent: SpaceKey, now_ns: u64) {
         match self.by_key.get(&parent).cloned() {
-            Some(snapshot) => self.insert(child, snapshot),
+            Some(snapshot) => {
+                if let Some(latest) = self.latest.get(&parent).cloned() {
+                    self.latest.insert(child, latest);
+                }
+                self.insert(child, snapshot);
+            }
             None => self.read(child, now_ns),
         }
     }
@@ -72,7 +82,23 @@ impl Spaces {
         self.by_key.insert(key, snapshot);
     }
 
-    /// The mappings of an address space, if they could be read.
+    /// The mappings of an address space as they were read last: what code lies there now.
+    pub fn now(&self, key: SpaceKey) -> Option<&Snapshot> {
+        self.latest.get(&key)
+    }
+
+    /// An address space that is used no more: its mappings stay, for names.
+    pub fn ended(&mut self, key: SpaceKey) {
+        self.latest.remove(&key);
+    }
+
+    /// Forgets a process that has ended, whose id was given to another.
+    pub fn forget(&mut self, tgid: u32) {
+        self.by_key.retain(|key, _| key.tgid != tgid);
+        self.latest.retain(|key, _| key.tgid != tgid);
+    }
+
+    /// All mappings that an address space has had, if they could be read.
     pub fn get(&self, key: SpaceKey) -> Option<&Snapshot> {
         self.by_key.get(&key)
     }

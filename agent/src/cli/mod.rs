@@ -5,6 +5,7 @@ mod doctor;
 mod interrupt;
 mod output;
 mod record;
+mod triage;
 mod units;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +36,9 @@ enum Command {
     /// Record for a while and write a report (the default command)
     #[command(after_help = record::EXIT_CODES)]
     Record(record::Args),
+    /// Look at a process now: the asyncio tasks of a Python process
+    #[command(after_help = triage::EXIT_CODES)]
+    Triage(triage::Args),
     /// Say what this kernel and these privileges allow, hook by hook
     Doctor(doctor::Args),
 }
@@ -95,6 +99,7 @@ pub fn main() -> ExitCode {
     let done = match command {
         None => record::run(record),
         Some(Command::Record(args)) => record::run(args),
+        Some(Command::Triage(args)) => triage::run(args),
         Some(Command::Doctor(args)) => doctor::run(args),
     };
     match done {

@@ -6,7 +6,7 @@ use super::{
     units,
 };
 use crate::{
-    capture::{self, Plan, Progress},
+    capture::{self, Plan, Progress, PythonMode},
     model::Capture,
     preflight,
     probe::{self, ProbeError, WaitHook},
@@ -17,6 +17,7 @@ use crate::{
     },
     target::{self, Selection},
 };
+use bytesize::ByteSize;
 use clap::ValueEnum;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
@@ -60,12 +61,28 @@ pub struct Args {
     /// Where to take the stacks of waits: the best hook there is, or this one
     #[arg(long, value_name = "HOOK", default_value = "auto")]
     stack_hook: StackHook,
+    /// Kernel memory for unwind tables, at the most; what is used least is given up
+    #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = units::unwind_memory)]
+    unwind_memory: ByteSize,
+    /// Show the functions of Python interpreters in place of the interpreter's own
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    python: Python,
     /// Folder for the report, new or empty [default: remora-NAME-PID-TIME here]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print report.json on standard output instead of the summary
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Python {
+    /// Where a target has an interpreter that is known
+    Auto,
+    /// The same, and a target without an interpreter that can be read is an error
+    On,
+    /// Never: native frames only
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -96,6 +113,12 @@ impl Args {
                 StackHook::Exit => WaitHook::Exit,
                 StackHook::Finish => WaitHook::Finish,
                 StackHook::Switch => WaitHook::Switch,
+            },
+            unwind_bytes: self.unwind_memory.as_u64(),
+            python: match self.python {
+                Python::Auto => PythonMode::Auto,
+                Python::On => PythonMode::On,
+                Python::Off => PythonMode::Off,
             },
         }
     }

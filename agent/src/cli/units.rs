@@ -1,5 +1,6 @@
 //! Values with units, as people type them.
 
+use bytesize::ByteSize;
 use std::time::Duration;
 
 /// The longest capture.
@@ -34,6 +35,17 @@ pub fn min_block(text: &str) -> Result<Duration, String> {
         return Err("at most 60s: with more, no wait would get a stack".into());
     }
     Ok(threshold)
+}
+
+/// Kernel memory for unwind tables.
+pub fn unwind_memory(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text
+        .parse()
+        .map_err(|_| "not a size: write 64MiB or 1GiB".to_owned())?;
+    if size < ByteSize::mib(1) || size > ByteSize::gib(4) {
+        return Err("choose a size from 1MiB to 4GiB".to_owned());
+    }
+    Ok(size)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What differs between the processor architectures that remora runs on, in one place: everything
 //! else asks an [`Arch`], so that both are tested on either machine.
 
+use remora_common::unwind::Machine;
+
 /// A supported processor architecture, 64-bit little endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arch {
@@ -47,6 +49,25 @@ impl Arch {
         match self {
             Self::X86_64 => 0x23,
             Self::Aarch64 => 0x10,
+        }
+    }
+
+    /// Bits of a code address; the others of a return address may hold its signature.
+    ///
+    /// arm64: pointer authentication signs above the 48 bits of a user address; where addresses
+    /// have 52, they must be asked for (`arch/arm64/include/asm/processor.h`).
+    pub const fn code_mask(self) -> u64 {
+        match self {
+            Self::X86_64 => u64::MAX,
+            Self::Aarch64 => (1 << 48) - 1,
+        }
+    }
+
+    /// What a walk of stacks needs to know.
+    pub const fn machine(self) -> Machine {
+        Machine {
+            is_arm64: matches!(self, Self::Aarch64),
+            code_mask: self.code_mask(),
         }
     }
 

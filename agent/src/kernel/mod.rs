@@ -30,9 +30,9 @@ use std::path::{Path, PathBuf};
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// A file longer than this is not read to its end; kernels have 4 to 20 MB.
 const LIMIT_BYTES: u64 = 1 << 28;
-/// The first kernel whose BPF has compare-and-swap. BTF does not show instructions, so here a version
-/// has to do.
-const OLDEST: (u32, u32) = (5, 12);
+/// The first kernel whose BPF takes the address of a function (a loop's body); compare-and-swap came
+/// before, with 5.12. BTF does not show instructions, so here a version has to do.
+const OLDEST: (u32, u32) = (5, 13);
 
 /// Why the kernel cannot be read, or not be observed.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +65,8 @@ pub enum KernelError {
     },
     /// A kernel from before BPF had the instructions that the tables need.
     #[error(
-        "Linux {release} is too old: remora needs {}.{} for the atomic instructions of its kernel \
-         side; boot a newer kernel",
+        "Linux {release} is too old: remora needs {}.{} for the instructions of its kernel side; \
+         boot a newer kernel",
         OLDEST.0, OLDEST.1
     )]
     TooOld {
@@ -96,6 +96,8 @@ pub struct Features {
     pub finish_task_switch: bool,
     /// The helper `bpf_task_pt_regs` exists (5.15).
     pub task_pt_regs: bool,
+    /// The helper `bpf_loop` exists (5.17).
+    pub bpf_loop: bool,
 }
 
 /// The running kernel, as far as remora depends on it.
@@ -160,6 +162,7 @@ impl Kernel {
             task_pt_regs: btf
                 .enum_value("bpf_func_id", "BPF_FUNC_task_pt_regs")
                 .is_some(),
+            bpf_loop: btf.enum_value("bpf_func_id", "BPF_FUNC_loop").is_some(),
         };
         let page_size = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
         let regs_from_stack = btf

@@ -39,6 +39,7 @@ const COST_SYSCALL: &str = "waits have no reason: the system call of a sleeping 
 const COST_ARGS: &str = "waits are not told apart by descriptor, lock address or time-out";
 const COST_USER_STACK: &str = "threads still asleep at the end of the capture have no user stack";
 const COST_MODE: &str = "32-bit tasks are not recognised: their system calls get wrong names";
+const COST_TLS: &str = "threads of a Python interpreter are not recognised: no Python frames";
 const COST_IOWAIT: &str = "disk waits are told from the system call only";
 
 const COMMON: &[Wanted] = &[
@@ -194,6 +195,12 @@ const X86_64: &[Wanted] = &[
         COST_USER_STACK,
     ),
     wanted("pt_regs", &["cs"], &[(|o| &mut o.regs_mode, 0)], COST_MODE),
+    wanted(
+        "task_struct",
+        &["thread.fsbase"],
+        &[(|o| &mut o.task_tls, 0)],
+        COST_TLS,
+    ),
 ];
 
 /// `struct pt_regs` of `arch/arm64/include/asm/ptrace.h`. `regs` is an array of 64-bit registers:
@@ -216,6 +223,7 @@ const AARCH64: &[Wanted] = &[
             (|o| &mut o.regs_args[4], 32),
             (|o| &mut o.regs_args[5], 40),
             (|o| &mut o.regs_fp, 29 * 8),
+            (|o| &mut o.regs_lr, 30 * 8),
         ],
         COST_ARGS,
     ),
@@ -236,6 +244,12 @@ const AARCH64: &[Wanted] = &[
         &["pstate"],
         &[(|o| &mut o.regs_mode, 0)],
         COST_MODE,
+    ),
+    wanted(
+        "task_struct",
+        &["thread.uw.tp_value"],
+        &[(|o| &mut o.task_tls, 0)],
+        COST_TLS,
     ),
 ];
 

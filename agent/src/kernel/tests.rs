@@ -23,6 +23,7 @@ fn features_of_an_old_and_of_a_new_kernel() {
         sched_exit_tp: false,
         finish_task_switch: true,
         task_pt_regs: false,
+        bpf_loop: false,
     };
     assert_eq!(old.features, expected);
     assert_eq!(old.regs_from_stack, Some(16384 - 168));
@@ -30,13 +31,15 @@ fn features_of_an_old_and_of_a_new_kernel() {
     let new = kernel(|w| {
         w.tracepoint("sched_switch", 4);
         w.tracepoint("sched_exit_tp", 1);
-        w.enumeration("bpf_func_id", &[("BPF_FUNC_task_pt_regs", 175)]);
+        let helpers = [("BPF_FUNC_task_pt_regs", 175), ("BPF_FUNC_loop", 181)];
+        w.enumeration("bpf_func_id", &helpers);
     });
     let expected = Features {
         switch_has_state: true,
         sched_exit_tp: true,
         finish_task_switch: false,
         task_pt_regs: true,
+        bpf_loop: true,
     };
     assert_eq!(new.features, expected);
     assert_eq!(new.regs_from_stack, None);
@@ -112,5 +115,5 @@ fn a_release_begins_with_its_version() {
     assert_eq!(version("6.18.44-fc-v657"), Some((6, 18)));
     assert_eq!(version("7.3-rc1"), Some((7, 3)));
     assert_eq!(version("next"), None);
-    assert!(version("5.10.9").unwrap() < OLDEST && version("5.12.0").unwrap() >= OLDEST);
+    assert!(version("5.12.9").unwrap() < OLDEST && version("5.13.0").unwrap() >= OLDEST);
 }

@@ -14,6 +14,7 @@ pub(crate) fn frame(kind: FrameKind, name: &str) -> Frame {
         FrameKind::Kernel => "[kernel]",
         FrameKind::Jit => "[jit]",
         FrameKind::Native | FrameKind::Inlined => "/usr/bin/target",
+        FrameKind::Python => "[python]",
     };
     Frame {
         name: Arc::from(name),
@@ -25,14 +26,15 @@ pub(crate) fn frame(kind: FrameKind, name: &str) -> Frame {
     }
 }
 
-/// A stack from short words, root first: `name`, `name@file:line`; `k:`, `i:`, `j:` before it for
-/// kernel, inlined and JIT frames.
+/// A stack from short words, root first: `name`, `name@file:line`; `k:`, `i:`, `j:`, `p:` before it for
+/// kernel, inlined, JIT and Python frames.
 pub(crate) fn stack(words: &[&str]) -> Stack {
     let frames = words.iter().map(|word| {
         let (kind, rest) = match word.split_at_checked(2) {
             Some(("k:", rest)) => (FrameKind::Kernel, rest),
             Some(("i:", rest)) => (FrameKind::Inlined, rest),
             Some(("j:", rest)) => (FrameKind::Jit, rest),
+            Some(("p:", rest)) => (FrameKind::Python, rest),
             _ => (FrameKind::Native, *word),
         };
         let Some((name, place)) = rest.split_once('@') else {
@@ -47,6 +49,10 @@ pub(crate) fn stack(words: &[&str]) -> Stack {
     Stack {
         frames: frames.collect(),
         truncated: false,
+        walk: Some(Walk {
+            outcome: Outcome::Complete,
+            python: None,
+        }),
     }
 }
 
@@ -69,6 +75,7 @@ impl Builder {
             samples: Vec::new(),
             waits: Vec::new(),
             wakes: Vec::new(),
+            tasks: Vec::new(),
             signals: Vec::new(),
             losses: Losses::default(),
             overhead: Overhead::default(),
@@ -89,6 +96,7 @@ impl Builder {
             threads: 0,
             exited: false,
             parent: None,
+            python: None,
         });
         self.thread(pid, pid, comm)
     }

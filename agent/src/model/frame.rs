@@ -1,5 +1,6 @@
 //! A symbolised frame and a stack of them.
 
+use super::{Ending, Gil, Outcome};
 use std::sync::Arc;
 
 /// What kind of code a frame is.
@@ -9,7 +10,9 @@ pub enum FrameKind {
     Native,
     /// A function that the compiler inlined into the frame below it.
     Inlined,
-    /// Code made at run time, named by a perf map.
+    /// A Python function, in place of the interpreter's evaluation loop that runs it.
+    Python,
+    /// Code made at run time, named by a jitdump or a perf map.
     Jit,
     /// Kernel code.
     Kernel,
@@ -20,7 +23,8 @@ pub enum FrameKind {
 pub struct Frame {
     /// Demangled function name, or `module+0xoffset` where there is none.
     pub name: Arc<str>,
-    /// Path of the file it lies in, `[kernel]`, `[vdso]`, `[jit]`; `None` when unknown.
+    /// Path of the file it lies in, `[kernel]`, a module of it (`[ext4]`), `[bpf]`, `[vdso]`, `[jit]`;
+    /// `None` when unknown.
     pub module: Option<Arc<str>>,
     /// Source file, where debug information is there.
     pub file: Option<Arc<str>>,
@@ -37,6 +41,56 @@ pub struct Frame {
 pub struct Stack {
     /// Root first.
     pub frames: Vec<Frame>,
-    /// The frame limit cut it: the root is missing.
+    /// The root is missing: the frame limit cut it, or the walk failed; `walk` says which.
     pub truncated: bool,
+    /// How its user frames were found; `None` when there are none.
+    pub walk: Option<Walk>,
+}
+
+/// How the user frames of a stack were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Walk {
+    /// How the walk of the native frames ended.
+    pub outcome: Outcome,
+    /// The same of the Python frames; `None` for a thread that is none of an interpreter's.
+    pub python: Option<PythonWalk>,
+}
+
+/// How the Python frames of a stack were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PythonWalk {
+    /// How the walk ended.
+    pub ending: Ending,
+    /// Frames that found no evaluation loop among the native frames, or loops without frames: one
+    /// of the two was being pushed or popped.
+    pub mismatched: u32,
+    /// How the thread stood to the interpreter lock.
+    pub gil: Gil,
+}
+
+impl Walk {
+    /// Whether the stack is whole, from the leaf to the thread's start.
+    pub fn is_complete(self) -> bool {
+        let python = self
+            .python
+            .is_none_or(|python| python.ending == Ending::Complete && python.mismatched == 0);
+        self.outcome == Outcome::Complete && python
+    }
+
+    /// Why it is not, as `report.json` calls it; `complete` if it is.
+    pub fn cause(self) -> &'static str {
+        match self.python {
+            _ if self.outcome != Outcome::Complete => self.outcome.key(),
+            Some(PythonWalk {
+                ending: Ending::Torn,
+                ..
+            }) => "python_torn",
+            Some(PythonWalk {
+                ending: Ending::Truncated,
+                ..
+            }) => "python_truncated",
+            Some(python) if python.mismatched > 0 => "python_mismatched",
+            _ => "complete",
+        }
+    }
 }

@@ -75,6 +75,10 @@ pub struct Overhead {
     pub agent_cpu_pct: f64,
     /// The agent's largest resident set, in bytes.
     pub agent_rss_bytes: u64,
-    /// Kernel memory of the maps, in bytes.
+    /// Kernel memory of the maps, unwind tables among them, in bytes.
     pub bpf_map_bytes: u64,
+    /// Kernel memory that unwind tables take of that, in bytes.
+    pub unwind_bytes: u64,
+    /// Files that have an unwind table.
+    pub unwind_tables: u64,
 }

@@ -3,18 +3,28 @@
 //! Everything downstream (findings, reports) is a function of [`Capture`]; it can be made by hand
 //! in a test.
 
+mod fidelity;
 mod frame;
 mod idle;
 mod ledger;
+mod python;
+mod task;
 mod thread;
 
 #[cfg(test)]
 pub(crate) mod fixture;
 
-pub use frame::{Frame, FrameKind, Stack};
+pub use fidelity::Fidelity;
+pub use frame::{Frame, FrameKind, PythonWalk, Stack, Walk};
 pub use idle::{Idleness, classify, is_event_loop, user_sites};
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};
-pub use remora_common::reason::Reason;
+pub use python::{GilUse, Python};
+pub use remora_common::{
+    python::{Ending, Gil, PythonFrame},
+    reason::Reason,
+    unwind::Outcome,
+};
+pub use task::{Await, AwaitKind, EventLoop, Task, TaskFrame, TaskLoss, TaskState, Tasks};
 pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};
 
 use std::time::Duration;
@@ -45,6 +55,8 @@ pub struct Process {
     pub exited: bool,
     /// Process that forked it during the capture.
     pub parent: Option<u32>,
+    /// The Python interpreter in it.
+    pub python: Option<Python>,
 }
 
 /// A stack as addresses, before it has names.
@@ -52,8 +64,23 @@ pub struct Process {
 pub struct RawStack {
     /// User frames, leaf first; return addresses but for the leaf.
     pub user: Vec<u64>,
+    /// How the walk of the user frames ended; `None` when there was none.
+    pub outcome: Option<Outcome>,
+    /// Frames of the thread's Python interpreter; `None` for a thread that is none of one's.
+    pub python: Option<RawPython>,
     /// Kernel frames, leaf first.
     pub kernel: Vec<u64>,
+}
+
+/// Python frames as addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RawPython {
+    /// Leaf first.
+    pub frames: Vec<PythonFrame>,
+    /// Whether the walk reached the thread's first frame.
+    pub ending: Ending,
+    /// How the thread stood to the interpreter lock.
+    pub gil: Gil,
 }
 
 /// CPU samples of one thread in one stack.
@@ -147,6 +174,8 @@ pub struct Capture {
     pub waits: Vec<Wait>,
     /// Wake-ups.
     pub wakes: Vec<Wake>,
+    /// Asyncio tasks at the end of the capture, by process.
+    pub tasks: Vec<(u32, Tasks)>,
     /// Which hook each signal took, or why it is off.
     pub signals: Vec<Signal>,
     /// What was lost.

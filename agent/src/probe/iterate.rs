@@ -1,6 +1,7 @@
 //! Runs the task iterators: one to enlist, one to look at blocked threads.
 
-use super::{Probe, ProbeError};
+use super::{Probe, ProbeError, tables::python_of};
+use crate::model::{Outcome, RawStack};
 use aya::programs::Iter;
 use remora_common::event::TaskRecord;
 use std::{fs::File, io::Read};
@@ -10,12 +11,12 @@ use std::{fs::File, io::Read};
 pub struct BlockedThread {
     /// Who, since when, and its user registers.
     pub record: TaskRecord,
-    /// Its kernel stack, leaf first.
-    pub kernel: Vec<u64>,
+    /// Its stacks; the user stack only where the kernel side could read it (`user_walked`).
+    pub stack: RawStack,
 }
 
-/// The most that one pass may write: 65,536 threads with full kernel stacks.
-const OUTPUT_LIMIT: u64 = 72 << 20;
+/// The most that one pass may write: 65,536 threads with 500 frames each.
+const OUTPUT_LIMIT: u64 = 256 << 20;
 
 impl Probe {
     /// Makes the threads of these processes targets, with what they do now. `processes`: process
@@ -44,7 +45,7 @@ impl Probe {
 
     /// All target threads that are asleep now, with registers and kernel stacks.
     pub fn blocked_threads(&mut self) -> Result<Vec<BlockedThread>, ProbeError> {
-        Ok(parse(&self.run_iterator("blocked_tasks")?))
+        Ok(parse(&self.run_iterator(self.snapshot)?))
     }
 
     fn run_iterator(&mut self, name: &'static str) -> Result<Vec<u8>, ProbeError> {
@@ -73,17 +74,34 @@ fn parse(mut output: &[u8]) -> Vec<BlockedThread> {
     let mut threads = Vec::new();
     while let Some((head, rest)) = output.split_at_checked(size_of::<TaskRecord>()) {
         let record: TaskRecord = bytemuck::pod_read_unaligned(head);
-        let Some((frames, rest)) = rest.split_at_checked(8 * record.kernel_len as usize) else {
+        let Some((kernel, rest)) = words(rest, record.kernel_len) else {
             break;
         };
-        let kernel = frames
-            .chunks_exact(8)
-            .map(bytemuck::pod_read_unaligned)
-            .collect();
-        threads.push(BlockedThread { record, kernel });
+        let Some((user, rest)) = words(rest, record.user_len) else {
+            break;
+        };
+        let Some((python, rest)) = words(rest, record.python_len) else {
+            break;
+        };
+        let stack = RawStack {
+            user,
+            outcome: (record.user_walked != 0)
+                .then(|| Outcome::from_u32(record.user_ending))
+                .flatten(),
+            python: (record.python_walked != 0).then(|| python_of(&python, record.python_ending)),
+            kernel,
+        };
+        threads.push(BlockedThread { record, stack });
         output = rest;
     }
     threads
+}
+
+/// Takes `count` words off the front.
+fn words(output: &[u8], count: u32) -> Option<(Vec<u64>, &[u8])> {
+    let (words, rest) = output.split_at_checked(8 * count as usize)?;
+    let words = words.chunks_exact(8).map(bytemuck::pod_read_unaligned);
+    Some((words.collect(), rest))
 }
 
 #[cfg(test)]
@@ -108,7 +126,7 @@ mod tests {
             whole.iter().map(|t| t.record.tid).collect::<Vec<_>>(),
             [7, 10]
         );
-        assert_eq!(whole[1].kernel, [0, 1, 2]);
+        assert_eq!(whole[1].stack.kernel, [0, 1, 2]);
         assert_eq!(parse(&output[..output.len() - 1]).len(), 1);
     }
 }

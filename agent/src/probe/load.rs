@@ -1,9 +1,9 @@
 //! Puts the kernel side in place: globals, table sizes, and for each signal the best hook that the
 //! kernel has. It tries, sees the refusal, takes the next, and reports what it took.
 
-use super::{Probe, ProbeError, cost, hooks, mapped::Mapped, object::OBJECT};
+use super::{Probe, ProbeError, cost, hooks, mapped::Mapped, object::OBJECT, unwind::UnwindMaps};
 use crate::{
-    kernel::{self, Kernel},
+    kernel::{self, Arch, Kernel},
     model::{HookState, Signal},
 };
 use aya::{
@@ -26,6 +26,12 @@ const AGGREGATES_PER_HALF: u32 = 16_384;
 
 /// Stacks in a half of the table, at the least.
 const STACKS_PER_HALF: u32 = 8_192;
+
+/// The same, at the most: 70 MiB.
+const MAX_STACKS_PER_HALF: u32 = 1 << 17;
+
+/// Address spaces that have tables at a time; equal ones (forked workers) share one.
+pub(super) const SPACES: u32 = 512;
 
 /// Slots that the table tid → slot can name.
 const SLOTS_LIMIT: u32 = 65_535;
@@ -55,6 +61,8 @@ pub struct Settings {
     pub follow_children: bool,
     /// Where the stacks of waits are taken.
     pub wait_hook: WaitHook,
+    /// Frames of Python interpreters are walked.
+    pub python: bool,
     /// Threads that the targets have now: the table is made large enough for them and many more.
     pub threads_now: u32,
 }
@@ -66,6 +74,7 @@ impl Default for Settings {
             min_block: Duration::from_millis(1),
             follow_children: false,
             wait_hook: WaitHook::Auto,
+            python: true,
             threads_now: 0,
         }
     }
@@ -109,6 +118,10 @@ pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
     signals: Vec<Signal>,
     stacks_per_half: u32,
+    /// User stacks are walked by tables.
+    unwinds: bool,
+    /// The iterator that shows sleeping threads.
+    snapshot: &'static str,
 }
 
 impl Loaded {
@@ -119,7 +132,7 @@ impl Loaded {
         switch_out_one_in: u32,
     ) -> Result<Self, ProbeError> {
         let cpus = online_cpus()?.len() as u32;
-        let stacks_per_half = STACKS_PER_HALF.max((cpus * 128).next_power_of_two());
+        let stacks_per_half = stacks_per_half(cpus, settings.freq_hz);
         let slots = thread_slots(settings.threads_now);
         let params = Params {
             min_block_ns: u64::try_from(settings.min_block.as_nanos()).unwrap_or(u64::MAX),
@@ -132,7 +145,10 @@ impl Loaded {
             regs_from_stack: kernel.regs_from_stack.unwrap_or(0),
             compat_mask: kernel.arch.compat_mask(),
             compat_value: kernel.arch.compat_value(),
-            reserved: 0,
+            unwind: unwinds(kernel).into(),
+            code_mask: kernel.arch.code_mask(),
+            is_arm64: (kernel.arch == Arch::Aarch64).into(),
+            python: settings.python.into(),
         };
         let ebpf = EbpfLoader::new()
             .btf(Some(btf))
@@ -143,12 +159,15 @@ impl Loaded {
             .map_max_entries("FREE_SLOTS", slots)
             .map_max_entries("AGGREGATES", 2 * AGGREGATES_PER_HALF)
             .map_max_entries("STACKS", 2 * stacks_per_half)
+            .map_max_entries("SPACES", SPACES)
             .load(OBJECT)
             .map_err(|error| ProbeError::Load(hooks::innermost(&error)))?;
         Ok(Self {
             ebpf,
             signals: Vec::new(),
             stacks_per_half,
+            unwinds: unwinds(kernel),
+            snapshot: "blocked_tasks",
         })
     }
 
@@ -186,6 +205,16 @@ impl Loaded {
             hooks::task_iterator(&mut self.ebpf, btf, iterator)?;
         }
         self.signal("thread_states", "iter/task".to_owned(), HookState::On);
+        let walk = match self.unwinds {
+            true => HookState::On,
+            false => HookState::Degraded(
+                "user stacks follow frame pointers, and are short where code has none: this kernel \
+                 lacks bpf_loop (5.17)"
+                    .to_owned(),
+            ),
+        };
+        self.signal("user_stacks", "bpf_loop".to_owned(), walk);
+        self.snapshot_hook(btf);
         for tracepoint in ["sched_switch", "sched_waking"] {
             hooks::tracepoint(&mut self.ebpf, btf, tracepoint, tracepoint)?;
         }
@@ -193,6 +222,21 @@ impl Loaded {
         self.signal("run_queue", "tp_btf/sched_waking".to_owned(), HookState::On);
         self.signal("wakers", "tp_btf/sched_waking".to_owned(), HookState::On);
         Ok(())
+    }
+
+    /// The stacks of sleeping threads: read by the kernel side where it may sleep, else by the agent.
+    fn snapshot_hook(&mut self, btf: &Btf) {
+        let hook = "iter.s/task".to_owned();
+        let state = match hooks::task_iterator(&mut self.ebpf, btf, "blocked_stacks") {
+            Ok(()) => {
+                self.snapshot = "blocked_stacks";
+                HookState::On
+            }
+            Err(error) => HookState::Degraded(format!(
+                "stacks of sleeping threads are walked by the agent: {error}"
+            )),
+        };
+        self.signal("blocked_stacks", hook, state);
     }
 
     fn attach_optional(&mut self, btf: &Btf, settings: &Settings) {
@@ -242,10 +286,14 @@ impl Loaded {
             targets: take(ebpf, "TARGETS")?,
             events: take(ebpf, "EVENTS")?,
             loss: take(ebpf, "LOSS")?,
+            python_seen: Default::default(),
             map_bytes,
             signals: self.signals,
             #[cfg(feature = "debug-log")]
             log: super::log::KernelLog::attach(ebpf)?,
+            unwind: UnwindMaps::take(ebpf)?,
+            unwinds: self.unwinds,
+            snapshot: self.snapshot,
             ebpf: self.ebpf,
         };
         // The last one in is the first one out: low slots first.
@@ -257,6 +305,20 @@ impl Loaded {
         }
         Ok(probe)
     }
+}
+
+/// Blocks of stacks in a half of the table: what the samples of a second may take, a few blocks each
+/// (user, kernel, Python), before the agent looks at the next beat.
+fn stacks_per_half(cpus: u32, freq_hz: u32) -> u32 {
+    cpus.saturating_mul(freq_hz)
+        .saturating_mul(4)
+        .clamp(STACKS_PER_HALF, MAX_STACKS_PER_HALF)
+        .next_power_of_two()
+}
+
+/// Whether user stacks can be walked by tables on this kernel.
+pub(super) fn unwinds(kernel: &Kernel) -> bool {
+    kernel.features.bpf_loop && kernel.features.task_pt_regs
 }
 
 /// Attaches the best hook on return among those that are wanted; all refusals where there is none.
@@ -304,7 +366,7 @@ fn fill_syscalls(ebpf: &mut Ebpf, classes: &[u8]) -> Result<(), ProbeError> {
     Ok(())
 }
 
-fn mapped<T: bytemuck::Pod>(
+pub(super) fn mapped<T: bytemuck::Pod>(
     ebpf: &mut Ebpf,
     name: &'static str,
     len: u32,
@@ -316,7 +378,7 @@ fn mapped<T: bytemuck::Pod>(
 }
 
 /// Takes a map out of the object, as the type that the agent uses.
-fn take<M: TryFrom<Map, Error = MapError>>(
+pub(super) fn take<M: TryFrom<Map, Error = MapError>>(
     ebpf: &mut Ebpf,
     name: &'static str,
 ) -> Result<M, ProbeError> {
@@ -324,7 +386,7 @@ fn take<M: TryFrom<Map, Error = MapError>>(
     M::try_from(map).map_err(|error| map_error(name, &error))
 }
 
-fn map_error(map: &'static str, error: &MapError) -> ProbeError {
+pub(super) fn map_error(map: &'static str, error: &MapError) -> ProbeError {
     ProbeError::Map {
         map,
         why: hooks::innermost(error),

@@ -6,6 +6,7 @@
 //! | [`load`](self) | globals, table sizes, the choice of hooks |
 //! | `hooks` | attaches one program each, and turns a refusal into words |
 //! | `mapped` | a map's memory, read without a system call |
+//! | `unwind` | unwind tables and address spaces into the maps |
 //! | `tables` | threads, aggregates and stacks out of the maps |
 //! | `iterate` | runs the task iterators |
 //! | `trial` | tries every hook, for `remora doctor` |
@@ -22,6 +23,7 @@ mod mapped;
 mod object;
 mod tables;
 mod trial;
+mod unwind;
 
 pub use cost::StatisticsOn;
 pub use error::ProbeError;
@@ -41,11 +43,13 @@ use remora_common::{
     aggregate::{Aggregate, Control, StackEntry},
     event::Event,
     thread::ThreadSlot,
+    unwind::Chunk,
 };
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
 };
+use unwind::UnwindMaps;
 
 /// The running kernel side. Dropping it detaches everything.
 pub struct Probe {
@@ -59,7 +63,14 @@ pub struct Probe {
     targets: HashMap<MapData, u32, u64>,
     events: RingBuf<MapData>,
     loss: PerCpuArray<MapData, u64>,
+    /// Python stacks whose frames were given out, in this filling of the tables.
+    python_seen: (u32, std::collections::HashSet<u32>),
     map_bytes: u64,
+    unwind: UnwindMaps,
+    /// User stacks are walked by tables.
+    unwinds: bool,
+    /// The iterator that shows sleeping threads.
+    snapshot: &'static str,
     signals: Vec<Signal>,
     #[cfg(feature = "debug-log")]
     log: log::KernelLog,
@@ -79,7 +90,7 @@ impl Probe {
 
     /// Kernel memory of all maps, in bytes.
     pub fn map_bytes(&self) -> u64 {
-        self.map_bytes
+        self.map_bytes + u64::from(self.chunks()) * size_of::<Chunk>() as u64
     }
 
     /// From now on events count; returns `CLOCK_MONOTONIC` nanoseconds.

@@ -1,18 +1,22 @@
 //! Threads, aggregates and stacks, out of the maps.
 
 use super::{Mapped, Probe, ProbeError};
-use crate::model::RawStack;
+use crate::model::{Ending, Outcome, PythonFrame, RawPython, RawStack};
 use bytemuck::Zeroable;
 use remora_common::{
     aggregate::{
-        Aggregate, AggregateKey, Control, KIND_WAKE, STACK_FAULT, STACK_LOST, STACK_NONE,
-        STACK_SKIPPED, StackEntry,
+        Aggregate, AggregateKey, BLOCK_WORDS, Control, KIND_WAKE, STACK_FAULT, STACK_KERNEL,
+        STACK_LOST, STACK_NONE, STACK_SKIPPED, STACK_USER, STACK_WORDS, StackEntry,
     },
+    python::unpack_ending,
     thread::{STATE_EXITED, ThreadSlot},
 };
 use std::{
-    collections::HashMap,
-    sync::atomic::{Ordering, fence},
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
     time::Duration,
 };
 
@@ -22,6 +26,9 @@ const READ_ATTEMPTS: usize = 64;
 /// How long a program that saw the old half may still be writing to it: programs run with
 /// preemption off, for microseconds; a virtual CPU may be descheduled for longer.
 const SETTLE: Duration = Duration::from_millis(20);
+
+/// Python stacks that are read in one beat at the most.
+const NEW_STACKS: usize = 4096;
 
 /// One aggregate, its stacks resolved to frames.
 #[derive(Clone, Debug)]
@@ -159,14 +166,51 @@ impl Probe {
         [self.read_half(0), self.read_half(1)]
     }
 
+    /// Python stacks that came since this was asked last, each with its process and the generation of
+    /// its address space. A bounded number at a time; the rest comes the next time.
+    pub fn new_python_stacks(&mut self) -> Vec<(u32, u32, Vec<PythonFrame>)> {
+        let flips = self.control.flips();
+        if self.python_seen.0 != flips {
+            self.python_seen = (flips, HashSet::new());
+        }
+        let per_half = self.aggregates.len() / 2;
+        let first = (flips & 1) as usize * per_half;
+        let mut news: Vec<AggregateKey> = Vec::new();
+        for index in first..first + per_half {
+            // SAFETY: a live, aligned member, which its claimer writes once.
+            let python = unsafe {
+                (&raw const (*self.aggregates.element(index)).key.python).read_volatile()
+            };
+            if python != STACK_NONE && news.len() < NEW_STACKS && self.python_seen.1.insert(python)
+            {
+                news.push(self.aggregates.read(index).key);
+            }
+        }
+        if news.is_empty() {
+            return Vec::new();
+        }
+        let processes: HashMap<u32, u32> = self
+            .threads()
+            .iter()
+            .map(|slot| (slot.serial, slot.tgid))
+            .collect();
+        let mut stacks = StackReader::new(&self.stacks);
+        let known = news.iter().filter_map(|key| {
+            let tgid = *processes.get(&key.serial)?;
+            let python = stacks.words(key.python)?;
+            if python.words.is_empty() {
+                // Just being filled, perhaps: it is looked at again.
+                self.python_seen.1.remove(&key.python);
+            }
+            Some((tgid, key.generation, python_of(&python.words, 0).frames))
+        });
+        known.collect()
+    }
+
     fn read_half(&self, half: u32) -> Drained {
         let per_half = self.aggregates.len() / 2;
         let first = half as usize * per_half;
-        let mut stacks = StackReader {
-            table: &self.stacks,
-            seen: HashMap::new(),
-            unreadable: 0,
-        };
+        let mut stacks = StackReader::new(&self.stacks);
         let aggregates = (first..first + per_half)
             .map(|index| self.aggregates.read(index))
             .filter(|aggregate| aggregate.hash != 0)
@@ -217,7 +261,7 @@ fn resolve(aggregate: &Aggregate, stacks: &mut StackReader<'_>) -> RawAggregate 
     let stack = if key.kind == KIND_WAKE {
         None
     } else {
-        stacks.read(key.user, key.kernel)
+        stacks.read(&key)
     };
     RawAggregate {
         key,
@@ -227,45 +271,111 @@ fn resolve(aggregate: &Aggregate, stacks: &mut StackReader<'_>) -> RawAggregate 
     }
 }
 
-/// Reads each stack once.
+/// Reads each block once.
 struct StackReader<'a> {
     table: &'a aya::maps::Array<aya::maps::MapData, StackEntry>,
-    seen: HashMap<u32, Option<Vec<u64>>>,
+    seen: HashMap<u32, Option<Arc<StackEntry>>>,
     unreadable: u64,
 }
 
-impl StackReader<'_> {
-    /// Both halves of a stack. `None` when neither was taken and one was lost.
-    fn read(&mut self, user: u32, kernel: u32) -> Option<RawStack> {
+/// A stack as the table has it.
+struct Words {
+    kind: u16,
+    ending: u32,
+    words: Vec<u64>,
+}
+
+impl<'a> StackReader<'a> {
+    fn new(table: &'a aya::maps::Array<aya::maps::MapData, StackEntry>) -> Self {
+        Self {
+            table,
+            seen: HashMap::new(),
+            unreadable: 0,
+        }
+    }
+
+    /// The stacks of one moment. `None` when none was taken and one was lost.
+    fn read(&mut self, key: &AggregateKey) -> Option<RawStack> {
+        let (user, kernel) = (self.words(key.user), self.words(key.kernel));
         let lost = |id| matches!(id, STACK_LOST | STACK_FAULT | STACK_SKIPPED);
-        let (user_frames, kernel_frames) = (self.frames(user), self.frames(kernel));
-        if user_frames.is_empty() && kernel_frames.is_empty() && (lost(user) || lost(kernel)) {
+        if user.is_none() && kernel.is_none() && (lost(key.user) || lost(key.kernel)) {
             return None;
         }
+        let python = self.words(key.python);
+        // A kernel stack alone does not make it whole.
+        let outcome = match &user {
+            Some(walk) => Outcome::from_u32(walk.ending),
+            None => lost(key.user).then_some(Outcome::Lost),
+        };
+        let python = match python {
+            Some(walk) => Some(python_of(&walk.words, walk.ending)),
+            None => lost(key.python).then(|| RawPython {
+                ending: Ending::Torn,
+                ..RawPython::default()
+            }),
+        };
+        let of_kind = |words: Option<Words>, kind| {
+            words
+                .filter(|words| words.kind == kind)
+                .map(|words| words.words)
+        };
         Some(RawStack {
-            user: user_frames,
-            kernel: kernel_frames,
+            user: of_kind(user, STACK_USER).unwrap_or_default(),
+            outcome,
+            python,
+            kernel: of_kind(kernel, STACK_KERNEL).unwrap_or_default(),
         })
     }
 
-    fn frames(&mut self, id: u32) -> Vec<u64> {
+    /// The words of a stack, joined from its blocks, leaf first.
+    fn words(&mut self, id: u32) -> Option<Words> {
         if matches!(id, STACK_NONE | STACK_LOST | STACK_FAULT | STACK_SKIPPED) {
-            return Vec::new();
+            return None;
         }
+        let leaf = self.entry(id)?;
+        let mut words = Vec::with_capacity(leaf.len as usize);
+        let mut block = leaf.clone();
+        // A chain of blocks has a known length: one that is longer was damaged.
+        for _ in 0..STACK_WORDS / BLOCK_WORDS {
+            let len = (block.len as usize).min(BLOCK_WORDS);
+            words.extend_from_slice(&block.words[..len]);
+            if block.next == STACK_NONE {
+                break;
+            }
+            block = self.entry(block.next)?;
+        }
+        Some(Words {
+            kind: leaf.kind,
+            ending: leaf.ending.into(),
+            words,
+        })
+    }
+
+    fn entry(&mut self, id: u32) -> Option<Arc<StackEntry>> {
         let (table, unreadable) = (self.table, &mut self.unreadable);
-        let frames = self
-            .seen
-            .entry(id)
-            .or_insert_with(|| match table.get(&(id - 1), 0) {
-                Ok(entry) if entry.hash != 0 => {
-                    let len = (entry.len as usize).min(entry.frames.len());
-                    Some(entry.frames[..len].to_vec())
-                }
-                _ => {
-                    *unreadable += 1;
-                    None
-                }
-            });
-        frames.clone().unwrap_or_default()
+        let entry = self.seen.entry(id).or_insert_with(|| {
+            let found = id
+                .checked_sub(1)
+                .and_then(|index| table.get(&index, 0).ok());
+            let found = found.filter(|entry| entry.hash != 0).map(Arc::new);
+            *unreadable += u64::from(found.is_none());
+            found
+        });
+        entry.clone()
+    }
+}
+
+/// Python frames from their words.
+pub(super) fn python_of(words: &[u64], ending: u32) -> RawPython {
+    let (ending, gil) = unpack_ending(ending);
+    let frames = words.chunks_exact(2).map(|pair| PythonFrame {
+        code: pair[0],
+        instruction: pair[1] as u32,
+        fingerprint: (pair[1] >> 32) as u32,
+    });
+    RawPython {
+        frames: frames.collect(),
+        ending,
+        gil,
     }
 }

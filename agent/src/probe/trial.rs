@@ -3,7 +3,7 @@
 
 use super::{
     ProbeError, cost, hooks,
-    load::{Loaded, Settings, online_cpus},
+    load::{Loaded, Settings, online_cpus, unwinds},
 };
 use crate::kernel::{self, Kernel};
 use aya::{Btf, Ebpf};
@@ -55,7 +55,7 @@ pub fn trials(kernel: &Kernel) -> Result<(Vec<Trial>, u64), ProbeError> {
             cost: candidate.cost,
             required: candidate.required,
         })
-        .chain([statistics()])
+        .chain([unwinding(kernel), statistics()])
         .collect();
     Ok((trials, map_bytes))
 }
@@ -64,6 +64,16 @@ fn why(error: ProbeError) -> String {
     match error {
         ProbeError::Hook { why, .. } => why,
         other => other.to_string(),
+    }
+}
+
+fn unwinding(kernel: &Kernel) -> Trial {
+    Trial {
+        hook: "bpf_loop".to_owned(),
+        serves: "user stacks by unwind tables, Python frames (5.17 and later)",
+        cost: "user stacks follow frame pointers: short where code has none",
+        required: false,
+        refusal: (!unwinds(kernel)).then(|| "this kernel does not have the helper".to_owned()),
     }
 }
 
@@ -81,17 +91,15 @@ fn statistics() -> Trial {
 }
 
 fn candidates(symbol: &str) -> Vec<Candidate<'_>> {
-    let tracepoint =
-        |program: &'static str, name: &'static str, serves, cost, required| Candidate {
-            hook: format!("tp_btf/{name}"),
-            serves,
-            cost,
-            required,
-            attempt: Box::new(move |ebpf: &mut Ebpf, btf: &Btf| {
-                hooks::tracepoint(ebpf, btf, program, name)
-            }),
-        };
+    let parts = [states(), stacks(symbol), life()];
+    parts.into_iter().flatten().collect()
+}
+
+/// What nothing works without, but for the second.
+fn states<'a>() -> Vec<Candidate<'a>> {
     let nothing = "nothing can be recorded";
+    let switch = "time off the CPU and why";
+    let waking = "who wakes whom, and the wait for a CPU, apart";
     vec![
         Candidate {
             hook: "iter/task".to_owned(),
@@ -103,31 +111,28 @@ fn candidates(symbol: &str) -> Vec<Candidate<'_>> {
                 hooks::task_iterator(ebpf, btf, "blocked_tasks")
             }),
         },
-        tracepoint(
-            "sched_switch",
-            "sched_switch",
-            "time off the CPU and why",
-            nothing,
-            true,
-        ),
-        tracepoint(
-            "sched_waking",
-            "sched_waking",
-            "who wakes whom, and the wait for a CPU, apart",
-            nothing,
-            true,
-        ),
-        tracepoint(
-            "wait_stack_exit",
-            "sched_exit_tp",
-            "stacks of waits, on return (6.16 and later)",
-            "the next hook is used",
-            false,
-        ),
+        Candidate {
+            hook: "iter.s/task".to_owned(),
+            serves: "user stacks of threads that are asleep",
+            cost: "the agent reads them, without Python frames; one that moves meanwhile has none",
+            required: false,
+            attempt: Box::new(|ebpf, btf| hooks::task_iterator(ebpf, btf, "blocked_stacks")),
+        },
+        tracepoint("sched_switch", "sched_switch", switch, nothing, true),
+        tracepoint("sched_waking", "sched_waking", waking, nothing, true),
+    ]
+}
+
+/// What takes stacks, in the order of preference.
+fn stacks(symbol: &str) -> Vec<Candidate<'_>> {
+    let exit = "stacks of waits, on return (6.16 and later)";
+    let next = "the next hook is used";
+    vec![
+        tracepoint("wait_stack_exit", "sched_exit_tp", exit, next, false),
         Candidate {
             hook: "fentry/finish_task_switch".to_owned(),
             serves: "stacks of waits, on return",
-            cost: "the next hook is used",
+            cost: next,
             required: false,
             attempt: Box::new(|ebpf, btf| {
                 hooks::fentry(ebpf, btf, "wait_stack_fentry", "finish_task_switch")
@@ -147,26 +152,49 @@ fn candidates(symbol: &str) -> Vec<Candidate<'_>> {
             required: false,
             attempt: Box::new(|ebpf, _| hooks::cpu_clock(ebpf, "cpu_sample", &online_cpus()?, 99)),
         },
-        tracepoint(
-            "process_fork",
-            "sched_process_fork",
-            "threads and children born later",
-            "they are not seen",
-            false,
+    ]
+}
+
+/// What follows threads and processes as they come and go.
+fn life<'a>() -> Vec<Candidate<'a>> {
+    let named = "they are listed without a name, and the thread table fills";
+    [
+        (
+            ("process_fork", "sched_process_fork"),
+            ("threads and children born later", "they are not seen"),
         ),
-        tracepoint(
-            "process_exec",
-            "sched_process_exec",
-            "a target that replaces its program",
-            "its functions get wrong names",
-            false,
+        (
+            ("process_exec", "sched_process_exec"),
+            (
+                "a target that replaces its program",
+                "its functions get wrong names",
+            ),
         ),
-        tracepoint(
-            "process_exit",
-            "sched_process_exit",
-            "names and slots of threads that end",
-            "they are listed without a name, and the thread table fills",
-            false,
+        (
+            ("process_exit", "sched_process_exit"),
+            ("names and slots of threads that end", named),
         ),
     ]
+    .into_iter()
+    .map(|((program, name), (serves, cost))| tracepoint(program, name, serves, cost, false))
+    .collect()
+}
+
+/// A program on a tracepoint with BTF types.
+fn tracepoint<'a>(
+    program: &'static str,
+    name: &'static str,
+    serves: &'static str,
+    cost: &'static str,
+    required: bool,
+) -> Candidate<'a> {
+    Candidate {
+        hook: format!("tp_btf/{name}"),
+        serves,
+        cost,
+        required,
+        attempt: Box::new(move |ebpf: &mut Ebpf, btf: &Btf| {
+            hooks::tracepoint(ebpf, btf, program, name)
+        }),
+    }
 }

@@ -1,5 +1,7 @@
 //! The pictures: flamegraphs as SVG, drawn by inferno, searchable and zoomable in any browser.
 
+mod labels;
+
 use super::folded::Folded;
 use super::text::{clean, count, duration, fit, seconds, share};
 use super::{ReportError, label, palette, totals};
@@ -117,7 +119,9 @@ fn draw(picture: &Picture<'_>) -> Result<Vec<u8>, ReportError> {
             source,
         }
     })?;
-    Ok(svg)
+    // Inferno writes text from text.
+    let svg = String::from_utf8_lossy(&svg);
+    Ok(labels::put(&svg, &labels::labels(picture.folded)).into_bytes())
 }
 
 /// A picture of nothing, which says so: not a flamegraph, but a valid file under its name.

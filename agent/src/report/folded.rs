@@ -10,8 +10,9 @@ use crate::model::{Capture, Frame, FrameKind, Idleness, Site, Stack, Wait};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
-/// Characters of a frame's name that are kept: demangled names reach many thousand.
-const NAME_LIMIT: usize = 400;
+/// Characters of a frame's name that are kept: demangled names reach many thousand, and a file has
+/// each as often as its function stands in a stack.
+const NAME_LIMIT: usize = 1_000;
 
 /// What a frame stands for: its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +185,13 @@ impl Folded {
 
 /// A function's name with the suffix of its kind.
 fn code_name(frame: &Frame) -> String {
-    let mut name = frame_name(&frame.name);
+    let mut name = match (&frame.file, frame.kind) {
+        // Names like `run` and `__init__` say little without their file.
+        (Some(file), FrameKind::Python) => {
+            frame_name(&format!("{} ({})", frame.name, label::base_name(file)))
+        }
+        _ => frame_name(&frame.name),
+    };
     // A function must not pass for a marker or another kind of code by its own name.
     if label::MARKERS.contains(&name.as_str()) {
         name.replace_range(..1, "(");
@@ -199,6 +206,7 @@ fn code_name(frame: &Frame) -> String {
         FrameKind::Kernel => "_[k]",
         FrameKind::Inlined => "_[i]",
         FrameKind::Jit => "_[j]",
+        FrameKind::Python => "_[p]",
         FrameKind::Native => "",
     });
     name

@@ -5,8 +5,8 @@
 mod thread;
 
 use super::text::seconds;
-use super::{ReportError, label, nanos, top};
-use crate::model::{Capture, End, HookState, Idleness, Site, Stack};
+use super::{ReportError, label, nanos, tasks, top};
+use crate::model::{Capture, End, Fidelity, HookState, Idleness, Site, Stack};
 use remora_common::loss::Loss;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -30,6 +30,9 @@ struct Report<'a> {
     findings: [(); 0],
     threads: Vec<thread::Thread<'a>>,
     top: Top,
+    stacks: Stacks,
+    /// Asyncio tasks at the end of the capture, of each process that has any.
+    asyncio: Vec<Asyncio<'a>>,
     signals: BTreeMap<&'a str, Signal<'a>>,
     /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
     loss: BTreeMap<&'a str, u64>,
@@ -60,6 +63,19 @@ struct Target<'a> {
     exited: bool,
     /// Process that forked it during the capture.
     parent_pid: Option<u32>,
+    /// Its Python interpreter.
+    python: Option<Python<'a>>,
+}
+
+/// A Python interpreter at the end of the capture.
+#[derive(Serialize)]
+struct Python<'a> {
+    version: &'a str,
+    free_threaded: bool,
+    threads: u32,
+    /// `null`: nobody held it, or it could not be told.
+    gil_holder_tid: Option<u32>,
+    torn: bool,
 }
 
 /// The stacks that hold most of the time.
@@ -92,6 +108,26 @@ struct TopOffCpu {
     stack: Vec<String>,
 }
 
+/// The asyncio tasks of a process.
+#[derive(Serialize)]
+struct Asyncio<'a> {
+    pid: u32,
+    #[serde(flatten)]
+    view: tasks::View<'a>,
+}
+
+/// Which share of the stacks is whole.
+#[derive(Serialize)]
+struct Stacks {
+    /// Stacks of samples and long waits.
+    taken: u64,
+    complete: u64,
+    /// `null` when none was taken.
+    complete_pct: Option<f64>,
+    /// The others, by cause.
+    incomplete: BTreeMap<&'static str, u64>,
+}
+
 /// How a signal is observed.
 #[derive(Serialize)]
 struct Signal<'a> {
@@ -109,6 +145,10 @@ struct Overhead<'a> {
     agent_rss_bytes: u64,
     bpf_measured_s: f64,
     bpf_map_bytes: u64,
+    /// The part of it that unwind tables take.
+    unwind_table_bytes: u64,
+    /// Files that have one.
+    unwind_tables: u64,
     programs: Vec<Program<'a>>,
 }
 
@@ -141,9 +181,31 @@ fn report(capture: &Capture) -> Report<'_> {
         findings: [],
         threads: thread::threads(capture),
         top: top_stacks(capture),
+        stacks: stacks(capture),
+        asyncio: asyncio(capture),
         signals: signals(capture),
         loss: losses(capture),
         overhead: overhead(capture),
+    }
+}
+
+fn asyncio(capture: &Capture) -> Vec<Asyncio<'_>> {
+    let by_process = capture.tasks.iter();
+    by_process
+        .map(|(pid, tasks)| Asyncio {
+            pid: *pid,
+            view: tasks::view(tasks),
+        })
+        .collect()
+}
+
+fn stacks(capture: &Capture) -> Stacks {
+    let fidelity = Fidelity::of(capture);
+    Stacks {
+        complete_pct: fidelity.complete_pct(),
+        taken: fidelity.taken,
+        complete: fidelity.complete,
+        incomplete: fidelity.incomplete,
     }
 }
 
@@ -173,6 +235,13 @@ fn targets(capture: &Capture) -> Vec<Target<'_>> {
             threads: process.threads,
             exited: process.exited,
             parent_pid: process.parent,
+            python: process.python.as_ref().map(|python| Python {
+                version: &python.version,
+                free_threaded: python.free_threaded,
+                threads: python.threads,
+                gil_holder_tid: python.gil_holder_tid,
+                torn: python.torn,
+            }),
         })
         .collect()
 }
@@ -270,6 +339,8 @@ fn overhead(capture: &Capture) -> Overhead<'_> {
         agent_rss_bytes: cost.agent_rss_bytes,
         bpf_measured_s: cost.bpf_measured_s,
         bpf_map_bytes: cost.bpf_map_bytes,
+        unwind_table_bytes: cost.unwind_bytes,
+        unwind_tables: cost.unwind_tables,
         programs: programs.collect(),
     }
 }

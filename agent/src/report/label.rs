@@ -1,6 +1,7 @@
 //! What things are called in every part of a report, so that a name seen in a flamegraph is found
 //! again in the table and in the JSON.
 
+use super::short_name;
 use super::text::clean;
 use crate::model::{Capture, Frame, Reason, State, Thread};
 use crate::stack::UNMAPPED;
@@ -51,12 +52,14 @@ pub fn frame_in_full(frame: &Frame) -> String {
     }
 }
 
-/// A frame for one short line: `name (file:line)` without folders, else the name alone.
+/// A frame for one short line: `name (file:line)` without folders, else the name alone; the name
+/// [in short](short_name).
 pub fn frame_short(frame: &Frame) -> String {
-    let name = clean(&frame.name);
+    let name = short_name::short(&frame.name, frame.kind);
+    let name = clean(&name);
     match &frame.file {
         Some(file) => format!("{name} ({}{})", clean(base_name(file)), line_suffix(frame)),
-        None => name.into_owned(),
+        None => name.to_string(),
     }
 }
 
@@ -67,7 +70,8 @@ fn line_suffix(frame: &Frame) -> String {
         .unwrap_or_default()
 }
 
-fn base_name(path: &str) -> &str {
+/// The file's name without its folders.
+pub fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 

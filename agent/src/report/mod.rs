@@ -8,6 +8,8 @@ pub mod json;
 mod label;
 mod palette;
 mod shares;
+mod short_name;
+pub mod tasks;
 pub mod terminal;
 mod text;
 mod top;
@@ -48,7 +50,8 @@ pub enum ReportError {
 }
 
 /// Makes every file of the report, then writes them all or none: `report.json`, `cpu.svg`,
-/// `cpu.folded`, `offcpu.svg`, `offcpu.folded`. Says where they went.
+/// `cpu.folded`, `offcpu.svg`, `offcpu.folded`, and `tasks.txt` where a target runs asyncio. Says where
+/// they went.
 pub fn write_all(
     capture: &Capture,
     folder: &Folder,
@@ -71,10 +74,34 @@ pub fn artifacts(capture: &Capture, options: Options) -> Result<Vec<Artifact>, R
         ),
         ("offcpu.folded", off_cpu.text().into_bytes()),
     ];
+    let tasks = (!capture.tasks.is_empty()).then(|| ("tasks.txt", task_table(capture)));
     Ok(files
         .into_iter()
+        .chain(tasks)
         .map(|(name, bytes)| Artifact { name, bytes })
         .collect())
+}
+
+/// Columns of the table of asyncio tasks in its file.
+const TASKS_WIDTH: usize = 120;
+
+/// The asyncio tasks of each process with their stacks, for people.
+fn task_table(capture: &Capture) -> Vec<u8> {
+    let look = tasks::Look {
+        width: TASKS_WIDTH,
+        stacks: true,
+    };
+    let mut text = String::new();
+    for (pid, tasks) in &capture.tasks {
+        let process = capture.processes.iter().find(|process| process.pid == *pid);
+        let comm = process.map_or("process", |process| process.comm.as_str());
+        text.push_str(&format!(
+            "{} ({pid}): {}\n",
+            text::clean(comm),
+            tasks::table(tasks, look)
+        ));
+    }
+    text.into_bytes()
 }
 
 /// A duration in nanoseconds; one beyond 64 bits (584 years) is their largest.

@@ -31,6 +31,7 @@ const fn shades(class: Class) -> ([u8; 3], [u8; 3]) {
         Class::Code(FrameKind::Native) => ([232, 110, 60], [250, 176, 96]),
         Class::Code(FrameKind::Inlined) => ([232, 200, 80], [246, 222, 130]),
         Class::Code(FrameKind::Jit) => ([110, 190, 100], [160, 220, 140]),
+        Class::Code(FrameKind::Python) => ([64, 180, 170], [130, 214, 200]),
         Class::Code(FrameKind::Kernel) => ([112, 160, 222], [164, 198, 240]),
     }
 }

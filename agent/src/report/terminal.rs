@@ -54,6 +54,7 @@ pub fn summary(capture: &Capture, written: Option<&Written>, look: Look) -> Stri
     sections::held_up(&mut page, capture);
     sections::top_on_cpu(&mut page, capture);
     sections::top_off_cpu(&mut page, capture);
+    sections::asyncio(&mut page, capture);
     sections::trust(&mut page, capture, &shares);
     if let Some(written) = written {
         sections::files(&mut page, written);

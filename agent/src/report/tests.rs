@@ -269,6 +269,7 @@ fn attacked(names: &[String]) -> Capture {
             .map(|word| crate::model::fixture::frame(KIND, word))
             .collect(),
         truncated: true,
+        walk: None,
     };
     builder.0.stacks.push(stack);
     builder.0.samples.push(crate::model::Sample {

@@ -23,7 +23,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// More sections than any linker writes into a program or a library.
-const MAX_SECTIONS: u32 = 4096;
+pub(super) const MAX_SECTIONS: u32 = 4096;
 /// Bytes that are copied at a time.
 const CHUNK: usize = 1 << 20;
 /// A debug link is a file name and a checksum; longer ones are not read, in bytes.
@@ -38,6 +38,9 @@ pub(super) enum CopyError {
     /// It has more symbols or sections than the limits allow.
     #[error("its symbol tables are larger than the limit")]
     TooLarge,
+    /// Its packed symbol table is damaged, or larger than the limits allow.
+    #[error("its packed symbol table is damaged or larger than the limit")]
+    Packed,
     /// Reading failed, or the file ended before its sections do.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -62,6 +65,8 @@ pub(super) struct SymbolCopy {
     pub debug: DebugInfo,
     /// Name of a separate debug file, without a folder, that the file asks for.
     pub debug_link: Option<String>,
+    /// Where the packed symbol table (`.gnu_debugdata`) lies.
+    packed: Option<Range>,
 }
 
 impl SymbolCopy {
@@ -75,6 +80,22 @@ impl SymbolCopy {
             _ => Plan::of::<FileHeader64<Endianness>>(&cache, content, limits)?,
         };
         plan.carry_out(content)
+    }
+
+    /// The symbols that `content`, which this is a copy of, carries packed: distributions strip a
+    /// binary of its symbol table and put the functions that its dynamic one lacks into an ELF file
+    /// within, packed by xz ("MiniDebugInfo" of GDB's manual). `None` when it carries none.
+    pub(super) fn of_packed(
+        &self,
+        content: &Content,
+        limits: &Limits,
+    ) -> Option<Result<Self, CopyError>> {
+        let packed = read(content, self.packed?, limits.symbol_bytes);
+        let unpacked = packed.and_then(|packed| inflate::unpack_xz(&packed, limits.symbol_bytes));
+        Some(match unpacked {
+            Some(unpacked) => Self::of(&Content::Bytes(unpacked.into()), limits),
+            None => Err(CopyError::Packed),
+        })
     }
 
     /// Where the copy can be opened. Valid as long as this lives.
@@ -94,7 +115,7 @@ enum Role {
 
 fn role(name: &[u8]) -> Role {
     match name {
-        b".symtab" | b".strtab" | b".dynsym" | b".dynstr" | b".gnu_debugdata" => Role::Symbols,
+        b".symtab" | b".strtab" | b".dynsym" | b".dynstr" => Role::Symbols,
         // It names a file to open.
         b".debug_sup" => Role::None,
         _ if name.starts_with(b".debug_") => Role::Debug,
@@ -103,7 +124,7 @@ fn role(name: &[u8]) -> Role {
 }
 
 /// Offset and length of a piece of the file.
-type Range = (u64, u64);
+pub(super) type Range = (u64, u64);
 
 /// What is copied, and what is marked as empty.
 struct Plan {
@@ -113,6 +134,7 @@ struct Plan {
     endian: Endianness,
     debug: DebugInfo,
     debug_link: Option<String>,
+    packed: Option<Range>,
 }
 
 impl Plan {
@@ -141,13 +163,18 @@ impl Plan {
             endian,
             debug: DebugInfo::Absent,
             debug_link: None,
+            packed: None,
         };
         let table: u64 = header.e_shoff(endian).into();
         for (index, section) in sections.iter().enumerate() {
             let at = table + (index * size_of::<H::SectionHeader>()) as u64;
             let name = section.name(endian, strings).unwrap_or_default();
-            if name == b".gnu_debuglink" {
-                plan.debug_link = debug_link(content, extent::<H>(section, endian));
+            match name {
+                b".gnu_debuglink" => {
+                    plan.debug_link = debug_link(content, extent::<H>(section, endian));
+                }
+                b".gnu_debugdata" => plan.packed = Some(extent::<H>(section, endian)),
+                _ => {}
             }
             if index == names_index {
                 sorter.symbols.add(at, extent::<H>(section, endian), 0);
@@ -200,6 +227,7 @@ impl Plan {
             memory,
             debug: self.debug,
             debug_link: self.debug_link,
+            packed: self.packed,
         })
     }
 }
@@ -252,8 +280,6 @@ impl Sorter<'_> {
         let unpacked = if flags & u64::from(SHF_COMPRESSED) != 0 {
             read(self.content, range, limit)
                 .and_then(|bytes| inflate::section_size::<H>(endian, &bytes, limit))
-        } else if name == b".gnu_debugdata" {
-            read(self.content, range, limit).and_then(|bytes| inflate::xz_size(&bytes, limit))
         } else {
             Some(0)
         };
@@ -282,7 +308,7 @@ fn headers<H: FileHeader<Endian = Endianness>>(
     ])
 }
 
-fn extent<H: FileHeader<Endian = Endianness>>(
+pub(super) fn extent<H: FileHeader<Endian = Endianness>>(
     section: &H::SectionHeader,
     endian: Endianness,
 ) -> Range {
@@ -300,7 +326,8 @@ fn debug_link(content: &Content, range: Range) -> Option<String> {
     plain.then(|| name.to_owned())
 }
 
-fn read(content: &Content, (offset, len): Range, limit: u64) -> Option<Vec<u8>> {
+/// A piece of the file; `None` when it is longer than `limit`, or the file ends before it does.
+pub(super) fn read(content: &Content, (offset, len): Range, limit: u64) -> Option<Vec<u8>> {
     if len > limit || offset.checked_add(len)? > content.len().ok()? {
         return None;
     }

@@ -1,7 +1,6 @@
-//! How large a compressed section becomes, measured before blazesym unpacks it without a limit.
-//!
-//! A file of a few kilobytes can unpack to terabytes; the size in its header is a claim. Measuring
-//! costs the time of one more decompression and no memory.
+//! Compressed sections. A file of a few kilobytes can unpack to terabytes, and the size in its
+//! header is a claim: what blazesym unpacks, without a limit, is measured before, which costs the
+//! time of one more decompression and no memory. What we unpack ourselves ends at its limit.
 
 use flate2::bufread::ZlibDecoder;
 use object::Endianness;
@@ -33,10 +32,13 @@ pub(super) fn section_size<H: FileHeader<Endian = Endianness>>(
     size.filter(|size| *size == claimed)
 }
 
-/// The unpacked size of an xz stream (`.gnu_debugdata`), if it is not above `limit`.
-pub(super) fn xz_size(packed: &[u8], limit: u64) -> Option<u64> {
+/// An xz stream (`.gnu_debugdata`) unpacked, if that is not above `limit` bytes.
+pub(super) fn unpack_xz(packed: &[u8], limit: u64) -> Option<Vec<u8>> {
     let stream = xz2::stream::Stream::new_stream_decoder(1 << DECODER_MEMORY_LOG, 0).ok()?;
-    measure(XzDecoder::new_stream(packed, stream), limit)
+    let mut decoder = XzDecoder::new_stream(packed, stream).take(limit.checked_add(1)?);
+    let mut unpacked = Vec::new();
+    decoder.read_to_end(&mut unpacked).ok()?;
+    (unpacked.len() as u64 <= limit).then_some(unpacked)
 }
 
 fn zstd_decoder<'a>(packed: &'a [u8]) -> io::Result<impl Read + 'a> {
@@ -90,12 +92,13 @@ mod tests {
     }
 
     #[test]
-    fn xz_is_measured() {
+    fn xz_is_unpacked_up_to_the_limit() {
         let mut encoder = xz2::write::XzEncoder::new(Vec::new(), 1);
         encoder.write_all(&[7; 5000]).unwrap();
         let packed = encoder.finish().unwrap();
-        assert_eq!(xz_size(&packed, 5000), Some(5000));
-        assert_eq!(xz_size(&packed, 4999), None);
-        assert_eq!(xz_size(b"nonsense", 4999), None);
+        assert_eq!(unpack_xz(&packed, 5000), Some(vec![7; 5000]));
+        assert_eq!(unpack_xz(&packed, 4999), None);
+        assert_eq!(unpack_xz(&packed[..packed.len() / 2], 5000), None);
+        assert_eq!(unpack_xz(b"nonsense", 4999), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::symbolize::RawStack;
 use crate::target::maps::{Identity, Module, Snapshot};
+use remora_common::unwind::EXACT;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -21,15 +22,28 @@ pub(super) enum Site {
 }
 
 /// The address to look up. All but the leaf's are return addresses: the instruction behind the
-/// call, which may belong to the next line, the next inlined function or the next function.
+/// call, which may belong to the next line, the next inlined function or the next function. User
+/// frames that are none say so by [`EXACT`], which no user address has.
 fn looked_up(addresses: &[u64]) -> impl Iterator<Item = u64> {
     addresses
         .iter()
         .enumerate()
-        .map(|(index, address)| match index {
-            0 => *address,
-            _ => address.saturating_sub(1),
-        })
+        .map(|(index, address)| code_address(index, *address))
+}
+
+/// Where the code of a user frame lies; `index` counts from the leaf.
+pub fn code_address(index: usize, address: u64) -> u64 {
+    if index == 0 || address & EXACT != 0 {
+        address & !EXACT
+    } else {
+        address.saturating_sub(1)
+    }
+}
+
+/// The same of a kernel frame: these have the bit by nature.
+fn looked_up_in_kernel(addresses: &[u64]) -> impl Iterator<Item = u64> {
+    let callers = addresses.iter().skip(1).map(|it| it.saturating_sub(1));
+    addresses.first().copied().into_iter().chain(callers)
 }
 
 /// Addresses in code made at run time, by process.
@@ -77,7 +91,7 @@ impl Plan {
             let user = looked_up(stack.user)
                 .map(|address| plan.user_site(stack.space, address, &is_jit))
                 .collect();
-            let kernel: Vec<u64> = looked_up(stack.kernel).collect();
+            let kernel: Vec<u64> = looked_up_in_kernel(stack.kernel).collect();
             plan.kernel.extend(&kernel);
             plan.stacks
                 .push((user, kernel.into_iter().map(Site::Kernel).collect()));
@@ -117,6 +131,11 @@ mod tests {
     #[test]
     fn only_the_leaf_is_looked_up_where_it_is() {
         assert_eq!(looked_up(&[10, 20, 0]).collect::<Vec<_>>(), [10, 19, 0]);
+        let interrupted = [10 | EXACT, 20, 30 | EXACT];
+        assert_eq!(looked_up(&interrupted).collect::<Vec<_>>(), [10, 19, 30]);
+        let kernel = [u64::MAX - 9, u64::MAX - 19];
+        let found: Vec<_> = looked_up_in_kernel(&kernel).collect();
+        assert_eq!(found, [u64::MAX - 9, u64::MAX - 20]);
     }
 
     #[test]
@@ -125,6 +144,7 @@ mod tests {
             space: None,
             user: &[1],
             kernel: &[7, 8],
+            stand_ins: &[],
             truncated: false,
         };
         let plan = Plan::of(&[stack], |_| false);

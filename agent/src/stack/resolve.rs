@@ -1,12 +1,14 @@
 //! Names of the addresses of one module, from the best source that it has.
 //!
 //! In order: an installed debug file of its build id, a debug file that it links to, its own debug
-//! information, its own symbol tables. A source answers what those before it left open. All that
+//! information, its own symbol tables, the packed one among them, and for Go the table that its
+//! run-time library walks stacks by. A source answers what those before it left open. All that
 //! is parsed for a module is dropped with it: the peak is that of the largest, not of their sum.
 
 use super::copy::{DebugInfo, SymbolCopy};
 use super::debug_file;
 use super::demangle::demangle;
+use super::go;
 use super::symbolize::{Limits, SymbolLosses};
 use super::text::Names;
 use crate::model::{Frame, FrameKind};
@@ -102,6 +104,30 @@ impl Job<'_> {
         }
         losses.debug_info_skipped += u64::from(copy.debug == DebugInfo::LeftOut);
         losses.files_unparsable += u64::from(self.ask_copy(&copy).is_err());
+        if self.pending().is_empty() {
+            return;
+        }
+        if let Some(packed) = copy.of_packed(&module.content, limits) {
+            let asked = packed.map_err(|_| Unusable);
+            let asked = asked.and_then(|packed| self.ask_copy(&packed));
+            losses.files_unparsable += u64::from(asked.is_err());
+        }
+        losses.files_unparsable += u64::from(self.ask_go(module, limits).is_err());
+    }
+
+    /// Asks the table of a Go program.
+    fn ask_go(&mut self, module: &Module, limits: &Limits) -> Result<(), go::Damaged> {
+        let pending = self.pending();
+        let addresses: Vec<u64> = pending.iter().map(|(_, address)| *address).collect();
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        let names = go::names(&module.content, limits, &addresses)?;
+        for ((index, _), name) in pending.iter().zip(names.unwrap_or_default()) {
+            self.frames[*index] =
+                name.map(|name| Frames::from([self.frame(&name, None, FrameKind::Native)]));
+        }
+        Ok(())
     }
 
     /// Asks a copy: its debug information, then its symbol tables alone for what is left.

@@ -4,7 +4,7 @@ use super::cache::Cache;
 use super::plan::{JitAddresses, Plan, Site};
 use super::resolve::{self, Frames};
 use super::text::Names;
-use super::{kernel, perf_map};
+use super::{jit, kernel};
 use crate::model::{Frame, FrameKind, Stack};
 use crate::target::maps::Snapshot;
 use std::collections::{HashMap, HashSet};
@@ -26,6 +26,10 @@ pub struct Limits {
     pub symbol_bytes: u64,
     /// Bytes of a perf map that are read.
     pub perf_map_bytes: u64,
+    /// Bytes of a jitdump that are read; it holds the code itself beside the names.
+    pub jitdump_bytes: u64,
+    /// Bytes of perf maps and jitdumps that are read for one batch, of all processes together.
+    pub jit_bytes: u64,
     /// Frames that are remembered between batches.
     pub cached_frames: usize,
 }
@@ -37,6 +41,8 @@ impl Default for Limits {
             debug_bytes: 512 << 20,
             symbol_bytes: 256 << 20,
             perf_map_bytes: 256 << 20,
+            jitdump_bytes: 1 << 30,
+            jit_bytes: 2 << 30,
             cached_frames: 1 << 18,
         }
     }
@@ -53,6 +59,10 @@ pub struct SymbolLosses {
     pub perf_map_bad_lines: u64,
     /// Perf maps that belong to a stranger, or were not read to their end.
     pub perf_maps_refused: u64,
+    /// Jitdumps that were not read to their end: malformed, or over the limit.
+    pub jitdumps_cut: u64,
+    /// Functions whose lines in a jitdump could not be read.
+    pub jitdump_lines_damaged: u64,
     /// Files whose symbols could not be read.
     pub files_unparsable: u64,
     /// Files whose debug information was over the limit or damaged.
@@ -61,12 +71,14 @@ pub struct SymbolLosses {
 
 impl SymbolLosses {
     /// Each counter under its name in `report.json`.
-    pub fn by_name(&self) -> [(&'static str, u64); 6] {
+    pub fn by_name(&self) -> [(&'static str, u64); 8] {
         let Self {
             unsymbolised_frames,
             unmapped_frames,
             perf_map_bad_lines,
             perf_maps_refused,
+            jitdumps_cut,
+            jitdump_lines_damaged,
             files_unparsable,
             debug_info_skipped,
         } = *self;
@@ -75,6 +87,8 @@ impl SymbolLosses {
             ("unmapped_frames", unmapped_frames),
             ("perf_map_bad_lines", perf_map_bad_lines),
             ("perf_maps_refused", perf_maps_refused),
+            ("jitdumps_cut", jitdumps_cut),
+            ("jitdump_lines_damaged", jitdump_lines_damaged),
             ("symbol_files_unparsable", files_unparsable),
             ("debug_info_skipped", debug_info_skipped),
         ]
@@ -90,8 +104,19 @@ pub struct RawStack<'a> {
     pub user: &'a [u64],
     /// Kernel addresses, leaf first.
     pub kernel: &'a [u64],
-    /// The frame limit cut it.
+    /// Frames that are named already and stand in for user frames.
+    pub stand_ins: &'a [StandIn],
+    /// The root is missing.
     pub truncated: bool,
+}
+
+/// Named frames in the place of a user frame: those of a Python interpreter for its evaluation loop.
+#[derive(Clone, Debug)]
+pub struct StandIn {
+    /// Which user frame, counted from the leaf; one behind the last adds frames at the root.
+    pub at: usize,
+    /// Leaf first.
+    pub frames: Vec<Frame>,
 }
 
 /// Names addresses, and remembers the names.
@@ -126,15 +151,15 @@ impl Symbolizer {
     /// Names a batch of stacks, in their order: root first, inlined functions behind the function
     /// that holds them, kernel frames behind user ones.
     ///
-    /// Unmapped frames that follow each other become one `[unmapped]`, and anonymous code without
-    /// a perf map is `[jit]`: their addresses differ from run to run and say nothing.
+    /// Unmapped frames that follow each other become one `[unmapped]`, and anonymous code that
+    /// nothing names is `[jit]`: their addresses differ from run to run and say nothing.
     pub fn symbolize_all(&mut self, stacks: &[RawStack<'_>]) -> Vec<Stack> {
         let mut names = Names::default();
         let mut frames = self.jit_frames(stacks, &mut names);
         let plan = Plan::of(stacks, |site| frames.contains_key(site));
         self.module_frames(&plan, &mut names, &mut frames);
         self.kernel_frames(&plan, &mut names, &mut frames);
-        frames.insert(Site::Anonymous, Arc::new([place("[jit]", FrameKind::Jit)]));
+        frames.insert(Site::Anonymous, Arc::new([place(jit::JIT, FrameKind::Jit)]));
         frames.insert(
             Site::Unmapped,
             Arc::new([place(UNMAPPED, FrameKind::Native)]),
@@ -142,36 +167,23 @@ impl Symbolizer {
         let planned = plan.stacks.iter().zip(stacks);
         planned
             .map(|((user, kernel), raw)| Stack {
-                frames: self.assemble(user, kernel, &frames),
+                frames: self.assemble(user, kernel, raw.stand_ins, &frames),
                 truncated: raw.truncated,
+                walk: None,
             })
             .collect()
     }
 
-    /// Frames that perf maps name. Not cached: a perf map grows, and its addresses are used again.
+    /// Frames of code made at run time. Not cached: there is ever more, and its addresses are used
+    /// again.
     fn jit_frames(&mut self, stacks: &[RawStack<'_>], names: &mut Names) -> HashMap<Site, Frames> {
         let mut frames = HashMap::new();
+        let mut room = jit::Room::of(&self.limits);
         for (token, (space, addresses)) in JitAddresses::collect(stacks).0 {
-            let Some(place) = space.perf_map() else {
-                continue;
-            };
-            let file = match place.open() {
-                Ok(Some(file)) => file,
-                Ok(None) => continue,
-                Err(_) => {
-                    self.losses.perf_maps_refused += 1;
-                    continue;
-                }
-            };
             let addresses: Vec<u64> = addresses.into_iter().collect();
-            let found = perf_map::look_up(&file, self.limits.perf_map_bytes, &addresses);
-            self.losses.perf_map_bad_lines += found.bad_lines;
-            self.losses.perf_maps_refused += u64::from(found.cut);
-            for (address, name) in found.by_address {
-                frames.insert(
-                    Site::Jit(token, address),
-                    Arc::from([jit_frame(&name, names)]),
-                );
+            let found = jit::resolve(space, &addresses, &mut room, names, &mut self.losses);
+            for (address, frame) in found {
+                frames.insert(Site::Jit(token, address), Arc::from([frame]));
             }
         }
         frames
@@ -237,11 +249,28 @@ impl Symbolizer {
         &mut self,
         user: &[Site],
         kernel: &[Site],
+        stand_ins: &[StandIn],
         frames: &HashMap<Site, Frames>,
     ) -> Vec<Frame> {
         let mut stack = Vec::with_capacity(user.len() + kernel.len());
         let mut unmapped = false;
-        for site in user.iter().rev().chain(kernel.iter().rev()) {
+        // Both are in the order of the user frames, leaf first.
+        let mut stand_ins = stand_ins.iter().rev().peekable();
+        while let Some(beyond) = stand_ins.next_if(|frames| frames.at >= user.len()) {
+            stack.extend(beyond.frames.iter().rev().cloned());
+        }
+        let user = user
+            .iter()
+            .enumerate()
+            .rev()
+            .map(|(at, site)| (Some(at), site));
+        let kernel = kernel.iter().rev().map(|site| (None, site));
+        for (at, site) in user.chain(kernel) {
+            if let Some(instead) = stand_ins.next_if(|frames| Some(frames.at) == at) {
+                stack.extend(instead.frames.iter().rev().cloned());
+                unmapped = false;
+                continue;
+            }
             let again = unmapped;
             unmapped = *site == Site::Unmapped;
             self.losses.unmapped_frames += u64::from(unmapped);
@@ -256,14 +285,6 @@ impl Symbolizer {
             stack.extend_from_slice(found);
         }
         stack
-    }
-}
-
-fn jit_frame(name: &str, names: &mut Names) -> Frame {
-    Frame {
-        name: names.clean(name),
-        named: true,
-        ..place("[jit]", FrameKind::Jit)
     }
 }
 

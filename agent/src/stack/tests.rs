@@ -1,8 +1,11 @@
 //! Symbolisation of living and dead processes, end to end but for the kernel side.
 
+mod go_programs;
 mod hostile;
 mod lost_files;
 mod names;
+mod packed;
+mod runtimes;
 mod specimen;
 
 use super::{Limits, RawStack, Symbolizer};
@@ -29,6 +32,7 @@ fn symbolize(symbolizer: &mut Symbolizer, space: &Snapshot, user: &[u64]) -> Sta
         space,
         user,
         kernel: &[],
+        stand_ins: &[],
         truncated: false,
     })
 }

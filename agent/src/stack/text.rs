@@ -28,7 +28,7 @@ impl Names {
 }
 
 /// Replaces what a line of a report must not hold and cuts what is too long.
-fn clean(raw: &str) -> String {
+pub(crate) fn clean(raw: &str) -> String {
     let mut clean: String = raw.trim().chars().take(MAX_CHARS).map(harmless).collect();
     if raw.trim().chars().nth(MAX_CHARS).is_some() {
         clean.push('…');

@@ -14,6 +14,7 @@ mod family;
 mod identity;
 mod image;
 pub mod maps;
+pub mod memory;
 pub(crate) mod proc_fs;
 mod select;
 #[cfg(test)]

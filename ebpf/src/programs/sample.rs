@@ -28,7 +28,7 @@ pub fn cpu_sample(context: PerfEventContext) -> u32 {
         table::came_back(slot);
     }
     let Some(half) = Half::active() else { return 0 };
-    let stacks = stack::take(context.as_ptr(), Taker::Sampler, half);
+    let stacks = stack::take(context.as_ptr(), Taker::Sampler, slot, half);
     let key = AggregateKey {
         serial: slot.serial,
         kind: KIND_CPU,
@@ -38,6 +38,8 @@ pub fn cpu_sample(context: PerfEventContext) -> u32 {
         kernel: stacks.kernel,
         generation: slot.generation,
         detail: 0,
+        python: stacks.python,
+        reserved: 0,
     };
     aggregate::add(half, &key, 0);
     0

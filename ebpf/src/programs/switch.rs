@@ -69,9 +69,10 @@ fn sample_stack(context: &BtfTracePointContext, slot: &mut ThreadSlot, one_in: u
     // SAFETY: the helper has no preconditions.
     if unsafe { bpf_get_prandom_u32() } % one_in == 0 {
         let Some(half) = Half::active() else { return };
-        let stacks = stack::take(context.as_ptr(), Taker::SwitchOut, half);
+        let stacks = stack::take(context.as_ptr(), Taker::SwitchOut, slot, half);
         slot.pending_user = stacks.user;
         slot.pending_kernel = stacks.kernel;
+        slot.pending_python = stacks.python;
         slot.pending_flips = half.flips();
     }
 }

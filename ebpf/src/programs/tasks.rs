@@ -2,10 +2,13 @@
 //! they do at that moment; the other shows where the blocked ones stand, at any time.
 
 use crate::{
-    atomic, loss,
-    maps::{TARGETS, TASK_RECORD},
-    reason, registers, table,
+    atomic, config, loss,
+    maps::{TARGETS, TASK_RECORD, WALKS},
+    python, reason, registers,
+    stack::{self, Taker},
+    table,
     task::{self, Task},
+    unwind::{self, Other},
 };
 use aya_ebpf::{
     bindings::seq_file,
@@ -14,7 +17,12 @@ use aya_ebpf::{
         generated::{bpf_get_task_stack, bpf_seq_write},
     },
 };
-use remora_common::{aggregate::MAX_FRAMES, event::TaskRecord, loss::Loss, thread::*};
+use remora_common::{
+    aggregate::{MAX_FRAMES, STACK_WORDS},
+    event::TaskRecord,
+    loss::Loss,
+    thread::*,
+};
 
 /// Nanoseconds in a clock tick of `/proc` (`USER_HZ` is 100 on every architecture served).
 const TICK_NS: u64 = 10_000_000;
@@ -111,9 +119,22 @@ fn slept_since(exec_start: u64, now: u64) -> u64 {
     now.saturating_sub(running - exec_start)
 }
 
+/// Where the blocked threads stand: registers and kernel stacks.
 #[unsafe(link_section = "iter/task")]
 #[unsafe(no_mangle)]
 pub fn blocked_tasks(context: *const TaskIteration) -> i32 {
+    show(context, false)
+}
+
+/// The same, with their user and Python stacks: it may sleep, so it can read their memory.
+#[unsafe(link_section = "iter.s/task")]
+#[unsafe(no_mangle)]
+pub fn blocked_stacks(context: *const TaskIteration) -> i32 {
+    show(context, true)
+}
+
+#[inline(always)]
+fn show(context: *const TaskIteration, user: bool) -> i32 {
     // SAFETY: the kernel passes a valid context; the task is null at the end of the iteration.
     let (seq, task) = unsafe { ((*(*context).meta).seq, (*context).task) };
     if task.is_null() {
@@ -130,38 +151,123 @@ pub fn blocked_tasks(context: *const TaskIteration) -> i32 {
     if slot.state != STATE_BLOCKED {
         return 0;
     }
+    // Half: the agent looks at the whole a moment later.
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if now.saturating_sub(slot.since_ns) < config::min_block_ns() / 2 {
+        return 0;
+    }
     let Some(buffer) = TASK_RECORD.get_ptr_mut(0) else {
         return 0;
     };
     let buffer = buffer.cast::<u8>();
-    let (ip, sp, fp) = registers::of(task).map_or((0, 0, 0), |registers| registers.frame());
-    let record = TaskRecord {
-        tid,
+    let before = sequence(slot);
+    let mut record = record(slot, task, index);
+    let kernel_bytes = kernel_stack(task, buffer);
+    record.kernel_len = kernel_bytes / 8;
+    if user {
+        walk_user(slot, task, &mut record);
+    }
+    record.at_rest = (sequence(slot) == before && task::state(task) == record.task_state) as u32;
+    // SAFETY: the scratch elements hold as much.
+    unsafe {
+        buffer.cast::<TaskRecord>().write(record);
+        bpf_seq_write(
+            seq,
+            buffer.cast(),
+            size_of::<TaskRecord>() as u32 + kernel_bytes,
+        );
+        if user {
+            write_walk(seq, Taker::Snapshot, record.user_len);
+            write_walk(seq, Taker::SnapshotPython, record.python_len);
+        }
+    }
+    0
+}
+
+/// Who a sleeper is, since when it sleeps, and its registers; no stack yet.
+#[inline(always)]
+fn record(slot: &ThreadSlot, task: Task, index: u32) -> TaskRecord {
+    let place = registers::of(task)
+        .map(|registers| registers.all())
+        .unwrap_or_default();
+    TaskRecord {
+        tid: slot.tid,
         tgid: slot.tgid,
         slot: index,
         serial: slot.serial,
         task_state: task::state(task),
         kernel_len: 0,
         since_ns: slot.since_ns,
-        ip,
-        sp,
-        fp,
-    };
-    // SAFETY: the scratch element holds a record and MAX_FRAMES frames.
-    unsafe {
-        let frames = buffer.add(size_of::<TaskRecord>());
-        let bytes = bpf_get_task_stack(task as *mut _, frames.cast(), 8 * MAX_FRAMES as u32, 0);
-        let bytes = if bytes < 0 {
-            loss::count(Loss::KernelStackFailed);
-            0
-        } else {
-            bytes as u32 & 0x3ff
-        };
-        buffer.cast::<TaskRecord>().write(TaskRecord {
-            kernel_len: bytes / 8,
-            ..record
-        });
-        bpf_seq_write(seq, buffer.cast(), size_of::<TaskRecord>() as u32 + bytes);
+        user_len: 0,
+        python_len: 0,
+        user_ending: 0,
+        python_ending: 0,
+        python_walked: 0,
+        reserved: 0,
+        ip: place.ip,
+        at_rest: 0,
+        user_walked: 0,
+        sp: place.sp,
+        fp: place.fp,
+        lr: place.lr,
     }
-    0
+}
+
+/// A sleeper's kernel stack, behind the place for its record in `buffer`; returns its bytes.
+#[inline(always)]
+fn kernel_stack(task: Task, buffer: *mut u8) -> u32 {
+    // SAFETY: the scratch element holds a record and MAX_FRAMES frames.
+    let bytes = unsafe {
+        let frames = buffer.add(size_of::<TaskRecord>());
+        bpf_get_task_stack(task as *mut _, frames.cast(), 8 * MAX_FRAMES as u32, 0)
+    };
+    if bytes < 0 {
+        loss::count(Loss::KernelStackFailed);
+        return 0;
+    }
+    bytes as u32 & 0x3ff
+}
+
+/// The slot's version: it changes whenever its thread comes or goes.
+#[inline(always)]
+fn sequence(slot: &ThreadSlot) -> u64 {
+    // SAFETY: an aligned member of a live element.
+    unsafe { (&raw const slot.sequence).read_volatile() }
+}
+
+/// User and Python stack of a sleeper, each into a scratch element of its own.
+#[inline(always)]
+fn walk_user(slot: &mut ThreadSlot, task: Task, record: &mut TaskRecord) {
+    record.user_walked = 1;
+    let space = stack::space_of(slot);
+    unwind::user_stack(Taker::Snapshot as u32, task, slot, Other(task), space);
+    if let Some(walk) = WALKS.get_ptr(Taker::Snapshot as u32) {
+        // SAFETY: a live element.
+        (record.user_len, record.user_ending) = unsafe { ((*walk).len, (*walk).ending) };
+    }
+    if config::python() == 0
+        || !python::stack(Taker::SnapshotPython as u32, task, slot, Other(task), space)
+    {
+        return;
+    }
+    if let Some(walk) = WALKS.get_ptr(Taker::SnapshotPython as u32) {
+        // SAFETY: a live element.
+        (record.python_len, record.python_ending) = unsafe { ((*walk).len, (*walk).ending) };
+        record.python_walked = 1;
+    }
+}
+
+/// Writes the words of a walk.
+#[inline(always)]
+unsafe fn write_walk(seq: *mut seq_file, taker: Taker, len: u32) {
+    let Some(walk) = WALKS.get_ptr_mut(taker as u32) else {
+        return;
+    };
+    let bytes = (len << 3) & (16 * STACK_WORDS as u32 - 1);
+    if bytes > 8 * STACK_WORDS as u32 {
+        return;
+    }
+    // SAFETY: the scratch element holds STACK_WORDS.
+    unsafe { bpf_seq_write(seq, (&raw mut (*walk).words).cast(), bytes) };
 }

@@ -43,7 +43,7 @@ fn returned(context: &impl EbpfContext) -> i32 {
         return 0;
     }
     let Some(half) = Half::active() else { return 0 };
-    let stacks = stack::take(context.as_ptr(), Taker::Return, half);
+    let stacks = stack::take(context.as_ptr(), Taker::Return, slot, half);
     table::book_wait(slot, half, stacks);
     0
 }

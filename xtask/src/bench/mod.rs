@@ -7,6 +7,7 @@
 mod child;
 mod clock;
 mod cost;
+mod depth;
 mod pairs;
 mod profiler;
 mod programs;
@@ -133,6 +134,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     for &workload in args.workloads() {
         bench.workload(workload, &profilers)?;
     }
+    if args.only.is_empty() {
+        bench.depths(&profilers)?;
+    }
     bench.set_relative_aim();
     write(args, &bench.report)
 }
@@ -165,6 +169,7 @@ impl<'a> Bench<'a> {
             baselines: Vec::new(),
             ratios: Vec::new(),
             switch_costs: Vec::new(),
+            unwind_costs: Vec::new(),
             missing: Vec::new(),
         };
         Self {
@@ -194,7 +199,7 @@ impl<'a> Bench<'a> {
 
     /// Attaches it to a process that sleeps, so that what cannot work here is known at once.
     fn tried(&self, profiler: Profiler) -> Result<Profiler> {
-        if profiler.tool != Tool::PySpy {
+        if !profiler.tool.is_for_python() {
             let target = workload::sleeper()?;
             profiler
                 .attach(target.pid(), self.folder, self.clock)?
@@ -247,6 +252,19 @@ impl<'a> Bench<'a> {
                     )?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The project's own sampler on stacks of several depths.
+    fn depths(&mut self, profilers: &[Profiler]) -> Result<()> {
+        let Some(own) = profilers.iter().find(|profiler| profiler.tool.is_own()) else {
+            return Ok(());
+        };
+        eprintln!("bench: stacks by depth");
+        match depth::per_unwind(own, self.plan, self.folder, self.clock) {
+            Ok(costs) => self.report.unwind_costs = costs,
+            Err(error) => self.miss("stacks by depth", &error)?,
         }
         Ok(())
     }

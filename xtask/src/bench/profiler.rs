@@ -31,8 +31,12 @@ pub enum Tool {
     LibbpfOffcputime,
     /// Off-CPU time, compiled at run time.
     BccOffcputime,
+    /// CPU samples of the kernel's own profiler, with a part of the stack in each, unwound later.
+    PerfDwarf,
     /// CPU samples of Python code.
     PySpy,
+    /// The same, merged with the native frames.
+    PySpyNative,
 }
 
 /// What shows that a profiler is recording.
@@ -45,12 +49,14 @@ enum Sign {
 
 impl Tool {
     /// All, the project's own first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Remora,
         Self::Perf,
+        Self::PerfDwarf,
         Self::LibbpfOffcputime,
         Self::BccOffcputime,
         Self::PySpy,
+        Self::PySpyNative,
     ];
 
     /// Its name in tables, with the arguments that matter.
@@ -60,7 +66,9 @@ impl Tool {
             Self::Perf => "perf record -F 99 -g",
             Self::LibbpfOffcputime => "offcputime (libbpf-tools)",
             Self::BccOffcputime => "offcputime (bcc)",
-            Self::PySpy => "py-spy record",
+            Self::PerfDwarf => "perf record -F 99 --call-graph dwarf",
+            Self::PySpy => "py-spy record -r 99",
+            Self::PySpyNative => "py-spy record -r 99 --native",
         }
     }
 
@@ -71,7 +79,12 @@ impl Tool {
 
     /// Whether it can profile `workload` at all.
     pub fn fits(self, workload: Workload) -> bool {
-        self != Self::PySpy || workload == Workload::Asyncio
+        !self.is_for_python() || workload == Workload::Asyncio
+    }
+
+    /// Whether it knows Python alone.
+    pub fn is_for_python(self) -> bool {
+        matches!(self, Self::PySpy | Self::PySpyNative)
     }
 
     /// Whether it works with kernel programs.
@@ -85,10 +98,10 @@ impl Tool {
     fn get_it(self) -> &'static str {
         match self {
             Self::Remora => "`cargo xtask build`",
-            Self::Perf => "Debian package linux-perf",
+            Self::Perf | Self::PerfDwarf => "Debian package linux-perf",
             Self::LibbpfOffcputime => "Debian package libbpf-tools",
             Self::BccOffcputime => "Debian package bpfcc-tools",
-            Self::PySpy => "`pip install py-spy`",
+            Self::PySpy | Self::PySpyNative => "`pip install py-spy`",
         }
     }
 
@@ -96,7 +109,7 @@ impl Tool {
     fn find(self, remora: &Path) -> Option<PathBuf> {
         match self {
             Self::Remora => remora.is_file().then(|| remora.to_owned()),
-            Self::Perf => in_path("perf"),
+            Self::Perf | Self::PerfDwarf => in_path("perf"),
             // Both projects call theirs offcputime: the one is a binary, the other a script.
             Self::LibbpfOffcputime => {
                 in_path("bpf-offcputime").or_else(|| in_path("offcputime").filter(|p| is_elf(p)))
@@ -105,7 +118,7 @@ impl Tool {
                 .or_else(|| in_path("offcputime").filter(|p| !is_elf(p)))
                 .or_else(|| Some(PathBuf::from("/usr/share/bcc/tools/offcputime")))
                 .filter(|p| p.is_file()),
-            Self::PySpy => in_path("py-spy"),
+            Self::PySpy | Self::PySpyNative => in_path("py-spy"),
         }
     }
 
@@ -117,20 +130,18 @@ impl Tool {
                 .args(["record", "--pid", &pid, "--duration", "1h", "--out"])
                 .arg(folder.join("report")),
             Self::Perf => command.args(["record", "-F", "99", "-g", "-p", &pid, "-o", "/dev/null"]),
+            Self::PerfDwarf => command
+                .args(["record", "-F", "99", "--call-graph", "dwarf", "-p", &pid])
+                .args(["-o", "/dev/null"]),
             Self::LibbpfOffcputime | Self::BccOffcputime => command.args(["-p", &pid]),
-            Self::PySpy => command
-                .args([
-                    "record",
-                    "--pid",
-                    &pid,
-                    "--duration",
-                    "3600",
-                    "--rate",
-                    "99",
-                ])
-                .args(["--format", "raw", "--output"])
+            Self::PySpy | Self::PySpyNative => command
+                .args(["record", "--pid", &pid, "--duration", "3600"])
+                .args(["--rate", "99", "--format", "raw", "--output"])
                 .arg(folder.join("py-spy.folded")),
         };
+        if self == Self::PySpyNative {
+            command.arg("--native");
+        }
         command
     }
 
@@ -138,9 +149,11 @@ impl Tool {
         match self {
             Self::Remora => Sign::Line("recording"),
             // bcc hooks a kprobe, which is a perf event.
-            Self::Perf | Self::BccOffcputime => Sign::OpenFile("anon_inode:[perf_event]"),
+            Self::Perf | Self::PerfDwarf | Self::BccOffcputime => {
+                Sign::OpenFile("anon_inode:[perf_event]")
+            }
             Self::LibbpfOffcputime => Sign::OpenFile("anon_inode:bpf_link"),
-            Self::PySpy => Sign::Line("py-spy> Sampling"),
+            Self::PySpy | Self::PySpyNative => Sign::Line("py-spy> Sampling"),
         }
     }
 }

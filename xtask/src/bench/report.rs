@@ -18,6 +18,8 @@ pub struct Report {
     pub ratios: Vec<Ratio>,
     /// Kernel time for a context switch.
     pub switch_costs: Vec<SwitchCost>,
+    /// Kernel time for a sample, by the depth of its stack.
+    pub unwind_costs: Vec<UnwindCost>,
     /// What could not be measured, and why.
     pub missing: Vec<Missing>,
 }
@@ -135,6 +137,19 @@ pub struct SwitchCost {
     pub aim_ns: Option<f64>,
     /// Each program.
     pub programs: Vec<ProgramCost>,
+}
+
+/// Run time of the project's own sampler on a stack of a known depth.
+#[derive(Debug, Serialize)]
+pub struct UnwindCost {
+    /// Calls below `main`.
+    pub depth: u32,
+    /// A sample, its stack and all, in nanoseconds.
+    pub ns_per_sample: Spread,
+    /// That less a sample of the least depth.
+    pub ns_more: Option<f64>,
+    /// The difference for each frame more.
+    pub ns_per_frame: Option<f64>,
 }
 
 /// One kernel program over all windows.

@@ -41,11 +41,12 @@ pub fn render(report: &Report, style: Style) -> Result<String, fmt::Error> {
     Ok(out)
 }
 
-fn sections(report: &Report) -> [Section; 4] {
+fn sections(report: &Report) -> [Section; 5] {
     [
         throughput(report),
         per_switch(report),
         programs(report),
+        unwinding(report),
         baselines(report),
     ]
 }
@@ -130,6 +131,31 @@ fn programs(report: &Report) -> Section {
             "ns/run",
             "runs/switch",
             "runs",
+        ],
+        rows: rows.collect(),
+    }
+}
+
+fn unwinding(report: &Report) -> Section {
+    let rows = report.unwind_costs.iter().map(|cost| {
+        let or_dash =
+            |figure: Option<f64>| figure.map_or("–".to_owned(), |ns| format!("{ns:.0}"));
+        vec![
+            cost.depth.to_string(),
+            format!("{:.0}", cost.ns_per_sample.median),
+            extremes(&cost.ns_per_sample, 0),
+            or_dash(cost.ns_more),
+            or_dash(cost.ns_per_frame),
+        ]
+    });
+    Section {
+        title: "A sample of a program without frame pointers, ns by the depth of its stack",
+        head: &[
+            "calls",
+            "ns/sample",
+            "min–max",
+            "more than the first",
+            "ns/frame",
         ],
         rows: rows.collect(),
     }

@@ -1,14 +1,17 @@
 //! Names: of stacks, and of who woke whom.
 
-use super::{Recorded, Threads};
+use super::{
+    Recorded, Threads,
+    python::{self, Placed},
+};
 use crate::{
     capture::spaces::SpaceKey,
-    model::{Losses, RawStack, Reason, Stack, Wake},
-    stack::{self, Limits, Symbolizer},
+    model::{FrameKind, Losses, Outcome, RawStack, Reason, Stack, Wake, Walk},
+    stack::{self, Limits, Symbolizer, is_thread_start},
     target,
 };
-use remora_common::aggregate::{KIND_WAKE, MAX_FRAMES};
-use std::{collections::HashMap, time::Duration};
+use remora_common::aggregate::KIND_WAKE;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// Wakers whose name is looked up at the most: each costs a file read.
 const MAX_WAKERS_NAMED: usize = 4096;
@@ -35,31 +38,72 @@ impl StackIndex {
 }
 
 /// Names every stack, in the order of the index.
-pub fn stacks(recorded: &Recorded, index: &StackIndex, losses: &mut Losses) -> Vec<Stack> {
-    let empty = RawStack::default();
-    let raw: Vec<stack::RawStack<'_>> = index
+pub fn stacks(recorded: &mut Recorded, index: &StackIndex, losses: &mut Losses) -> Vec<Stack> {
+    let empty = Arc::new(RawStack::default());
+    let raw: Vec<(SpaceKey, Arc<RawStack>)> = index
         .order
         .iter()
         .map(|(space, stack)| {
-            let frames = stack
-                .and_then(|at| recorded.gathered.stacks.get(at))
-                .map_or(&empty, |raw| raw.as_ref());
-            stack::RawStack {
-                space: recorded.spaces.get(*space),
-                user: &frames.user,
-                kernel: &frames.kernel,
-                truncated: frames.user.len() >= MAX_FRAMES,
-            }
+            let raw = stack.and_then(|at| recorded.gathered.stacks.get(at));
+            (*space, Arc::clone(raw.unwrap_or(&empty)))
+        })
+        .collect();
+    let placed: Vec<Placed> = raw
+        .iter()
+        .map(|(space, raw)| python::place(raw, recorded.pythons.get_mut(*space)))
+        .collect();
+    let wanted: Vec<stack::RawStack<'_>> = raw
+        .iter()
+        .zip(&placed)
+        .map(|((space, raw), placed)| stack::RawStack {
+            space: recorded.spaces.get(*space),
+            user: &raw.user,
+            kernel: &raw.kernel,
+            stand_ins: &placed.stand_ins,
+            truncated: root_is_missing(raw.outcome),
         })
         .collect();
     let mut symbolizer = Symbolizer::new(Limits::default());
-    let stacks = symbolizer.symbolize_all(&raw);
+    let mut stacks = symbolizer.symbolize_all(&wanted);
+    for ((stack, (_, raw)), placed) in stacks.iter_mut().zip(&raw).zip(&placed) {
+        stack.walk = raw.outcome.map(|outcome| Walk {
+            outcome: judged(outcome, stack),
+            python: placed.walk,
+        });
+        stack.truncated = root_is_missing(stack.walk.map(|walk| walk.outcome));
+    }
     symbolizer
         .losses()
         .by_name()
         .iter()
+        .chain(&recorded.pythons.losses())
         .for_each(|(name, count)| losses.add(name, *count));
     stacks
+}
+
+/// A walk that ended in doubt is complete where it ended at a function that nothing calls: files
+/// without call frame information, or with rules of their own, do not mark it.
+fn judged(outcome: Outcome, stack: &Stack) -> Outcome {
+    let root = stack.frames.first();
+    let starts = root.is_some_and(|root| {
+        root.kind == FrameKind::Native && root.named && is_thread_start(&root.name)
+    });
+    match outcome {
+        Outcome::FramePointers | Outcome::NoRow | Outcome::Unsupported | Outcome::Broken
+            if starts =>
+        {
+            Outcome::Complete
+        }
+        other => other,
+    }
+}
+
+/// Whether a walk ended before the thread's start. One by frame pointers alone cannot tell.
+fn root_is_missing(outcome: Option<Outcome>) -> bool {
+    !matches!(
+        outcome,
+        None | Some(Outcome::Complete | Outcome::FramePointers | Outcome::NoTable | Outcome::Lost)
+    )
 }
 
 /// Who woke whom, with the names of those that still live.

@@ -60,6 +60,8 @@ fn key(slot: &ThreadSlot) -> AggregateKey {
         kernel: 0,
         generation: slot.generation,
         detail: slot.wait_form(),
+        python: 0,
+        reserved: 0,
     }
 }
 

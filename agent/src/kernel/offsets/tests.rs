@@ -37,6 +37,14 @@ fn write_task(w: &mut Writer, word: u32, without: &[&str]) {
         .map(|(name, byte)| (*name, word, byte * 8, 0))
         .collect();
     fields.push(("se", entity, 128 * 8, 0));
+    // What each architecture calls the thread's TLS base.
+    let user = w.structure("", 16, &[("tp_value", word, 0, 0)]);
+    let thread = w.structure(
+        "thread_struct",
+        200,
+        &[("fsbase", word, 40 * 8, 0), ("uw", user, 104 * 8, 0)],
+    );
+    fields.push(("thread", thread, 4096 * 8, 0));
     if !without.contains(&"in_iowait") {
         fields.push(("in_iowait", word, 1193 * 8 + 2, 1));
     }
@@ -120,6 +128,8 @@ fn everything_is_found_on_x86_64() {
         regs_sp: 152,
         regs_fp: 32,
         regs_mode: 136,
+        regs_lr: ABSENT,
+        task_tls: 4096 + 40,
     };
     assert_eq!(
         bytemuck::bytes_of(&found),
@@ -134,6 +144,7 @@ fn everything_is_found_on_arm64() {
     assert_eq!(absent, []);
     assert_eq!(found.regs_syscall, 280);
     assert_eq!(found.regs_args, [0, 8, 16, 24, 32, 40]);
+    assert_eq!((found.regs_lr, found.task_tls), (240, 4096 + 104));
     assert_eq!(
         (found.regs_fp, found.regs_sp, found.regs_ip),
         (232, 248, 256)
@@ -198,7 +209,7 @@ fn the_registers_of_the_other_architecture_are_absent_by_name() {
             .iter()
             .filter(|it| it.member.starts_with("task_struct."))
             .count(),
-        11
+        12
     );
 }
 

@@ -119,3 +119,77 @@ fn a_frame_is_one_box_also_beside_names_that_begin_like_it() {
     let boxes: Vec<_> = on.iter().filter(|text| text.starts_with("f (")).collect();
     assert_eq!(boxes, ["f (20 samples, 66.67%)"]);
 }
+
+/// Text of the boxes and of the tooltips, in the order of the picture.
+fn boxes(svg: &[u8]) -> Vec<(String, String)> {
+    let options = ParsingOptions {
+        allow_dtd: true,
+        ..ParsingOptions::default()
+    };
+    let document = Document::parse_with_options(std::str::from_utf8(svg).unwrap(), options);
+    let document = document.unwrap();
+    let groups = document
+        .descendants()
+        .filter(|node| node.tag_name().name() == "g");
+    let text = |group: &roxmltree::Node<'_, '_>, name: &str| {
+        let child = group
+            .children()
+            .find(|child| child.tag_name().name() == name)?;
+        Some(child.text().unwrap_or_default().to_owned())
+    };
+    groups
+        .filter_map(|group| Some((text(&group, "text")?, text(&group, "title")?)))
+        .collect()
+}
+
+#[test]
+fn boxes_are_short_and_tooltips_in_full() {
+    let mut builder = Builder::new(1, "target");
+    let (push, other) = (
+        "std::vector<int, std::allocator<int> >::push_back(int const&)",
+        "std::vector<long, std::allocator<long> >::push_back(int const&)",
+    );
+    builder.samples(0, &["main", push, "i:<a::B<\"x\"> as c::D>::f"], 50);
+    builder.samples(0, &["main", other, "JS:*f<a, b, c, d, e, f, g>"], 50);
+    let capture = builder.finish();
+    let folded = Folded::on_cpu(&capture);
+    let svg = on_cpu(&capture, &folded).unwrap();
+    let boxes = boxes(&svg);
+    let shown = |title: &str| {
+        let found = boxes.iter().find(|(_, whole)| whole.starts_with(title));
+        found.map(|(text, _)| text.as_str())
+    };
+    let short = "std::vector<…>::push_back(int const&)";
+    // Two functions with one short name are two boxes.
+    assert_eq!(
+        shown(&format!("{push} (50 samples")),
+        Some(short),
+        "{boxes:?}"
+    );
+    assert_eq!(shown(&format!("{other} (50 samples")), Some(short));
+    assert_eq!(
+        shown("<a::B<\"x\"> as c::D>::f (50"),
+        Some("<B<\"x\"> as D>::f")
+    );
+    assert_eq!(shown("main (100"), Some("main"));
+    // What a browser's script needs to write them again at another width.
+    let svg = String::from_utf8(svg).unwrap();
+    assert!(svg.contains("<g fg:label=\"std::vector&lt;…&gt;::push_back(int const&amp;)\">"));
+    assert_eq!(svg.matches("var txt = label_of(e);").count(), 2);
+    assert_eq!(svg.matches("function label_of(e)").count(), 1);
+    // The stacks have the names in full.
+    assert!(folded.text().contains(push) && !folded.text().contains('…'));
+}
+
+#[test]
+fn narrow_boxes_have_what_fits() {
+    let mut builder = Builder::new(1, "target");
+    builder.samples(0, &["main", "wide"], 950);
+    builder.samples(0, &["main", "narrow<one::Type, another::Type>(int)"], 40);
+    builder.samples(0, &["main", "none<one::Type, another::Type>(int)"], 10);
+    let capture = builder.finish();
+    let boxes = boxes(&on_cpu(&capture, &Folded::on_cpu(&capture)).unwrap());
+    let shown = |name: &str| boxes.iter().find(|(_, whole)| whole.starts_with(name));
+    assert_eq!(shown("narrow").unwrap().0, "narr..");
+    assert_eq!(shown("none").unwrap().0, "");
+}

@@ -1,7 +1,7 @@
 //! The `threads` of `report.json`: for each where its time went and what it does now.
 
 use super::frames;
-use crate::model::{self, Capture, Wake};
+use crate::model::{self, Capture, GilUse, Stack, Wake};
 use crate::report::shares::{IdlePlaces, Shares};
 use crate::report::{label, nanos};
 use serde::Serialize;
@@ -29,6 +29,8 @@ pub(super) struct Thread<'a> {
     /// Time that no state accounts for.
     unaccounted_ns: u64,
     now: Now,
+    /// How it stood to the lock of its Python interpreter; `null` for a thread that is none of one's.
+    gil: Option<Gil>,
     /// Who woke it most, by the time that it had been blocked before.
     wakers: Vec<Waker<'a>>,
 }
@@ -75,6 +77,19 @@ struct Now {
     waker_tid: u32,
     /// Leaf first.
     stack: Vec<String>,
+    /// `held`, `waiting`, `not_held` or `unknown`; `null` outside of Python, and for a thread that was
+    /// not looked at, because it ran.
+    gil: Option<&'static str>,
+}
+
+/// A thread and the interpreter lock.
+#[derive(Serialize)]
+struct Gil {
+    held_samples: u64,
+    not_held_samples: u64,
+    /// Long waits for it.
+    waits: u64,
+    waited_ns: u64,
 }
 
 /// A thread that woke it.
@@ -97,9 +112,10 @@ pub(super) fn threads(capture: &Capture) -> Vec<Thread<'_>> {
     }
     let shares = Shares::of_threads(capture);
     let places = IdlePlaces::new(capture);
-    let threads = capture.threads.iter().enumerate().zip(&shares);
+    let gil = GilUse::of_threads(capture);
+    let threads = capture.threads.iter().enumerate().zip(&shares).zip(gil);
     threads
-        .map(|((index, thread), shares)| Thread {
+        .map(|(((index, thread), shares), gil)| Thread {
             pid: thread.pid,
             tid: thread.tid,
             comm: &thread.comm,
@@ -111,6 +127,12 @@ pub(super) fn threads(capture: &Capture) -> Vec<Thread<'_>> {
             idle_inferred: shares.inferred,
             unaccounted_ns: nanos(shares.unaccounted()),
             now: now(capture, &thread.now, places.now_is_idle(index)),
+            gil: gil.map(|gil| Gil {
+                held_samples: gil.held_samples,
+                not_held_samples: gil.not_held_samples,
+                waits: gil.waits,
+                waited_ns: nanos(gil.waited),
+            }),
             wakers: wakers(wakes.remove(&index).unwrap_or_default()),
         })
         .collect()
@@ -144,6 +166,7 @@ fn blocked(thread: &model::Thread, shares: &Shares) -> Vec<Blocked> {
 
 fn now(capture: &Capture, now: &model::Now, idle: bool) -> Now {
     let in_call = now.syscall.is_some();
+    let stack = now.stack.and_then(|index| capture.stacks.get(index));
     Now {
         state: label::state(now.state),
         since_s: now.since.as_secs_f64(),
@@ -158,7 +181,17 @@ fn now(capture: &Capture, now: &model::Now, idle: bool) -> Now {
             .collect(),
         idle,
         waker_tid: now.waker_tid,
-        stack: frames(now.stack.and_then(|index| capture.stacks.get(index))),
+        stack: frames(stack),
+        gil: stack.and_then(Stack::gil).map(gil_name),
+    }
+}
+
+const fn gil_name(gil: model::Gil) -> &'static str {
+    match gil {
+        model::Gil::Held => "held",
+        model::Gil::WaitedFor => "waiting",
+        model::Gil::NotHeld => "not_held",
+        model::Gil::Unknown => "unknown",
     }
 }
 

@@ -2,12 +2,13 @@
 //! where the files are.
 
 use super::{HEADING, Page, QUIET, WARNING, path, table};
-use crate::model::{Capture, End, FrameKind, HookState, Site, Stack, State};
+use crate::model::{Capture, End, Fidelity, FrameKind, HookState, Site, Stack, State, TaskState};
 use crate::report::folder::{Written, format_utc};
 use crate::report::shares::{IdlePlaces, Shares};
 use crate::report::text::{bytes, clean, count, duration, fit, percent, seconds, share};
 use crate::report::top::{self, Place};
 use crate::report::{label, totals};
+use anstyle::Style;
 use std::cmp::Reverse;
 
 /// Blocked threads that are shown with their stack.
@@ -121,6 +122,26 @@ pub(super) fn top_off_cpu(page: &mut Page, capture: &Capture) {
     }
 }
 
+/// The asyncio tasks in a line for each process; the report has them all.
+pub(super) fn asyncio(page: &mut Page, capture: &Capture) {
+    if capture.tasks.is_empty() {
+        return;
+    }
+    page.heading("asyncio tasks");
+    for (pid, tasks) in &capture.tasks {
+        let in_state = |state| tasks.tasks.iter().filter(|t| t.state == state).count();
+        let states = [TaskState::Running, TaskState::Ready, TaskState::Waiting]
+            .map(|state| format!("{} {}", in_state(state), state.name()));
+        let plural = if tasks.loops.len() == 1 { "" } else { "s" };
+        page.plain(&format!(
+            "  {pid}  {} on {} loop{plural}: {}; each with its stack in tasks.txt",
+            tasks.tasks.len(),
+            tasks.loops.len(),
+            states.join(", "),
+        ));
+    }
+}
+
 /// What to trust: signals that are not fully on, losses, and what the capture itself cost.
 pub(super) fn trust(page: &mut Page, capture: &Capture, shares: &[Shares]) {
     page.plain("");
@@ -135,6 +156,7 @@ pub(super) fn trust(page: &mut Page, capture: &Capture, shares: &[Shares]) {
             &format!("{} is {state}: {}", signal.name, clean(why)),
         );
     }
+    fidelity(page, capture);
     let lost: Vec<_> = capture.losses.non_zero().collect();
     if lost.is_empty() {
         page.plain("Nothing lost.");
@@ -154,6 +176,35 @@ pub(super) fn trust(page: &mut Page, capture: &Capture, shares: &[Shares]) {
         bytes(cost.agent_rss_bytes),
         bytes(cost.bpf_map_bytes),
     ));
+}
+
+/// Share of whole stacks below which the line is a warning, in percent.
+const WHOLE: f64 = 99.0;
+
+/// Which share of the stacks is whole, and what became of the rest.
+fn fidelity(page: &mut Page, capture: &Capture) {
+    let fidelity = Fidelity::of(capture);
+    let Some(pct) = fidelity.complete_pct() else {
+        return;
+    };
+    let mut causes: Vec<_> = fidelity.incomplete.iter().collect();
+    causes.sort_by_key(|(cause, count)| (std::cmp::Reverse(**count), **cause));
+    let causes: Vec<_> = causes
+        .iter()
+        .map(|(cause, stacks)| format!("{cause} {}", count(**stacks)))
+        .collect();
+    // Rounded down: not all is whole before the last stack is.
+    let shown = (pct * 10.0).floor() / 10.0;
+    let mut line = format!("Stacks: {shown:.1} % complete");
+    if !causes.is_empty() {
+        line.push_str(&format!(
+            " of {}; {}",
+            count(fidelity.taken),
+            causes.join(", ")
+        ));
+    }
+    let style = if pct < WHOLE { WARNING } else { Style::new() };
+    page.paragraph(style, &line);
 }
 
 /// Names the threads whose states do not add up to the time that they were watched.

@@ -61,7 +61,7 @@ proptest! {
     ) {
         let own = own();
         let mut symbolizer = Symbolizer::new(Limits { debug_info: false, ..Limits::default() });
-        let raw = RawStack { space: Some(&own), user: &user, kernel: &kernel, truncated: false };
+        let raw = RawStack { space: Some(&own), user: &user, kernel: &kernel, stand_ins: &[], truncated: false };
         let stack = symbolizer.symbolize(raw);
         prop_assert!(stack.frames.len() <= user.len() + kernel.len());
     }

@@ -124,6 +124,7 @@ fn kernel_frames_stand_behind_user_frames() {
         space: Some(&own),
         user: &user,
         kernel: &kernel,
+        stand_ins: &[],
         truncated: true,
     };
     let stack = symbolizer.symbolize(raw);
@@ -149,9 +150,7 @@ fn libc_and_vdso_have_names() {
     let Some(_) = libc else {
         return eprintln!("skipped: libc is linked statically here");
     };
-    // SAFETY: a look-up of a name in the libraries that are loaded.
-    let getppid = unsafe { libc_symbol(c"getppid".as_ptr()) } as u64;
-    let frame = single(&own, getppid);
+    let frame = single(&own, libc_function());
     assert!(frame.name.contains("getppid"), "{frame:?}");
     let vdso = own.mappings().iter().find(|mapping| {
         mapping
@@ -166,12 +165,19 @@ fn libc_and_vdso_have_names() {
         space: Some(&own),
         user,
         kernel: &[],
+        stand_ins: &[],
         truncated: false,
     };
     let stacks: Vec<_> = found.map(raw).collect();
     let stacks = Symbolizer::new(Limits::default()).symbolize_all(&stacks);
     let mut frames = stacks.iter().flat_map(|stack| &stack.frames);
     assert!(frames.any(|frame| frame.named && frame.name.contains("clock_gettime")));
+}
+
+/// The address of `getppid` of libc.
+pub fn libc_function() -> u64 {
+    // SAFETY: a look-up of a name in the libraries that are loaded.
+    unsafe { libc_symbol(c"getppid".as_ptr()) as u64 }
 }
 
 unsafe extern "C" {
@@ -230,6 +236,7 @@ fn results_are_remembered_and_equal_stacks_are_equal() {
         space: Some(&own),
         user: &[address],
         kernel: &[],
+        stand_ins: &[],
         truncated: false,
     };
     let mut symbolizer = Symbolizer::new(Limits::default());

@@ -36,19 +36,21 @@ int main() {
 
 /// Compiles with `compiler`; `None`, with the reason printed, when there is none.
 pub fn compile(compiler: &str, source: &str, flags: &[&str]) -> Option<(TempDir, PathBuf)> {
-    if Command::new(compiler).arg("--version").output().is_err() {
+    let (version, command, name) = match compiler {
+        "g++" => ("--version", &[][..], "prog.cc"),
+        "go" => ("version", &["build"][..], "prog.go"),
+        _ => ("--version", &[][..], "prog.c"),
+    };
+    if Command::new(compiler).arg(version).output().is_err() {
         eprintln!("skipped: no {compiler} here");
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
-    let text = folder.path().join(if compiler == "g++" {
-        "prog.cc"
-    } else {
-        "prog.c"
-    });
+    let text = folder.path().join(name);
     std::fs::write(&text, source).unwrap();
     let program = folder.path().join("prog");
     let status = Command::new(compiler)
+        .args(command)
         .args(flags)
         .arg("-o")
         .arg(&program)

@@ -12,7 +12,11 @@ mod redis;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use counter::Counter;
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use super::{child::Process, clock::Clock, snapshot::Snapshot};
 
@@ -96,6 +100,16 @@ impl Workload {
         clock.sleep(WARM_UP)?;
         Ok(running)
     }
+}
+
+/// Compiles a program of the bench that is no workload by itself.
+pub fn compile(name: &str, folder: &Path) -> Result<PathBuf> {
+    native::compile(name, folder)
+}
+
+/// The program `deep`, at so many calls below its `main`.
+pub fn deep(program: &Path, calls: u32) -> Result<Process> {
+    Process::start(place::measured(program)?.arg(calls.to_string()))
 }
 
 /// A process that does nothing.

@@ -1,0 +1,265 @@
+//! The Python interpreters of the targets: found when their process is, so that the kernel side can
+//! walk their frames; their code objects read while they are there, at each beat, for a process that
+//! ends takes its names along.
+
+use super::spaces::SpaceKey;
+use crate::{
+    model::{self, HookState, PythonFrame, Signal, Tasks},
+    python::{
+        Finder, NotFound, Python, asyncio,
+        code::{Code, Resolver},
+        lock,
+    },
+    target::{
+        maps::Snapshot,
+        memory::{Memory, ProcessMemory},
+    },
+};
+use remora_common::{python::Interpreter, thread::ThreadSlot};
+use std::{collections::HashMap, sync::Arc};
+
+/// Beats between two searches in a process that has no interpreter yet, at the most.
+const MAX_BACKOFF: u32 = 16;
+
+/// One process with an interpreter.
+pub struct Known {
+    /// What was found.
+    pub python: Python,
+    memory: ProcessMemory,
+    resolver: Resolver,
+}
+
+/// What was found in a process.
+enum Found {
+    Yes(Box<Known>),
+    /// Not yet: it is searched again after so many beats.
+    Later {
+        rest: u32,
+        backoff: u32,
+        why: NotFound,
+    },
+    /// It has one that cannot be read.
+    Refused(NotFound),
+    No,
+}
+
+/// The interpreters of all processes.
+#[derive(Default)]
+pub struct Pythons {
+    finder: Finder,
+    by_space: HashMap<SpaceKey, Found>,
+    on: bool,
+}
+
+impl Pythons {
+    /// None yet; `on`: they are looked for.
+    pub fn new(on: bool) -> Self {
+        Self {
+            on,
+            ..Self::default()
+        }
+    }
+
+    /// Looks for the interpreter of a process, where it was not found yet. Returns what the kernel
+    /// side must know of it.
+    pub fn find(&mut self, key: SpaceKey, snapshot: &Snapshot) -> Option<Interpreter> {
+        if !self.on {
+            return None;
+        }
+        if let Some(Found::Yes(known)) = self.by_space.get(&key) {
+            return Some(known.python.interpreter);
+        }
+        let mut found = match ProcessMemory::open(key.tgid) {
+            Ok(memory) => self.look(snapshot, memory),
+            Err(_) => Found::No,
+        };
+        if let (
+            Found::Later { rest, backoff, .. },
+            Some(Found::Later {
+                backoff: before, ..
+            }),
+        ) = (&mut found, self.by_space.get(&key))
+        {
+            (*rest, *backoff) = (*before, *before);
+        }
+        let interpreter = match &found {
+            Found::Yes(known) => Some(known.python.interpreter),
+            _ => None,
+        };
+        self.by_space.insert(key, found);
+        interpreter
+    }
+
+    fn look(&mut self, snapshot: &Snapshot, memory: ProcessMemory) -> Found {
+        match self.finder.find(snapshot, &memory) {
+            Ok(python) => Found::Yes(Box::new(Known {
+                resolver: Resolver::new(python.layout),
+                python,
+                memory,
+            })),
+            Err(NotFound::NoInterpreter) => Found::No,
+            Err(why @ NotFound::NotReady(_)) => Found::Later {
+                rest: 1,
+                backoff: 1,
+                why,
+            },
+            Err(why) => Found::Refused(why),
+        }
+    }
+
+    /// The processes whose interpreter was not ready, and should be asked again at this beat.
+    pub fn due(&mut self) -> Vec<SpaceKey> {
+        let mut due = Vec::new();
+        for (key, found) in &mut self.by_space {
+            if let Found::Later { rest, backoff, .. } = found {
+                *rest -= 1;
+                if *rest == 0 {
+                    *backoff = (*backoff * 2).min(MAX_BACKOFF);
+                    *rest = *backoff;
+                    due.push(*key);
+                }
+            }
+        }
+        due
+    }
+
+    /// Forgets a process that has ended, whose id was given to another.
+    pub fn forget(&mut self, tgid: u32) {
+        self.by_space.retain(|key, _| key.tgid != tgid);
+    }
+
+    /// An image that was replaced by an exec is not searched for an interpreter any more.
+    pub fn replaced(&mut self, key: SpaceKey) {
+        if let Some(found @ Found::Later { .. }) = self.by_space.get_mut(&key) {
+            *found = Found::No;
+        }
+    }
+
+    /// Whether any process has an interpreter.
+    pub fn any(&self) -> bool {
+        self.by_space
+            .values()
+            .any(|found| matches!(found, Found::Yes(_)))
+    }
+
+    /// Reads the code objects of these frames, as far as they are not known.
+    pub fn learn(&mut self, key: SpaceKey, frames: &[PythonFrame]) {
+        if let Some(Found::Yes(known)) = self.by_space.get_mut(&key) {
+            for frame in frames {
+                known.resolver.resolve(&known.memory, frame);
+            }
+        }
+    }
+
+    /// The interpreter of a process, to look code objects up in.
+    pub fn get_mut(&mut self, key: SpaceKey) -> Option<&mut Known> {
+        match self.by_space.get_mut(&key) {
+            Some(Found::Yes(known)) => Some(known),
+            _ => None,
+        }
+    }
+
+    /// What the interpreters look like at this moment, by process. A thread state belongs to the thread
+    /// that the kernel side found it for.
+    pub fn look_at(&self, slots: &[ThreadSlot]) -> Vec<(u32, model::Python)> {
+        let mut looks = Vec::new();
+        for (key, found) in &self.by_space {
+            let Found::Yes(known) = found else { continue };
+            let seen = lock(&known.python, &known.memory);
+            if seen.threads == 0 {
+                continue;
+            }
+            let own = slots.iter().filter(|slot| slot.tgid == key.tgid);
+            // A thread may hold it by another of its states: the thread's id tells.
+            let id_offset = known.python.layout.thread.thread_id;
+            let id = |state: u64| known.memory.u64(state.wrapping_add(id_offset.into()));
+            let tid_of = |state| {
+                let holder = id(state)?;
+                own.clone()
+                    .find(|slot| id(slot.python_thread) == Some(holder))
+            };
+            let python = model::Python {
+                version: known.python.version.to_string(),
+                free_threaded: known.python.layout.free_threaded,
+                threads: u32::try_from(seen.threads).unwrap_or(u32::MAX),
+                gil_holder_tid: seen.holder.and_then(tid_of).map(|slot| slot.tid),
+                torn: seen.torn,
+            };
+            looks.push((key.tgid, python));
+        }
+        looks
+    }
+
+    /// The asyncio tasks of each process at this moment, of those that have any.
+    pub fn tasks(&self) -> Vec<(u32, Tasks)> {
+        let mut all = Vec::new();
+        for (key, found) in &self.by_space {
+            if let Found::Yes(known) = found
+                && let Ok(mut tasks) = asyncio::snapshot(&known.python, &known.memory)
+                && !(tasks.tasks.is_empty() && tasks.loops.is_empty())
+            {
+                asyncio::name_threads(key.tgid, &mut tasks);
+                all.push((key.tgid, tasks));
+            }
+        }
+        all.sort_by_key(|(pid, _)| *pid);
+        all
+    }
+
+    /// Processes without an interpreter that can be read, and why, the lowest process id first.
+    pub fn without(&self) -> Vec<(u32, NotFound)> {
+        let without = self.by_space.iter().filter_map(|(key, found)| match found {
+            Found::Yes(_) => None,
+            Found::Refused(why) => Some((key.tgid, *why)),
+            Found::Later { why, .. } => Some((key.tgid, *why)),
+            Found::No => Some((key.tgid, NotFound::NoInterpreter)),
+        });
+        let mut without: Vec<_> = without.collect();
+        without.sort_by_key(|(pid, _)| *pid);
+        without
+    }
+
+    /// What serves Python frames; `None` where no target runs Python.
+    pub fn signal(&self) -> Option<Signal> {
+        let refused = self
+            .without()
+            .into_iter()
+            .find(|(_, why)| *why != NotFound::NoInterpreter);
+        let state = match refused {
+            Some((pid, why)) => HookState::Degraded(format!("process {pid}: {why}")),
+            None if self.any() => HookState::On,
+            None => return None,
+        };
+        Some(Signal {
+            name: "python",
+            hook: "its memory, from the hooks of stacks".to_owned(),
+            state,
+        })
+    }
+
+    /// What could not be read, by name in `report.json`.
+    pub fn losses(&self) -> [(&'static str, u64); 3] {
+        let is_refused = |found: &&Found| matches!(found, Found::Refused(_));
+        let refused = self.by_space.values().filter(is_refused).count();
+        let (mut unreadable, mut replaced) = (0, 0);
+        for found in self.by_space.values() {
+            if let Found::Yes(known) = found {
+                let failures = known.resolver.failures();
+                unreadable += failures.unreadable;
+                replaced += failures.replaced;
+            }
+        }
+        [
+            ("python_interpreters_unknown", refused as u64),
+            ("python_code_unreadable", unreadable),
+            ("python_code_replaced", replaced),
+        ]
+    }
+}
+
+impl Known {
+    /// The code object of a frame; `None` when it was not there any more.
+    pub fn code(&mut self, frame: &PythonFrame) -> Option<Arc<Code>> {
+        self.resolver.resolve(&self.memory, frame)
+    }
+}

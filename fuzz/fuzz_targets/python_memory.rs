@@ -1,0 +1,77 @@
+//! The memory of a process that claims to run Python, from anywhere: listing its threads, reading
+//! their code objects and merging their stacks ends, without a panic.
+//!
+//! Addresses wrap around at the end of the image, so that nearly every pointer leads somewhere:
+//! chains get long, and run in circles.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use remora::python::code::Resolver;
+use remora::python::layout::{Layout, published};
+use remora::python::{Python, Version, merge, threads};
+use remora::target::maps::{Content, Identity, Module};
+use remora::target::memory::Memory;
+use std::sync::Arc;
+
+/// Addresses from here on cannot be read.
+const END: u64 = 1 << 48;
+
+struct Image<'a>(&'a [u8]);
+
+impl Memory for Image<'_> {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> Option<()> {
+        address
+            .checked_add(buffer.len() as u64)
+            .filter(|end| *end < END)?;
+        let first = usize::try_from(address % self.0.len() as u64).ok()?;
+        let bytes = self.0.iter().cycle().skip(first);
+        buffer
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(to, from)| *to = *from);
+        Some(())
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&minor, image)) = data.split_first().filter(|(_, image)| !image.is_empty()) else {
+        return;
+    };
+    let memory = Image(image);
+    let version = Version {
+        major: 3,
+        minor: 8 + minor % 8,
+        micro: None,
+    };
+    let told = Layout::of(version).map(|layout| (version, layout));
+    let Some((version, layout)) = told.or_else(|| published::read(&memory, 0)) else {
+        return;
+    };
+    let python = Python {
+        version,
+        layout,
+        interpreter: layout.interpreter(0, 0),
+        module: Arc::new(Module {
+            name: "python".into(),
+            path: "python".into(),
+            identity: Arc::new(Identity::Inode(0, 0, "python".into())),
+            content: Content::Missing,
+            layout: None,
+        }),
+        evaluation: Vec::new(),
+        evaluation_complete: false,
+    };
+    let mut resolver = Resolver::new(layout);
+    for thread in threads(&python, &memory).threads.iter().take(4) {
+        for frame in thread.frames.iter().take(64) {
+            if let Some(code) = resolver.resolve(&memory, frame) {
+                let _ = code.line(frame.instruction);
+                assert!(!code.qualname.contains(['\n', ';', '\0']));
+            }
+        }
+        let native = [1, 2, 1, 2, 1];
+        let merged = merge(&native, |address| address == 1, &thread.frames);
+        assert!(merged.frames.len() >= thread.frames.len());
+    }
+});
