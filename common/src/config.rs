@@ -29,6 +29,8 @@ pub struct Offsets {
     pub task_on_cpu: u32,
     /// `task_struct.se.exec_start`.
     pub task_exec_start: u32,
+    /// `task_struct.thread_info.cpu`; `task_struct.cpu` before 5.16.
+    pub task_cpu: u32,
     /// `task_struct.group_leader`.
     pub task_group_leader: u32,
     /// `task_struct.start_boottime`.
@@ -65,7 +67,7 @@ pub struct Offsets {
     pub task_tls: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 30);
+const _: () = assert!(size_of::<Offsets>() == 4 * 31);
 
 impl Offsets {
     /// Nothing known.
@@ -78,6 +80,7 @@ impl Offsets {
         task_stack: ABSENT,
         task_on_cpu: ABSENT,
         task_exec_start: ABSENT,
+        task_cpu: ABSENT,
         task_group_leader: ABSENT,
         task_start_boottime: ABSENT,
         task_in_iowait: ABSENT,

@@ -17,7 +17,7 @@ pub const STATE_BLOCKED: u32 = 4;
 /// Gone: its slot waits to be collected.
 pub const STATE_EXITED: u32 = 5;
 
-/// The present wait began before the thread was enlisted, at `inferred_since_ns`.
+/// The present wait began before the thread was enlisted, at `slept_at_ns`.
 pub const FLAG_SINCE_INFERRED: u32 = 1;
 
 /// Time and number of the waits of one thread for one reason.
@@ -63,8 +63,13 @@ pub struct ThreadSlot {
     pub syscall: u32,
     /// When the present state began, or was seen first.
     pub since_ns: u64,
-    /// When the present wait began by the scheduler's own clock; see `FLAG_SINCE_INFERRED`.
-    pub inferred_since_ns: u64,
+    /// When the present wait began by the clock that the scheduler has for the CPU `slept_on_cpu`;
+    /// see `FLAG_SINCE_INFERRED`.
+    pub slept_at_ns: u64,
+    /// The CPU it ran on last before that.
+    pub slept_on_cpu: u32,
+    /// Always zero.
+    pub reserved: u32,
     /// From here on time is counted: since the start of the capture, or of the thread.
     pub enlisted_ns: u64,
     /// System call arguments of the present (or last) wait.
@@ -109,7 +114,7 @@ pub struct ThreadSlot {
     pub waits: [WaitTotals; REASONS],
 }
 
-const _: () = assert!(size_of::<ThreadSlot>() == 216 + 24 * REASONS);
+const _: () = assert!(size_of::<ThreadSlot>() == 224 + 24 * REASONS);
 
 impl ThreadSlot {
     /// Whether a thread in [`STATE_BLOCKED`] was woken and waits for its CPU.

@@ -85,7 +85,7 @@ pub fn on_cpu(task: Task) -> bool {
     unsafe { member::<u8>(task, config::task_on_cpu()) != 0 }
 }
 
-/// When the scheduler accounted the task's run time last, in its own clock (ns); 0 when absent.
+/// When the scheduler accounted the task's run time last, by its CPU's own clock (ns); 0 when absent.
 #[inline(always)]
 pub fn exec_start(task: Task) -> u64 {
     if config::task_exec_start() == ABSENT {
@@ -93,6 +93,16 @@ pub fn exec_start(task: Task) -> u64 {
     }
     // SAFETY: member of task_struct.
     unsafe { member(task, config::task_exec_start()) }
+}
+
+/// The CPU it ran on last; `u32::MAX` when absent.
+#[inline(always)]
+pub fn cpu(task: Task) -> u32 {
+    if config::task_cpu() == ABSENT {
+        return u32::MAX;
+    }
+    // SAFETY: member of task_struct.
+    unsafe { member(task, config::task_cpu()) }
 }
 
 /// Whether the task sleeps for block I/O.

@@ -11,7 +11,7 @@ use super::{
     spaces::Spaces,
 };
 use crate::{
-    kernel::{Arch, syscalls},
+    kernel::{Arch, clocks::CpuClocks, syscalls},
     model::{
         Capture, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue, Sample,
         Signal, State, Tasks, Thread, classify,
@@ -42,6 +42,8 @@ pub struct Recorded {
     pub freq_hz: u32,
     pub min_block: Duration,
     pub arch: Arch,
+    /// The scheduler's clocks when the recording began.
+    pub clocks: CpuClocks,
     pub processes: BTreeMap<u32, Process>,
     /// Threads that were there at the end.
     pub living: Vec<ThreadSlot>,
@@ -250,7 +252,7 @@ fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
     let blocked = slot.state == STATE_BLOCKED && !slot.is_woken();
     let inferred = blocked && slot.flags & FLAG_SINCE_INFERRED != 0;
     let since_ns = if inferred {
-        slot.inferred_since_ns
+        slept_since(recorded, slot)
     } else {
         slot.since_ns
     };
@@ -273,6 +275,15 @@ fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
         waker_tid: slot.waker_tid,
         stack: stack.filter(|_| blocked),
     }
+}
+
+/// When a thread fell asleep that slept before it was enlisted. Where its CPU's clock is not known: at
+/// the latest when it was enlisted.
+fn slept_since(recorded: &Recorded, slot: &ThreadSlot) -> u64 {
+    recorded
+        .clocks
+        .monotonic_ns(slot.slept_on_cpu, slot.slept_at_ns)
+        .map_or(slot.since_ns, |since| since.min(slot.since_ns))
 }
 
 /// Name of a system call, `None` outside of one and for a number that is newer than the table.

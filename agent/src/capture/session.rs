@@ -11,7 +11,7 @@ use super::{
     tables::Tables,
 };
 use crate::{
-    kernel::{self, Kernel, KernelError},
+    kernel::{self, Kernel, KernelError, clocks::CpuClocks},
     model::{Capture, End, Process, Signal},
     probe::{Drained, Probe, ProbeError, Settings, WaitHook},
     python::NotFound,
@@ -181,6 +181,7 @@ pub async fn record(
         // What was forked while the hooks were being attached.
         session.enlist(&again)?;
     }
+    let clocks = CpuClocks::read();
     let meter = Meter::start(&session.probe);
     let threads = session.probe.threads().len();
     if threads == 0 {
@@ -199,6 +200,7 @@ pub async fn record(
         start_ns,
         end,
         meter,
+        clocks,
     };
     let (recorded, probe) = session.finish(plan, &kernel, run).await;
     let capture = assemble::capture(recorded);
@@ -404,6 +406,7 @@ impl Session {
             freq_hz: plan.freq_hz,
             min_block: plan.min_block,
             arch: kernel.arch,
+            clocks: run.clocks,
             processes: self.processes,
             living,
             gathered: self.gathered,
@@ -428,4 +431,5 @@ struct Run {
     start_ns: u64,
     end: End,
     meter: Meter,
+    clocks: CpuClocks,
 }

@@ -9,9 +9,11 @@
 //! | [`offsets`](mod@offsets) | where the structure members are that the kernel side reads |
 //! | [`syscalls`] | system calls: names, and what each waits for |
 //! | [`arch`] | what differs between x86-64 and arm64 |
+//! | [`clocks`] | the scheduler's clocks, one a CPU |
 
 pub mod arch;
 pub mod btf;
+pub mod clocks;
 mod kallsyms;
 pub mod offsets;
 pub mod syscalls;

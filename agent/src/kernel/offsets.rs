@@ -40,6 +40,7 @@ const COST_ARGS: &str = "waits are not told apart by descriptor, lock address or
 const COST_USER_STACK: &str = "threads still asleep at the end of the capture have no user stack";
 const COST_MODE: &str = "32-bit tasks are not recognised: their system calls get wrong names";
 const COST_TLS: &str = "threads of a Python interpreter are not recognised: no Python frames";
+const COST_SLEPT: &str = "how long threads had slept when the capture began is unknown";
 const COST_IOWAIT: &str = "disk waits are told from the system call only";
 
 const COMMON: &[Wanted] = &[
@@ -115,7 +116,13 @@ const COMMON: &[Wanted] = &[
         "task_struct",
         &["se.exec_start"],
         &[(|o| &mut o.task_exec_start, 0)],
-        "how long threads had slept when the capture began is unknown",
+        COST_SLEPT,
+    ),
+    wanted(
+        "task_struct",
+        &["thread_info.cpu", "cpu"],
+        &[(|o| &mut o.task_cpu, 0)],
+        COST_SLEPT,
     ),
     wanted(
         "task_struct",

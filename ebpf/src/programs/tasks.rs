@@ -69,14 +69,14 @@ pub fn enlist_tasks(context: *const TaskIteration) -> i32 {
     if let Some(slot) = table::find(task::tid(task))
         && slot.state == STATE_UNKNOWN
     {
-        settle(slot, task, now);
+        settle(slot, task);
     }
     0
 }
 
 /// Finds out what a just enlisted thread does. Its events count already: what they say wins.
 #[inline(always)]
-fn settle(slot: &mut ThreadSlot, task: Task, now: u64) {
+fn settle(slot: &mut ThreadSlot, task: Task) {
     let state = task::state(task);
     let started = task::exec_start(task);
     let on_cpu = task::on_cpu(task);
@@ -99,24 +99,14 @@ fn settle(slot: &mut ThreadSlot, task: Task, now: u64) {
     let flags = slot.flags;
     let mut settled = flags;
     if found == STATE_BLOCKED {
-        slot.inferred_since_ns = slept_since(started, now);
+        // Brought up to date at switch-out, by a clock that the agent can translate.
+        (slot.slept_at_ns, slot.slept_on_cpu) = (started, task::cpu(task));
         settled |= FLAG_SINCE_INFERRED;
     }
     let word = |state: u32, flags: u32| state as u64 | (flags as u64) << 32;
     let cell = (&raw mut slot.state).cast::<u64>();
     // SAFETY: state and flags are one aligned word. Where an event came first, it wins.
     unsafe { atomic::compare_exchange(cell, word(STATE_UNKNOWN, flags), word(found, settled)) };
-}
-
-/// When a sleeping task left its CPU, from the scheduler's clock: `exec_start` is brought up to
-/// date at switch-out, and the running task's own (this iterator's) was at most a tick ago.
-#[inline(always)]
-fn slept_since(exec_start: u64, now: u64) -> u64 {
-    let running = task::exec_start(task::current());
-    if exec_start == 0 || exec_start > running {
-        return now;
-    }
-    now.saturating_sub(running - exec_start)
 }
 
 /// Where the blocked threads stand: registers and kernel stacks.

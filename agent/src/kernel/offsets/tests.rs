@@ -9,6 +9,7 @@ const TASK: &[(&str, u32)] = &[
     ("__state", 24),
     ("stack", 32),
     ("on_cpu", 52),
+    ("cpu", 60),
     ("pid", 1448),
     ("tgid", 1452),
     ("group_leader", 1512),
@@ -113,6 +114,7 @@ fn everything_is_found_on_x86_64() {
         task_stack: 32,
         task_on_cpu: 52,
         task_exec_start: 192,
+        task_cpu: 60,
         task_group_leader: 1512,
         task_start_boottime: 1640,
         task_in_iowait: 1193,
@@ -209,7 +211,7 @@ fn the_registers_of_the_other_architecture_are_absent_by_name() {
             .iter()
             .filter(|it| it.member.starts_with("task_struct."))
             .count(),
-        12
+        13
     );
 }
 
