@@ -71,6 +71,13 @@ pub const KIND_CPU: u8 = 1;
 pub const KIND_WAIT: u8 = 2;
 /// Kind of an aggregate: wake-ups by waker.
 pub const KIND_WAKE: u8 = 3;
+/// Kind of an aggregate: sampled page faults; each stands for as many as the sampler's period.
+pub const KIND_FAULT: u8 = 4;
+/// Kind of an aggregate: what the owner of a lock did while others waited for it.
+pub const KIND_HOLD: u8 = 5;
+
+/// Bits of an address that [`AggregateKey::object`] leaves out for a page fault: regions of 2 MiB.
+pub const FAULT_REGION_BITS: u32 = 21;
 
 /// What an aggregate is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,6 +106,9 @@ pub struct AggregateKey {
     pub python: u32,
     /// Always zero.
     pub reserved: u32,
+    /// What it was about: the address of the futex of a wait, a wake-up or a hold; the region of a page
+    /// fault (address >> [`FAULT_REGION_BITS`]). Otherwise 0.
+    pub object: u64,
 }
 
 /// Count and time of one key.
@@ -114,10 +124,16 @@ pub struct Aggregate {
     pub count: u64,
     /// Time in them; 0 for CPU samples.
     pub total_ns: u64,
+    /// The longest of them.
+    pub max_ns: u64,
+    /// Those inside of a late iteration of an event loop: how many.
+    pub late_count: u64,
+    /// The same: their time.
+    pub late_ns: u64,
 }
 
-const _: () = assert!(size_of::<AggregateKey>() == 32);
-const _: () = assert!(size_of::<Aggregate>() == 56);
+const _: () = assert!(size_of::<AggregateKey>() == 40);
+const _: () = assert!(size_of::<Aggregate>() == 88);
 
 /// What the agent tells the running programs, and they tell it: one mapped record.
 #[derive(Clone, Copy, Debug)]

@@ -141,6 +141,16 @@ impl ThreadSlot {
         }
     }
 
+    /// What the present wait is about, see [`crate::aggregate::AggregateKey::object`].
+    #[inline(always)]
+    pub const fn wait_object(&self) -> u64 {
+        if self.reason == Reason::Futex as u32 {
+            self.args[0]
+        } else {
+            0
+        }
+    }
+
     /// The form of the present wait, see [`crate::aggregate::AggregateKey::detail`].
     #[inline(always)]
     pub const fn wait_form(&self) -> u32 {

@@ -2,7 +2,7 @@
 
 use crate::{atomic, config, half::Half, loss, maps::AGGREGATES};
 use remora_common::{
-    aggregate::{AggregateKey, PROBES},
+    aggregate::{Aggregate, AggregateKey, PROBES},
     loss::Loss,
 };
 
@@ -20,13 +20,15 @@ fn hash(key: &AggregateKey) -> u64 {
     hash = (hash ^ (key.generation as u64 | (key.detail as u64) << 32)).wrapping_mul(K);
     hash ^= hash >> 29;
     hash = (hash ^ key.python as u64).wrapping_mul(K);
+    hash ^= hash >> 29;
+    hash = (hash ^ key.object).wrapping_mul(K);
     hash ^= hash >> 32;
     hash | 1
 }
 
-/// One more sample, wait or wake-up of `key`, lasting `ns`.
+/// One more sample, wait or wake-up of `key`, lasting `ns`. Gives its entry, where there was room.
 #[inline(always)]
-pub fn add(half: Half, key: &AggregateKey, ns: u64) {
+pub fn add(half: Half, key: &AggregateKey, ns: u64) -> Option<&'static mut Aggregate> {
     let hash = hash(key);
     let per_half = config::aggregates_per_half();
     let mask = per_half - 1;
@@ -52,9 +54,13 @@ pub fn add(half: Half, key: &AggregateKey, ns: u64) {
                 // after the other.
                 (*entry).count += 1;
                 (*entry).total_ns += ns;
-                return;
+                if ns > (*entry).max_ns {
+                    (*entry).max_ns = ns;
+                }
+                return Some(&mut *entry);
             }
         }
     }
     loss::count(Loss::AggregateTableFull);
+    None
 }

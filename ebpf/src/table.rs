@@ -293,5 +293,6 @@ fn key(slot: &ThreadSlot, stacks: Stacks) -> AggregateKey {
         detail: slot.wait_form(),
         python: stacks.python,
         reserved: 0,
+        object: slot.wait_object(),
     }
 }

@@ -26,6 +26,12 @@ pub struct Sum {
     pub count: u64,
     /// Time in them, in nanoseconds.
     pub total_ns: u64,
+    /// The longest of them, in nanoseconds.
+    pub max_ns: u64,
+    /// Those inside of late iterations of an event loop.
+    pub late_count: u64,
+    /// Their time, in nanoseconds.
+    pub late_ns: u64,
 }
 
 /// An aggregate whose stack is an index in [`Gathered::stacks`].
@@ -63,6 +69,9 @@ impl Gathered {
                 stack,
                 count,
                 total_ns,
+                max_ns,
+                late_count,
+                late_ns,
             } = aggregate;
             if key.kind != KIND_WAKE {
                 (key.user, key.kernel) = (0, 0);
@@ -79,6 +88,9 @@ impl Gathered {
             let sum = self.sums.entry((key, stack)).or_default();
             sum.count += count;
             sum.total_ns += total_ns;
+            sum.max_ns = sum.max_ns.max(max_ns);
+            sum.late_count += late_count;
+            sum.late_ns += late_ns;
         }
     }
 

@@ -41,6 +41,12 @@ pub struct RawAggregate {
     pub count: u64,
     /// Time in them, in nanoseconds.
     pub total_ns: u64,
+    /// The longest of them, in nanoseconds.
+    pub max_ns: u64,
+    /// Those inside of late iterations of an event loop.
+    pub late_count: u64,
+    /// Their time, in nanoseconds.
+    pub late_ns: u64,
 }
 
 /// What one half of the tables held.
@@ -257,6 +263,9 @@ fn resolve(aggregate: &Aggregate, stacks: &mut StackReader<'_>) -> RawAggregate 
         key,
         count,
         total_ns,
+        max_ns,
+        late_count,
+        late_ns,
     } = *aggregate;
     let stack = if key.kind == KIND_WAKE {
         None
@@ -268,6 +277,9 @@ fn resolve(aggregate: &Aggregate, stacks: &mut StackReader<'_>) -> RawAggregate 
         stack,
         count,
         total_ns,
+        max_ns,
+        late_count,
+        late_ns,
     }
 }
 

@@ -40,6 +40,7 @@ pub fn cpu_sample(context: PerfEventContext) -> u32 {
         detail: 0,
         python: stacks.python,
         reserved: 0,
+        object: 0,
     };
     aggregate::add(half, &key, 0);
     0

@@ -62,6 +62,7 @@ fn key(slot: &ThreadSlot) -> AggregateKey {
         detail: slot.wait_form(),
         python: 0,
         reserved: 0,
+        object: slot.wait_object(),
     }
 }
 
@@ -94,6 +95,8 @@ pub fn lasting(
         let sum = Sum {
             count: 1,
             total_ns: *lasted_ns,
+            max_ns: *lasted_ns,
+            ..Sum::default()
         };
         let Some(wait) = wait(recorded, threads, stacks, key, *stack, sum) else {
             continue;
@@ -220,6 +223,7 @@ fn finished_totals(threads: &Threads, open: &[OpenWait]) -> HashMap<(usize, Reas
             let sum = Sum {
                 count: waits.long_count.into(),
                 total_ns: waits.long_ns,
+                ..Sum::default()
             };
             totals.insert((thread, *reason), sum);
         }
