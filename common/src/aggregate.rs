@@ -146,6 +146,10 @@ pub struct Control {
     /// How often the halves were changed; the lowest bit says which one is being filled. Written
     /// by the agent.
     pub flips: u32,
+    /// How event loops are followed: [`crate::event_loop`]'s `LOOP_*`. Written by the agent.
+    pub event_loops: u32,
+    /// Always zero.
+    pub reserved: u32,
     /// Serial of the thread enlisted last. Written by the kernel side, as are the rest.
     pub last_serial: u64,
     /// Aggregates claimed in each half.
@@ -154,4 +158,4 @@ pub struct Control {
     pub stacks_used: [u64; 2],
 }
 
-const _: () = assert!(size_of::<Control>() == 48);
+const _: () = assert!(size_of::<Control>() == 56);

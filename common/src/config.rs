@@ -135,9 +135,11 @@ pub struct Params {
     pub is_arm64: u32,
     /// 1: frames of Python interpreters are walked.
     pub python: u32,
+    /// Iterations of event loops from this length on are late.
+    pub late_ns: u64,
 }
 
-const _: () = assert!(size_of::<Params>() == 64);
+const _: () = assert!(size_of::<Params>() == 72);
 
 impl Params {
     /// Every parameter zero: what the object holds before the agent sets them.
@@ -156,6 +158,7 @@ impl Params {
         code_mask: 0,
         is_arm64: 0,
         python: 0,
+        late_ns: 0,
     };
 }
 

@@ -10,6 +10,7 @@
 //! | [`thread`] | the thread state table: one slot a target thread |
 //! | [`aggregate`] | stacks, and time by (thread, reason, stack) |
 //! | [`config`] | read-only globals: kernel offsets, thresholds, features |
+//! | [`event_loop`] | iterations of event loops |
 //! | [`event`] | rare events (ring buffer) and iterator records |
 //! | [`loss`] | one counter for each way to lose something |
 //! | [`unwind`] | unwind tables, and a step from a frame to its caller |
@@ -19,6 +20,7 @@
 pub mod aggregate;
 pub mod config;
 pub mod event;
+pub mod event_loop;
 pub mod loss;
 pub mod python;
 pub mod reason;

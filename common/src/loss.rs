@@ -51,9 +51,14 @@ losses! {
     StackTruncated = 12, "stack_truncated";
     /// Stacks whose Python frames were not found: the interpreter has more threads than are searched.
     PythonThreadNotFound = 13, "python_thread_not_found";
+    /// Event loops beyond the table: their iterations are not seen.
+    EventLoopTableFull = 14, "event_loop_table_full";
+    /// Samples and waits of a late iteration that are not marked as such: there were too many before it
+    /// was late, or the tables were emptied in between.
+    LateMarksLost = 15, "late_marks_lost";
 }
 
 /// How many counters there are.
-pub const LOSSES: usize = 14;
+pub const LOSSES: usize = 16;
 
 const _: () = assert!(Loss::ALL.len() == LOSSES);

@@ -68,8 +68,10 @@ pub struct ThreadSlot {
     pub slept_at_ns: u64,
     /// The CPU it ran on last before that.
     pub slept_on_cpu: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// Its element in the table of event loops, 0 = none.
+    pub event_loop: u32,
+    /// When the present iteration of its event loop began; 0 while it waits, and where that was not seen.
+    pub busy_since_ns: u64,
     /// From here on time is counted: since the start of the capture, or of the thread.
     pub enlisted_ns: u64,
     /// System call arguments of the present (or last) wait.
@@ -114,7 +116,7 @@ pub struct ThreadSlot {
     pub waits: [WaitTotals; REASONS],
 }
 
-const _: () = assert!(size_of::<ThreadSlot>() == 224 + 24 * REASONS);
+const _: () = assert!(size_of::<ThreadSlot>() == 232 + 24 * REASONS);
 
 impl ThreadSlot {
     /// Whether a thread in [`STATE_BLOCKED`] was woken and waits for its CPU.

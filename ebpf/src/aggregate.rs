@@ -2,7 +2,7 @@
 
 use crate::{atomic, config, half::Half, loss, maps::AGGREGATES};
 use remora_common::{
-    aggregate::{Aggregate, AggregateKey, PROBES},
+    aggregate::{AggregateKey, PROBES},
     loss::Loss,
 };
 
@@ -26,9 +26,10 @@ fn hash(key: &AggregateKey) -> u64 {
     hash | 1
 }
 
-/// One more sample, wait or wake-up of `key`, lasting `ns`. Gives its entry, where there was room.
+/// One more sample, wait or wake-up of `key`, lasting `ns`. Gives the index of its entry, where there
+/// was room.
 #[inline(always)]
-pub fn add(half: Half, key: &AggregateKey, ns: u64) -> Option<&'static mut Aggregate> {
+pub fn add(half: Half, key: &AggregateKey, ns: u64) -> Option<u32> {
     let hash = hash(key);
     let per_half = config::aggregates_per_half();
     let mask = per_half - 1;
@@ -57,10 +58,23 @@ pub fn add(half: Half, key: &AggregateKey, ns: u64) -> Option<&'static mut Aggre
                 if ns > (*entry).max_ns {
                     (*entry).max_ns = ns;
                 }
-                return Some(&mut *entry);
+                return Some(index);
             }
         }
     }
     loss::count(Loss::AggregateTableFull);
     None
+}
+
+/// One of an entry's lay in a late iteration, for `ns`.
+#[inline(always)]
+pub fn add_late(index: u32, ns: u64) {
+    let Some(entry) = AGGREGATES.get_ptr_mut(index) else {
+        return;
+    };
+    // SAFETY: a live element; plain adds as above.
+    unsafe {
+        (*entry).late_count += 1;
+        (*entry).late_ns += ns;
+    }
 }

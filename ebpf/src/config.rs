@@ -44,6 +44,11 @@ pub fn min_block_ns() -> u64 {
 }
 
 #[inline(always)]
+pub fn late_ns() -> u64 {
+    global!(PARAMS.late_ns)
+}
+
+#[inline(always)]
 pub fn code_mask() -> u64 {
     global!(PARAMS.code_mask)
 }

@@ -11,6 +11,7 @@
 //! | [`python`] | an interpreter's frames |
 //! | [`intern`] | equal stacks have one id |
 //! | [`aggregate`] | time by (thread, reason, stack) |
+//! | [`event_loop`] | iterations of event loops |
 //! | [`atomic`] | the three atomic instructions that the tables need |
 //! | [`task`], [`registers`] | reading kernel structures at offsets from BTF |
 //! | [`half`] | which half of the tables is being filled |
@@ -24,6 +25,7 @@
 mod aggregate;
 mod atomic;
 mod config;
+mod event_loop;
 mod half;
 mod intern;
 mod loss;

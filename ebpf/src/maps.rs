@@ -11,6 +11,7 @@ use aya_ebpf::{
 use remora_common::{
     aggregate::{Aggregate, Control, STACK_WORDS, StackEntry},
     event::TASK_RECORD_MAX,
+    event_loop::{EventLoop, LOOPS},
     loss::LOSSES,
     python::FRAME_BYTES,
     reason::SYSCALL_TABLE,
@@ -29,6 +30,14 @@ pub static SLOTS: Array<ThreadSlot> = Array::with_max_entries(2048, BPF_F_MMAPAB
 /// Free slots, filled by the agent. Set at load.
 #[map]
 pub static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(2048, 0);
+
+/// Event loops; element 0 is never used.
+#[map]
+pub static EVENT_LOOPS: Array<EventLoop> = Array::with_max_entries(LOOPS, BPF_F_MMAPABLE);
+
+/// Free elements of `EVENT_LOOPS`, filled by the agent.
+#[map]
+pub static FREE_LOOPS: Stack<u32> = Stack::with_max_entries(LOOPS, 0);
 
 /// Target processes while they are enlisted: process id → start time in clock ticks since boot.
 #[map]

@@ -4,7 +4,7 @@
 //! switch-in), so there is one writer at a time; a wake-up writes members of its own.
 
 use crate::{
-    aggregate, atomic, config,
+    aggregate, atomic, config, event_loop,
     half::Half,
     loss,
     maps::{CONTROL, FREE_SLOTS, SLOTS, TIDS},
@@ -257,7 +257,13 @@ pub fn book_wait(slot: &mut ThreadSlot, half: Half, stacks: Stacks) {
     let key = key(slot, stacks);
     let waited = slot.pending_ns;
     slot.pending_ns = 0;
-    aggregate::add(half, &key, waited);
+    let Some(index) = aggregate::add(half, &key, waited) else {
+        return;
+    };
+    if slot.event_loop != 0 && slot.busy_since_ns != 0 {
+        // SAFETY: the helper has no preconditions.
+        event_loop::did(slot, half, index, waited, unsafe { bpf_ktime_get_ns() });
+    }
 }
 
 /// The fallback: the stacks were taken at switch-out, or this wait was left out by the sampling.

@@ -33,6 +33,7 @@ const SPECIMEN: &[&str] = &[
     "burn.c",
     "threads.c",
     "process.c",
+    "event_loop.c",
 ];
 const AFTER_EXEC: &[&str] = &["after_exec.c", "life.c", "log.c"];
 const COMPAT32: &[&str] = &["compat32.S"];

@@ -20,6 +20,10 @@ pub struct Report {
     pub targets: Vec<Target>,
     /// Their threads.
     pub threads: Vec<Thread>,
+    /// Event loops.
+    pub loops: Vec<EventLoop>,
+    /// Window by window.
+    pub timeline: Timeline,
     /// Which hook each signal took.
     pub signals: Value,
     /// What was lost, by name.
@@ -28,6 +32,97 @@ pub struct Report {
     pub stacks: Stacks,
     /// What it cost.
     pub overhead: Overhead,
+}
+
+/// A thread's event loop.
+#[derive(Clone, Debug, Deserialize)]
+pub struct EventLoop {
+    /// Thread id.
+    pub tid: u32,
+    /// `epoll` or `poll`.
+    pub kind: String,
+    /// `exact` or `blocked`.
+    pub mode: String,
+    /// Waits for events.
+    pub waits: u64,
+    /// Those without an event.
+    pub timeouts: Option<u64>,
+    /// Events.
+    pub events: Option<u64>,
+    /// Iterations that ended.
+    pub iterations: u64,
+    /// Time in them.
+    pub busy_ns: u64,
+    /// Those over the threshold.
+    pub late: u64,
+    /// Time in those.
+    pub late_ns: u64,
+    /// The threshold.
+    pub threshold_s: f64,
+    /// Median.
+    pub p50_s: Option<f64>,
+    /// 95 % are at most this long.
+    pub p95_s: Option<f64>,
+    /// 99 % are.
+    pub p99_s: Option<f64>,
+    /// The longest.
+    pub max_s: Option<f64>,
+    /// An iteration that had not ended.
+    pub busy_now_s: Option<f64>,
+}
+
+/// Columns over windows.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Timeline {
+    /// Length of the finest windows.
+    pub window_s: f64,
+    /// Windows that were merged.
+    pub coarsened_windows: u64,
+    /// Beginning of each window.
+    pub start_s: Vec<f64>,
+    /// Its length.
+    pub length_s: Vec<f64>,
+    /// By thread.
+    pub threads: Vec<ThreadColumns>,
+}
+
+/// A thread over the windows.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ThreadColumns {
+    /// Thread id.
+    pub tid: u32,
+    /// The window in which the columns begin.
+    pub first: usize,
+    /// Shares of each window.
+    pub on_cpu_pct: Vec<f64>,
+    /// The same.
+    pub run_queue_pct: Vec<f64>,
+    /// The same.
+    pub lock_pct: Vec<f64>,
+    /// The same.
+    pub event_wait_pct: Vec<f64>,
+    /// The same.
+    pub socket_pct: Vec<f64>,
+    /// The same.
+    pub disk_pct: Vec<f64>,
+    /// The same.
+    pub sleep_pct: Vec<f64>,
+    /// The same.
+    pub other_pct: Vec<f64>,
+    /// Iterations of its event loop.
+    #[serde(rename = "loop")]
+    pub event_loop: Option<LoopColumns>,
+}
+
+/// Iterations over the windows.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LoopColumns {
+    /// Those that ended.
+    pub iterations: Vec<u64>,
+    /// The late ones.
+    pub late: Vec<u64>,
+    /// The longest.
+    pub max_s: Vec<Option<f64>>,
 }
 
 /// The outcome of every stack that was taken.
@@ -184,7 +279,28 @@ pub struct Overhead {
     pub agent_rss_bytes: u64,
 }
 
+impl ThreadColumns {
+    /// Time in a column over all windows.
+    pub fn time(&self, column: &[f64], lengths_s: &[f64]) -> Duration {
+        let lengths = &lengths_s[self.first..];
+        let seconds = column
+            .iter()
+            .zip(lengths)
+            .map(|(pct, length)| pct / 100.0 * length);
+        Duration::from_secs_f64(seconds.sum())
+    }
+}
+
 impl Report {
+    /// The event loop of a thread.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn event_loop(&self, tid: u32) -> &EventLoop {
+        let found = self.loops.iter().find(|event_loop| event_loop.tid == tid);
+        found.unwrap_or_else(|| panic!("no loop of {tid} in {:#?}", self.loops))
+    }
+
     /// The stretch of the monotonic clock that the capture covers.
     pub fn window(&self) -> Window {
         let unix = SystemTime::now()

@@ -209,6 +209,11 @@ impl Specimen {
             .off_cpu()
     }
 
+    /// Lengths of its intervals in `function` that lie inside `window`, by its own clock.
+    pub fn lengths(&self, function: &str, window: Window) -> Vec<std::time::Duration> {
+        self.log.lengths(function, window)
+    }
+
     fn last_words(&mut self) -> String {
         let status = self.wait();
         let mut words = String::new();

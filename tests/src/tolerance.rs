@@ -47,6 +47,13 @@ pub const SAMPLE_SHARE: f64 = 0.09;
 /// interrupt ends instead.
 pub const COUNT: f64 = 0.05;
 
+/// Quantiles of iterations against the specimen's own clock: a bucket is a sixteenth wide, of which the
+/// middle stands for all; and the two clocks are read some microseconds apart.
+pub const QUANTILE: f64 = 0.05;
+
+/// Time in late iterations by samples: a stall of 130 ms has 12 or 13 of them at 99 Hz.
+pub const LATE_SAMPLES: f64 = 0.2;
+
 /// Below this a difference of two times is the resolution of the window's edges.
 pub const SLACK: Duration = Duration::from_millis(30);
 

@@ -142,6 +142,21 @@ impl Log {
             })
     }
 
+    /// Lengths of the intervals in `function` that began and ended inside `window`.
+    pub fn lengths(&self, function: &str, window: Window) -> Vec<Duration> {
+        let index = self.functions().iter().position(|name| name == function);
+        let inside = |entry: &Interval| {
+            entry.start_ns >= window.start_ns
+                && entry.end_ns > entry.start_ns
+                && entry.end_ns <= window.end_ns
+        };
+        let intervals = self.intervals().into_iter();
+        intervals
+            .filter(|entry| Some(entry.function as usize) == index && inside(entry))
+            .map(|entry| Duration::from_nanos(entry.end_ns - entry.start_ns))
+            .collect()
+    }
+
     /// Thread ids that spent time in `function`.
     pub fn tids(&self, function: &str) -> Vec<u32> {
         let index = self.functions().iter().position(|name| name == function);

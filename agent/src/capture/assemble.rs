@@ -2,6 +2,7 @@
 
 mod names;
 mod python;
+mod series;
 mod waits;
 
 use super::{
@@ -14,13 +15,14 @@ use crate::{
     kernel::{Arch, clocks::CpuClocks, syscalls},
     model::{
         Capture, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue, Sample,
-        Signal, State, Tasks, Thread, classify,
+        Signal, State, Tasks, Thread, classify, timeline::Window,
     },
     target,
 };
 use names::StackIndex;
 use remora_common::{
     aggregate::KIND_CPU,
+    event_loop::EventLoop,
     loss::Loss,
     reason::NO_SYSCALL,
     thread::{
@@ -62,6 +64,15 @@ pub struct Recorded {
     pub unread: u64,
     pub signals: Vec<Signal>,
     pub overhead: Overhead,
+    /// Event loops of the threads that were there at the end, by serial.
+    pub loops: HashMap<u32, EventLoop>,
+    pub loops_are_exact: bool,
+    /// From this length on an iteration is late.
+    pub late_from: Duration,
+    /// Length of the finest windows.
+    pub window: Duration,
+    pub windows: Vec<Window>,
+    pub windows_coarsened: u64,
 }
 
 /// The threads of a recording, closed and in order.
@@ -129,6 +140,8 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         samples,
         waits,
         wakes: names::wakes(&recorded, &threads),
+        loops: series::loops(&recorded, &threads),
+        timeline: series::timeline(&recorded, &threads),
         tasks: recorded.tasks,
         signals: recorded.signals,
         losses,
@@ -149,6 +162,7 @@ fn samples(recorded: &Recorded, threads: &Threads, stacks: &mut StackIndex) -> V
             thread,
             stack,
             count: sum.count,
+            late: sum.late_count,
         })
     })
     .collect()
@@ -166,6 +180,7 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
         .filter(|(key, _)| threads.find(key.serial).is_none());
     losses.add("aggregates_without_thread", orphans.count() as u64);
     losses.add("ended_threads_dropped", gathered.ended_dropped);
+    losses.add("ended_loops_dropped", gathered.ended_loops_dropped);
     losses.add("stacks_unreadable", gathered.stacks_unreadable);
     losses.add("stacks_dropped", gathered.stacks_dropped);
     losses.add("program_runs_skipped", recorded.skipped_runs);

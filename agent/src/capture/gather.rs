@@ -7,6 +7,7 @@ use crate::{
 };
 use remora_common::{
     aggregate::{AggregateKey, KIND_WAIT, KIND_WAKE},
+    event_loop::EventLoop,
     thread::{
         STATE_BLOCKED, STATE_EXITED, STATE_PREEMPTED, STATE_RUNNING, STATE_WOKEN, ThreadSlot,
     },
@@ -15,6 +16,9 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 
 /// Records of threads that ended, kept at the most.
 const MAX_ENDED: usize = 16_384;
+
+/// Event loops of ended threads, kept at the most: 10 MiB.
+const MAX_ENDED_LOOPS: usize = 4096;
 
 /// Distinct stacks kept at the most, over all fillings of the tables.
 const MAX_STACKS: usize = 131_072;
@@ -52,6 +56,10 @@ pub struct Gathered {
     pub sums: HashMap<Entry, Sum>,
     /// Threads that ended during the capture.
     pub ended: Vec<ThreadSlot>,
+    /// Event loops of threads that ended, by the thread's serial.
+    pub ended_loops: HashMap<u32, EventLoop>,
+    /// Those that were dropped.
+    pub ended_loops_dropped: u64,
     /// Ended threads whose record was dropped.
     pub ended_dropped: u64,
     /// Stacks that could not be read out of the table.
@@ -95,7 +103,14 @@ impl Gathered {
     }
 
     /// Takes in the record of a thread that ended.
-    pub fn end(&mut self, thread: ThreadSlot) {
+    pub fn end(&mut self, thread: ThreadSlot, event_loop: Option<EventLoop>) {
+        if let Some(event_loop) = event_loop {
+            if self.ended_loops.len() < MAX_ENDED_LOOPS {
+                self.ended_loops.insert(thread.serial, event_loop);
+            } else {
+                self.ended_loops_dropped += 1;
+            }
+        }
         if self.ended.len() < MAX_ENDED {
             self.ended.push(thread);
         } else {

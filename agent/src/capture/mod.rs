@@ -8,6 +8,7 @@
 //! | `spaces` | address spaces by process and generation |
 //! | `gather` | what came out of the kernel's tables, before it has names |
 //! | `blocked` | stacks of the threads that are asleep at the end |
+//! | `timeline` | the flight recorder: window by window |
 //! | `meter` | what the capture itself costs |
 //! | `assemble` | names for everything, and the plain data of the model |
 
@@ -19,5 +20,7 @@ mod pythons;
 mod session;
 mod spaces;
 mod tables;
+mod timeline;
 
 pub use session::{CaptureError, Plan, Progress, PythonMode, record};
+pub use timeline::Keep;

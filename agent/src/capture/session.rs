@@ -9,15 +9,19 @@ use super::{
     pythons::Pythons,
     spaces::{SpaceKey, Spaces},
     tables::Tables,
+    timeline::{Keep, Recorder},
 };
 use crate::{
     kernel::{self, Kernel, KernelError, clocks::CpuClocks},
-    model::{Capture, End, Process, Signal},
-    probe::{Drained, Probe, ProbeError, Settings, WaitHook},
+    model::{Capture, End, Process, Signal, timeline::Window},
+    probe::{Drained, LoopHook, Probe, ProbeError, Settings, WaitHook, now_ns},
     python::NotFound,
     target::{self, ExitWatch, Selection, Target, TargetError},
 };
-use remora_common::event::{EVENT_EXEC, EVENT_FORK, EVENT_MAPPINGS};
+use remora_common::{
+    event::{EVENT_EXEC, EVENT_FORK, EVENT_MAPPINGS},
+    thread::ThreadSlot,
+};
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -56,6 +60,12 @@ pub struct Plan {
     pub unwind_bytes: u64,
     /// Whether frames of Python interpreters are shown.
     pub python: PythonMode,
+    /// How finely the timeline is kept.
+    pub keep: Keep,
+    /// How event loops are followed.
+    pub loops: LoopHook,
+    /// Iterations of event loops from this length on are late.
+    pub late: Duration,
 }
 
 /// When frames of Python interpreters are shown.
@@ -71,7 +81,7 @@ pub enum PythonMode {
 
 /// How far it is.
 #[derive(Clone, Copy, Debug)]
-pub enum Progress {
+pub enum Progress<'a> {
     /// Everything is attached: the time counts from now.
     Recording {
         /// Target processes.
@@ -84,6 +94,8 @@ pub enum Progress {
         /// Time since the beginning.
         elapsed: Duration,
     },
+    /// A window of the timeline is over.
+    Window(&'a Window),
     /// The recording is over: names are looked up.
     Naming,
 }
@@ -130,6 +142,8 @@ struct Session {
     tables: Tables,
     pythons: Pythons,
     gathered: Gathered,
+    /// Window by window; from the start of the recording on.
+    recorder: Option<Recorder>,
     /// Where the scheduler's code lies, once it was looked up.
     scheduler: Option<Option<Range<u64>>>,
     processes: BTreeMap<u32, Process>,
@@ -145,7 +159,7 @@ struct Session {
 pub async fn record(
     plan: &Plan,
     interrupt: impl Future<Output = ()>,
-    mut progress: impl FnMut(Progress),
+    mut progress: impl FnMut(Progress<'_>),
 ) -> Result<Capture, CaptureError> {
     let targets = target::resolve(&plan.selection)?;
     let kernel = Kernel::read()?;
@@ -162,6 +176,8 @@ pub async fn record(
             follow_children: plan.selection.children,
             wait_hook: plan.wait_hook,
             python: plan.python != PythonMode::Off,
+            loops: plan.loops,
+            late: plan.late,
             threads_now,
         },
     )?;
@@ -174,6 +190,7 @@ pub async fn record(
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |time| time.as_secs_f64());
     let start_ns = session.probe.start();
+    session.recorder = Some(Recorder::new(plan.keep, start_ns, min_block_ns(plan)));
     session.enlist(&targets)?;
     if plan.selection.children
         && let Ok(again) = target::resolve(&plan.selection)
@@ -202,7 +219,7 @@ pub async fn record(
         meter,
         clocks,
     };
-    let (recorded, probe) = session.finish(plan, &kernel, run).await;
+    let (recorded, probe) = session.finish(plan, &kernel, run, &mut progress).await;
     let capture = assemble::capture(recorded);
     // Our own programs are frames of kernel stacks too: they have names as long as they are loaded.
     drop(probe);
@@ -218,6 +235,7 @@ impl Session {
             tables,
             pythons: Pythons::new(plan.python != PythonMode::Off),
             gathered: Gathered::default(),
+            recorder: None,
             scheduler: None,
             processes: BTreeMap::new(),
             unread: 0,
@@ -259,7 +277,7 @@ impl Session {
         targets: &[Target],
         interrupt: impl Future<Output = ()>,
         mut meter: Meter,
-        progress: &mut impl FnMut(Progress),
+        progress: &mut impl FnMut(Progress<'_>),
     ) -> Result<(End, Meter), CaptureError> {
         let began = Instant::now();
         let far = began.into_std();
@@ -271,6 +289,8 @@ impl Session {
             .map_err(std::io::Error::from)?;
         let mut beat = interval_at(began + BEAT, BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut window = interval_at(began + plan.keep.window, plan.keep.window);
+        window.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let over = sleep(plan.duration);
         tokio::pin!(over, interrupt);
         loop {
@@ -293,6 +313,11 @@ impl Session {
                     meter.beat(&self.probe);
                     self.beat();
                     progress(Progress::Beat { elapsed: began.elapsed() });
+                }
+                _ = window.tick() => {
+                    self.take_events();
+                    let threads = self.probe.threads();
+                    self.close_window(now_ns(), &threads, progress);
                 }
                 ready = events.readable() => ready?.clear_ready(),
             }
@@ -332,10 +357,31 @@ impl Session {
             }
         }
         match self.probe.collect_ended() {
-            Ok(ended) => ended
-                .into_iter()
-                .for_each(|thread| self.gathered.end(thread)),
+            Ok(ended) => {
+                for (thread, event_loop) in ended {
+                    if let Some(recorder) = &mut self.recorder {
+                        recorder.end(&thread, event_loop.as_ref());
+                    }
+                    self.gathered.end(thread, event_loop);
+                }
+            }
             Err(_) => self.unread += 1,
+        }
+    }
+
+    /// Ends a window of the timeline.
+    fn close_window(
+        &mut self,
+        now_ns: u64,
+        threads: &[ThreadSlot],
+        progress: &mut impl FnMut(Progress<'_>),
+    ) {
+        let probe = &self.probe;
+        if let Some(recorder) = &mut self.recorder {
+            let event_loop = |slot: &ThreadSlot| probe.event_loop(slot.event_loop);
+            progress(Progress::Window(
+                recorder.close(now_ns, threads, event_loop),
+            ));
         }
     }
 
@@ -348,8 +394,14 @@ impl Session {
 
     /// Ends the recording: a look at who is asleep, then all counting stops at once; the stacks of the
     /// sleepers come after, so that no wait begins between the look and the stop. What cannot be read any more is counted; it never costs the report.
-    async fn finish(mut self, plan: &Plan, kernel: &Kernel, run: Run) -> (Recorded, Probe) {
-        let min_block_ns = u64::try_from(plan.min_block.as_nanos()).unwrap_or(u64::MAX);
+    async fn finish(
+        mut self,
+        plan: &Plan,
+        kernel: &Kernel,
+        run: Run,
+        progress: &mut impl FnMut(Progress<'_>),
+    ) -> (Recorded, Probe) {
+        let min_block_ns = min_block_ns(plan);
         let asleep = self.probe.blocked_threads().unwrap_or_else(|_| {
             self.unread += 1;
             Vec::new()
@@ -378,6 +430,11 @@ impl Session {
             // Wake-ups are noted without a look at the end: this one came after it.
             slot.woken_ns = 0;
         }
+        self.close_window(end_ns, &living, progress);
+        let loops = living
+            .iter()
+            .filter_map(|slot| Some((slot.serial, self.probe.event_loop(slot.event_loop)?)))
+            .collect();
         for drained in self.probe.drain() {
             self.gather(drained);
         }
@@ -398,6 +455,10 @@ impl Session {
             BTreeMap::new()
         });
         let signals = self.signals();
+        let (windows, windows_coarsened) = self
+            .recorder
+            .take()
+            .map_or_else(Default::default, Recorder::finish);
         let recorded = Recorded {
             started_unix_s: run.started_unix_s,
             start_ns: run.start_ns,
@@ -420,9 +481,19 @@ impl Session {
             unread: self.unread,
             signals,
             overhead,
+            loops,
+            loops_are_exact: self.probe.loops_are_exact(),
+            late_from: plan.late,
+            window: plan.keep.window,
+            windows,
+            windows_coarsened,
         };
         (recorded, self.probe)
     }
+}
+
+fn min_block_ns(plan: &Plan) -> u64 {
+    u64::try_from(plan.min_block.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// When a recording began, how it ended, and what measured its cost.

@@ -5,6 +5,7 @@ mod doctor;
 mod interrupt;
 mod output;
 mod record;
+mod stream;
 mod triage;
 mod units;
 

@@ -3,13 +3,14 @@
 use super::{
     CANNOT_OBSERVE, FAILED, Failure, USAGE, interrupt,
     output::{self, Status},
+    stream::Stream,
     units,
 };
 use crate::{
-    capture::{self, Plan, Progress, PythonMode},
+    capture::{self, Keep, Plan, Progress, PythonMode},
     model::Capture,
     preflight,
-    probe::{self, ProbeError, WaitHook},
+    probe::{self, LoopHook, ProbeError, WaitHook},
     report::{
         self, Options,
         folder::{Folder, Written, default_name},
@@ -67,6 +68,24 @@ pub struct Args {
     /// Show the functions of Python interpreters in place of the interpreter's own
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     python: Python,
+    /// How the iterations of event loops are told: by each entry to their waits, or by those that block
+    #[arg(long = "loop", value_name = "HOW", default_value = "auto")]
+    event_loop: EventLoop,
+    /// Iterations of an event loop from this length on are late
+    #[arg(long = "loop-late", value_name = "TIME", default_value = "100ms", value_parser = units::late,
+          allow_hyphen_values = true)]
+    late: Duration,
+    /// Length of a window of the timeline
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::window,
+          allow_hyphen_values = true)]
+    window: Duration,
+    /// For how long the windows are kept whole; older ones are merged into longer ones
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = units::duration,
+          allow_hyphen_values = true)]
+    keep: Duration,
+    /// Write each window of the timeline to this file when it is over, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    jsonl: Option<PathBuf>,
     /// Folder for the report, new or empty [default: remora-NAME-PID-TIME here]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -82,6 +101,18 @@ enum Python {
     /// The same, and a target without an interpreter that can be read is an error
     On,
     /// Never: native frames only
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EventLoop {
+    /// Exactly where that costs little (fexit, kretprobe), else by the waits that block
+    Auto,
+    /// Exactly, at the price of a slower way into every system call of the host where there is neither
+    Exact,
+    /// By the waits that block
+    Blocked,
+    /// Not at all
     Off,
 }
 
@@ -120,6 +151,17 @@ impl Args {
                 Python::On => PythonMode::On,
                 Python::Off => PythonMode::Off,
             },
+            loops: match self.event_loop {
+                EventLoop::Auto => LoopHook::Auto,
+                EventLoop::Exact => LoopHook::Exact,
+                EventLoop::Blocked => LoopHook::Blocked,
+                EventLoop::Off => LoopHook::Off,
+            },
+            late: self.late,
+            keep: Keep {
+                window: self.window,
+                whole: self.keep,
+            },
         }
     }
 }
@@ -152,7 +194,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(FAILED, error))?;
-    let capture = runtime.block_on(capture(&args, &plan))?;
+    let mut stream = match &args.jsonl {
+        Some(path) => Some(Stream::create(path).map_err(|error| Failure::new(USAGE, error))?),
+        None => None,
+    };
+    let capture = runtime.block_on(capture(&args, &plan, &mut stream))?;
+    if let Some(complaint) = stream.as_ref().and_then(Stream::complaint) {
+        output::complain(&complaint);
+    }
     let options = Options { idle: args.idle };
     let written = report::write_all(&capture, &folder, options);
     print(&args, &capture, written.as_ref().ok())?;
@@ -172,17 +221,26 @@ fn raise_open_files() {
     let _as_it_was = setrlimit(Resource::Nofile, raised);
 }
 
-async fn capture(args: &Args, plan: &Plan) -> Result<Capture, Failure> {
+async fn capture(
+    args: &Args,
+    plan: &Plan,
+    stream: &mut Option<Stream>,
+) -> Result<Capture, Failure> {
     let interrupt = interrupt::listen().map_err(|error| Failure::new(FAILED, error))?;
     let mut status = Status::new();
     let duration = humantime::format_duration(args.duration);
-    let show = |progress| match progress {
+    let show = |progress: Progress<'_>| match progress {
         Progress::Recording { processes, threads } => output::complain(&format!(
             "recording {processes} process(es), {threads} thread(s), for {duration}; Ctrl-C ends \
              it early"
         )),
         Progress::Beat { elapsed } => {
             status.show(&format!("{:.0} s of {duration}", elapsed.as_secs_f64()));
+        }
+        Progress::Window(window) => {
+            if let Some(stream) = stream {
+                stream.write(window);
+            }
         }
         Progress::Naming => status.show("looking up names"),
     };

@@ -37,6 +37,24 @@ pub fn min_block(text: &str) -> Result<Duration, String> {
     Ok(threshold)
 }
 
+/// Length from which an iteration of an event loop is late.
+pub fn late(text: &str) -> Result<Duration, String> {
+    let threshold = time(text)?;
+    if threshold < Duration::from_micros(1) || threshold > LONGEST_BLOCK {
+        return Err("choose a time from 1us to 60s".into());
+    }
+    Ok(threshold)
+}
+
+/// Length of a window of the timeline.
+pub fn window(text: &str) -> Result<Duration, String> {
+    let window = time(text)?;
+    if window < Duration::from_millis(100) || window > Duration::from_secs(3600) {
+        return Err("choose a time from 100ms to 1h".into());
+    }
+    Ok(window)
+}
+
 /// Kernel memory for unwind tables.
 pub fn unwind_memory(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text

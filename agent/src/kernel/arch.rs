@@ -63,6 +63,16 @@ impl Arch {
         }
     }
 
+    /// Symbol of the function that serves a system call, which takes its caller's registers
+    /// (`arch/*/include/asm/syscall_wrapper.h`).
+    pub fn syscall_symbol(self, call: &str) -> String {
+        let prefix = match self {
+            Self::X86_64 => "__x64_sys_",
+            Self::Aarch64 => "__arm64_sys_",
+        };
+        format!("{prefix}{call}")
+    }
+
     /// What a walk of stacks needs to know.
     pub const fn machine(self) -> Machine {
         Machine {

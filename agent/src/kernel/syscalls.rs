@@ -78,7 +78,7 @@ pub fn name(arch: Arch, number: u32) -> Option<&'static str> {
 }
 
 /// Number of a system call; `None` when the architecture does not have it.
-fn number(arch: Arch, name: &str) -> Option<u32> {
+pub fn number(arch: Arch, name: &str) -> Option<u32> {
     let id = match arch {
         Arch::X86_64 => x86_64::Sysno::from_str(name).ok()?.id(),
         Arch::Aarch64 => aarch64::Sysno::from_str(name).ok()?.id(),

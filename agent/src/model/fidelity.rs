@@ -97,6 +97,7 @@ mod tests {
                 thread: 0,
                 stack: index,
                 count: 1 << index,
+                late: 0,
             });
         }
         let fidelity = Fidelity::of(&builder.0);

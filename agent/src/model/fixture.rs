@@ -75,6 +75,8 @@ impl Builder {
             samples: Vec::new(),
             waits: Vec::new(),
             wakes: Vec::new(),
+            loops: Vec::new(),
+            timeline: Timeline::default(),
             tasks: Vec::new(),
             signals: Vec::new(),
             losses: Losses::default(),
@@ -153,6 +155,7 @@ impl Builder {
             thread,
             stack,
             count,
+            late: 0,
         });
         let per_sample = Duration::from_secs(1) / self.0.freq_hz;
         self.0.threads[thread].on_cpu += per_sample * u32::try_from(count).expect("few samples");
@@ -181,6 +184,7 @@ impl Builder {
             event_form: false,
             count,
             total,
+            late: Duration::ZERO,
             idle: Idleness::Busy,
         });
         let short = site == Site::Short;

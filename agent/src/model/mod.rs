@@ -5,17 +5,21 @@
 
 mod fidelity;
 mod frame;
+mod histogram;
 mod idle;
 mod ledger;
 mod python;
 mod task;
 mod thread;
+mod thread_loop;
+pub mod timeline;
 
 #[cfg(test)]
 pub(crate) mod fixture;
 
 pub use fidelity::Fidelity;
 pub use frame::{Frame, FrameKind, PythonWalk, Stack, Walk};
+pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, user_sites};
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};
 pub use python::{GilUse, Python};
@@ -26,6 +30,8 @@ pub use remora_common::{
 };
 pub use task::{Await, AwaitKind, EventLoop, Task, TaskFrame, TaskLoss, TaskState, Tasks};
 pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};
+pub use thread_loop::ThreadLoop;
+pub use timeline::Timeline;
 
 use std::time::Duration;
 
@@ -92,6 +98,8 @@ pub struct Sample {
     pub stack: usize,
     /// Number of samples; each stands for 1 / `freq_hz` seconds.
     pub count: u64,
+    /// Those that lay in a late iteration of the thread's event loop.
+    pub late: u64,
 }
 
 /// Waits of one thread for one reason in one stack.
@@ -113,6 +121,8 @@ pub struct Wait {
     pub count: u64,
     /// Time in them, as far as it lies inside the capture.
     pub total: Duration,
+    /// The part of it in late iterations of the thread's event loop.
+    pub late: Duration,
     /// Whether this is what the thread does when it has nothing to do.
     pub idle: Idleness,
 }
@@ -174,6 +184,10 @@ pub struct Capture {
     pub waits: Vec<Wait>,
     /// Wake-ups.
     pub wakes: Vec<Wake>,
+    /// Event loops, by thread.
+    pub loops: Vec<ThreadLoop>,
+    /// What each thread did, window by window.
+    pub timeline: Timeline,
     /// Asyncio tasks at the end of the capture, by process.
     pub tasks: Vec<(u32, Tasks)>,
     /// Which hook each signal took, or why it is off.

@@ -102,6 +102,7 @@ mod tests {
                 thread: 0,
                 stack,
                 count,
+                late: 0,
             });
         }
         capture.waits.push(Wait {
@@ -112,6 +113,7 @@ mod tests {
             event_form: true,
             count: 2,
             total: ms(7),
+            late: Duration::ZERO,
             idle: Idleness::Busy,
         });
         let expected = GilUse {

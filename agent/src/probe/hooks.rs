@@ -4,7 +4,7 @@ use super::ProbeError;
 use aya::{
     Btf, Ebpf,
     programs::{
-        BtfTracePoint, FEntry, Iter, KProbe, PerfEvent, Program, ProgramError,
+        BtfTracePoint, FEntry, FExit, Iter, KProbe, PerfEvent, Program, ProgramError,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
     },
 };
@@ -51,14 +51,43 @@ pub(super) fn fentry(
         .map_err(|error| refused(format!("fentry/{function}"), &error))
 }
 
-/// Loads and attaches a program to a kernel symbol.
+/// Loads and attaches a program to the return of a kernel function that has BTF.
+pub(super) fn fexit(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    name: &'static str,
+    function: &str,
+) -> Result<(), ProbeError> {
+    let program: &mut FExit = program(ebpf, name)?;
+    program
+        .load(function, btf)
+        .and_then(|()| program.attach())
+        .map(drop)
+        .map_err(|error| refused(format!("fexit/{function}"), &error))
+}
+
+/// Loads a program and attaches it to a kernel symbol, at its entry or return as the program says.
 pub(super) fn kprobe(ebpf: &mut Ebpf, name: &'static str, symbol: &str) -> Result<(), ProbeError> {
+    kprobes(ebpf, name, &[symbol])
+}
+
+/// The same, to several symbols.
+pub(super) fn kprobes(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    symbols: &[&str],
+) -> Result<(), ProbeError> {
     let program: &mut KProbe = program(ebpf, name)?;
+    let first = symbols.first().unwrap_or(&name);
     program
         .load()
-        .and_then(|()| program.attach(symbol, 0))
-        .map(drop)
-        .map_err(|error| refused(format!("kprobe/{symbol}"), &error))
+        .map_err(|error| refused(format!("kprobe/{first}"), &error))?;
+    for symbol in symbols {
+        program
+            .attach(*symbol, 0)
+            .map_err(|error| refused(format!("kprobe/{symbol}"), &error))?;
+    }
+    Ok(())
 }
 
 /// Loads an iterator over tasks; it runs when asked to.

@@ -1,7 +1,10 @@
 //! Puts the kernel side in place: globals, table sizes, and for each signal the best hook that the
 //! kernel has. It tries, sees the refusal, takes the next, and reports what it took.
 
-use super::{Probe, ProbeError, cost, hooks, mapped::Mapped, object::OBJECT, unwind::UnwindMaps};
+use super::{
+    LoopHook, Probe, ProbeError, cost, hooks, loops, mapped::Mapped, object::OBJECT,
+    unwind::UnwindMaps,
+};
 use crate::{
     kernel::{self, Arch, Kernel},
     model::{HookState, Signal},
@@ -10,7 +13,7 @@ use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, Map, MapData, MapError},
 };
-use remora_common::{config::Params, thread::TIDS_PER_CHUNK};
+use remora_common::{config::Params, event_loop::LOOPS, thread::TIDS_PER_CHUNK};
 use std::{
     fs,
     os::fd::{AsFd, AsRawFd},
@@ -63,6 +66,10 @@ pub struct Settings {
     pub wait_hook: WaitHook,
     /// Frames of Python interpreters are walked.
     pub python: bool,
+    /// How event loops are followed.
+    pub loops: LoopHook,
+    /// Iterations of event loops from this length on are late.
+    pub late: Duration,
     /// Threads that the targets have now: the table is made large enough for them and many more.
     pub threads_now: u32,
 }
@@ -75,6 +82,8 @@ impl Default for Settings {
             follow_children: false,
             wait_hook: WaitHook::Auto,
             python: true,
+            loops: LoopHook::Auto,
+            late: Duration::from_millis(100),
             threads_now: 0,
         }
     }
@@ -109,7 +118,13 @@ impl Probe {
         };
         loaded.attach_required(&btf)?;
         loaded.attach_optional(&btf, settings);
-        loaded.into_probe(kernel, settings)
+        let loops = loops::attach(&mut loaded.ebpf, &btf, kernel.arch, settings.loops);
+        if let Some(signal) = loops.signal {
+            loaded.signals.push(signal);
+        }
+        let mut probe = loaded.into_probe(kernel, settings)?;
+        probe.follow_loops(loops.mode)?;
+        Ok(probe)
     }
 }
 
@@ -149,6 +164,7 @@ impl Loaded {
             code_mask: kernel.arch.code_mask(),
             is_arm64: (kernel.arch == Arch::Aarch64).into(),
             python: settings.python.into(),
+            late_ns: u64::try_from(settings.late.as_nanos()).unwrap_or(u64::MAX),
         };
         let ebpf = EbpfLoader::new()
             .btf(Some(btf))
@@ -279,6 +295,8 @@ impl Loaded {
         let mut probe = Probe {
             control: mapped(ebpf, "CONTROL", 1)?,
             slots: mapped(ebpf, "SLOTS", slots)?,
+            loops: mapped(ebpf, "EVENT_LOOPS", LOOPS)?,
+            free_loops: take(ebpf, "FREE_LOOPS")?,
             aggregates: mapped(ebpf, "AGGREGATES", 2 * AGGREGATES_PER_HALF)?,
             stacks: take(ebpf, "STACKS")?,
             stacks_per_half: self.stacks_per_half,

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`load`](self) | globals, table sizes, the choice of hooks |
 //! | `hooks` | attaches one program each, and turns a refusal into words |
+//! | `loops` | hooks on the waits of event loops, and their records |
 //! | `mapped` | a map's memory, read without a system call |
 //! | `unwind` | unwind tables and address spaces into the maps |
 //! | `tables` | threads, aggregates and stacks out of the maps |
@@ -19,6 +20,7 @@ mod iterate;
 mod load;
 #[cfg(feature = "debug-log")]
 mod log;
+mod loops;
 mod mapped;
 mod object;
 mod tables;
@@ -29,6 +31,7 @@ pub use cost::StatisticsOn;
 pub use error::ProbeError;
 pub use iterate::BlockedThread;
 pub use load::{Settings, WaitHook};
+pub use loops::LoopHook;
 pub use object::has_kernel_side;
 pub use tables::{Drained, RawAggregate};
 pub use trial::{Trial, trials};
@@ -42,6 +45,7 @@ use mapped::Mapped;
 use remora_common::{
     aggregate::{Aggregate, Control, StackEntry},
     event::Event,
+    event_loop::EventLoop,
     thread::ThreadSlot,
     unwind::Chunk,
 };
@@ -56,6 +60,8 @@ pub struct Probe {
     ebpf: Ebpf,
     control: Mapped<Control>,
     slots: Mapped<ThreadSlot>,
+    loops: Mapped<EventLoop>,
+    free_loops: Stack<MapData, u32>,
     aggregates: Mapped<Aggregate>,
     stacks: Array<MapData, StackEntry>,
     stacks_per_half: u32,

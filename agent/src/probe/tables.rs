@@ -8,6 +8,7 @@ use remora_common::{
         Aggregate, AggregateKey, BLOCK_WORDS, Control, KIND_WAKE, STACK_FAULT, STACK_KERNEL,
         STACK_LOST, STACK_NONE, STACK_SKIPPED, STACK_USER, STACK_WORDS, StackEntry,
     },
+    event_loop::EventLoop,
     python::unpack_ending,
     thread::{STATE_EXITED, ThreadSlot},
 };
@@ -125,13 +126,15 @@ impl Probe {
     }
 
     /// Takes the records of the threads that are gone, and gives their slots back.
-    pub fn collect_ended(&mut self) -> Result<Vec<ThreadSlot>, ProbeError> {
+    pub fn collect_ended(&mut self) -> Result<Vec<(ThreadSlot, Option<EventLoop>)>, ProbeError> {
         let mut ended = Vec::new();
         for index in 1..self.slots.len() {
             if self.state(index) != STATE_EXITED {
                 continue;
             }
-            ended.push(self.thread(index));
+            let thread = self.thread(index);
+            ended.push((thread, self.event_loop(thread.event_loop)));
+            self.free_loop(thread.event_loop)?;
             self.slots.put(index, ThreadSlot::zeroed());
             self.free_slots
                 .push(index as u32, 0)

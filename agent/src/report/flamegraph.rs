@@ -93,6 +93,42 @@ pub fn off_cpu(capture: &Capture, folded: &Folded, idle: bool) -> Result<Vec<u8>
     })
 }
 
+/// `epoll.svg`: what the late iterations of event loops did; widths are time.
+pub fn late(capture: &Capture, folded: &Folded) -> Result<Vec<u8>, ReportError> {
+    let late: u64 = capture.loops.iter().map(|event_loop| event_loop.late).sum();
+    let iterations: u64 = capture
+        .loops
+        .iter()
+        .map(|event_loop| event_loop.iterations)
+        .sum();
+    let threshold = capture.loops.first().map(|event_loop| event_loop.late_from);
+    let threshold = threshold.map_or_else(String::new, |from| {
+        format!(" of {} and more", duration(from))
+    });
+    let upper = if capture.loops.iter().all(|event_loop| event_loop.exact) {
+        ""
+    } else {
+        " (at the most: only waits that blocked ended one)"
+    };
+    draw(&Picture {
+        folded,
+        title: format!("{}: what late iterations did", label::targets(capture)),
+        subtitle: format!(
+            "{} of {} iterations late{threshold}{upper} · {}",
+            count(late),
+            count(iterations),
+            losses(capture)
+        ),
+        unit: ("ms", 1e-6),
+        empty: match late {
+            0 => "nothing to draw: no iteration of an event loop was late".to_owned(),
+            _ => {
+                "nothing to draw: no sample and no long wait fell into a late iteration".to_owned()
+            }
+        },
+    })
+}
+
 fn draw(picture: &Picture<'_>) -> Result<Vec<u8>, ReportError> {
     if picture.folded.total() == 0 {
         return Ok(empty_svg(picture).into_bytes());

@@ -4,6 +4,8 @@
 //! On the CPU the number is samples, off it nanoseconds. Frames say what kind of code they are in
 //! the suffixes that such tools know: `_[k]` kernel, `_[i]` inlined, `_[j]` made at run time.
 
+mod late;
+
 use super::label::{self, Owners};
 use super::{nanos, text::clean};
 use crate::model::{Capture, Frame, FrameKind, Idleness, Site, Stack, Wait};

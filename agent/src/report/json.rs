@@ -2,7 +2,9 @@
 //! the names; times inside the capture are in nanoseconds. Order is stable: the same capture gives
 //! the same bytes.
 
+mod loops;
 mod thread;
+pub(super) mod timeline;
 
 use super::text::seconds;
 use super::{ReportError, label, nanos, tasks, top};
@@ -33,6 +35,10 @@ struct Report<'a> {
     stacks: Stacks,
     /// Asyncio tasks at the end of the capture, of each process that has any.
     asyncio: Vec<Asyncio<'a>>,
+    /// Event loops, by thread.
+    loops: Vec<loops::Loop<'a>>,
+    /// What each thread did, window by window.
+    timeline: timeline::Timeline<'a>,
     signals: BTreeMap<&'a str, Signal<'a>>,
     /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
     loss: BTreeMap<&'a str, u64>,
@@ -183,6 +189,8 @@ fn report(capture: &Capture) -> Report<'_> {
         top: top_stacks(capture),
         stacks: stacks(capture),
         asyncio: asyncio(capture),
+        loops: loops::loops(capture),
+        timeline: timeline::timeline(capture),
         signals: signals(capture),
         loss: losses(capture),
         overhead: overhead(capture),

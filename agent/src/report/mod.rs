@@ -5,6 +5,7 @@ pub mod flamegraph;
 pub mod folded;
 pub mod folder;
 pub mod json;
+pub mod jsonl;
 mod label;
 mod palette;
 mod shares;
@@ -50,8 +51,8 @@ pub enum ReportError {
 }
 
 /// Makes every file of the report, then writes them all or none: `report.json`, `cpu.svg`,
-/// `cpu.folded`, `offcpu.svg`, `offcpu.folded`, and `tasks.txt` where a target runs asyncio. Says where
-/// they went.
+/// `cpu.folded`, `offcpu.svg`, `offcpu.folded`; `epoll.svg` and `epoll.folded` where a thread has an
+/// event loop, and `tasks.txt` where a target runs asyncio. Says where they went.
 pub fn write_all(
     capture: &Capture,
     folder: &Folder,
@@ -74,9 +75,19 @@ pub fn artifacts(capture: &Capture, options: Options) -> Result<Vec<Artifact>, R
         ),
         ("offcpu.folded", off_cpu.text().into_bytes()),
     ];
+    let late = Folded::late(capture);
+    let loops = if capture.loops.is_empty() {
+        Vec::new()
+    } else {
+        vec![
+            ("epoll.svg", flamegraph::late(capture, &late)?),
+            ("epoll.folded", late.text().into_bytes()),
+        ]
+    };
     let tasks = (!capture.tasks.is_empty()).then(|| ("tasks.txt", task_table(capture)));
     Ok(files
         .into_iter()
+        .chain(loops)
         .chain(tasks)
         .map(|(name, bytes)| Artifact { name, bytes })
         .collect())

@@ -276,11 +276,13 @@ fn attacked(names: &[String]) -> Capture {
         thread: 0,
         stack: 0,
         count: 7,
+        late: 0,
     });
     builder.0.samples.push(crate::model::Sample {
         thread: 99,
         stack: 99,
         count: 5,
+        late: 0,
     });
     builder.wait_at(other, Reason::Futex, Site::Stack(0), 1, ms(4));
     builder.wait_at(0, Reason::Disk, Site::Stack(77), 1, ms(4));

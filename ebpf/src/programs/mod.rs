@@ -1,6 +1,7 @@
 //! One file a hook. Each filters first: a thread that is no target costs a look-up in a flat
 //! array.
 
+mod event_wait;
 mod life;
 mod sample;
 mod switch;

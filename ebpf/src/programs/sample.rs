@@ -2,13 +2,16 @@
 //! out with their threads.
 
 use crate::{
-    aggregate,
+    aggregate, event_loop,
     half::Half,
     stack::{self, Taker},
     table,
 };
 use aya_ebpf::{
-    EbpfContext, helpers::bpf_get_current_pid_tgid, macros::perf_event, programs::PerfEventContext,
+    EbpfContext,
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    macros::perf_event,
+    programs::PerfEventContext,
 };
 use remora_common::{
     aggregate::{AggregateKey, KIND_CPU},
@@ -42,6 +45,12 @@ pub fn cpu_sample(context: PerfEventContext) -> u32 {
         reserved: 0,
         object: 0,
     };
-    aggregate::add(half, &key, 0);
+    let Some(index) = aggregate::add(half, &key, 0) else {
+        return 0;
+    };
+    if slot.event_loop != 0 {
+        // SAFETY: the helper has no preconditions.
+        event_loop::did(slot, half, index, 0, unsafe { bpf_ktime_get_ns() });
+    }
     0
 }

@@ -1,7 +1,7 @@
 //! `sched_switch`: one thread leaves a CPU, the next gets it.
 
 use crate::{
-    config,
+    config, event_loop,
     half::Half,
     stack::{self, Taker},
     table,
@@ -15,6 +15,7 @@ use aya_ebpf::{
 };
 use remora_common::{
     aggregate::STACK_SKIPPED,
+    event_loop::LOOP_BLOCKED,
     thread::{STATE_BLOCKED, ThreadSlot},
 };
 
@@ -40,7 +41,12 @@ pub fn sched_switch(context: BtfTracePointContext) -> i32 {
             // SAFETY: the helper has no preconditions.
             now = unsafe { bpf_ktime_get_ns() };
         }
+        // A wait that is over: the state says so only until the switch.
+        let waited = slot.state == STATE_BLOCKED;
         table::switch_in(slot, now);
+        if waited && event_loop::is_event_wait(slot) && event_loop::mode() == LOOP_BLOCKED {
+            event_loop::is_back(slot, slot.reason, now, None);
+        }
     }
     0
 }
@@ -56,6 +62,12 @@ fn leave(context: &BtfTracePointContext, slot: &mut ThreadSlot, prev: Task, now:
     // The argument was read before the lock until 6.16: a signal may have kept the thread ready.
     let runnable = preempted || state == 0 || task::state(prev) == 0;
     table::switch_out(slot, prev, runnable, state, now);
+    if slot.state == STATE_BLOCKED
+        && event_loop::is_event_wait(slot)
+        && event_loop::mode() == LOOP_BLOCKED
+    {
+        event_loop::waits(slot, slot.reason, now);
+    }
     let one_in = config::switch_out_one_in();
     if one_in != 0 && slot.state == STATE_BLOCKED {
         sample_stack(context, slot, one_in);

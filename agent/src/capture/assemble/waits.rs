@@ -130,6 +130,7 @@ fn wait(
         site,
         count: sum.count,
         total: Duration::from_nanos(sum.total_ns),
+        late: Duration::from_nanos(sum.late_ns),
         event_form: is_event_form(syscall, key.detail),
         idle: Idleness::Busy,
     })
@@ -159,6 +160,7 @@ pub fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
                 site: Site::Short,
                 count: totals.short_count.into(),
                 total: Duration::from_nanos(totals.short_ns),
+                late: Duration::ZERO,
                 event_form: false,
                 idle: Idleness::Busy,
             },
@@ -249,6 +251,7 @@ fn lost((thread, reason): (usize, Reason), count: u64, total_ns: u64) -> Wait {
         site: Site::Lost,
         count,
         total: Duration::from_nanos(total_ns),
+        late: Duration::ZERO,
         event_form: false,
         idle: Idleness::Busy,
     }

@@ -1,0 +1,98 @@
+//! Event loops and the timeline, by thread.
+
+use super::{Recorded, Threads};
+use crate::model::{
+    Histogram, Reason, ThreadLoop, Timeline,
+    timeline::{Span, ThreadPoint, ThreadSeries},
+};
+use remora_common::{
+    event_loop::{EventLoop, LOOP_BUCKETS},
+    reason::Reason as RawReason,
+    thread::{STATE_EXITED, ThreadSlot},
+};
+use std::time::Duration;
+
+/// The event loops, by thread.
+pub fn loops(recorded: &Recorded, threads: &Threads) -> Vec<ThreadLoop> {
+    let slots = threads.slots.iter().enumerate();
+    slots
+        .filter_map(|(thread, slot)| {
+            let ended = || recorded.gathered.ended_loops.get(&slot.serial);
+            let event_loop = recorded.loops.get(&slot.serial).or_else(ended)?;
+            Some(thread_loop(recorded, thread, slot, event_loop))
+        })
+        .filter(|event_loop| event_loop.waits > 0)
+        .collect()
+}
+
+fn thread_loop(
+    recorded: &Recorded,
+    thread: usize,
+    slot: &ThreadSlot,
+    event_loop: &EventLoop,
+) -> ThreadLoop {
+    let exact = recorded.loops_are_exact;
+    let kind = Reason::from_u8(event_loop.kind as u8);
+    let blocked = slot.waits.get(event_loop.kind as usize);
+    let blocked_ns = blocked.map_or(0, |waits| waits.long_ns + waits.short_ns);
+    let waits_now = slot.reason == RawReason::Epoll as u32;
+    let busy = slot.busy_since_ns != 0 && slot.state != STATE_EXITED;
+    ThreadLoop {
+        thread,
+        kind,
+        epoll_fd: (waits_now && kind == Reason::Epoll).then_some(slot.args[0] as u32),
+        exact,
+        waits: event_loop.waits,
+        timeouts: exact.then_some(event_loop.timeouts),
+        events: exact.then_some(event_loop.events),
+        blocked: Duration::from_nanos(blocked_ns),
+        iterations: event_loop.iterations,
+        busy: Duration::from_nanos(event_loop.busy_ns),
+        longest: Duration::from_nanos(event_loop.max_ns),
+        late: event_loop.late,
+        late_time: Duration::from_nanos(event_loop.late_ns),
+        late_queued: Duration::from_nanos(event_loop.late_queued_ns),
+        late_from: recorded.late_from,
+        lengths: Histogram::between(&[0; LOOP_BUCKETS], &event_loop.buckets),
+        busy_now: busy
+            .then(|| Duration::from_nanos(recorded.end_ns.saturating_sub(slot.busy_since_ns))),
+    }
+}
+
+/// The windows, by thread.
+pub fn timeline(recorded: &Recorded, threads: &Threads) -> Timeline {
+    let spans = recorded.windows.iter().map(|window| Span {
+        start: Duration::from_nanos(window.start_ns),
+        length: Duration::from_nanos(window.length_ns),
+    });
+    let mut series: Vec<Option<ThreadSeries>> = vec![None; threads.slots.len()];
+    for (at, window) in recorded.windows.iter().enumerate() {
+        for point in &window.threads {
+            let Some((thread, _)) = threads.find(point.serial) else {
+                continue;
+            };
+            let Some(series) = series.get_mut(thread) else {
+                continue;
+            };
+            let series = series.get_or_insert_with(|| ThreadSeries {
+                thread,
+                first: at,
+                points: Vec::new(),
+            });
+            // A thread is in each window from its first to its last.
+            series
+                .points
+                .resize_with(at - series.first, ThreadPoint::default);
+            series.points.push(ThreadPoint {
+                time: point.time_us.map(|us| Duration::from_micros(us.into())),
+                event_loop: point.event_loop.as_deref().cloned(),
+            });
+        }
+    }
+    Timeline {
+        window: recorded.window,
+        coarsened: recorded.windows_coarsened,
+        spans: spans.collect(),
+        threads: series.into_iter().flatten().collect(),
+    }
+}

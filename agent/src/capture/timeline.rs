@@ -1,0 +1,243 @@
+//! The flight recorder: what each thread did in each window, kept in bounded memory. Old windows are
+//! merged into longer ones, never dropped.
+
+use super::gather;
+use crate::model::{
+    Histogram,
+    timeline::{ACTIVITIES, Activity, LoopPoint, ThreadWindow, Window},
+};
+use remora_common::{
+    event_loop::{EventLoop, LOOP_BUCKETS},
+    reason::Reason,
+    thread::ThreadSlot,
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+/// Memory that windows may take.
+const BUDGET_BYTES: usize = 64 << 20;
+
+/// Windows of one length that are kept, of those older than what is kept whole, before two become one.
+const OLD_OF_A_LENGTH: usize = 60;
+
+/// What a thread had used up when it was looked at last.
+struct Seen {
+    /// By activity.
+    time_ns: [u64; ACTIVITIES],
+    loop_max_ns: u64,
+    loop_late: u64,
+    /// Counters of the loop's histogram, where it has one.
+    buckets: Option<Box<[u32; LOOP_BUCKETS]>>,
+}
+
+/// How finely the past is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Length of the finest windows.
+    pub window: Duration,
+    /// For how long those are kept.
+    pub whole: Duration,
+}
+
+/// Records windows.
+pub struct Recorder {
+    keep: Keep,
+    start_ns: u64,
+    /// End of the last window.
+    last_ns: u64,
+    min_block_ns: u64,
+    seen: HashMap<u32, Seen>,
+    /// Threads that ended in the present window.
+    ended: Vec<ThreadWindow>,
+    windows: VecDeque<Window>,
+    bytes: usize,
+    budget_bytes: usize,
+    coarsened: u64,
+}
+
+impl Recorder {
+    /// Records from `start_ns` on.
+    pub fn new(keep: Keep, start_ns: u64, min_block_ns: u64) -> Self {
+        Self {
+            keep,
+            start_ns,
+            last_ns: start_ns,
+            min_block_ns,
+            seen: HashMap::new(),
+            ended: Vec::new(),
+            windows: VecDeque::new(),
+            bytes: 0,
+            budget_bytes: BUDGET_BYTES,
+            coarsened: 0,
+        }
+    }
+
+    /// Takes the last figures of a thread that ended.
+    pub fn end(&mut self, slot: &ThreadSlot, event_loop: Option<&EventLoop>) {
+        let now_ns = slot.since_ns;
+        let last = self.look(slot, event_loop, now_ns);
+        self.seen.remove(&slot.serial);
+        self.ended.push(last);
+    }
+
+    /// Ends the present window at `now_ns`, with the figures of all threads that are there. Gives it.
+    pub fn close(
+        &mut self,
+        now_ns: u64,
+        threads: &[ThreadSlot],
+        event_loop: impl Fn(&ThreadSlot) -> Option<EventLoop>,
+    ) -> &Window {
+        let mut looked = std::mem::take(&mut self.ended);
+        for slot in threads {
+            looked.push(self.look(slot, event_loop(slot).as_ref(), now_ns));
+        }
+        looked.sort_by_key(|thread| thread.serial);
+        let window = Window {
+            start_ns: self.last_ns - self.start_ns,
+            length_ns: now_ns.saturating_sub(self.last_ns),
+            merged: 0,
+            threads: looked,
+        };
+        self.last_ns = now_ns.max(self.last_ns);
+        self.bytes += window.bytes();
+        self.windows.push_back(window);
+        self.coarsen();
+        // A window was pushed, and merging leaves at least one.
+        &self.windows[self.windows.len() - 1]
+    }
+
+    /// The windows, oldest first, and how many were merged.
+    pub fn finish(self) -> (Vec<Window>, u64) {
+        (self.windows.into(), self.coarsened)
+    }
+
+    /// What a thread did since it was looked at last.
+    fn look(
+        &mut self,
+        slot: &ThreadSlot,
+        event_loop: Option<&EventLoop>,
+        now_ns: u64,
+    ) -> ThreadWindow {
+        let time_ns = times(slot, now_ns, self.min_block_ns);
+        let before = self.seen.remove(&slot.serial);
+        let mut time_us = [0; ACTIVITIES];
+        for (activity, us) in time_us.iter_mut().enumerate() {
+            let was = before.as_ref().map_or(0, |seen| seen.time_ns[activity]);
+            *us = micros(time_ns[activity].saturating_sub(was));
+        }
+        let point = event_loop.map(|now| iterations(now, before.as_ref()));
+        let seen = Seen {
+            time_ns,
+            loop_max_ns: event_loop.map_or(0, |event_loop| event_loop.max_ns),
+            loop_late: event_loop.map_or(0, |event_loop| event_loop.late),
+            buckets: event_loop.map(|event_loop| Box::new(event_loop.buckets)),
+        };
+        self.seen.insert(slot.serial, seen);
+        ThreadWindow {
+            serial: slot.serial,
+            tid: slot.tid,
+            pid: slot.tgid,
+            time_us,
+            event_loop: point
+                .filter(|point| point.lengths.count() > 0)
+                .map(Box::new),
+        }
+    }
+
+    /// Keeps what is older than asked for, and what is beyond the budget, in fewer and longer windows.
+    fn coarsen(&mut self) {
+        let whole_ns = u64::try_from(self.keep.whole.as_nanos()).unwrap_or(u64::MAX);
+        let end_ns = self.last_ns - self.start_ns;
+        let is_old = |window: &Window| end_ns.saturating_sub(window.start_ns) > whole_ns;
+        let old = self
+            .windows
+            .iter()
+            .take_while(|window| is_old(window))
+            .count();
+        if let Some(at) = crowded(self.windows.iter().take(old)) {
+            self.merge(at);
+        }
+        while self.bytes > self.budget_bytes && self.windows.len() > 2 {
+            // The shortest of the oldest pairs: recent windows stay fine for as long as possible.
+            let at = crowded_most(&self.windows);
+            self.merge(at);
+        }
+    }
+
+    /// Makes one window of this and the next.
+    fn merge(&mut self, at: usize) {
+        let Some(next) = self.windows.remove(at + 1) else {
+            return;
+        };
+        let Some(window) = self.windows.get_mut(at) else {
+            return;
+        };
+        self.bytes = self.bytes.saturating_sub(window.bytes() + next.bytes());
+        window.take(next);
+        self.bytes += window.bytes();
+        self.coarsened += 1;
+    }
+}
+
+/// The first of the oldest pair among windows that were merged as often, where there are many of them.
+fn crowded<'a>(windows: impl Iterator<Item = &'a Window>) -> Option<usize> {
+    let mut first_of: HashMap<u32, (usize, usize)> = HashMap::new();
+    for (at, window) in windows.enumerate() {
+        let (_, count) = first_of.entry(window.merged).or_insert((at, 0));
+        *count += 1;
+    }
+    first_of
+        .into_values()
+        .filter(|(_, count)| *count > OLD_OF_A_LENGTH)
+        .map(|(at, _)| at)
+        .min()
+}
+
+/// The first of the oldest pair that was merged least often, the newest window left alone.
+fn crowded_most(windows: &VecDeque<Window>) -> usize {
+    let pairs = windows.len().saturating_sub(2).max(1);
+    (0..pairs)
+        .min_by_key(|at| (windows[*at].merged + windows[at + 1].merged, *at))
+        .unwrap_or(0)
+}
+
+/// All of a thread's time so far by activity, with what lasts.
+fn times(slot: &ThreadSlot, now_ns: u64, min_block_ns: u64) -> [u64; ACTIVITIES] {
+    let mut slot = *slot;
+    gather::close(&mut slot, now_ns, min_block_ns);
+    let mut time_ns = [0; ACTIVITIES];
+    time_ns[Activity::OnCpu as usize] = slot.on_cpu_ns;
+    time_ns[Activity::RunQueue as usize] = slot.woken_wait_ns + slot.preempted_wait_ns;
+    for (reason, waits) in Reason::ALL.iter().zip(&slot.waits) {
+        time_ns[Activity::of(*reason) as usize] += waits.long_ns + waits.short_ns;
+    }
+    time_ns
+}
+
+/// The iterations that ended since.
+fn iterations(now: &EventLoop, before: Option<&Seen>) -> LoopPoint {
+    const NONE: [u32; LOOP_BUCKETS] = [0; LOOP_BUCKETS];
+    let buckets = before.and_then(|seen| seen.buckets.as_deref());
+    let lengths = Histogram::between(buckets.unwrap_or(&NONE), &now.buckets);
+    let longest_ns = if before.is_none_or(|seen| now.max_ns > seen.loop_max_ns) {
+        now.max_ns
+    } else {
+        lengths.longest_ns().min(now.max_ns)
+    };
+    LoopPoint {
+        lengths,
+        longest: Duration::from_nanos(longest_ns),
+        late: now
+            .late
+            .saturating_sub(before.map_or(0, |seen| seen.loop_late)),
+    }
+}
+
+fn micros(ns: u64) -> u32 {
+    u32::try_from(ns / 1000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! What each thread, socket and process did, window by window.
+
+mod window;
+
+pub use window::{ThreadWindow, Window};
+
+use super::histogram::Histogram;
+use remora_common::reason::Reason;
+use std::time::Duration;
+
+/// What a thread spends its time with, as the timeline shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Activity {
+    /// On a CPU.
+    OnCpu = 0,
+    /// Ready, without a CPU.
+    RunQueue = 1,
+    /// Waits for a futex.
+    Lock = 2,
+    /// Waits for events: epoll, poll, select.
+    EventWait = 3,
+    /// Waits for a socket.
+    Socket = 4,
+    /// Waits for storage or a file.
+    Disk = 5,
+    /// Sleeps for a time, or until a signal.
+    Sleep = 6,
+    /// Anything else.
+    Other = 7,
+}
+
+/// How many there are.
+pub const ACTIVITIES: usize = 8;
+
+impl Activity {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; ACTIVITIES] = [
+        Self::OnCpu,
+        Self::RunQueue,
+        Self::Lock,
+        Self::EventWait,
+        Self::Socket,
+        Self::Disk,
+        Self::Sleep,
+        Self::Other,
+    ];
+
+    /// Where a wait belongs.
+    pub const fn of(reason: Reason) -> Self {
+        match reason {
+            Reason::Futex => Self::Lock,
+            Reason::Epoll | Reason::Poll => Self::EventWait,
+            Reason::SocketReceive
+            | Reason::SocketSend
+            | Reason::SocketAccept
+            | Reason::SocketConnect => Self::Socket,
+            Reason::Disk | Reason::FileRead | Reason::FileWrite => Self::Disk,
+            Reason::Sleep | Reason::SignalWait => Self::Sleep,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Iterations of a thread's event loop that ended in a window.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoopPoint {
+    /// Their lengths.
+    pub lengths: Histogram,
+    /// The longest: at least; a longer one that began earlier is known to the bucket only.
+    pub longest: Duration,
+    /// Those that were late.
+    pub late: u64,
+}
+
+/// A thread in one window.
+#[derive(Clone, Debug, Default)]
+pub struct ThreadPoint {
+    /// Time by activity.
+    pub time: [Duration; ACTIVITIES],
+    /// Its event loop, where an iteration ended.
+    pub event_loop: Option<LoopPoint>,
+}
+
+/// A thread through the windows.
+#[derive(Clone, Debug)]
+pub struct ThreadSeries {
+    /// Index in [`super::Capture::threads`].
+    pub thread: usize,
+    /// Index of the first window in which it was there.
+    pub first: usize,
+    /// One a window from there on.
+    pub points: Vec<ThreadPoint>,
+}
+
+/// A stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Since the beginning of the capture.
+    pub start: Duration,
+    /// How long.
+    pub length: Duration,
+}
+
+/// All windows of a capture.
+#[derive(Clone, Debug, Default)]
+pub struct Timeline {
+    /// Length of the finest windows.
+    pub window: Duration,
+    /// How many windows were merged into longer ones, because they were old or many.
+    pub coarsened: u64,
+    /// The windows, oldest first.
+    pub spans: Vec<Span>,
+    /// The threads.
+    pub threads: Vec<ThreadSeries>,
+}
