@@ -104,8 +104,9 @@ pub struct AggregateKey {
     pub detail: u32,
     /// Python stack id.
     pub python: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// Of a wake-up from the wait for a lock: the thread that the lock's memory named as its owner when
+    /// the wait began, 0 = unknown. Otherwise 0.
+    pub owner: u32,
     /// What it was about: the address of the futex of a wait, a wake-up or a hold; the region of a page
     /// fault (address >> [`FAULT_REGION_BITS`]). Otherwise 0.
     pub object: u64,

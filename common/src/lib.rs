@@ -11,6 +11,7 @@
 //! | [`aggregate`] | stacks, and time by (thread, reason, stack) |
 //! | [`config`] | read-only globals: kernel offsets, thresholds, features |
 //! | [`event_loop`] | iterations of event loops |
+//! | [`futex`] | locks that are futexes: who owns them |
 //! | [`event`] | rare events (ring buffer) and iterator records |
 //! | [`loss`] | one counter for each way to lose something |
 //! | [`unwind`] | unwind tables, and a step from a frame to its caller |
@@ -21,6 +22,7 @@ pub mod aggregate;
 pub mod config;
 pub mod event;
 pub mod event_loop;
+pub mod futex;
 pub mod loss;
 pub mod python;
 pub mod reason;

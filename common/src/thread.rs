@@ -70,6 +70,13 @@ pub struct ThreadSlot {
     pub slept_on_cpu: u32,
     /// Its element in the table of event loops, 0 = none.
     pub event_loop: u32,
+    /// The thread that the memory of the lock names as its owner when the present wait began, as its
+    /// process sees it; 0 = none. Unchecked: any number may stand there.
+    pub lock_owner: u32,
+    /// Where that was read, [`crate::futex`]'s `OWNER_*`.
+    pub lock_owner_from: u32,
+    /// The lock that another thread waits for and whose memory names this one as the owner; 0 = none.
+    pub held_lock: u64,
     /// When the present iteration of its event loop began; 0 while it waits, and where that was not seen.
     pub busy_since_ns: u64,
     /// From here on time is counted: since the start of the capture, or of the thread.
@@ -116,7 +123,7 @@ pub struct ThreadSlot {
     pub waits: [WaitTotals; REASONS],
 }
 
-const _: () = assert!(size_of::<ThreadSlot>() == 232 + 24 * REASONS);
+const _: () = assert!(size_of::<ThreadSlot>() == 248 + 24 * REASONS);
 
 impl ThreadSlot {
     /// Whether a thread in [`STATE_BLOCKED`] was woken and waits for its CPU.

@@ -19,7 +19,7 @@ fn hash(key: &AggregateKey) -> u64 {
     hash ^= hash >> 29;
     hash = (hash ^ (key.generation as u64 | (key.detail as u64) << 32)).wrapping_mul(K);
     hash ^= hash >> 29;
-    hash = (hash ^ key.python as u64).wrapping_mul(K);
+    hash = (hash ^ (key.python as u64 | (key.owner as u64) << 32)).wrapping_mul(K);
     hash ^= hash >> 29;
     hash = (hash ^ key.object).wrapping_mul(K);
     hash ^= hash >> 32;

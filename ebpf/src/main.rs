@@ -12,6 +12,7 @@
 //! | [`intern`] | equal stacks have one id |
 //! | [`aggregate`] | time by (thread, reason, stack) |
 //! | [`event_loop`] | iterations of event loops |
+//! | [`futex`] | who holds the lock that a thread waits for |
 //! | [`atomic`] | the three atomic instructions that the tables need |
 //! | [`task`], [`registers`] | reading kernel structures at offsets from BTF |
 //! | [`half`] | which half of the tables is being filled |
@@ -26,6 +27,7 @@ mod aggregate;
 mod atomic;
 mod config;
 mod event_loop;
+mod futex;
 mod half;
 mod intern;
 mod loss;

@@ -4,7 +4,7 @@
 //! switch-in), so there is one writer at a time; a wake-up writes members of its own.
 
 use crate::{
-    aggregate, atomic, config, event_loop,
+    aggregate, atomic, config, event_loop, futex,
     half::Half,
     loss,
     maps::{CONTROL, FREE_SLOTS, SLOTS, TIDS},
@@ -196,6 +196,7 @@ fn book_wake(slot: &mut ThreadSlot, waited: u64) {
     };
     let key = AggregateKey {
         kind: KIND_WAKE,
+        owner: slot.lock_owner,
         ..key(slot, stacks)
     };
     aggregate::add(half, &key, waited);
@@ -257,6 +258,7 @@ pub fn book_wait(slot: &mut ThreadSlot, half: Half, stacks: Stacks) {
     let key = key(slot, stacks);
     let waited = slot.pending_ns;
     slot.pending_ns = 0;
+    futex::did(slot, half, &key, waited);
     let Some(index) = aggregate::add(half, &key, waited) else {
         return;
     };
@@ -298,7 +300,7 @@ fn key(slot: &ThreadSlot, stacks: Stacks) -> AggregateKey {
         generation: slot.generation,
         detail: slot.wait_form(),
         python: stacks.python,
-        reserved: 0,
+        owner: 0,
         object: slot.wait_object(),
     }
 }

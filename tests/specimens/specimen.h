@@ -149,7 +149,7 @@ struct mode {
     void (*run)(void);
 };
 
-extern const struct mode modes_burn[], modes_threads[], modes_process[], modes_event_loop[];
+extern const struct mode modes_burn[], modes_threads[], modes_process[], modes_event_loop[], modes_locks[];
 
 /* wait_in_NAME makes the call; outer_NAME calls it, so that the chain is known. */
 #define WAIT_CALL(id, ...)                                                                         \

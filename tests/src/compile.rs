@@ -34,6 +34,7 @@ const SPECIMEN: &[&str] = &[
     "threads.c",
     "process.c",
     "event_loop.c",
+    "locks.c",
 ];
 const AFTER_EXEC: &[&str] = &["after_exec.c", "life.c", "log.c"];
 const COMPAT32: &[&str] = &["compat32.S"];

@@ -22,6 +22,8 @@ pub struct Report {
     pub threads: Vec<Thread>,
     /// Event loops.
     pub loops: Vec<EventLoop>,
+    /// Locks and other futexes.
+    pub locks: Vec<Lock>,
     /// Window by window.
     pub timeline: Timeline,
     /// Which hook each signal took.
@@ -69,6 +71,83 @@ pub struct EventLoop {
     pub max_s: Option<f64>,
     /// An iteration that had not ended.
     pub busy_now_s: Option<f64>,
+}
+
+/// A futex.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Lock {
+    /// A process that waits for it.
+    pub pid: u32,
+    /// Its address there.
+    pub address: String,
+    /// Where that lies.
+    pub place: String,
+    /// What it is.
+    pub kind: String,
+    /// That is a guess.
+    pub kind_inferred: bool,
+    /// By which operations threads wait for it.
+    pub operations: Vec<String>,
+    /// Waits.
+    pub waits: u64,
+    /// Time in them.
+    pub total_ns: u64,
+    /// The longest.
+    pub worst_ns: u64,
+    /// Who waited.
+    pub waiters: Vec<LockWaiter>,
+    /// Who holds it.
+    pub owner: Option<LockOwner>,
+    /// Who held it when waits began.
+    pub holders: Vec<LockHolder>,
+    /// Stacks of waits.
+    pub waiter_stacks: Vec<LockStack>,
+    /// What holders did.
+    pub holder_stacks: Vec<LockStack>,
+}
+
+/// A waiter.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LockWaiter {
+    /// Thread id.
+    pub tid: u32,
+    /// Waits.
+    pub waits: u64,
+    /// Time in them.
+    pub total_ns: u64,
+    /// It waits at the end.
+    pub waits_now: bool,
+}
+
+/// An owner.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LockOwner {
+    /// Thread id.
+    pub tid: u32,
+    /// `certain` or `inferred`.
+    pub certainty: String,
+}
+
+/// A thread that held a lock when waits began.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LockHolder {
+    /// Thread id.
+    pub tid: u32,
+    /// Those waits.
+    pub waits: u64,
+    /// Time in them.
+    pub total_ns: u64,
+}
+
+/// A stack and the time in it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LockStack {
+    /// Thread id.
+    pub tid: u32,
+    /// Time.
+    pub total_ns: u64,
+    /// Leaf first.
+    pub stack: Vec<String>,
 }
 
 /// Columns over windows.

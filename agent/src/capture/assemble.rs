@@ -1,5 +1,6 @@
 //! Names for everything that was recorded, and the plain data of the model.
 
+mod locks;
 mod names;
 mod python;
 mod series;
@@ -8,6 +9,7 @@ mod waits;
 use super::{
     blocked::BlockedStacks,
     gather::{self, Gathered},
+    locks::Facts,
     pythons::Pythons,
     spaces::Spaces,
 };
@@ -64,6 +66,8 @@ pub struct Recorded {
     pub unread: u64,
     pub signals: Vec<Signal>,
     pub overhead: Overhead,
+    /// What was looked up of futexes.
+    pub futexes: Facts,
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,
@@ -116,6 +120,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
     let mut losses = losses(&recorded, &threads);
     losses.add("wait_stacks_lost", waits::lost_count(&waits));
     waits::add_short(&threads, &mut waits);
+    let locks = locks::locks(&recorded, &threads, &open, &mut stacks, &mut losses);
     let stacks = names::stacks(&mut recorded, &stacks, &mut losses);
     let threads_named: Vec<Thread> = threads
         .slots
@@ -140,6 +145,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         samples,
         waits,
         wakes: names::wakes(&recorded, &threads),
+        locks,
         loops: series::loops(&recorded, &threads),
         timeline: series::timeline(&recorded, &threads),
         tasks: recorded.tasks,
@@ -226,11 +232,16 @@ fn last_name(slot: &ThreadSlot) -> String {
     target::escape(slot.comm.get(..len).unwrap_or_default())
 }
 
-fn thread(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Thread {
-    let comm = match slot.comm[0] {
+/// A thread's name: that of its exit when it ended.
+fn name(slot: &ThreadSlot) -> String {
+    match slot.comm[0] {
         0 => target::thread_name(slot.tgid, slot.tid).unwrap_or_default(),
         _ => last_name(slot),
-    };
+    }
+}
+
+fn thread(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Thread {
+    let comm = name(slot);
     Thread {
         tid: slot.tid,
         pid: slot.tgid,

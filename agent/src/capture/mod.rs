@@ -9,12 +9,14 @@
 //! | `gather` | what came out of the kernel's tables, before it has names |
 //! | `blocked` | stacks of the threads that are asleep at the end |
 //! | `timeline` | the flight recorder: window by window |
+//! | `locks` | what is looked up of futexes at the end |
 //! | `meter` | what the capture itself costs |
 //! | `assemble` | names for everything, and the plain data of the model |
 
 mod assemble;
 mod blocked;
 mod gather;
+mod locks;
 mod meter;
 mod pythons;
 mod session;

@@ -5,6 +5,7 @@ use super::{
     assemble::{self, Recorded},
     blocked::{self, BlockedStacks},
     gather::Gathered,
+    locks,
     meter::Meter,
     pythons::Pythons,
     spaces::{SpaceKey, Spaces},
@@ -438,6 +439,7 @@ impl Session {
         for drained in self.probe.drain() {
             self.gather(drained);
         }
+        let futexes = locks::look(&self.gathered, &living);
         for thread in &living {
             let key = SpaceKey {
                 tgid: thread.tgid,
@@ -481,6 +483,7 @@ impl Session {
             unread: self.unread,
             signals,
             overhead,
+            futexes,
             loops,
             loops_are_exact: self.probe.loops_are_exact(),
             late_from: plan.late,

@@ -76,6 +76,7 @@ impl Builder {
             waits: Vec::new(),
             wakes: Vec::new(),
             loops: Vec::new(),
+            locks: Vec::new(),
             timeline: Timeline::default(),
             tasks: Vec::new(),
             signals: Vec::new(),

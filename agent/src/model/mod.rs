@@ -8,6 +8,7 @@ mod frame;
 mod histogram;
 mod idle;
 mod ledger;
+mod lock;
 mod python;
 mod task;
 mod thread;
@@ -22,6 +23,7 @@ pub use frame::{Frame, FrameKind, PythonWalk, Stack, Walk};
 pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, user_sites};
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};
+pub use lock::{Holder, Lock, LockKind, LockStack, Owner, OwnerFrom, Waiter};
 pub use python::{GilUse, Python};
 pub use remora_common::{
     python::{Ending, Gil, PythonFrame},
@@ -186,6 +188,8 @@ pub struct Capture {
     pub wakes: Vec<Wake>,
     /// Event loops, by thread.
     pub loops: Vec<ThreadLoop>,
+    /// Locks and other futexes, those with the longest waits first.
+    pub locks: Vec<Lock>,
     /// What each thread did, window by window.
     pub timeline: Timeline,
     /// Asyncio tasks at the end of the capture, by process.

@@ -5,7 +5,7 @@ mod labels;
 use super::folded::Folded;
 use super::text::{clean, count, duration, fit, seconds, share};
 use super::{ReportError, label, palette, totals};
-use crate::model::{Capture, Idleness, Site};
+use crate::model::{Capture, Idleness, LockKind, Site};
 use inferno::flamegraph::color::BackgroundColor;
 use inferno::flamegraph::{self, Options, TextTruncateDirection};
 use std::time::Duration;
@@ -126,6 +126,35 @@ pub fn late(capture: &Capture, folded: &Folded) -> Result<Vec<u8>, ReportError> 
                 "nothing to draw: no sample and no long wait fell into a late iteration".to_owned()
             }
         },
+    })
+}
+
+/// `futex.svg`: what threads waited for in locks, and what their holders did; widths are time.
+pub fn locks(capture: &Capture, folded: &Folded) -> Result<Vec<u8>, ReportError> {
+    let lost = capture
+        .locks
+        .iter()
+        .filter(|lock| lock.kind != LockKind::Event)
+        .map(|lock| lock.total)
+        .sum();
+    let short = format!("waits under {} have no stack", duration(capture.min_block));
+    draw(&Picture {
+        folded,
+        title: format!(
+            "{}: waits for locks, and their holders",
+            label::targets(capture)
+        ),
+        subtitle: format!(
+            "{} lost in waits for {} locks · {short} · {}",
+            duration(lost),
+            count(capture.locks.len() as u64),
+            losses(capture)
+        ),
+        unit: ("ms", 1e-6),
+        empty: format!(
+            "nothing to draw: no long wait for a lock in {}",
+            seconds(capture.duration)
+        ),
     })
 }
 

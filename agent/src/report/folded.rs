@@ -5,6 +5,7 @@
 //! the suffixes that such tools know: `_[k]` kernel, `_[i]` inlined, `_[j]` made at run time.
 
 mod late;
+mod locks;
 
 use super::label::{self, Owners};
 use super::{nanos, text::clean};

@@ -2,6 +2,7 @@
 //! the names; times inside the capture are in nanoseconds. Order is stable: the same capture gives
 //! the same bytes.
 
+mod locks;
 mod loops;
 mod thread;
 pub(super) mod timeline;
@@ -37,6 +38,8 @@ struct Report<'a> {
     asyncio: Vec<Asyncio<'a>>,
     /// Event loops, by thread.
     loops: Vec<loops::Loop<'a>>,
+    /// Locks and other futexes, those with waiters and the longest waits first.
+    locks: Vec<locks::Lock<'a>>,
     /// What each thread did, window by window.
     timeline: timeline::Timeline<'a>,
     signals: BTreeMap<&'a str, Signal<'a>>,
@@ -190,6 +193,7 @@ fn report(capture: &Capture) -> Report<'_> {
         stacks: stacks(capture),
         asyncio: asyncio(capture),
         loops: loops::loops(capture),
+        locks: locks::locks(capture),
         timeline: timeline::timeline(capture),
         signals: signals(capture),
         loss: losses(capture),

@@ -52,7 +52,7 @@ pub enum ReportError {
 
 /// Makes every file of the report, then writes them all or none: `report.json`, `cpu.svg`,
 /// `cpu.folded`, `offcpu.svg`, `offcpu.folded`; `epoll.svg` and `epoll.folded` where a thread has an
-/// event loop, and `tasks.txt` where a target runs asyncio. Says where they went.
+/// event loop, `futex.svg` and `futex.folded` where one waited for a futex, and `tasks.txt` where a target runs asyncio. Says where they went.
 pub fn write_all(
     capture: &Capture,
     folder: &Folder,
@@ -84,10 +84,20 @@ pub fn artifacts(capture: &Capture, options: Options) -> Result<Vec<Artifact>, R
             ("epoll.folded", late.text().into_bytes()),
         ]
     };
+    let held = Folded::locks(capture, options.idle);
+    let locks = if capture.locks.is_empty() {
+        Vec::new()
+    } else {
+        vec![
+            ("futex.svg", flamegraph::locks(capture, &held)?),
+            ("futex.folded", held.text().into_bytes()),
+        ]
+    };
     let tasks = (!capture.tasks.is_empty()).then(|| ("tasks.txt", task_table(capture)));
     Ok(files
         .into_iter()
         .chain(loops)
+        .chain(locks)
         .chain(tasks)
         .map(|(name, bytes)| Artifact { name, bytes })
         .collect())

@@ -10,7 +10,7 @@
 
 mod elf;
 mod files;
-mod line;
+pub(super) mod line;
 mod module;
 mod perf;
 

@@ -15,7 +15,9 @@ mod identity;
 mod image;
 pub mod maps;
 pub mod memory;
+mod place;
 pub(crate) mod proc_fs;
+mod resident;
 mod select;
 #[cfg(test)]
 mod specimen;
@@ -25,6 +27,9 @@ pub use error::{Inside, TargetError};
 pub use exit_watch::ExitWatch;
 pub use identity::Identity;
 pub use image::Exe;
+pub use place::{Place, places};
+pub use proc_fs::{namespace_thread_ids, process_of};
+pub use resident::ResidentMemory;
 pub use select::{Selection, resolve};
 
 /// One process to watch.

@@ -4,6 +4,7 @@
 //! reads `status` as UTF-8 lines, so a process with any other name could not be looked at, and it
 //! fails on any field that it expects and does not find.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -78,6 +79,19 @@ pub(crate) fn namespace_pids(status: &[u8]) -> Vec<u32> {
         .collect()
 }
 
+/// Thread ids of a process as its own PID namespace has them, to those here; empty when it is in ours.
+pub fn namespace_thread_ids(pid: u32) -> HashMap<u32, u32> {
+    let inner = |id: u32| {
+        let ids = namespace_pids(&status(id).ok()?);
+        (ids.len() > 1).then(|| ids.last().copied()).flatten()
+    };
+    if inner(pid).is_none() {
+        return HashMap::new();
+    }
+    let threads = threads(pid).into_iter();
+    threads.filter_map(|tid| Some((inner(tid)?, tid))).collect()
+}
+
 /// Reads at most `limit` bytes of a file.
 pub(crate) fn read(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -96,7 +110,7 @@ pub(crate) fn status(who: impl std::fmt::Display) -> io::Result<Vec<u8>> {
 }
 
 /// The process that the thread or process `tid` belongs to.
-pub(crate) fn process_of(tid: u32) -> Option<u32> {
+pub fn process_of(tid: u32) -> Option<u32> {
     status_value(&status(tid).ok()?, "Tgid")?.parse().ok()
 }
 

@@ -2,7 +2,7 @@
 //! out with their threads.
 
 use crate::{
-    aggregate, event_loop,
+    aggregate, event_loop, futex,
     half::Half,
     stack::{self, Taker},
     table,
@@ -42,9 +42,10 @@ pub fn cpu_sample(context: PerfEventContext) -> u32 {
         generation: slot.generation,
         detail: 0,
         python: stacks.python,
-        reserved: 0,
+        owner: 0,
         object: 0,
     };
+    futex::did(slot, half, &key, 0);
     let Some(index) = aggregate::add(half, &key, 0) else {
         return 0;
     };

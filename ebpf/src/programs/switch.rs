@@ -1,7 +1,7 @@
 //! `sched_switch`: one thread leaves a CPU, the next gets it.
 
 use crate::{
-    config, event_loop,
+    config, event_loop, futex,
     half::Half,
     stack::{self, Taker},
     table,
@@ -44,6 +44,9 @@ pub fn sched_switch(context: BtfTracePointContext) -> i32 {
         // A wait that is over: the state says so only until the switch.
         let waited = slot.state == STATE_BLOCKED;
         table::switch_in(slot, now);
+        if waited {
+            futex::is_back(slot);
+        }
         if waited && event_loop::is_event_wait(slot) && event_loop::mode() == LOOP_BLOCKED {
             event_loop::is_back(slot, slot.reason, now, None);
         }
@@ -62,6 +65,9 @@ fn leave(context: &BtfTracePointContext, slot: &mut ThreadSlot, prev: Task, now:
     // The argument was read before the lock until 6.16: a signal may have kept the thread ready.
     let runnable = preempted || state == 0 || task::state(prev) == 0;
     table::switch_out(slot, prev, runnable, state, now);
+    if slot.state == STATE_BLOCKED {
+        futex::note_owner(slot);
+    }
     if slot.state == STATE_BLOCKED
         && event_loop::is_event_wait(slot)
         && event_loop::mode() == LOOP_BLOCKED

@@ -22,10 +22,10 @@ const LOCK_CONTENDED: u32 = 2;
 
 /// A long wait that lasts beyond the end.
 pub struct OpenWait {
-    key: AggregateKey,
-    lasted_ns: u64,
+    pub key: AggregateKey,
+    pub lasted_ns: u64,
     /// Index in what was gathered.
-    stack: Option<usize>,
+    pub stack: Option<usize>,
 }
 
 /// Ends what still goes on, at the end of the capture.
@@ -61,7 +61,7 @@ fn key(slot: &ThreadSlot) -> AggregateKey {
         generation: slot.generation,
         detail: slot.wait_form(),
         python: 0,
-        reserved: 0,
+        owner: 0,
         object: slot.wait_object(),
     }
 }

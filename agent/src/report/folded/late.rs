@@ -51,7 +51,7 @@ impl Folded {
     }
 
     /// Whose it is, and where.
-    fn place(
+    pub(super) fn place(
         &mut self,
         capture: &Capture,
         owners: &label::Owners<'_>,

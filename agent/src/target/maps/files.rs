@@ -220,6 +220,7 @@ mod tests {
             offset: 0,
             device: 1,
             inode: 2,
+            shared: false,
             path: "/bin/true".into(),
             deleted: false,
         };

@@ -7,9 +7,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// One executable mapping as the kernel prints it.
+/// One mapping as the kernel prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(in crate::target) struct Line {
     /// First address.
     pub start: u64,
     /// Address behind the last.
@@ -20,6 +20,8 @@ pub(super) struct Line {
     pub device: u64,
     /// Inode number, 0 without a file.
     pub inode: u64,
+    /// Writes to it are seen by others.
+    pub shared: bool,
     /// Path or pseudo-path, empty when there is none, without the mark of deletion.
     pub path: PathBuf,
     /// The kernel marked the file as deleted.
@@ -28,11 +30,18 @@ pub(super) struct Line {
 
 /// Reads one line; `None` when it is malformed or the mapping is not executable.
 pub(super) fn parse_executable(line: &[u8]) -> Option<Line> {
-    let (range, rest) = field(line)?;
-    let (permissions, rest) = field(rest)?;
+    let (_, rest) = field(line)?;
+    let (permissions, _) = field(rest)?;
     if permissions.get(2) != Some(&b'x') {
         return None;
     }
+    parse(line)
+}
+
+/// Reads one line; `None` when it is malformed.
+pub(in crate::target) fn parse(line: &[u8]) -> Option<Line> {
+    let (range, rest) = field(line)?;
+    let (permissions, rest) = field(rest)?;
     let (offset, rest) = field(rest)?;
     let (device, rest) = field(rest)?;
     let (inode, rest) = field(rest)?;
@@ -45,6 +54,7 @@ pub(super) fn parse_executable(line: &[u8]) -> Option<Line> {
         offset: hex(offset)?,
         device: major << 32 | minor,
         inode: text(inode)?.parse().ok()?,
+        shared: permissions.get(3) == Some(&b's'),
         path,
         deleted,
     })
@@ -111,6 +121,7 @@ mod tests {
             offset: 0x26000,
             device: 0xfe << 32 | 1,
             inode: 1_234_567,
+            shared: false,
             path: "/usr/lib/a b.so".into(),
             deleted: false,
         };

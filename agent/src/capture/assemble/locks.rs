@@ -1,0 +1,446 @@
+//! Futexes: their waits joined over threads and processes, what they are, and who holds them.
+
+use super::{Recorded, StackIndex, Threads, waits::OpenWait};
+use crate::{
+    capture::{
+        gather::{Entry, Sum},
+        locks::{Fact, FutexKey},
+    },
+    model::{Gil, Holder, Lock, LockKind, LockStack, Losses, Owner, OwnerFrom, Reason, Waiter},
+    target,
+};
+use remora_common::{
+    aggregate::{KIND_HOLD, KIND_WAIT, KIND_WAKE},
+    futex::{self, OWNER_IN_WORD, OWNER_UNKNOWN},
+    thread::{STATE_BLOCKED, ThreadSlot},
+};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+/// Locks in a report, those with the longest waits first.
+const MAX_LOCKS: usize = 256;
+
+/// Stacks, waiters, wakers and holders of each.
+const MAX_OF_EACH: usize = 20;
+
+/// A futex by what it really is: the same byte of shared memory has other addresses elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Identity {
+    Private(FutexKey),
+    /// Device, inode, offset.
+    Shared(u64, u64, u64),
+}
+
+/// A lock in the making.
+struct Draft {
+    at: FutexKey,
+    shared: bool,
+    /// Operation and expected value, by time.
+    forms: BTreeMap<u32, u64>,
+    sum: Sum,
+    waiters: HashMap<usize, Sum>,
+    waiting_now: Vec<usize>,
+    wakers: HashMap<u32, u64>,
+    holders: HashMap<u32, Sum>,
+    waiter_stacks: HashMap<(usize, usize), Sum>,
+    holder_stacks: HashMap<(usize, usize), Sum>,
+    is_gil: bool,
+}
+
+impl Draft {
+    fn new(at: FutexKey) -> Self {
+        Self {
+            at,
+            shared: false,
+            forms: BTreeMap::new(),
+            sum: Sum::default(),
+            waiters: HashMap::new(),
+            waiting_now: Vec::new(),
+            wakers: HashMap::new(),
+            holders: HashMap::new(),
+            waiter_stacks: HashMap::new(),
+            holder_stacks: HashMap::new(),
+            is_gil: false,
+        }
+    }
+}
+
+/// All futexes that somebody waited for.
+pub fn locks(
+    recorded: &Recorded,
+    threads: &Threads,
+    open: &[OpenWait],
+    stacks: &mut StackIndex,
+    losses: &mut Losses,
+) -> Vec<Lock> {
+    let mut drafts: HashMap<Identity, Draft> = HashMap::new();
+    for (entry, sum) in &recorded.gathered.sums {
+        take(recorded, threads, stacks, &mut drafts, entry, sum);
+    }
+    for wait in open {
+        if wait.key.reason == Reason::Futex as u8 {
+            take_open(recorded, threads, stacks, &mut drafts, wait);
+        }
+    }
+    let mut drafts: Vec<Draft> = drafts
+        .into_values()
+        .filter(|draft| draft.sum.count > 0)
+        .collect();
+    drafts.sort_by_key(|draft| {
+        (
+            draft.waiting_now.is_empty(),
+            Reverse(draft.sum.total_ns),
+            draft.at,
+        )
+    });
+    losses.add(
+        "locks_left_out",
+        drafts.len().saturating_sub(MAX_LOCKS) as u64,
+    );
+    losses.add("futexes_not_looked_up", recorded.futexes.left_out);
+    drafts.truncate(MAX_LOCKS);
+    let mut names = Names::default();
+    drafts
+        .into_iter()
+        .map(|draft| lock(recorded, threads, draft, &mut names))
+        .collect()
+}
+
+fn identity(recorded: &Recorded, at: FutexKey) -> Identity {
+    let place = recorded
+        .futexes
+        .futexes
+        .get(&at)
+        .and_then(|fact| fact.place.as_ref());
+    match place.and_then(|place| place.shared) {
+        Some((device, inode, offset)) => Identity::Shared(device, inode, offset),
+        None => Identity::Private(at),
+    }
+}
+
+/// Takes one aggregate in.
+fn take(
+    recorded: &Recorded,
+    threads: &Threads,
+    stacks: &mut StackIndex,
+    drafts: &mut HashMap<Identity, Draft>,
+    (key, stack): &Entry,
+    sum: &Sum,
+) {
+    if key.kind != KIND_HOLD && key.reason != Reason::Futex as u8 {
+        return;
+    }
+    if !matches!(key.kind, KIND_HOLD | KIND_WAIT | KIND_WAKE) {
+        return;
+    }
+    let Some((thread, slot)) = threads.find(key.serial) else {
+        return;
+    };
+    let at = FutexKey {
+        tgid: slot.tgid,
+        address: key.object,
+    };
+    let draft = drafts
+        .entry(identity(recorded, at))
+        .or_insert_with(|| Draft::new(at));
+    let place = stack.map(|stack| (thread, stacks.of(slot.tgid, key.generation, Some(stack))));
+    match key.kind {
+        KIND_WAKE => {
+            add(&mut draft.sum, sum);
+            add(draft.waiters.entry(thread).or_default(), sum);
+            *draft.forms.entry(key.detail).or_default() += sum.total_ns + 1;
+            draft.shared |= u64::from(key.detail) & futex::PRIVATE == 0;
+            *draft.wakers.entry(key.user).or_default() += sum.count;
+            if key.owner != 0 {
+                add(
+                    draft
+                        .holders
+                        .entry(host_tid(recorded, at.tgid, key.owner))
+                        .or_default(),
+                    sum,
+                );
+            }
+        }
+        KIND_WAIT => {
+            draft.is_gil |= stack.is_some_and(|stack| waits_for_gil(recorded, stack));
+            if let Some(place) = place {
+                add(draft.waiter_stacks.entry(place).or_default(), sum);
+            }
+        }
+        _ => {
+            // A sample stands for a share of a second.
+            let mut sum = *sum;
+            if key.reason == Reason::Unknown as u8 && sum.total_ns == 0 {
+                sum.total_ns = sum.count * 1_000_000_000 / u64::from(recorded.freq_hz.max(1));
+            }
+            if let Some(place) = place {
+                add(draft.holder_stacks.entry(place).or_default(), &sum);
+            }
+        }
+    }
+}
+
+fn take_open(
+    recorded: &Recorded,
+    threads: &Threads,
+    stacks: &mut StackIndex,
+    drafts: &mut HashMap<Identity, Draft>,
+    wait: &OpenWait,
+) {
+    let Some((thread, slot)) = threads.find(wait.key.serial) else {
+        return;
+    };
+    let at = FutexKey {
+        tgid: slot.tgid,
+        address: wait.key.object,
+    };
+    let sum = Sum {
+        count: 1,
+        total_ns: wait.lasted_ns,
+        max_ns: wait.lasted_ns,
+        ..Sum::default()
+    };
+    let draft = drafts
+        .entry(identity(recorded, at))
+        .or_insert_with(|| Draft::new(at));
+    add(&mut draft.sum, &sum);
+    add(draft.waiters.entry(thread).or_default(), &sum);
+    *draft.forms.entry(wait.key.detail).or_default() += sum.total_ns + 1;
+    draft.shared |= u64::from(wait.key.detail) & futex::PRIVATE == 0;
+    if slot.state == STATE_BLOCKED && !slot.is_woken() {
+        draft.waiting_now.push(thread);
+    }
+    if slot.lock_owner != 0 {
+        let owner = host_tid(recorded, at.tgid, slot.lock_owner);
+        add(draft.holders.entry(owner).or_default(), &sum);
+    }
+    if let Some(stack) = wait.stack {
+        draft.is_gil |= waits_for_gil(recorded, stack);
+        let index = stacks.of(slot.tgid, wait.key.generation, Some(stack));
+        add(
+            draft.waiter_stacks.entry((thread, index)).or_default(),
+            &sum,
+        );
+    }
+}
+
+fn add(sum: &mut Sum, more: &Sum) {
+    sum.count += more.count;
+    sum.total_ns += more.total_ns;
+    sum.max_ns = sum.max_ns.max(more.max_ns);
+}
+
+fn waits_for_gil(recorded: &Recorded, stack: usize) -> bool {
+    let raw = recorded.gathered.stacks.get(stack);
+    let python = raw.and_then(|raw| raw.python.as_ref());
+    python.is_some_and(|python| python.gil == Gil::WaitedFor)
+}
+
+/// The id here of a thread that its process knows by another.
+fn host_tid(recorded: &Recorded, tgid: u32, tid: u32) -> u32 {
+    let ids = recorded.futexes.namespaces.get(&tgid);
+    ids.and_then(|ids| ids.get(&tid)).copied().unwrap_or(tid)
+}
+
+/// Names of threads, each looked up once.
+#[derive(Default)]
+struct Names(HashMap<u32, String>);
+
+impl Names {
+    fn of(&mut self, threads: &Threads, tid: u32) -> String {
+        if tid == 0 {
+            return String::new();
+        }
+        let name = || {
+            let slot = threads.slots.iter().rev().find(|slot| slot.tid == tid);
+            let known = slot.map(|slot| super::name(slot));
+            known.or_else(|| target::name(tid)).unwrap_or_default()
+        };
+        self.0.entry(tid).or_insert_with(name).clone()
+    }
+}
+
+fn lock(recorded: &Recorded, threads: &Threads, draft: Draft, names: &mut Names) -> Lock {
+    let fact = recorded.futexes.futexes.get(&draft.at);
+    let form = draft
+        .forms
+        .iter()
+        .max_by_key(|(_, ns)| **ns)
+        .map_or(0, |(form, _)| *form);
+    let (kind, kind_inferred) = kind(&draft, fact, form);
+    let place = fact.and_then(|fact| fact.place.as_ref());
+    let mut waiters: Vec<Waiter> = draft
+        .waiters
+        .iter()
+        .map(|(thread, sum)| Waiter {
+            thread: *thread,
+            waits: sum.count,
+            total: Duration::from_nanos(sum.total_ns),
+            now: draft.waiting_now.contains(thread),
+        })
+        .collect();
+    waiters.sort_by_key(|waiter| (Reverse(waiter.total), waiter.thread));
+    let mut wakers: Vec<(u32, String, u64)> = draft
+        .wakers
+        .iter()
+        .map(|(tid, count)| (*tid, names.of(threads, *tid), *count))
+        .collect();
+    wakers.sort_by_key(|(tid, _, count)| (Reverse(*count), *tid));
+    let owner = owner(recorded, threads, &draft, fact, kind, names);
+    let mut holders: Vec<Holder> = draft
+        .holders
+        .iter()
+        .map(|(tid, sum)| Holder {
+            tid: *tid,
+            comm: names.of(threads, *tid),
+            waits: sum.count,
+            total: Duration::from_nanos(sum.total_ns),
+            longest: Duration::from_nanos(sum.max_ns),
+        })
+        .collect();
+    holders.sort_by_key(|holder| (Reverse(holder.total), holder.tid));
+    holders.truncate(MAX_OF_EACH);
+    waiters.truncate(MAX_OF_EACH);
+    wakers.truncate(MAX_OF_EACH);
+    let mut operations: Vec<&'static str> =
+        draft.forms.keys().map(|form| operation(*form)).collect();
+    operations.dedup();
+    Lock {
+        pid: draft.at.tgid,
+        address: draft.at.address,
+        place: place.map_or_else(
+            || "not mapped any more".to_owned(),
+            |place| place.words.clone(),
+        ),
+        shared: draft.shared,
+        kind,
+        kind_inferred,
+        operations,
+        waits: draft.sum.count,
+        total: Duration::from_nanos(draft.sum.total_ns),
+        longest: Duration::from_nanos(draft.sum.max_ns),
+        waiters,
+        owner,
+        wakers,
+        holders,
+        waiter_stacks: lock_stacks(&draft.waiter_stacks),
+        holder_stacks: lock_stacks(&draft.holder_stacks),
+    }
+}
+
+fn lock_stacks(sums: &HashMap<(usize, usize), Sum>) -> Vec<LockStack> {
+    let mut stacks: Vec<LockStack> = sums
+        .iter()
+        .map(|((thread, stack), sum)| LockStack {
+            thread: *thread,
+            stack: *stack,
+            count: sum.count,
+            total: Duration::from_nanos(sum.total_ns),
+        })
+        .collect();
+    stacks.sort_by_key(|stack| (Reverse(stack.total), stack.thread, stack.stack));
+    stacks
+}
+
+/// What it is, and whether that is only inferred.
+fn kind(draft: &Draft, fact: Option<&Fact>, form: u32) -> (LockKind, bool) {
+    let (command, expected) = (u64::from(form) & futex::COMMAND, u64::from(form >> 16));
+    if draft.is_gil {
+        return (LockKind::PythonGil, false);
+    }
+    match command {
+        futex::LOCK_PI | futex::LOCK_PI2 => (LockKind::PriorityInheriting, false),
+        futex::WAIT if expected >= futex::CONTENDED => {
+            let words = fact.and_then(|fact| fact.words.as_ref());
+            // Somebody was named as its owner, or is now: glibc's.
+            let named = !draft.holders.is_empty();
+            match words.filter(|words| named && futex::is_mutex_kind(words.kind)) {
+                Some(words) if words.kind & futex::KIND_ROBUST != 0 => {
+                    (LockKind::RobustMutex, false)
+                }
+                Some(words) => (
+                    match words.kind & 3 {
+                        0 => LockKind::Mutex,
+                        1 => LockKind::RecursiveMutex,
+                        2 => LockKind::ErrorCheckMutex,
+                        _ => LockKind::AdaptiveMutex,
+                    },
+                    false,
+                ),
+                None => (LockKind::FutexLock, true),
+            }
+        }
+        futex::WAIT_BITSET if expected == futex::CONTENDED => (LockKind::FutexLock, true),
+        futex::WAIT_BITSET | futex::WAIT_REQUEUE_PI => (LockKind::Event, true),
+        _ => (LockKind::Futex, true),
+    }
+}
+
+/// Who holds it while somebody waits: by its memory, if such a thread is there; else who woke a waiter
+/// last.
+fn owner(
+    recorded: &Recorded,
+    threads: &Threads,
+    draft: &Draft,
+    fact: Option<&Fact>,
+    kind: LockKind,
+    names: &mut Names,
+) -> Option<Owner> {
+    let waiting: Vec<&ThreadSlot> = draft
+        .waiting_now
+        .iter()
+        .filter_map(|thread| threads.slots.get(*thread))
+        .collect();
+    let waits = waiting.first()?;
+    let words = fact.and_then(|fact| fact.words.as_ref());
+    let by_memory = match kind {
+        LockKind::PriorityInheriting => {
+            words.map(|words| (words.lock & futex::TID_MASK, OWNER_IN_WORD))
+        }
+        _ => words.map(|words| futex::owner_of_mutex(words, waits.args[2])),
+    };
+    if let Some((tid, from)) = by_memory.filter(|(tid, from)| *tid != 0 && *from != OWNER_UNKNOWN) {
+        let tid = host_tid(recorded, draft.at.tgid, tid);
+        let comm = names.of(threads, tid);
+        // Any number may stand there: it counts if such a thread is there.
+        if is_thread_of(tid, draft) {
+            let from = match from {
+                OWNER_IN_WORD => OwnerFrom::Word,
+                _ => OwnerFrom::Memory,
+            };
+            return Some(Owner { tid, comm, from });
+        }
+    }
+    let woken = waiting.iter().filter(|slot| slot.waker_tid != 0);
+    let recent = |slot: &&&ThreadSlot| slot.since_ns;
+    let last = (kind == LockKind::FutexLock)
+        .then(|| woken.max_by_key(recent))
+        .flatten()?;
+    // It let somebody in, and whoever is in now was woken by it or came by: a guess.
+    Some(Owner {
+        tid: last.waker_tid,
+        comm: names.of(threads, last.waker_tid),
+        from: OwnerFrom::LastWaker,
+    })
+}
+
+/// Whether a thread may hold the lock: one of its process that lives, or any that lives if it is shared.
+fn is_thread_of(tid: u32, draft: &Draft) -> bool {
+    let process = target::process_of(tid);
+    process == Some(draft.at.tgid) || (draft.shared && process.is_some())
+}
+
+/// The name of a futex operation.
+fn operation(form: u32) -> &'static str {
+    match u64::from(form) & futex::COMMAND {
+        futex::WAIT => "wait",
+        futex::LOCK_PI => "lock_pi",
+        futex::WAIT_BITSET => "wait_bitset",
+        futex::WAIT_REQUEUE_PI => "wait_requeue_pi",
+        futex::LOCK_PI2 => "lock_pi2",
+        _ => "other",
+    }
+}

@@ -1,0 +1,146 @@
+//! Locks and what else threads wait for in futexes.
+
+use std::time::Duration;
+
+/// What a futex is, as far as its waits and its memory tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LockKind {
+    /// A `pthread_mutex_t` of glibc.
+    Mutex,
+    /// One that is recursive.
+    RecursiveMutex,
+    /// One that checks for errors.
+    ErrorCheckMutex,
+    /// One that spins first.
+    AdaptiveMutex,
+    /// One that its owner's death frees.
+    RobustMutex,
+    /// A lock by `FUTEX_LOCK_PI`: the kernel lends the owner its waiters' priority.
+    PriorityInheriting,
+    /// The interpreter lock of a CPython process.
+    PythonGil,
+    /// Waited for with the value 2, as locks of musl, Rust and others are; its memory names no owner.
+    FutexLock,
+    /// Waited for as condition variables, semaphores and parked threads are.
+    Event,
+    /// Anything else.
+    Futex,
+}
+
+impl LockKind {
+    /// In words.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Mutex => "glibc mutex",
+            Self::RecursiveMutex => "glibc mutex (recursive)",
+            Self::ErrorCheckMutex => "glibc mutex (error-checking)",
+            Self::AdaptiveMutex => "glibc mutex (adaptive)",
+            Self::RobustMutex => "glibc mutex (robust)",
+            Self::PriorityInheriting => "priority-inheriting lock",
+            Self::PythonGil => "Python GIL",
+            Self::FutexLock => "futex lock",
+            Self::Event => "condition or semaphore",
+            Self::Futex => "futex",
+        }
+    }
+}
+
+/// How the owner of a lock is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnerFrom {
+    /// The futex word holds its thread id, by contract with the kernel.
+    Word,
+    /// The lock's memory names it (glibc's `owner`), and such a thread lives.
+    Memory,
+    /// It woke a waiter last: inferred.
+    LastWaker,
+}
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Thread id.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// How that is known.
+    pub from: OwnerFrom,
+}
+
+/// Waits of one thread for one lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    /// Index in [`super::Capture::threads`].
+    pub thread: usize,
+    /// Waits.
+    pub waits: u64,
+    /// Time in them.
+    pub total: Duration,
+    /// It waits at the end of the capture.
+    pub now: bool,
+}
+
+/// Waits while one thread held the lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Thread id as the lock's memory had it.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Waits that began while it held the lock.
+    pub waits: u64,
+    /// Time in those.
+    pub total: Duration,
+    /// The longest of them: for so long at least it kept the lock, or one after it did.
+    pub longest: Duration,
+}
+
+/// A stack and the time in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockStack {
+    /// Index in [`super::Capture::threads`].
+    pub thread: usize,
+    /// Index in [`super::Capture::stacks`].
+    pub stack: usize,
+    /// Waits or samples.
+    pub count: u64,
+    /// Time: of waits, or what the samples stand for.
+    pub total: Duration,
+}
+
+/// One futex, shared by all processes that map it.
+#[derive(Clone, Debug)]
+pub struct Lock {
+    /// A process that waits for it.
+    pub pid: u32,
+    /// Its address there.
+    pub address: u64,
+    /// Where that lies: `heap`, `stack`, a file…
+    pub place: String,
+    /// Waits come from several processes, or may.
+    pub shared: bool,
+    /// What it is.
+    pub kind: LockKind,
+    /// The kind was told from the form of its waits, not from its memory.
+    pub kind_inferred: bool,
+    /// Operations by which it was waited for, by name.
+    pub operations: Vec<&'static str>,
+    /// Waits, with those that last at the end.
+    pub waits: u64,
+    /// Time in them.
+    pub total: Duration,
+    /// The longest one, as far as it lies inside the capture.
+    pub longest: Duration,
+    /// Who waited, the longest first.
+    pub waiters: Vec<Waiter>,
+    /// Who holds it at the end of the capture, while somebody waits.
+    pub owner: Option<Owner>,
+    /// Who woke a waiter, and how often, the most frequent first.
+    pub wakers: Vec<(u32, String, u64)>,
+    /// Who held it when waits began.
+    pub holders: Vec<Holder>,
+    /// Stacks of long waits.
+    pub waiter_stacks: Vec<LockStack>,
+    /// What its holders did while others waited.
+    pub holder_stacks: Vec<LockStack>,
+}

@@ -1,0 +1,48 @@
+//! Time lost for locks: who waits, and beside it what the holder did meanwhile.
+
+use super::{Class, Folded, label, nanos};
+use crate::model::{Capture, Lock, LockKind, LockStack};
+
+/// The frames that tell the two sides of a lock apart.
+const WAITS: &str = "[waits]";
+const HOLDS: &str = "[holder meanwhile]";
+
+impl Folded {
+    /// Stacks of waiters and holders by lock, in nanoseconds. Waits for conditions and semaphores, which
+    /// is how workers idle, only when told.
+    pub fn locks(capture: &Capture, idle: bool) -> Self {
+        let mut folded = Self::default();
+        let owners = label::Owners::new(capture);
+        let held_up = |lock: &&Lock| idle || lock.kind != LockKind::Event;
+        for lock in capture.locks.iter().filter(held_up) {
+            let sides = [(WAITS, &lock.waiter_stacks), (HOLDS, &lock.holder_stacks)];
+            for (side, stacks) in sides {
+                for stack in stacks {
+                    folded.lock_stack(capture, &owners, lock, side, stack);
+                }
+            }
+        }
+        folded
+    }
+
+    fn lock_stack(
+        &mut self,
+        capture: &Capture,
+        owners: &label::Owners<'_>,
+        lock: &Lock,
+        side: &str,
+        stack: &LockStack,
+    ) {
+        let mut line = String::new();
+        let name = format!(
+            "{} {:#x} in {}",
+            lock.kind.label(),
+            lock.address,
+            lock.place
+        );
+        self.push(&mut line, &name, Class::Reason);
+        self.push(&mut line, side, Class::Note);
+        self.place(capture, owners, &mut line, stack.thread, Some(stack.stack));
+        self.add(line, nanos(stack.total));
+    }
+}

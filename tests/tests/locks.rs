@@ -1,0 +1,148 @@
+//! Futex contention: who waits for which lock for how long, who holds it, and doing what.
+
+use remora_tests::gate::{privileged, skip};
+use remora_tests::remora::Remora;
+use remora_tests::report::{Lock, LockStack, Report};
+use remora_tests::specimen::Start;
+use remora_tests::tolerance::{OFF_CPU, SLACK};
+use std::time::Duration;
+
+/// The kinds of glibc's mutexes, and what the report calls them.
+const KINDS: [(&str, &str); 6] = [
+    ("normal", "glibc mutex"),
+    ("recursive", "glibc mutex (recursive)"),
+    ("errorcheck", "glibc mutex (error-checking)"),
+    ("adaptive", "glibc mutex (adaptive)"),
+    ("robust", "glibc mutex (robust)"),
+    ("pi", "priority-inheriting lock"),
+];
+
+fn lock_of(report: &Report, tid: u32) -> &Lock {
+    let waits = |lock: &&Lock| lock.waiters.iter().any(|waiter| waiter.tid == tid);
+    let found = report.locks.iter().find(waits);
+    found.unwrap_or_else(|| panic!("thread {tid} waits for none of {:#?}", report.locks))
+}
+
+fn time_in(stacks: &[LockStack], function: &str) -> Duration {
+    let has = |stack: &&LockStack| stack.stack.iter().any(|frame| frame.starts_with(function));
+    Duration::from_nanos(stacks.iter().filter(has).map(|stack| stack.total_ns).sum())
+}
+
+#[test]
+fn waits_for_each_kind_of_mutex_are_those_of_the_waiters_own_clocks() {
+    let Some(_turn) = privileged() else { return };
+    for (kind, name) in KINDS {
+        let started = Start::mode("locks")
+            .argument("--extra")
+            .argument(kind)
+            .spawn();
+        let specimen = match started {
+            Ok(specimen) => specimen,
+            Err(why) => {
+                skip(&why);
+                continue;
+            }
+        };
+        let (run, report) = Remora::record(&[specimen.pid()], 2).capture();
+        let (one, two) = (specimen.tid("waiter-1"), specimen.tid("waiter-2"));
+        let holder = specimen.tid("holder");
+        let lock = lock_of(&report, one);
+        assert_eq!(lock.kind, name, "{lock:#?}");
+        assert!(!lock.kind_inferred, "{lock:#?}");
+        assert!(lock.place.ends_with(" data"), "{}", lock.place);
+
+        let window = report.window();
+        for (thread, tid) in [("waiter-1", one), ("waiter-2", two)] {
+            let own = specimen.off_cpu("take_lock", thread, window);
+            let waiter = lock.waiters.iter().find(|waiter| waiter.tid == tid);
+            let waited = Duration::from_nanos(waiter.expect("both wait").total_ns);
+            let queued = report.thread(tid).queued();
+            // Its own clock counts the way to a CPU, too.
+            let (low, high) = (waited, waited + queued);
+            let slack = SLACK + own.mul_f64(OFF_CPU);
+            assert!(
+                low <= own + slack && high + slack >= own,
+                "{kind} {thread}: {waited:?}, own {own:?}"
+            );
+            assert!(
+                own > Duration::from_millis(500),
+                "{kind} {thread}: no contention: {own:?}"
+            );
+        }
+        let by_holder = lock.holders.iter().find(|held| held.tid == holder);
+        let by_holder = by_holder.unwrap_or_else(|| panic!("{kind}: {lock:#?}"));
+        assert!(
+            by_holder.total_ns * 10 > lock.total_ns * 7,
+            "{kind}: {lock:#?}"
+        );
+
+        let waits = time_in(&lock.waiter_stacks, "take_lock");
+        assert!(
+            waits.as_nanos() * 10 > u128::from(lock.total_ns) * 8,
+            "{kind}: {waits:?} of {lock:#?}"
+        );
+        let (slept, ran) = (
+            time_in(&lock.holder_stacks, "hold_sleep"),
+            time_in(&lock.holder_stacks, "hold_spin"),
+        );
+        assert!(
+            slept > Duration::from_millis(300) && ran > Duration::from_millis(200),
+            "{kind}: {slept:?} {ran:?}"
+        );
+        let folded = run.folded("futex");
+        let drawn = folded.sum(|line| line.reason().starts_with(name) && line.has("take_lock"));
+        assert!(drawn > 0, "{kind}");
+    }
+}
+
+#[test]
+fn the_owner_of_a_lock_that_is_held_now_is_the_thread_that_holds_it() {
+    let Some(_turn) = privileged() else { return };
+    for (kind, _) in KINDS {
+        let started = Start::mode("lock-stuck")
+            .argument("--extra")
+            .argument(kind)
+            .spawn();
+        let specimen = match started {
+            Ok(specimen) => specimen,
+            Err(why) => {
+                skip(&why);
+                continue;
+            }
+        };
+        // It waits already: nothing happens that could be watched.
+        std::thread::sleep(Duration::from_millis(200));
+        let (_run, report) = Remora::record(&[specimen.pid()], 1).capture();
+        let waiter = specimen.tid("waiter-1");
+        let lock = lock_of(&report, waiter);
+        let owner = lock
+            .owner
+            .as_ref()
+            .unwrap_or_else(|| panic!("{kind}: {lock:#?}"));
+        assert_eq!(owner.tid, specimen.tid("holder"), "{kind}");
+        assert_eq!(owner.certainty, "certain", "{kind}");
+        assert!(
+            lock.waiters
+                .iter()
+                .any(|found| found.tid == waiter && found.waits_now)
+        );
+        assert_eq!(lock.waits, 1);
+        assert!(!lock.waiter_stacks.is_empty(), "{kind}: {lock:#?}");
+    }
+}
+
+#[test]
+fn a_futex_that_is_no_mutex_has_no_owner() {
+    let Some(_turn) = privileged() else { return };
+    for mode in ["futex-lock", "futex-condition"] {
+        let specimen = Start::mode(mode).start();
+        let (_run, report) = Remora::record(&[specimen.pid()], 1).capture();
+        let lock = lock_of(&report, specimen.tid("main"));
+        assert!(lock.kind_inferred, "{lock:#?}");
+        let certain = lock
+            .owner
+            .as_ref()
+            .filter(|owner| owner.certainty == "certain");
+        assert!(certain.is_none(), "{lock:#?}");
+    }
+}
