@@ -58,14 +58,13 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, arch: Arch, wanted: LoopHook) -
             state,
         }),
     };
-    let blocked = |why: String| {
+    let blocked = |why: &str| {
         let state = HookState::Degraded(format!(
-            "an iteration ends where the thread falls asleep: polls that find something at once are not \
-             seen, so one iteration may be several{why}"
+            "iterations end where a wait blocks; polls that find something at once are not seen, so an \
+             iteration may be several{why}"
         ));
         on(LOOP_BLOCKED, "tp_btf/sched_switch", state)
     };
-    let mut refusals = Vec::new();
     match wanted {
         LoopHook::Off => {
             return Loops {
@@ -73,24 +72,23 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, arch: Arch, wanted: LoopHook) -
                 signal: None,
             };
         }
-        LoopHook::Blocked => return blocked(String::new()),
+        LoopHook::Blocked => return blocked(""),
         LoopHook::Auto | LoopHook::Exact => {}
     }
-    match trampolines(ebpf, btf, arch) {
-        Ok(()) => return on(LOOP_EXACT, "fexit", HookState::On),
-        Err(error) => refusals.push(error.to_string()),
+    // What the kernel says of each, `remora doctor` shows.
+    if trampolines(ebpf, btf, arch).is_ok() {
+        return on(LOOP_EXACT, "fexit", HookState::On);
     }
-    match probes(ebpf, arch) {
-        Ok(()) => return on(LOOP_EXACT, "kretprobe", HookState::On),
-        Err(error) => refusals.push(error.to_string()),
+    if probes(ebpf, arch).is_ok() {
+        return on(LOOP_EXACT, "kretprobe", HookState::On);
     }
-    if wanted == LoopHook::Exact {
-        match tracepoints(ebpf, btf) {
-            Ok(()) => return on(LOOP_EXACT, "tp_btf/sys_enter", HookState::On),
-            Err(error) => refusals.push(error.to_string()),
-        }
+    if wanted == LoopHook::Auto {
+        return blocked(" (--loop exact sees them, at a price for every system call of the host)");
     }
-    blocked(format!("; exact hooks: {}", refusals.join("; ")))
+    match tracepoints(ebpf, btf) {
+        Ok(()) => on(LOOP_EXACT, "tp_btf/sys_enter", HookState::On),
+        Err(error) => blocked(&format!("; {error}")),
+    }
 }
 
 fn calls(arch: Arch) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {

@@ -4,8 +4,9 @@
 use super::{
     ProbeError, cost, hooks,
     load::{Loaded, Settings, online_cpus, unwinds},
+    loops,
 };
-use crate::kernel::{self, Kernel};
+use crate::kernel::{self, Arch, Kernel};
 use aya::{Btf, Ebpf};
 
 /// One hook, tried.
@@ -46,7 +47,7 @@ pub fn trials(kernel: &Kernel) -> Result<(Vec<Trial>, u64), ProbeError> {
     let map_bytes = cost::map_bytes(&loaded.ebpf);
     let symbol = kernel::finish_task_switch_symbol().ok().flatten();
     let symbol = symbol.unwrap_or_else(|| "finish_task_switch".to_owned());
-    let trials = candidates(&symbol)
+    let trials = candidates(&symbol, kernel.arch)
         .into_iter()
         .map(|candidate| Trial {
             refusal: (candidate.attempt)(&mut loaded.ebpf, &btf).err().map(why),
@@ -90,8 +91,8 @@ fn statistics() -> Trial {
     }
 }
 
-fn candidates(symbol: &str) -> Vec<Candidate<'_>> {
-    let parts = [states(), stacks(symbol), life()];
+fn candidates(symbol: &str, arch: Arch) -> Vec<Candidate<'_>> {
+    let parts = [states(), stacks(symbol), event_loops(arch), life()];
     parts.into_iter().flatten().collect()
 }
 
@@ -152,6 +153,36 @@ fn stacks(symbol: &str) -> Vec<Candidate<'_>> {
             required: false,
             attempt: Box::new(|ebpf, _| hooks::cpu_clock(ebpf, "cpu_sample", &online_cpus()?, 99)),
         },
+    ]
+}
+
+/// What tells the iterations of event loops exactly, in the order of preference.
+fn event_loops<'a>(arch: Arch) -> Vec<Candidate<'a>> {
+    let serves = "iterations of event loops, exactly";
+    let candidate = |hook: &str, cost, attempt: Attempt<'a>| Candidate {
+        hook: hook.to_owned(),
+        serves,
+        cost,
+        required: false,
+        attempt,
+    };
+    let call = arch.syscall_symbol("epoll_wait");
+    vec![
+        candidate(
+            &format!("fexit/{call}"),
+            "the next hook is used",
+            Box::new(move |ebpf, btf| loops::trampolines(ebpf, btf, arch)),
+        ),
+        candidate(
+            &format!("kretprobe/{call}"),
+            "iterations end where a wait blocks, so one may be several; --loop exact uses the next",
+            Box::new(move |ebpf, _| loops::probes(ebpf, arch)),
+        ),
+        candidate(
+            "tp_btf/sys_enter",
+            "no --loop exact; where it works it is used on demand only: it costs every system call of the host",
+            Box::new(loops::tracepoints),
+        ),
     ]
 }
 

@@ -3,6 +3,7 @@
 
 mod sections;
 mod sentence;
+mod signals;
 mod table;
 
 use super::folder::Written;
@@ -54,6 +55,8 @@ pub fn summary(capture: &Capture, written: Option<&Written>, look: Look) -> Stri
     sections::held_up(&mut page, capture);
     sections::top_on_cpu(&mut page, capture);
     sections::top_off_cpu(&mut page, capture);
+    signals::loops(&mut page, capture);
+    signals::locks(&mut page, capture);
     sections::asyncio(&mut page, capture);
     sections::trust(&mut page, capture, &shares);
     if let Some(written) = written {

@@ -146,6 +146,10 @@ pub(super) fn asyncio(page: &mut Page, capture: &Capture) {
 pub(super) fn trust(page: &mut Page, capture: &Capture, shares: &[Shares]) {
     page.plain("");
     for signal in &capture.signals {
+        if signal.name == "event_loops" && capture.loops.is_empty() {
+            // Nothing is less precise where there is nothing.
+            continue;
+        }
         let (state, why) = match &signal.state {
             HookState::On => continue,
             HookState::Degraded(why) => ("degraded", why),
