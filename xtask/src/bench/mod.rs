@@ -22,7 +22,7 @@ use clap::Args;
 use clock::Clock;
 use cost::Switches;
 use pairs::Plan;
-use profiler::{Profiler, Tool};
+use profiler::{Profiler, Signals, Tool};
 use report::{Machine, Missing, Report};
 use std::{
     fs,
@@ -46,6 +46,10 @@ pub struct BenchArgs {
     /// Measure remora alone, without the other profilers
     #[arg(long)]
     no_others: bool,
+
+    /// Measure remora with each of its four signals alone and with none, in place of the other profilers
+    #[arg(long, conflicts_with = "no_others")]
+    signals: bool,
 
     /// Windows with remora for each workload; the others have half as many
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -184,10 +188,13 @@ impl<'a> Bench<'a> {
     fn profilers(&mut self, args: &BenchArgs) -> Result<Vec<Profiler>> {
         let remora = args.remora()?;
         let mut usable = Vec::new();
-        for tool in Tool::ALL
-            .into_iter()
-            .filter(|tool| tool.is_own() || !args.no_others)
-        {
+        let signals = Signals::ALL.map(Tool::RemoraWith);
+        let tools: Vec<Tool> = match (args.signals, args.no_others) {
+            (true, _) => [Tool::Remora].into_iter().chain(signals).collect(),
+            (false, true) => vec![Tool::Remora],
+            (false, false) => Tool::ALL.to_vec(),
+        };
+        for tool in tools {
             eprintln!("bench: trying {}", tool.name());
             match Profiler::find(tool, &remora).and_then(|profiler| self.tried(profiler)) {
                 Ok(profiler) => usable.push(profiler),

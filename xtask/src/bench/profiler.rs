@@ -25,6 +25,8 @@ const SETTLE: Duration = Duration::from_millis(300);
 pub enum Tool {
     /// This project.
     Remora,
+    /// The same with one signal alone, or none, of those that can be turned off.
+    RemoraWith(Signals),
     /// CPU samples of the kernel's own profiler.
     Perf,
     /// Off-CPU time, libbpf and C.
@@ -37,6 +39,61 @@ pub enum Tool {
     PySpy,
     /// The same, merged with the native frames.
     PySpyNative,
+}
+
+/// Which signals of remora's are on, of those that can be turned off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signals {
+    /// None of them: CPU samples, waits and futexes, which come with the waits.
+    Base,
+    /// Event loops, by the waits that block.
+    Loops,
+    /// Event loops, exactly.
+    ExactLoops,
+    /// Socket queues.
+    Sockets,
+    /// Page faults and memory.
+    Memory,
+}
+
+impl Signals {
+    /// All, in the order of the table.
+    pub const ALL: [Self; 5] = [
+        Self::Base,
+        Self::Loops,
+        Self::ExactLoops,
+        Self::Sockets,
+        Self::Memory,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Base => "remora, none of the four signals",
+            Self::Loops => "remora --loop blocked alone",
+            Self::ExactLoops => "remora --loop exact alone",
+            Self::Sockets => "remora, socket queues alone",
+            Self::Memory => "remora, page faults alone",
+        }
+    }
+
+    /// Options that turn the others off.
+    fn options(self) -> [&'static str; 6] {
+        let event_loop = match self {
+            Self::Loops => "blocked",
+            Self::ExactLoops => "exact",
+            _ => "off",
+        };
+        let sockets = if self == Self::Sockets { "2" } else { "0" };
+        let faults = if self == Self::Memory { "61" } else { "0" };
+        [
+            "--loop",
+            event_loop,
+            "--socket-hz",
+            sockets,
+            "--fault-period",
+            faults,
+        ]
+    }
 }
 
 /// What shows that a profiler is recording.
@@ -63,6 +120,7 @@ impl Tool {
     pub fn name(self) -> &'static str {
         match self {
             Self::Remora => "remora",
+            Self::RemoraWith(signals) => signals.name(),
             Self::Perf => "perf record -F 99 -g",
             Self::LibbpfOffcputime => "offcputime (libbpf-tools)",
             Self::BccOffcputime => "offcputime (bcc)",
@@ -74,7 +132,7 @@ impl Tool {
 
     /// Whether it is the project's own.
     pub fn is_own(self) -> bool {
-        self == Self::Remora
+        matches!(self, Self::Remora | Self::RemoraWith(_))
     }
 
     /// Whether it can profile `workload` at all.
@@ -91,13 +149,16 @@ impl Tool {
     pub fn has_programs(self) -> bool {
         matches!(
             self,
-            Self::Remora | Self::LibbpfOffcputime | Self::BccOffcputime
+            Self::Remora
+                | Self::RemoraWith(_)
+                | Self::LibbpfOffcputime
+                | Self::BccOffcputime
         )
     }
 
     fn get_it(self) -> &'static str {
         match self {
-            Self::Remora => "`cargo xtask build`",
+            Self::Remora | Self::RemoraWith(_) => "`cargo xtask build`",
             Self::Perf | Self::PerfDwarf => "Debian package linux-perf",
             Self::LibbpfOffcputime => "Debian package libbpf-tools",
             Self::BccOffcputime => "Debian package bpfcc-tools",
@@ -108,7 +169,7 @@ impl Tool {
     /// The first program found under one of its names.
     fn find(self, remora: &Path) -> Option<PathBuf> {
         match self {
-            Self::Remora => remora.is_file().then(|| remora.to_owned()),
+            Self::Remora | Self::RemoraWith(_) => remora.is_file().then(|| remora.to_owned()),
             Self::Perf | Self::PerfDwarf => in_path("perf"),
             // Both projects call theirs offcputime: the one is a binary, the other a script.
             Self::LibbpfOffcputime => {
@@ -126,7 +187,7 @@ impl Tool {
         let mut command = Command::new(program);
         let pid = pid.to_string();
         match self {
-            Self::Remora => command
+            Self::Remora | Self::RemoraWith(_) => command
                 .args(["record", "--pid", &pid, "--duration", "1h", "--out"])
                 .arg(folder.join("report")),
             Self::Perf => command.args(["record", "-F", "99", "-g", "-p", &pid, "-o", "/dev/null"]),
@@ -139,15 +200,17 @@ impl Tool {
                 .args(["--rate", "99", "--format", "raw", "--output"])
                 .arg(folder.join("py-spy.folded")),
         };
-        if self == Self::PySpyNative {
-            command.arg("--native");
-        }
+        match self {
+            Self::PySpyNative => command.arg("--native"),
+            Self::RemoraWith(signals) => command.args(signals.options()),
+            _ => &mut command,
+        };
         command
     }
 
     fn sign(self) -> Sign {
         match self {
-            Self::Remora => Sign::Line("recording"),
+            Self::Remora | Self::RemoraWith(_) => Sign::Line("recording"),
             // bcc hooks a kprobe, which is a perf event.
             Self::Perf | Self::PerfDwarf | Self::BccOffcputime => {
                 Sign::OpenFile("anon_inode:[perf_event]")
