@@ -149,10 +149,7 @@ impl Tool {
     pub fn has_programs(self) -> bool {
         matches!(
             self,
-            Self::Remora
-                | Self::RemoraWith(_)
-                | Self::LibbpfOffcputime
-                | Self::BccOffcputime
+            Self::Remora | Self::RemoraWith(_) | Self::LibbpfOffcputime | Self::BccOffcputime
         )
     }
 

@@ -1,72 +1,25 @@
 //! Futexes: their waits joined over threads and processes, what they are, and who holds them.
 
+mod draft;
+
 use super::{Recorded, StackIndex, Threads, waits::OpenWait};
 use crate::{
-    capture::{
-        gather::{Entry, Sum},
-        locks::{Fact, FutexKey},
-    },
-    model::{Gil, Holder, Lock, LockKind, LockStack, Losses, Owner, OwnerFrom, Reason, Waiter},
+    capture::{gather::Sum, locks::Fact},
+    model::{Holder, Lock, LockKind, LockStack, Losses, Owner, OwnerFrom, Waiter},
     target,
 };
+use draft::{Draft, host_tid};
 use remora_common::{
-    aggregate::{KIND_HOLD, KIND_WAIT, KIND_WAKE},
     futex::{self, OWNER_IN_WORD, OWNER_UNKNOWN},
-    thread::{STATE_BLOCKED, ThreadSlot},
+    thread::ThreadSlot,
 };
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::HashMap, time::Duration};
 
 /// Locks in a report, those with the longest waits first.
 const MAX_LOCKS: usize = 256;
 
 /// Stacks, waiters, wakers and holders of each.
 const MAX_OF_EACH: usize = 20;
-
-/// A futex by what it really is: the same byte of shared memory has other addresses elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Identity {
-    Private(FutexKey),
-    /// Device, inode, offset.
-    Shared(u64, u64, u64),
-}
-
-/// A lock in the making.
-struct Draft {
-    at: FutexKey,
-    shared: bool,
-    /// Operation and expected value, by time.
-    forms: BTreeMap<u32, u64>,
-    sum: Sum,
-    waiters: HashMap<usize, Sum>,
-    waiting_now: Vec<usize>,
-    wakers: HashMap<u32, u64>,
-    holders: HashMap<u32, Sum>,
-    waiter_stacks: HashMap<(usize, usize), Sum>,
-    holder_stacks: HashMap<(usize, usize), Sum>,
-    is_gil: bool,
-}
-
-impl Draft {
-    fn new(at: FutexKey) -> Self {
-        Self {
-            at,
-            shared: false,
-            forms: BTreeMap::new(),
-            sum: Sum::default(),
-            waiters: HashMap::new(),
-            waiting_now: Vec::new(),
-            wakers: HashMap::new(),
-            holders: HashMap::new(),
-            waiter_stacks: HashMap::new(),
-            holder_stacks: HashMap::new(),
-            is_gil: false,
-        }
-    }
-}
 
 /// All futexes that somebody waited for.
 pub fn locks(
@@ -76,19 +29,7 @@ pub fn locks(
     stacks: &mut StackIndex,
     losses: &mut Losses,
 ) -> Vec<Lock> {
-    let mut drafts: HashMap<Identity, Draft> = HashMap::new();
-    for (entry, sum) in &recorded.gathered.sums {
-        take(recorded, threads, stacks, &mut drafts, entry, sum);
-    }
-    for wait in open {
-        if wait.key.reason == Reason::Futex as u8 {
-            take_open(recorded, threads, stacks, &mut drafts, wait);
-        }
-    }
-    let mut drafts: Vec<Draft> = drafts
-        .into_values()
-        .filter(|draft| draft.sum.count > 0)
-        .collect();
+    let mut drafts = draft::drafts(recorded, threads, open, stacks);
     drafts.sort_by_key(|draft| {
         (
             draft.waiting_now.is_empty(),
@@ -107,142 +48,6 @@ pub fn locks(
         .into_iter()
         .map(|draft| lock(recorded, threads, draft, &mut names))
         .collect()
-}
-
-fn identity(recorded: &Recorded, at: FutexKey) -> Identity {
-    let place = recorded
-        .futexes
-        .futexes
-        .get(&at)
-        .and_then(|fact| fact.place.as_ref());
-    match place.and_then(|place| place.shared) {
-        Some((device, inode, offset)) => Identity::Shared(device, inode, offset),
-        None => Identity::Private(at),
-    }
-}
-
-/// Takes one aggregate in.
-fn take(
-    recorded: &Recorded,
-    threads: &Threads,
-    stacks: &mut StackIndex,
-    drafts: &mut HashMap<Identity, Draft>,
-    (key, stack): &Entry,
-    sum: &Sum,
-) {
-    if key.kind != KIND_HOLD && key.reason != Reason::Futex as u8 {
-        return;
-    }
-    if !matches!(key.kind, KIND_HOLD | KIND_WAIT | KIND_WAKE) {
-        return;
-    }
-    let Some((thread, slot)) = threads.find(key.serial) else {
-        return;
-    };
-    let at = FutexKey {
-        tgid: slot.tgid,
-        address: key.object,
-    };
-    let draft = drafts
-        .entry(identity(recorded, at))
-        .or_insert_with(|| Draft::new(at));
-    let place = stack.map(|stack| (thread, stacks.of(slot.tgid, key.generation, Some(stack))));
-    match key.kind {
-        KIND_WAKE => {
-            add(&mut draft.sum, sum);
-            add(draft.waiters.entry(thread).or_default(), sum);
-            *draft.forms.entry(key.detail).or_default() += sum.total_ns + 1;
-            draft.shared |= u64::from(key.detail) & futex::PRIVATE == 0;
-            *draft.wakers.entry(key.user).or_default() += sum.count;
-            if key.owner != 0 {
-                add(
-                    draft
-                        .holders
-                        .entry(host_tid(recorded, at.tgid, key.owner))
-                        .or_default(),
-                    sum,
-                );
-            }
-        }
-        KIND_WAIT => {
-            draft.is_gil |= stack.is_some_and(|stack| waits_for_gil(recorded, stack));
-            if let Some(place) = place {
-                add(draft.waiter_stacks.entry(place).or_default(), sum);
-            }
-        }
-        _ => {
-            // A sample stands for a share of a second.
-            let mut sum = *sum;
-            if key.reason == Reason::Unknown as u8 && sum.total_ns == 0 {
-                sum.total_ns = sum.count * 1_000_000_000 / u64::from(recorded.freq_hz.max(1));
-            }
-            if let Some(place) = place {
-                add(draft.holder_stacks.entry(place).or_default(), &sum);
-            }
-        }
-    }
-}
-
-fn take_open(
-    recorded: &Recorded,
-    threads: &Threads,
-    stacks: &mut StackIndex,
-    drafts: &mut HashMap<Identity, Draft>,
-    wait: &OpenWait,
-) {
-    let Some((thread, slot)) = threads.find(wait.key.serial) else {
-        return;
-    };
-    let at = FutexKey {
-        tgid: slot.tgid,
-        address: wait.key.object,
-    };
-    let sum = Sum {
-        count: 1,
-        total_ns: wait.lasted_ns,
-        max_ns: wait.lasted_ns,
-        ..Sum::default()
-    };
-    let draft = drafts
-        .entry(identity(recorded, at))
-        .or_insert_with(|| Draft::new(at));
-    add(&mut draft.sum, &sum);
-    add(draft.waiters.entry(thread).or_default(), &sum);
-    *draft.forms.entry(wait.key.detail).or_default() += sum.total_ns + 1;
-    draft.shared |= u64::from(wait.key.detail) & futex::PRIVATE == 0;
-    if slot.state == STATE_BLOCKED && !slot.is_woken() {
-        draft.waiting_now.push(thread);
-    }
-    if slot.lock_owner != 0 {
-        let owner = host_tid(recorded, at.tgid, slot.lock_owner);
-        add(draft.holders.entry(owner).or_default(), &sum);
-    }
-    if let Some(stack) = wait.stack {
-        draft.is_gil |= waits_for_gil(recorded, stack);
-        let index = stacks.of(slot.tgid, wait.key.generation, Some(stack));
-        add(
-            draft.waiter_stacks.entry((thread, index)).or_default(),
-            &sum,
-        );
-    }
-}
-
-fn add(sum: &mut Sum, more: &Sum) {
-    sum.count += more.count;
-    sum.total_ns += more.total_ns;
-    sum.max_ns = sum.max_ns.max(more.max_ns);
-}
-
-fn waits_for_gil(recorded: &Recorded, stack: usize) -> bool {
-    let raw = recorded.gathered.stacks.get(stack);
-    let python = raw.and_then(|raw| raw.python.as_ref());
-    python.is_some_and(|python| python.gil == Gil::WaitedFor)
-}
-
-/// The id here of a thread that its process knows by another.
-fn host_tid(recorded: &Recorded, tgid: u32, tid: u32) -> u32 {
-    let ids = recorded.futexes.namespaces.get(&tgid);
-    ids.and_then(|ids| ids.get(&tid)).copied().unwrap_or(tid)
 }
 
 /// Names of threads, each looked up once.
@@ -395,6 +200,15 @@ fn owner(
         .filter_map(|thread| threads.slots.get(*thread))
         .collect();
     let waits = waiting.first()?;
+    if kind == LockKind::PythonGil {
+        let process = recorded.processes.get(&draft.at.tgid)?;
+        let tid = process.python.as_ref()?.gil_holder_tid?;
+        return Some(Owner {
+            tid,
+            comm: names.of(threads, tid),
+            from: OwnerFrom::Memory,
+        });
+    }
     let words = fact.and_then(|fact| fact.words.as_ref());
     let by_memory = match kind {
         LockKind::PriorityInheriting => {
