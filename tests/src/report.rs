@@ -98,6 +98,8 @@ pub struct Lock {
     pub waiters: Vec<LockWaiter>,
     /// Who holds it.
     pub owner: Option<LockOwner>,
+    /// Who woke most of its waiters.
+    pub last_waker: Option<LockWaker>,
     /// Who held it when waits began.
     pub holders: Vec<LockHolder>,
     /// Stacks of waits.
@@ -117,6 +119,13 @@ pub struct LockWaiter {
     pub total_ns: u64,
     /// It waits at the end.
     pub waits_now: bool,
+}
+
+/// A waker.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LockWaker {
+    /// Thread id, 0 for an interrupt.
+    pub tid: u32,
 }
 
 /// An owner.

@@ -1,5 +1,6 @@
 //! Futex contention: who waits for which lock for how long, who holds it, and doing what.
 
+use remora_tests::compile::build_with;
 use remora_tests::gate::{privileged, skip};
 use remora_tests::remora::Remora;
 use remora_tests::report::{Lock, LockStack, Report};
@@ -144,5 +145,43 @@ fn a_futex_that_is_no_mutex_has_no_owner() {
             .as_ref()
             .filter(|owner| owner.certainty == "certain");
         assert!(certain.is_none(), "{lock:#?}");
+    }
+}
+
+#[test]
+fn a_mutex_of_rust_is_a_lock_by_the_form_of_its_waits() {
+    let Some(_turn) = privileged() else { return };
+    let program = match build_with(
+        "rustc",
+        "rust_mutex",
+        &["-O", "--edition", "2024", "mutex.rs"],
+    ) {
+        Ok(program) => program,
+        Err(why) => return skip(&why),
+    };
+    let specimen = Start::program(&program).start();
+    let (_run, report) = Remora::record(&[specimen.pid()], 2).capture();
+    let named = |name: &str| {
+        let found = report.threads.iter().find(|thread| thread.comm == name);
+        found.unwrap_or_else(|| panic!("no {name}")).tid
+    };
+    let lock = lock_of(&report, named("waiter-1"));
+    assert_eq!(
+        (lock.kind.as_str(), lock.kind_inferred),
+        ("futex lock", true)
+    );
+    assert!(
+        lock.waiters
+            .iter()
+            .any(|waiter| waiter.tid == named("waiter-2"))
+    );
+    assert!(
+        lock.holders.is_empty(),
+        "its memory names nobody: {lock:#?}"
+    );
+    let waker = lock.last_waker.as_ref().expect("somebody woke the waiters");
+    assert_eq!(waker.tid, named("holder"));
+    if let Some(owner) = &lock.owner {
+        assert_eq!(owner.certainty, "inferred");
     }
 }
