@@ -4,6 +4,7 @@
 pub mod flamegraph;
 pub mod folded;
 pub mod folder;
+pub mod html;
 pub mod json;
 pub mod jsonl;
 mod label;
@@ -50,7 +51,7 @@ pub enum ReportError {
     Json(serde_json::Error),
 }
 
-/// Makes every file of the report, then writes them all or none: `report.json`, `cpu.svg`,
+/// Makes every file of the report, then writes them all or none: `index.html`, `report.json`, `cpu.svg`,
 /// `cpu.folded`, `offcpu.svg`, `offcpu.folded`; `epoll.svg` and `epoll.folded` where a thread has an
 /// event loop, `futex.svg` and `futex.folded` where one waited for a futex, and `tasks.txt` where a target runs asyncio. Says where they went.
 pub fn write_all(
@@ -94,13 +95,30 @@ pub fn artifacts(capture: &Capture, options: Options) -> Result<Vec<Artifact>, R
         ]
     };
     let tasks = (!capture.tasks.is_empty()).then(|| ("tasks.txt", task_table(capture)));
-    Ok(files
+    let mut artifacts: Vec<_> = files
         .into_iter()
         .chain(loops)
         .chain(locks)
         .chain(tasks)
         .map(|(name, bytes)| Artifact { name, bytes })
-        .collect())
+        .collect();
+    artifacts.insert(0, index(&artifacts)?);
+    Ok(artifacts)
+}
+
+/// The page over the other files.
+fn index(artifacts: &[Artifact]) -> Result<Artifact, ReportError> {
+    let named = |name| artifacts.iter().find(|artifact| artifact.name == name);
+    let report = named("report.json").map_or(&b"{}"[..], |artifact| &artifact.bytes);
+    let pictures: Vec<_> = artifacts
+        .iter()
+        .filter(|artifact| artifact.name.ends_with(".svg"))
+        .map(|artifact| (artifact.name, artifact.bytes.as_slice()))
+        .collect();
+    Ok(Artifact {
+        name: html::NAME,
+        bytes: html::render(report, &pictures).map_err(ReportError::Json)?,
+    })
 }
 
 /// Columns of the table of asyncio tasks in its file.

@@ -1,0 +1,157 @@
+// The page from top to bottom. What the report does not have is not shown.
+
+const page = document.getElementById('page');
+const contents = el('nav', { 'aria-label': 'sections' });
+
+// A part of the page with its entry in the contents.
+function section(id, title, note, fill) {
+  const part = el('section', { id }, el('h2', null, title, note ? el('small', null, note) : null));
+  page.append(part);
+  contents.append(el('a', { href: `#${id}` }, title));
+  fill(part);
+  return part;
+}
+
+function header() {
+  const targets = list(report.targets);
+  const { capture = {} } = report;
+  const first = targets[0] ? processName(targets[0].pid) : 'no process';
+  const title = targets.length > 1 ? `${first} and ${plural(targets.length - 1, 'other process', 'other processes')}` : first;
+  document.title = `${title} · remora`;
+  page.append(el('h1', { 'data-pid': targets[0] ? targets[0].pid : null }, title));
+  const ends = { elapsed: '', interrupted: ' (interrupted)', targets_exited: ' (until its targets exited)' };
+  const about = [
+    `${duration(capture.duration_s || 0)} from ${moment(capture.started_unix_s || 0)}${ends[capture.end] ?? ''}`,
+    targets.length === 1 && targets[0].exe ? plain(targets[0].exe) : null,
+    targets.length === 1 && targets[0].python ? `Python ${plain(targets[0].python.version)}` : null,
+    `kernel ${plain(capture.kernel)}`, `${count(capture.freq_hz || 0)} Hz`,
+    `stacks of waits from ${duration((capture.min_block_ns || 0) / 1e9)}`, `remora ${plain(capture.agent_version)}`,
+  ];
+  page.append(el('p', { className: 'about', title: `${capture.duration_s} s from ${capture.started_unix_s} s since 1970` }, about.filter(Boolean).join(' · ')));
+  const found = list(report.findings).length > 0;
+  page.append(el('p', { className: found ? 'verdict found' : 'verdict', id: 'verdict' }, el('b', null, plain(report.verdict || '')), el('span', null, plain(report.verdict_note || ''))));
+}
+
+// A finding as the contract has it; members that are not known to this page are shown as they are.
+function finding(one) {
+  const { summary, kind, severity, confidence, next, evidence, ...rest } = one;
+  return el('div', { className: 'finding' }, el('h3', null, plain(summary || kind || 'finding')),
+    el('p', { className: 'soft' }, [kind, severity, confidence].filter(Boolean).map(plain).join(' · ')),
+    evidence ? el('dl', null, list(evidence).flatMap((item) => [el('dt', { className: 'soft' }, plain(item.what ?? '')), el('dd', null, tree(item.value ?? null))])) : null,
+    next ? el('p', null, el('b', null, 'Next: '), plain(next)) : null,
+    Object.keys(rest).length ? el('details', null, el('summary', null, 'more'), tree(rest)) : null);
+}
+
+function figure(id, label, value, text, note, title) {
+  return el('div', { className: 'figure', id: `figure-${id}` }, el('span', null, label),
+    el('b', { 'data-value': value, title: title || exact(id, value) }, text), el('span', null, note || '\u00a0'));
+}
+
+const sum = (rows, key) => list(rows).reduce((all, row) => all + (row[key] || 0), 0);
+
+function figures() {
+  const box = el('div', { className: 'cards', id: 'figures' });
+  const { stacks, overhead, capture } = report;
+  const threads = list(report.threads);
+  const losses = Object.values(report.loss || {});
+  const kinds = losses.filter((value) => value > 0).length;
+  const onCpu = sum(threads, 'on_cpu_ns');
+  const length = (capture || {}).duration_s || 0;
+  box.append(figure('on_cpu_ns', 'CPUs busy', onCpu, length ? (onCpu / 1e9 / length).toFixed(2) : '–', `${plural(threads.length, 'thread')} in ${plural(list(report.targets).length, 'process', 'processes')}`));
+  if (list(report.loops).length) {
+    const late = sum(report.loops, 'late');
+    const worst = Math.max(0, ...list(report.loops).map((one) => one.max_s || 0));
+    box.append(figure('late', 'Late loop iterations', late, count(late), worst ? `longest ${duration(worst)}` : ''));
+  }
+  if (list(report.sockets).length) box.append(figure('receive_queue_bytes', 'Unread in sockets', sum(report.sockets, 'receive_queue_bytes'), bytes(sum(report.sockets, 'receive_queue_bytes')), plural(report.sockets.length, 'socket')));
+  if (list(report.locks).length) box.append(figure('total_ns', 'Blocked in locks', sum(report.locks, 'total_ns'), duration(sum(report.locks, 'total_ns') / 1e9), `worst ${duration(Math.max(...report.locks.map((one) => one.worst_ns || 0)) / 1e9)}`));
+  if (list(report.memory).length) box.append(figure('growth_bytes', 'Memory growth', sum(report.memory, 'growth_bytes'), bytes(sum(report.memory, 'growth_bytes')), `to ${bytes(list(report.memory).reduce((all, one) => all + Object.values(one.end || {}).reduce((a, b) => a + b, 0), 0))}`));
+  if (stacks) box.append(figure('complete_pct', 'Stacks complete', stacks.complete_pct, stacks.complete_pct === null ? '–' : percent(stacks.complete_pct), `of ${count(stacks.taken)} taken`));
+  box.append(figure('loss', 'Lost', losses.reduce((all, one) => all + one, 0), count(losses.reduce((all, one) => all + one, 0)), kinds ? `in ${plural(kinds, 'kind')}, at the foot` : 'nothing'));
+  if (overhead) {
+    const cost = overhead.bpf_cpu_pct + overhead.agent_cpu_pct;
+    box.append(figure('cost_pct', 'Cost of the capture', cost, percent(cost), `of a CPU · agent ${bytes(overhead.agent_rss_bytes)}`, `kernel side ${overhead.bpf_cpu_pct} %, agent ${overhead.agent_cpu_pct} % of one CPU`));
+  }
+  // Not one alone in a second row.
+  const cards = box.children.length;
+  box.style.setProperty('--across', cards > 6 ? Math.ceil(cards / 2) : cards);
+  page.append(box);
+}
+
+function tables(chosen) {
+  const simple = (id, title, note, columns, rows, sort, more) => {
+    if (list(rows).length) section(id, title, note || count(rows.length), (part) => table(part, { name: id, columns, rows, sort, ...more }));
+  };
+  simple('threads', 'Threads', `${count(list(report.threads).length)}; choose a row for its stack and wakers`, threadColumns, report.threads, 'on_cpu_ns', { open: chosen, filter: list(report.threads).length > 5 });
+  simple('loops', 'Event loops', null, loopColumns, report.loops, 'max_s');
+  simple('sockets', 'Sockets', null, socketColumns, report.sockets, 'receive_queue_bytes');
+  simple('locks', 'Locks', null, lockColumns, report.locks, 'total_ns');
+  if (list(report.memory).length) memory();
+  const tasks = list(report.asyncio).flatMap((one) => list(one.tasks).map((task) => ({ pid: one.pid, ...task })));
+  simple('tasks', 'Asyncio tasks', `${count(tasks.length)}, at the end`, taskColumns, tasks, null);
+  if (list(report.targets).length > 1) simple('targets', 'Processes', null, targetColumns, report.targets, null);
+  const signals = Object.entries(report.signals || {}).map(([key, one]) => ({ name: key, ...one }));
+  simple('signals', 'Signals', 'which hook serves each', signalColumns, signals, null);
+}
+
+function memory() {
+  section('memory', 'Memory', plural(report.memory.length, 'process', 'processes'), (part) => {
+    table(part, { name: 'memory', columns: memoryColumns, rows: report.memory, sort: 'growth_bytes' });
+    const inner = (key, title, columns, sort) => {
+      const rows = report.memory.flatMap((one) => list(one[key]).map((row) => ({ pid: one.pid, ...row })));
+      if (rows.length) { const box = el('div', { style: { marginTop: '16px' } }, el('h2', null, title)); part.append(box); table(box, { name: `memory-${key}`, columns, rows, sort }); }
+    };
+    inner('stacks', 'Growth by stack', growthColumns, 'bytes');
+    inner('mappings', 'Growth by mapping', mappingColumns, 'change_bytes');
+  });
+}
+
+function hottest(part) {
+  const two = el('div', { className: 'two', style: { marginTop: '18px' } });
+  const half = (title, id, columns, rows, sort) => {
+    if (!list(rows).length) return;
+    const box = el('div', null, el('h2', null, title));
+    two.append(box);
+    table(box, { name: id, columns, rows, sort, filter: false });
+  };
+  half('Hottest stacks', 'top-on-cpu', onCpuColumns, (report.top || {}).on_cpu, 'samples');
+  half('Longest waits', 'top-off-cpu', offCpuColumns, (report.top || {}).off_cpu, 'total_ns');
+  part.append(two);
+}
+
+function foot() {
+  const losses = Object.entries(report.loss || {}).map(([key, times]) => ({ name: key, count: times }));
+  section('loss', 'Loss', 'everything that was not seen, by name; what each means is in docs/report-json.md', (part) => {
+    if (report.stacks && Object.keys(report.stacks.incomplete || {}).length) {
+      part.append(el('p', null, 'Stacks that are not known to be whole: ', Object.entries(report.stacks.incomplete).flatMap(([cause, times], index) => [index ? ', ' : '', el('span', { 'data-cause': cause, 'data-value': times }, `${plain(cause).replaceAll('_', ' ')} ${count(times)}`)])));
+    }
+    table(part, { name: 'loss', columns: lossColumns, rows: losses, sort: 'count' });
+  });
+  if (!report.overhead) return;
+  section('overhead', 'Overhead', 'what the capture itself cost', (part) => {
+    const { programs, ...plainly } = report.overhead;
+    part.append(el('div', { className: 'cards', style: { margin: '0 0 12px' } }, Object.entries(plainly).map(([key, value]) =>
+      el('div', { className: 'figure', id: `overhead-${key}` }, el('span', null, words(key)), el('b', { 'data-value': value, title: exact(key, value), style: { fontSize: '17px' } }, shown(key, value))))));
+    if (list(programs).length) table(part, { name: 'programs', columns: programColumns, rows: programs, sort: 'run_ns' });
+  });
+}
+
+function build() {
+  header();
+  if (list(report.findings).length) section('findings', 'Findings', count(report.findings.length), (part) => part.append(...report.findings.map(finding)));
+  figures();
+  page.append(contents);
+  let chart = null;
+  if (timeline) section('timeline', 'Timeline', 'point for exact figures, drag to zoom, double-click for all', (part) => { chart = timelineSection(part); });
+  if (Object.keys(pictures).length) section('flamegraphs', 'Flamegraphs', null, (part) => { picturesSection(part); hottest(part); });
+  tables((row) => chart && chart.choose(row.pid, row.tid));
+  foot();
+  page.dataset.ready = 'yes';
+}
+
+try {
+  build();
+} catch (error) {
+  page.prepend(el('p', { className: 'fault' }, `This page could not be drawn (${plain(error)}). The figures are in report.json beside it.`));
+  throw error;
+}

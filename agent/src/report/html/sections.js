@@ -1,0 +1,127 @@
+// The tables: what their columns are.
+
+const time = (key, head, more) => ({ key, head, unit: 'time', width: 92, ...more });
+const size = (key, head, more) => ({ key, head, unit: 'size', width: 92, ...more });
+const number = (key, head, more) => ({ key, head, unit: 'count', width: 78, ...more });
+const name = (key, head, width, more) => ({ key, head, text: true, width, ...more });
+const of = (group, key) => (row) => (row[group] ? row[group][key] : null);
+
+const processColumn = { key: 'pid', head: 'process', unit: 'name (pid)', text: true, width: 150, value: (row) => row.pid,
+  cell: (row) => processName(row.pid), title: (row) => processName(row.pid), find: (row) => processName(row.pid) };
+const tidColumn = { key: 'tid', head: 'tid', width: 66 };
+
+const stackLine = (stack) => list(stack).map(plain).join(' ← ') || '–';
+const stackColumn = (key, head, width) => ({ key, head, text: true, width, value: (row) => stackLine(row[key]),
+  title: (row) => list(row[key]).map(plain).join('\n') });
+
+// A time of a thread with its share of the thread's life.
+function lifeTime(key, head, value, note) {
+  return { key, head, unit: 'time · % of its life', width: 123, note, value,
+    title: (row) => `${NUMBER.format(value(row))} ns of ${NUMBER.format(row.observed_ns)} ns`,
+    cell: (row) => [duration(value(row) / 1e9), el('small', null, row.observed_ns ? percent((100 * value(row)) / row.observed_ns) : '')] };
+}
+
+const queued = (row) => (row.run_queue ? row.run_queue.after_wake_ns + row.run_queue.preempted_ns : 0);
+const blockedBusy = (row) => list(row.blocked).reduce((sum, one) => sum + one.total_ns - one.idle_ns, 0);
+
+// Where a thread's time went, as a bar; its normal idle in the same colours, paler.
+function sharesOf(row) {
+  const parts = [['on_cpu', row.on_cpu_ns, 'on CPU'], ['run_queue', queued(row), 'run queue']];
+  for (const one of list(row.blocked)) parts.push([stateOf(one.reason), one.total_ns - one.idle_ns, one.reason]);
+  for (const one of list(row.blocked)) parts.push([stateOf(one.reason), one.idle_ns, `${one.reason} (idle)`, true]);
+  const whole = Math.max(1, row.observed_ns);
+  return el('div', { className: 'shares' }, parts.filter(([, value]) => value > 0).map(([state, value, label, idle]) =>
+    el('i', { className: idle ? 'idle' : null, title: `${plain(label)}: ${duration(value / 1e9)}`,
+      style: { width: `${(100 * value) / whole}%`, background: `var(--s-${state})` } })));
+}
+
+function blockedOf(row) {
+  return list(row.blocked).flatMap((one, index) => [index ? ', ' : '', el('span', {
+    'data-reason': one.reason, 'data-value': one.total_ns,
+  }, `${plain(one.reason)} ${duration(one.total_ns / 1e9)}`)]);
+}
+
+const blockedTitle = (row) => list(row.blocked).map((one) =>
+  `${plain(one.reason)}: ${NUMBER.format(one.total_ns)} ns in ${count(one.count)}, idle ${NUMBER.format(one.idle_ns)} ns`).join('\n');
+
+const nowOf = ({ now }) => (now ? `${now.state === 'blocked' ? plain(now.reason || 'blocked') : now.state} ${now.since_inferred ? '~' : ''}${duration(now.since_s)}` : '–');
+
+const threadColumns = [
+  ...(list(report.targets).length > 1 ? [processColumn] : []), tidColumn, name('comm', 'name', 116),
+  { key: 'shares', head: 'where its time went', unit: 'pale: normal idle', text: true, width: 134, value: (row) => (row.observed_ns ? row.on_cpu_ns / row.observed_ns : 0), cell: sharesOf, title: () => null, find: () => '' },
+  lifeTime('on_cpu_ns', 'on CPU', (row) => row.on_cpu_ns),
+  lifeTime('run_queue_ns', 'run queue', queued, 'ready to run, waiting for a CPU'),
+  lifeTime('blocked_ns', 'blocked', blockedBusy, 'waiting, its normal idle left out'),
+  { ...lifeTime('idle_ns', 'idle', (row) => row.idle_ns, '~: partly inferred'), unit: '~ partly inferred',
+    cell: (row) => [`${row.idle_inferred ? '~' : ''}${duration(row.idle_ns / 1e9)}`, el('small', null, row.observed_ns ? percent((100 * row.idle_ns) / row.observed_ns) : '')] },
+  { key: 'blocked', head: 'blocked in', unit: 'reason, all its time', text: true, width: 212, value: (row) => list(row.blocked).map((one) => one.reason).join(' '), cell: blockedOf, title: blockedTitle },
+  { key: 'now', head: 'now', unit: 'state, for how long', text: true, width: 122, value: nowOf, title: (row) => (row.now ? stackLine(row.now.stack) : '') },
+  { key: 'longest_ns', head: 'longest', unit: 'run queue', note: 'the longest wait for a CPU', width: 84, value: of('run_queue', 'longest_ns') },
+];
+
+const loopColumns = [
+  processColumn, tidColumn, name('comm', 'name', 120), { key: 'epoll_fd', head: 'epoll', unit: 'fd', width: 60 }, name('mode', 'mode', 80),
+  number('iterations', 'iterations'), number('late', 'late', { note: 'iterations over the threshold' }),
+  time('threshold_s', 'threshold'), time('mean_s', 'mean'), time('p50_s', 'p50'), time('p95_s', 'p95'), time('p99_s', 'p99'), time('max_s', 'longest'),
+  time('busy_now_s', 'busy now'), number('waits', 'waits'), time('blocked_ns', 'blocked'), number('events', 'events'), number('timeouts', 'timeouts'),
+];
+
+const watchers = (row) => list(row.watched_by).map((one) => `${one.tid} (${list(one.events).join(' ')}${one.armed ? '' : ', not armed'})`).join(', ');
+const socketColumns = [
+  processColumn, { key: 'fd', head: 'fd', width: 60 }, name('family', 'family', 72), name('type', 'type', 84), name('state', 'state', 100),
+  name('local', 'local', 170), name('peer', 'peer', 170),
+  size('receive_queue_bytes', 'unread'), size('send_queue_bytes', 'unsent'),
+  time('oldest_unread_min_s', 'oldest unread', { unit: 'time, at least' }), time('oldest_unread_max_s', 'oldest unread', { unit: 'time, at most' }),
+  time('silent_s', 'silent'), number('accept_backlog', 'backlog'), number('accept_backlog_limit', 'its limit'),
+  size('bytes_received', 'received', { cell: (row) => optional(row.bytes_received, bytes) }), size('bytes_sent', 'sent', { cell: (row) => optional(row.bytes_sent, bytes) }),
+  number('retransmits', 'retransmits'), number('drops', 'drops'), { key: 'zero_window', head: 'window', unit: 'zero', text: true, width: 66, cell: (row) => (row.zero_window ? 'yes' : '–') },
+  { key: 'watched_by', head: 'watched by', unit: 'tid (events)', text: true, width: 160, value: watchers, title: watchers },
+  { key: 'peer_process', head: 'peer process', unit: 'name (pid)', text: true, width: 150, value: peerOf, title: peerOf },
+];
+
+function peerOf({ peer_process: peer }) { return peer ? `${plain(peer.comm)} (${peer.pid})` : ''; }
+function optional(value, show) { return value === null || value === undefined ? '–' : show(value); }
+
+const ownerOf = ({ owner }) => (owner ? `${plain(owner.comm)} ${owner.tid} (${plain(owner.certainty)})` : '');
+const lockColumns = [
+  processColumn, name('address', 'address', 140), name('place', 'place', 170), name('kind', 'kind', 170),
+  number('waits', 'waits'), time('total_ns', 'blocked'), time('worst_ns', 'worst'),
+  { key: 'waiters', head: 'waiters', unit: 'threads', width: 78, value: (row) => list(row.waiters).length },
+  { key: 'owner', head: 'held by', unit: 'thread', text: true, width: 190, value: ownerOf, title: ({ owner }) => (owner ? plain(owner.how || '') : '') },
+  { key: 'operations', head: 'operations', text: true, width: 120, value: (row) => list(row.operations).join(' ') },
+  { key: 'shared', head: 'shared', text: true, width: 70, cell: (row) => (row.shared ? 'yes' : '–') },
+];
+
+const resident = (row, when, kind) => (row[when] ? row[when][kind] : null);
+const memoryColumns = [
+  processColumn, size('growth_bytes', 'growth'),
+  ...['anon', 'file', 'shmem', 'swap'].flatMap((kind) => [
+    { key: `start_${kind}_bytes`, head: kind, unit: 'size, start', width: 92, value: (row) => resident(row, 'start', `${kind}_bytes`) },
+    { key: `end_${kind}_bytes`, head: kind, unit: 'size, end', width: 92, value: (row) => resident(row, 'end', `${kind}_bytes`) }]),
+  size('huge_page_bytes', 'huge pages'), size('returned_bytes', 'given back'), number('faults', 'page faults', { width: 92 }),
+  { key: 'sampled_one_in', head: 'sampled', unit: 'one in', width: 78 },
+];
+const growthColumns = [processColumn, size('bytes', 'growth', { cell: (row) => optional(row.bytes, bytes) }), number('count', 'faults'), stackColumn('stack', 'stack, leaf first', 900)];
+const mappingColumns = [processColumn, name('name', 'mapping', 460), name('kind', 'kind', 120), size('start_bytes', 'at the start', { width: 110 }), size('end_bytes', 'at the end', { width: 110 }),
+  size('change_bytes', 'change', { value: (row) => row.end_bytes - row.start_bytes })];
+
+const taskColumns = [
+  processColumn, name('name', 'task', 180), name('state', 'state', 90),
+  { key: 'awaits', head: 'awaits', text: true, width: 220, value: ({ awaits }) => (awaits ? `${plain(awaits.kind)} ${plain(awaits.call)}` : '') },
+  { key: 'left_s', head: 'left', unit: 'time', width: 84, value: of('awaits', 'left_s') },
+  { key: 'stack', head: 'stack, outermost first', text: true, width: 520,
+    value: (row) => list(row.stack).map((one) => `${plain(one.function)} (${plain(one.file).split('/').pop()}:${one.line ?? '?'})`).join(' → ') },
+  { key: 'torn', head: 'torn', text: true, width: 60, cell: (row) => (row.torn ? 'yes' : '–') },
+];
+
+const signalColumns = [name('name', 'signal', 150), name('state', 'state', 100), name('hook', 'hook', 300), name('why', 'why', 520)];
+const lossColumns = [name('name', 'what was lost', 300), number('count', 'times', { width: 110 })];
+const programColumns = [name('name', 'kernel program', 220), number('runs', 'runs', { width: 100 }), time('run_ns', 'time while measured', { width: 150 }),
+  { key: 'each_ns', head: 'a run', unit: 'time', width: 92, value: (row) => (row.runs ? row.run_ns / row.runs : null), title: () => 'time / runs' }];
+const targetColumns = [{ key: 'pid', head: 'pid', width: 80 }, name('comm', 'name', 160), name('exe', 'executable', 420), number('threads', 'threads'),
+  { key: 'exited', head: 'exited', text: true, width: 80, cell: (row) => (row.exited ? 'yes' : '–') },
+  { key: 'parent_pid', head: 'parent', unit: 'pid', width: 80 },
+  { key: 'python', head: 'Python', text: true, width: 120, value: ({ python }) => (python ? python.version : ''), find: ({ python }) => (python ? python.version : '') }];
+const onCpuColumns = [number('samples', 'samples', { width: 90 }), { key: 'share', head: 'share', unit: '% of samples', width: 96, value: (row) => (report.top.samples ? (100 * row.samples) / report.top.samples : 0), cell: (row) => percent((100 * row.samples) / Math.max(1, report.top.samples)) }, stackColumn('stack', 'stack, leaf first')];
+const offCpuColumns = [time('total_ns', 'blocked'), number('count', 'times'), name('reason', 'reason', 110), name('idle', 'idle', 84),
+  { key: 'stack', head: 'stack, leaf first', text: true, value: (row) => (row.site === 'stack' ? stackLine(row.stack) : `[${String(row.site).replaceAll('_', ' ')}]`), title: (row) => list(row.stack).map(plain).join('\n') }];
