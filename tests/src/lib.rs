@@ -8,6 +8,7 @@
 //! The caller is always a test, so what goes wrong here panics with what was expected and found.
 
 pub mod background;
+pub mod browser;
 pub mod chains;
 pub mod compile;
 pub mod debugger;
@@ -23,6 +24,7 @@ pub mod report;
 pub mod schedule;
 pub mod servers;
 pub mod specimen;
+pub mod synthetic;
 pub mod tolerance;
 pub mod truth;
 pub mod waits;

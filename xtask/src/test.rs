@@ -11,7 +11,8 @@ const BINARY: &str = "REMORA_BIN";
 const REQUIRED: (&str, &str) = ("REMORA_E2E", "required");
 
 /// Programs that end-to-end tests run, and the Debian package of each.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [(&str, &str); 10] = [
+    ("chromium", "chromium"),
     ("g++", "g++"),
     ("gcc", "gcc"),
     ("gdb", "gdb"),

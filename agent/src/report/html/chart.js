@@ -70,7 +70,7 @@ function byCell(cells, one, largest) {
 
 // A plot. `layers()` gives those to draw: `key`, `label`, `colour`, `column`; stacked upon each other, or each
 // from the ground up (`stacked: false`, the highest first).
-function plot(parent, axis, { title, note, layers, show, stacked = true, peaks = !stacked, top, height = 132, unit, empty, extra, line }) {
+function plot(parent, axis, { title, note, layers, show, stacked = true, peaks = !stacked, top, height = 132, binary, unit, empty, extra, line }) {
   const canvas = el('canvas', { style: { height: `${height}px` } });
   const cursor = el('div', { className: 'cursor', hidden: true });
   const chosen = el('div', { className: 'chosen', hidden: true });
@@ -84,7 +84,7 @@ function plot(parent, axis, { title, note, layers, show, stacked = true, peaks =
 
   function redraw() {
     current = layers();
-    paint(canvas, axis, height, current.filter((one) => !hidden.has(one.key)), { stacked, peaks, top, show, empty, line: line && line() });
+    paint(canvas, axis, height, current.filter((one) => !hidden.has(one.key)), { stacked, peaks, top, binary, show, empty, line: line && line() });
     rows();
     mark();
   }
@@ -146,7 +146,7 @@ function prepare(canvas, width, height) {
   return pen;
 }
 
-function paint(canvas, axis, height, layers, { stacked, peaks, top, show, empty, line }) {
+function paint(canvas, axis, height, layers, { stacked, peaks, top, binary, show, empty, line }) {
   const pen = prepare(canvas, GUTTER + axis.width, height);
   const cells = axis.split();
   const values = layers.map((one) => byCell(cells, one.column, peaks));
@@ -156,7 +156,7 @@ function paint(canvas, axis, height, layers, { stacked, peaks, top, show, empty,
     for (const one of values) sum = stacked ? sum + (one[cell] || 0) : Math.max(sum, one[cell] || 0);
     most = Math.max(most, sum);
   }
-  const ceiling = (top && top()) || nice(most);
+  const ceiling = (top && top()) || nice(most, binary);
   const ground = height - AXIS;
   const y = (value) => ground - (value / ceiling) * (ground - 6);
   grid(pen, axis, ceiling, y, ground, show);
@@ -215,7 +215,7 @@ function grid(pen, axis, ceiling, y, ground, show) {
     pen.moveTo(GUTTER, height);
     pen.lineTo(GUTTER + axis.width, height);
     pen.stroke();
-    pen.fillText(show(ceiling * part), GUTTER - 8, Math.max(8, height));
+    pen.fillText(show(ceiling * part).replace(/\.0+ /, ' '), GUTTER - 8, Math.max(8, height));
   }
   pen.textAlign = 'center';
   pen.textBaseline = 'alphabetic';
@@ -248,9 +248,13 @@ function ticks(from, to, most) {
   return out;
 }
 
-// The next round number.
-function nice(value) {
+// The next round number; of bytes, one that is round in its unit.
+function nice(value, binary) {
   if (!(value > 0)) return 1;
+  if (binary && value >= 1024) {
+    const unit = 1024 ** Math.floor(Math.log2(value) / 10);
+    return nice(value / unit) * unit;
+  }
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].find((one) => one * power >= value * 0.999) * power;
 }

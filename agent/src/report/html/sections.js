@@ -6,8 +6,9 @@ const number = (key, head, more) => ({ key, head, unit: 'count', width: 78, ...m
 const name = (key, head, width, more) => ({ key, head, text: true, width, ...more });
 const of = (group, key) => (row) => (row[group] ? row[group][key] : null);
 
-const processColumn = { key: 'pid', head: 'process', unit: 'name (pid)', text: true, width: 150, value: (row) => row.pid,
-  cell: (row) => processName(row.pid), title: (row) => processName(row.pid), find: (row) => processName(row.pid) };
+// Whose it is, where there is more than one.
+const processColumns = list(report.targets).length < 2 ? [] : [{ key: 'pid', head: 'process', unit: 'name (pid)', text: true, width: 140, value: (row) => row.pid,
+  cell: (row) => processName(row.pid), title: (row) => processName(row.pid), find: (row) => processName(row.pid) }];
 const tidColumn = { key: 'tid', head: 'tid', width: 66 };
 
 const stackLine = (stack) => list(stack).map(plain).join(' ← ') || '–';
@@ -16,9 +17,9 @@ const stackColumn = (key, head, width) => ({ key, head, text: true, width, value
 
 // A time of a thread with its share of the thread's life.
 function lifeTime(key, head, value, note) {
-  return { key, head, unit: 'time · % of its life', width: 123, note, value,
+  return { key, head, unit: 'time · % of its life', width: 134, note, value,
     title: (row) => `${NUMBER.format(value(row))} ns of ${NUMBER.format(row.observed_ns)} ns`,
-    cell: (row) => [duration(value(row) / 1e9), el('small', null, row.observed_ns ? percent((100 * value(row)) / row.observed_ns) : '')] };
+    cell: (row) => [duration(value(row) / 1e9), ' ', el('small', null, row.observed_ns ? percent((100 * value(row)) / row.observed_ns) : '')] };
 }
 
 const queued = (row) => (row.run_queue ? row.run_queue.after_wake_ns + row.run_queue.preempted_ns : 0);
@@ -47,20 +48,19 @@ const blockedTitle = (row) => list(row.blocked).map((one) =>
 const nowOf = ({ now }) => (now ? `${now.state === 'blocked' ? plain(now.reason || 'blocked') : now.state} ${now.since_inferred ? '~' : ''}${duration(now.since_s)}` : '–');
 
 const threadColumns = [
-  ...(list(report.targets).length > 1 ? [processColumn] : []), tidColumn, name('comm', 'name', 116),
-  { key: 'shares', head: 'where its time went', unit: 'pale: normal idle', text: true, width: 134, value: (row) => (row.observed_ns ? row.on_cpu_ns / row.observed_ns : 0), cell: sharesOf, title: () => null, find: () => '' },
+  ...processColumns, tidColumn, name('comm', 'name', 128),
+  { key: 'shares', head: 'its time', unit: 'pale: normal idle', text: true, width: 124, value: (row) => (row.observed_ns ? row.on_cpu_ns / row.observed_ns : 0), cell: sharesOf, title: () => null, find: () => '' },
   lifeTime('on_cpu_ns', 'on CPU', (row) => row.on_cpu_ns),
   lifeTime('run_queue_ns', 'run queue', queued, 'ready to run, waiting for a CPU'),
   lifeTime('blocked_ns', 'blocked', blockedBusy, 'waiting, its normal idle left out'),
   { ...lifeTime('idle_ns', 'idle', (row) => row.idle_ns, '~: partly inferred'), unit: '~ partly inferred',
-    cell: (row) => [`${row.idle_inferred ? '~' : ''}${duration(row.idle_ns / 1e9)}`, el('small', null, row.observed_ns ? percent((100 * row.idle_ns) / row.observed_ns) : '')] },
-  { key: 'blocked', head: 'blocked in', unit: 'reason, all its time', text: true, width: 212, value: (row) => list(row.blocked).map((one) => one.reason).join(' '), cell: blockedOf, title: blockedTitle },
-  { key: 'now', head: 'now', unit: 'state, for how long', text: true, width: 122, value: nowOf, title: (row) => (row.now ? stackLine(row.now.stack) : '') },
-  { key: 'longest_ns', head: 'longest', unit: 'run queue', note: 'the longest wait for a CPU', width: 84, value: of('run_queue', 'longest_ns') },
+    cell: (row) => [`${row.idle_inferred ? '~' : ''}${duration(row.idle_ns / 1e9)}`, ' ', el('small', null, row.observed_ns ? percent((100 * row.idle_ns) / row.observed_ns) : '')] },
+  { key: 'blocked', head: 'blocked in', unit: 'reason, time', text: true, width: 200, value: (row) => list(row.blocked).map((one) => one.reason).join(' '), cell: blockedOf, title: blockedTitle },
+  { key: 'now', head: 'now', unit: 'state, since', text: true, width: 124, value: nowOf, title: (row) => (row.now ? stackLine(row.now.stack) : '') },
 ];
 
 const loopColumns = [
-  processColumn, tidColumn, name('comm', 'name', 120), { key: 'epoll_fd', head: 'epoll', unit: 'fd', width: 60 }, name('mode', 'mode', 80),
+  ...processColumns, tidColumn, name('comm', 'name', 120), { key: 'epoll_fd', head: 'epoll', unit: 'fd', width: 60 }, name('mode', 'mode', 80),
   number('iterations', 'iterations'), number('late', 'late', { note: 'iterations over the threshold' }),
   time('threshold_s', 'threshold'), time('mean_s', 'mean'), time('p50_s', 'p50'), time('p95_s', 'p95'), time('p99_s', 'p99'), time('max_s', 'longest'),
   time('busy_now_s', 'busy now'), number('waits', 'waits'), time('blocked_ns', 'blocked'), number('events', 'events'), number('timeouts', 'timeouts'),
@@ -68,10 +68,10 @@ const loopColumns = [
 
 const watchers = (row) => list(row.watched_by).map((one) => `${one.tid} (${list(one.events).join(' ')}${one.armed ? '' : ', not armed'})`).join(', ');
 const socketColumns = [
-  processColumn, { key: 'fd', head: 'fd', width: 60 }, name('family', 'family', 72), name('type', 'type', 84), name('state', 'state', 100),
+  ...processColumns, { key: 'fd', head: 'fd', width: 60 }, name('family', 'family', 72), name('type', 'type', 84), name('state', 'state', 100),
   name('local', 'local', 170), name('peer', 'peer', 170),
   size('receive_queue_bytes', 'unread'), size('send_queue_bytes', 'unsent'),
-  time('oldest_unread_min_s', 'oldest unread', { unit: 'time, at least' }), time('oldest_unread_max_s', 'oldest unread', { unit: 'time, at most' }),
+  time('oldest_unread_min_s', 'unread for', { unit: 'at least', note: 'age of the oldest unread byte' }), time('oldest_unread_max_s', 'unread for', { unit: 'at most', note: 'age of the oldest unread byte' }),
   time('silent_s', 'silent'), number('accept_backlog', 'backlog'), number('accept_backlog_limit', 'its limit'),
   size('bytes_received', 'received', { cell: (row) => optional(row.bytes_received, bytes) }), size('bytes_sent', 'sent', { cell: (row) => optional(row.bytes_sent, bytes) }),
   number('retransmits', 'retransmits'), number('drops', 'drops'), { key: 'zero_window', head: 'window', unit: 'zero', text: true, width: 66, cell: (row) => (row.zero_window ? 'yes' : '–') },
@@ -84,7 +84,7 @@ function optional(value, show) { return value === null || value === undefined ? 
 
 const ownerOf = ({ owner }) => (owner ? `${plain(owner.comm)} ${owner.tid} (${plain(owner.certainty)})` : '');
 const lockColumns = [
-  processColumn, name('address', 'address', 140), name('place', 'place', 170), name('kind', 'kind', 170),
+  ...processColumns, name('address', 'address', 140), name('place', 'place', 170), name('kind', 'kind', 170),
   number('waits', 'waits'), time('total_ns', 'blocked'), time('worst_ns', 'worst'),
   { key: 'waiters', head: 'waiters', unit: 'threads', width: 78, value: (row) => list(row.waiters).length },
   { key: 'owner', head: 'held by', unit: 'thread', text: true, width: 190, value: ownerOf, title: ({ owner }) => (owner ? plain(owner.how || '') : '') },
@@ -94,19 +94,19 @@ const lockColumns = [
 
 const resident = (row, when, kind) => (row[when] ? row[when][kind] : null);
 const memoryColumns = [
-  processColumn, size('growth_bytes', 'growth'),
+  ...processColumns, size('growth_bytes', 'growth'),
   ...['anon', 'file', 'shmem', 'swap'].flatMap((kind) => [
     { key: `start_${kind}_bytes`, head: kind, unit: 'size, start', width: 92, value: (row) => resident(row, 'start', `${kind}_bytes`) },
     { key: `end_${kind}_bytes`, head: kind, unit: 'size, end', width: 92, value: (row) => resident(row, 'end', `${kind}_bytes`) }]),
   size('huge_page_bytes', 'huge pages'), size('returned_bytes', 'given back'), number('faults', 'page faults', { width: 92 }),
   { key: 'sampled_one_in', head: 'sampled', unit: 'one in', width: 78 },
 ];
-const growthColumns = [processColumn, size('bytes', 'growth', { cell: (row) => optional(row.bytes, bytes) }), number('count', 'faults'), stackColumn('stack', 'stack, leaf first', 900)];
-const mappingColumns = [processColumn, name('name', 'mapping', 460), name('kind', 'kind', 120), size('start_bytes', 'at the start', { width: 110 }), size('end_bytes', 'at the end', { width: 110 }),
+const growthColumns = [...processColumns, size('bytes', 'growth', { cell: (row) => optional(row.bytes, bytes) }), number('count', 'faults'), stackColumn('stack', 'stack, leaf first', 900)];
+const mappingColumns = [...processColumns, name('name', 'mapping', 460), name('kind', 'kind', 120), size('start_bytes', 'at the start', { width: 110 }), size('end_bytes', 'at the end', { width: 110 }),
   size('change_bytes', 'change', { value: (row) => row.end_bytes - row.start_bytes })];
 
 const taskColumns = [
-  processColumn, name('name', 'task', 180), name('state', 'state', 90),
+  ...processColumns, name('name', 'task', 180), name('state', 'state', 90),
   { key: 'awaits', head: 'awaits', text: true, width: 220, value: ({ awaits }) => (awaits ? `${plain(awaits.kind)} ${plain(awaits.call)}` : '') },
   { key: 'left_s', head: 'left', unit: 'time', width: 84, value: of('awaits', 'left_s') },
   { key: 'stack', head: 'stack, outermost first', text: true, width: 520,

@@ -3,6 +3,8 @@
 const ROW = 29;
 // Up to here all rows are in the page, so that the browser's own search finds them.
 const WHOLE = 200;
+// The height of the longest table on the page, as the style has it.
+const SIGHT = 520;
 
 // A table. Columns: `key` (of the row, its unit in the name), `head`, `unit`, `width` in pixels, and where the
 // row's member is not what is shown: `value` (to sort by and compare with), `cell` (what is shown), `title`.
@@ -81,7 +83,7 @@ function table(parent, { name, columns, rows, sort, open, detail, filter }) {
     if (total > WHOLE) {
       const first = Math.floor(scroll.scrollTop / ROW);
       from = Math.max(0, first - 8);
-      to = Math.min(total, first + Math.ceil((scroll.clientHeight || 520) / ROW) + 8);
+      to = Math.min(total, first + Math.ceil(SIGHT / ROW) + 8);
     }
     const range = `${from} ${to} ${state.active}`;
     if (range === shownRange) return;
@@ -155,6 +157,20 @@ function table(parent, { name, columns, rows, sort, open, detail, filter }) {
 // Text by code units: as fast as it gets, and the same everywhere.
 const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
+// An object whose members are plain values.
+const flat = (value) => value !== null && typeof value === 'object' && !Array.isArray(value)
+  && Object.values(value).every((one) => one === null || typeof one !== 'object');
+
+// A list of such objects, side by side.
+function sideBySide(rows) {
+  const keys = [...new Set(rows.flatMap(Object.keys))];
+  const side = (key) => (rows.some((row) => typeof row[key] === 'number') ? 'n' : null);
+  return el('table', { className: 'mini' },
+    el('thead', null, el('tr', null, keys.map((key) => el('th', { className: side(key) }, words(key))))),
+    el('tbody', null, rows.slice(0, 600).map((row) => el('tr', null, keys.map((key) =>
+      el('td', { className: side(key), title: exact(key, row[key]) }, shown(key, row[key])))))));
+}
+
 // Anything of the report with all that it holds.
 function tree(value, key = '', depth = 0) {
   if (depth > 12) return '…';
@@ -162,6 +178,7 @@ function tree(value, key = '', depth = 0) {
     if (value.length === 0) return '–';
     const simple = value.every((one) => one === null || typeof one !== 'object');
     if (simple && value.every((one) => typeof one === 'number')) return value.map((one) => shown(key, one)).join(', ');
+    if (!simple && value.every(flat)) return sideBySide(value);
     return el('ol', { className: simple ? 'code' : null }, value.slice(0, 600).map((one) => el('li', null, tree(one, key, depth + 1))),
       value.length > 600 ? el('li', { className: 'soft' }, `and ${count(value.length - 600)} more`) : null);
   }

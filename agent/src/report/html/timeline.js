@@ -22,7 +22,8 @@ function timelineSection(parent) {
     const half = factor ? ((axis.to - axis.from) * factor) / 2 : Infinity;
     if (factor) axis.show(middle - half, middle + half); else axis.show(timeline.begin, timeline.end);
   } }, name);
-  const note = `windows of ${duration(timeline.windowS || 1).replace(/\.0+ /, ' ')}${timeline.coarsened ? `; ${count(timeline.coarsened)} of them merged into longer ones` : ''}`;
+  const note = el('span', null);
+  const windows = `windows of ${duration(timeline.windowS || 1).replace(/\.0+ /, ' ')}${timeline.coarsened ? `; ${count(timeline.coarsened)} of them merged into longer ones` : ''}`;
   parent.append(el('div', { className: 'bar' }, pick.node, timeline.threads.length > 8 ? [filter, sort] : null,
     el('span', { className: 'fill' }), span, zoom('+', 'zoom in', 0.5), zoom('−', 'zoom out', 2), zoom('all', 'show all of the capture', 0)), box);
 
@@ -34,7 +35,9 @@ function timelineSection(parent) {
   let lanes = null;
   if (timeline.threads.length) {
     plots.push(plot(box, axis, {
-      title: 'Thread state', unit: '%', height: 150, show: percent, note: note,
+      title: 'Thread state', unit: '%', height: 150, note,
+      // A sum counts threads: a hundred percent is one.
+      show: (value) => (state.sum ? count(Number((value / 100).toFixed(2))) : percent(value)),
       layers: () => stateLayers(state, digest, kept), top: () => (state.sum ? 0 : 100),
     }));
     if (timeline.threads.length > 1) {
@@ -48,6 +51,7 @@ function timelineSection(parent) {
 
   function changed(reveal) {
     cached.clear();
+    note.textContent = state.sum ? `threads in each state; ${windows}` : `of one thread; ${windows}`;
     for (const one of plots) { one.heading.parentNode.hidden = one.absent ? one.absent() : false; if (!one.heading.parentNode.hidden) one.redraw(); }
     if (lanes) { lanes.draw(); if (reveal) lanes.home(); }
   }
@@ -141,15 +145,15 @@ function morePlots(box, axis, state, kept) {
     } }, 'show send queues');
     const kind = el('span', null, 'receive');
     add(() => !timeline.sockets.some((socket) => socket.pid === state.pid), {
-      title: 'Socket queues', note: el('span', null, kind, ' queues of the process, the deepest apart'), unit: 'bytes', extra: turn, peaks: true,
-      show: bytes, height: 118, empty: 'all queues empty', layers: () => queueLayers(state, kept),
+      title: 'Socket queues', note: el('span', null, kind, ' queues of the process, the deepest apart'), unit: 'bytes', extra: turn, peaks: true, binary: true,
+      show: bytes, height: 160, empty: 'all queues empty', layers: () => queueLayers(state, kept),
     });
     made[made.length - 1].queues = true;
   }
   if (timeline.processes.length) {
     const process = () => timeline.processes.find((one) => one.pid === state.pid);
     add(() => !process(), {
-      title: 'Memory', note: 'resident memory of the process by kind', unit: 'bytes', show: bytes, height: 118,
+      title: 'Memory', note: 'resident memory of the process by kind', unit: 'bytes', binary: true, show: bytes, height: 118,
       layers: () => (process() ? ['anon', 'file', 'shmem', 'swap'].map((key) => ({
         key, label: key, colour: `m-${key}`, column: kept(`m ${key}`, () => column(process(), `${key}_bytes`)) })) : []),
     });
