@@ -3,7 +3,7 @@
 //! It holds `report.json` and the pictures as data, and a script that draws them: every figure on the page is one
 //! of the report. The script is plain and hand-written, without a framework, because the file has to stand alone
 //! and to open in ten years as it does today. Names are hostile: the data cannot end its element, whatever it says
-//! ([`pack`]), and the script makes text nodes of it and nothing else.
+//! (`pack`), and the script makes text nodes of it and nothing else.
 
 mod pack;
 #[cfg(test)]

@@ -96,12 +96,12 @@ const STATES = [
   { key: 'socket', label: 'socket', note: 'for bytes from a socket, or room in one' },
   { key: 'disk', label: 'disk', note: 'for storage' },
   { key: 'other', label: 'other', note: 'for anything else' },
-  { key: 'sleep', label: 'sleep', note: 'for time to pass' },
+  { key: 'sleep', label: 'sleep', note: 'for time to pass, or a signal' },
   { key: 'event_wait', label: 'event wait', note: 'in epoll, poll or select' },
 ];
 
 const REASONS = {
-  futex: 'lock', epoll: 'event_wait', poll: 'event_wait', sleep: 'sleep', disk: 'disk', 'file read': 'disk',
+  futex: 'lock', epoll: 'event_wait', poll: 'event_wait', sleep: 'sleep', 'signal wait': 'sleep', disk: 'disk', 'file read': 'disk',
   'file write': 'disk', 'socket receive': 'socket', 'socket send': 'socket', 'socket accept': 'socket',
   'socket connect': 'socket',
 };

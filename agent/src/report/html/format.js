@@ -56,10 +56,14 @@ function percent(value) {
   return `${value.toFixed(1)} %`;
 }
 
+// A cost, which is small where all is well.
+const finePercent = (value) => `${Number(value.toPrecision(2))} %`;
+
 const count = (value) => NUMBER.format(value);
 
 // What a member's name says of its unit: how to show it, and what to call it.
 const UNITS = [
+  ['_bytes_per_s', (value) => `${bytes(value)}/s`, 'bytes a second'],
   ['_ns', (value) => duration(value / 1e9), 'ns'],
   ['_bytes', bytes, 'bytes'],
   ['_pct', percent, '%'],
@@ -69,7 +73,7 @@ const UNITS = [
 ];
 
 function unitOf(key) {
-  return UNITS.find(([suffix]) => key.endsWith(suffix));
+  return UNITS.find(([suffix]) => key.endsWith(suffix)) || (/^bytes(_|$)/.test(key) ? UNITS.find(([suffix]) => suffix === '_bytes') : undefined);
 }
 
 // The short form of a member's value.
@@ -95,7 +99,7 @@ const isIdentity = (key) => /(^|_)(pid|tid|fd|inode|line|schema)$/.test(key);
 // A member's name for people: without its unit, which stands in the value.
 function words(key) {
   const unit = unitOf(key);
-  return plain(unit ? key.slice(0, -unit[0].length) : key).replaceAll('_', ' ');
+  return plain(unit && key.endsWith(unit[0]) ? key.slice(0, -unit[0].length) : key).replaceAll('_', ' ');
 }
 
 // A moment of the wall clock, as all files of the report have it: in UTC.

@@ -63,14 +63,17 @@ function figures() {
     const worst = Math.max(0, ...list(report.loops).map((one) => one.max_s || 0));
     box.append(figure('late', 'Late loop iterations', late, count(late), worst ? `longest ${duration(worst)}` : ''));
   }
-  if (list(report.sockets).length) box.append(figure('receive_queue_bytes', 'Unread in sockets', sum(report.sockets, 'receive_queue_bytes'), bytes(sum(report.sockets, 'receive_queue_bytes')), plural(report.sockets.length, 'socket')));
+  if (list(report.sockets).length) {
+    const unread = report.sockets.reduce((all, row) => all + (row.open === false ? 0 : depth('receive', 'bytes')(row) || 0), 0);
+    box.append(figure('receive_queue_bytes', 'Unread in sockets', unread, bytes(unread), plural(report.sockets.length, 'socket')));
+  }
   if (list(report.locks).length) box.append(figure('total_ns', 'Blocked in locks', sum(report.locks, 'total_ns'), duration(sum(report.locks, 'total_ns') / 1e9), `worst ${duration(Math.max(...report.locks.map((one) => one.worst_ns || 0)) / 1e9)}`));
   if (list(report.memory).length) box.append(figure('growth_bytes', 'Memory growth', sum(report.memory, 'growth_bytes'), bytes(sum(report.memory, 'growth_bytes')), `to ${bytes(list(report.memory).reduce((all, one) => all + Object.values(one.end || {}).reduce((a, b) => a + b, 0), 0))}`));
   if (stacks) box.append(figure('complete_pct', 'Stacks complete', stacks.complete_pct, stacks.complete_pct === null ? '–' : percent(stacks.complete_pct), `of ${count(stacks.taken)} taken`));
   box.append(figure('loss', 'Lost', losses.reduce((all, one) => all + one, 0), count(losses.reduce((all, one) => all + one, 0)), kinds ? `in ${plural(kinds, 'kind')}, at the foot` : 'nothing'));
   if (overhead) {
     const cost = overhead.bpf_cpu_pct + overhead.agent_cpu_pct;
-    box.append(figure('cost_pct', 'Cost of the capture', cost, percent(cost), `of a CPU · agent ${bytes(overhead.agent_rss_bytes)}`, `kernel side ${overhead.bpf_cpu_pct} %, agent ${overhead.agent_cpu_pct} % of one CPU`));
+    box.append(figure('cost_pct', 'Cost of the capture', cost, finePercent(cost), `of a CPU · agent ${bytes(overhead.agent_rss_bytes)}`, `kernel side ${overhead.bpf_cpu_pct} %, agent ${overhead.agent_cpu_pct} % of one CPU`));
   }
   // Not one alone in a second row.
   const cards = box.children.length;
@@ -84,7 +87,8 @@ function tables(chosen) {
   };
   simple('threads', 'Threads', `${count(list(report.threads).length)}; choose a row for its stack and wakers`, threadColumns, report.threads, 'on_cpu_ns', { open: chosen, filter: list(report.threads).length > 5 });
   simple('loops', 'Event loops', null, loopColumns, report.loops, 'max_s');
-  simple('sockets', 'Sockets', null, socketColumns, report.sockets, 'receive_queue_bytes');
+  const { socket_counts: counts } = report;
+  simple('sockets', 'Sockets', counts ? `${count(list(report.sockets).length)}; ${count(counts.opened)} opened, ${count(counts.closed)} closed during the capture` : null, socketColumns, report.sockets, 'receive_queue_bytes');
   simple('locks', 'Locks', null, lockColumns, report.locks, 'total_ns');
   if (list(report.memory).length) memory();
   const tasks = list(report.asyncio).flatMap((one) => list(one.tasks).map((task) => ({ pid: one.pid, ...task })));
@@ -131,7 +135,7 @@ function foot() {
   section('overhead', 'Overhead', 'what the capture itself cost', (part) => {
     const { programs, ...plainly } = report.overhead;
     part.append(el('div', { className: 'cards', style: { margin: '0 0 12px' } }, Object.entries(plainly).map(([key, value]) =>
-      el('div', { className: 'figure', id: `overhead-${key}` }, el('span', null, words(key)), el('b', { 'data-value': value, title: exact(key, value), style: { fontSize: '17px' } }, shown(key, value))))));
+      el('div', { className: 'figure', id: `overhead-${key}` }, el('span', null, words(key)), el('b', { 'data-value': value, title: exact(key, value), style: { fontSize: '17px' } }, key.endsWith('_pct') ? finePercent(value) : shown(key, value))))));
     if (list(programs).length) table(part, { name: 'programs', columns: programColumns, rows: programs, sort: 'run_ns' });
   });
 }

@@ -60,27 +60,34 @@ const threadColumns = [
 ];
 
 const loopColumns = [
-  ...processColumns, tidColumn, name('comm', 'name', 120), { key: 'epoll_fd', head: 'epoll', unit: 'fd', width: 60 }, name('mode', 'mode', 80),
+  ...processColumns, tidColumn, name('comm', 'name', 120), name('kind', 'kind', 60), { key: 'epoll_fd', head: 'epoll', unit: 'fd', width: 60 }, name('mode', 'mode', 80),
   number('iterations', 'iterations'), number('late', 'late', { note: 'iterations over the threshold' }),
   time('threshold_s', 'threshold'), time('mean_s', 'mean'), time('p50_s', 'p50'), time('p95_s', 'p95'), time('p99_s', 'p99'), time('max_s', 'longest'),
-  time('busy_now_s', 'busy now'), number('waits', 'waits'), time('blocked_ns', 'blocked'), number('events', 'events'), number('timeouts', 'timeouts'),
+  time('busy_now_s', 'busy now'), number('waits', 'waits'), time('blocked_ns', 'blocked'), time('busy_ns', 'busy'), number('events', 'events'), number('timeouts', 'timeouts'),
 ];
 
-const watchers = (row) => list(row.watched_by).map((one) => `${one.tid} (${list(one.events).join(' ')}${one.armed ? '' : ', not armed'})`).join(', ');
+// A socket's queues and what TCP counts are objects of their own; a report may also have them flat.
+const depth = (side, which) => (row) => (row[`${side}_queue`] ? row[`${side}_queue`][which] : which === 'bytes' ? row[`${side}_queue_bytes`] : null) ?? null;
+const tcp = (key) => (row) => (row.tcp || row)[key] ?? null;
+const unreadFor = (row, key) => (row[key] === null || row[key] === undefined ? '–' : `${row.oldest_unread_inferred ? '~' : ''}${duration(row[key])}`);
+const watchers = (row) => list(row.watched_by).map((one) => `${list(one.tids || [one.tid]).join(' ') || `epoll ${one.epoll_fd}`} (${list(one.events).map(plain).join(' ')}${one.armed ? '' : ', not armed'})`).join(', ');
 const socketColumns = [
-  ...processColumns, { key: 'fd', head: 'fd', width: 60 }, name('family', 'family', 72), name('type', 'type', 84), name('state', 'state', 100),
-  name('local', 'local', 170), name('peer', 'peer', 170),
-  size('receive_queue_bytes', 'unread'), size('send_queue_bytes', 'unsent'),
-  time('oldest_unread_min_s', 'unread for', { unit: 'at least', note: 'age of the oldest unread byte' }), time('oldest_unread_max_s', 'unread for', { unit: 'at most', note: 'age of the oldest unread byte' }),
-  time('silent_s', 'silent'), number('accept_backlog', 'backlog'), number('accept_backlog_limit', 'its limit'),
-  size('bytes_received', 'received', { cell: (row) => optional(row.bytes_received, bytes) }), size('bytes_sent', 'sent', { cell: (row) => optional(row.bytes_sent, bytes) }),
-  number('retransmits', 'retransmits'), number('drops', 'drops'), { key: 'zero_window', head: 'window', unit: 'zero', text: true, width: 66, cell: (row) => (row.zero_window ? 'yes' : '–') },
+  ...processColumns, { key: 'fd', head: 'fd', width: 60 }, name('family', 'family', 66), name('type', 'type', 76, { value: (row) => row.kind ?? row.type }),
+  name('state', 'state', 104, { value: (row) => `${row.state ?? ''}${row.open === false ? ' (closed)' : ''}` }), name('local', 'local', 160), name('peer', 'peer', 160),
+  size('receive_queue_bytes', 'unread', { value: depth('receive', 'bytes') }), size('receive_queue_max_bytes', 'most unread', { value: depth('receive', 'max_bytes'), width: 96 }),
+  time('oldest_unread_min_s', 'unread for', { unit: 'at least', note: 'age of the oldest unread byte', cell: (row) => unreadFor(row, 'oldest_unread_min_s') }),
+  time('oldest_unread_max_s', 'unread for', { unit: 'at most', note: 'age of the oldest unread byte', cell: (row) => unreadFor(row, 'oldest_unread_max_s') }),
+  size('send_queue_bytes', 'unsent', { value: depth('send', 'bytes') }), size('send_queue_max_bytes', 'most unsent', { value: depth('send', 'max_bytes'), width: 96 }),
+  { key: 'zero_window', head: 'window', unit: 'zero', text: true, width: 66, value: tcp('zero_window'), cell: (row) => (tcp('zero_window')(row) ? 'yes' : '–') },
+  time('silence_s', 'silent', { value: (row) => tcp('silence_s')(row) ?? row.silent_s }),
+  number('accept_backlog', 'backlog'), number('accept_backlog_max', 'most'), number('accept_backlog_limit', 'its limit'),
   { key: 'watched_by', head: 'watched by', unit: 'tid (events)', text: true, width: 160, value: watchers, title: watchers },
   { key: 'peer_process', head: 'peer process', unit: 'name (pid)', text: true, width: 150, value: peerOf, title: peerOf },
+  size('bytes_received', 'received', { value: tcp('bytes_received'), width: 96 }), size('bytes_sent', 'sent', { value: tcp('bytes_sent'), width: 96 }),
+  number('retransmits', 'resent', { note: 'retransmits', value: tcp('retransmits') }), number('drops', 'drops'),
 ];
 
 function peerOf({ peer_process: peer }) { return peer ? `${plain(peer.comm)} (${peer.pid})` : ''; }
-function optional(value, show) { return value === null || value === undefined ? '–' : show(value); }
 
 const ownerOf = ({ owner }) => (owner ? `${plain(owner.comm)} ${owner.tid} (${plain(owner.certainty)})` : '');
 const lockColumns = [
@@ -101,7 +108,7 @@ const memoryColumns = [
   size('huge_page_bytes', 'huge pages'), size('returned_bytes', 'given back'), number('faults', 'page faults', { width: 92 }),
   { key: 'sampled_one_in', head: 'sampled', unit: 'one in', width: 78 },
 ];
-const growthColumns = [...processColumns, size('bytes', 'growth', { cell: (row) => optional(row.bytes, bytes) }), number('count', 'faults'), stackColumn('stack', 'stack, leaf first', 900)];
+const growthColumns = [...processColumns, size('bytes', 'growth'), number('count', 'faults'), stackColumn('stack', 'stack, leaf first', 900)];
 const mappingColumns = [...processColumns, name('name', 'mapping', 460), name('kind', 'kind', 120), size('start_bytes', 'at the start', { width: 110 }), size('end_bytes', 'at the end', { width: 110 }),
   size('change_bytes', 'change', { value: (row) => row.end_bytes - row.start_bytes })];
 
@@ -114,10 +121,12 @@ const taskColumns = [
   { key: 'torn', head: 'torn', text: true, width: 60, cell: (row) => (row.torn ? 'yes' : '–') },
 ];
 
+// Takes what room is left.
+const filler = { key: 'filler', head: '', text: true, keep: true, value: () => null, cell: () => '' };
 const signalColumns = [name('name', 'signal', 150), name('state', 'state', 100), name('hook', 'hook', 300), name('why', 'why', 520)];
-const lossColumns = [name('name', 'what was lost', 300), number('count', 'times', { width: 110 })];
+const lossColumns = [name('name', 'what was lost', 300), number('count', 'times', { width: 110 }), filler];
 const programColumns = [name('name', 'kernel program', 220), number('runs', 'runs', { width: 100 }), time('run_ns', 'time while measured', { width: 150 }),
-  { key: 'each_ns', head: 'a run', unit: 'time', width: 92, value: (row) => (row.runs ? row.run_ns / row.runs : null), title: () => 'time / runs' }];
+  { key: 'each_ns', head: 'a run', unit: 'time', width: 92, value: (row) => (row.runs ? row.run_ns / row.runs : null), title: () => 'time / runs' }, filler];
 const targetColumns = [{ key: 'pid', head: 'pid', width: 80 }, name('comm', 'name', 160), name('exe', 'executable', 420), number('threads', 'threads'),
   { key: 'exited', head: 'exited', text: true, width: 80, cell: (row) => (row.exited ? 'yes' : '–') },
   { key: 'parent_pid', head: 'parent', unit: 'pid', width: 80 },

@@ -8,7 +8,10 @@ const SIGHT = 520;
 
 // A table. Columns: `key` (of the row, its unit in the name), `head`, `unit`, `width` in pixels, and where the
 // row's member is not what is shown: `value` (to sort by and compare with), `cell` (what is shown), `title`.
-function table(parent, { name, columns, rows, sort, open, detail, filter }) {
+function table(parent, { name, columns: all, rows, sort, open, detail, filter }) {
+  const valueOf = (one, row) => (one.value ? one.value(row) : row[one.key]);
+  // Columns that say nothing of any row are left out.
+  const columns = all.filter((one) => one.keep || rows.some((row) => (valueOf(one, row) ?? '') !== ''));
   const state = { sort: sort || null, down: true, words: [], view: [], active: -1 };
   const body = el('tbody');
   const heads = columns.map((one) => head(one));
@@ -35,7 +38,6 @@ function table(parent, { name, columns, rows, sort, open, detail, filter }) {
     return el('th', { scope: 'col', className: one.text ? null : 'n', 'aria-sort': 'none', 'data-key': one.key }, button);
   }
 
-  const valueOf = (one, row) => (one.value ? one.value(row) : row[one.key]);
   const firstDown = (one) => !one.text;
 
   let texts = null;
@@ -54,8 +56,8 @@ function table(parent, { name, columns, rows, sort, open, detail, filter }) {
 
   // Puts the rows in order: nothing sorts last in either direction, and equals stay as they were.
   function arrange() {
-    const all = rows.map((_, index) => index);
-    const kept = state.words.length ? all.filter(matches) : all;
+    const every = rows.map((_, index) => index);
+    const kept = state.words.length ? every.filter(matches) : every;
     if (state.sort) {
       const keys = rows.map((row) => valueOf(state.sort, row));
       const sign = state.down ? -1 : 1;

@@ -133,7 +133,7 @@ function morePlots(box, axis, state, kept) {
       show: duration, empty: 'no iteration in view', height: 118,
       layers: () => (loopOf() ? [['max_s', 'longest', 'i-max'], ['p99_s', 'p99', 'i-p99'], ['p50_s', 'p50', 'i-p50']]
         .map(([key, label, shade]) => ({ key, label, colour: shade, column: kept(key, () => column(timeline.threads[state.thread], key, 'loop')) })) : []),
-      line: () => { const one = list(report.loops).find((loop) => state.thread >= 0 && loop.tid === timeline.threads[state.thread].tid); return one ? one.threshold_s : 0; },
+      line: () => { const one = list(report.loops).find((loop) => state.thread >= 0 && loop.pid === state.pid && loop.tid === timeline.threads[state.thread].tid); return one ? one.threshold_s : 0; },
     });
   }
   if (timeline.sockets.length) {
@@ -182,5 +182,5 @@ function queueLayers(state, kept) {
 
 function socketName(socket) {
   const known = list(report.sockets).find((one) => one.pid === socket.pid && one.fd === socket.fd && one.inode === socket.inode);
-  return `fd ${socket.fd}${known && known.peer ? ` ${known.peer}` : ''}`;
+  return `fd ${socket.fd} ${(known && (known.peer || known.local)) || ''}`;
 }
