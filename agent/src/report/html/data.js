@@ -96,6 +96,7 @@ const STATES = [
   { key: 'socket', label: 'socket', note: 'for bytes from a socket, or room in one' },
   { key: 'disk', label: 'disk', note: 'for storage' },
   { key: 'other', label: 'other', note: 'for anything else' },
+  { key: 'lock_idle', label: 'lock, idle', note: 'in a futex, by a worker that waits for work most of that time: inferred' },
   { key: 'sleep', label: 'sleep', note: 'for time to pass, or a signal' },
   { key: 'event_wait', label: 'event wait', note: 'in epoll, poll or select' },
 ];
@@ -105,6 +106,22 @@ const REASONS = {
   'file write': 'disk', 'socket receive': 'socket', 'socket send': 'socket', 'socket accept': 'socket',
   'socket connect': 'socket',
 };
+
+// Threads whose waits in a futex are mostly their normal idle, by the report's own inference.
+const idleWorkers = new Set(list(report.threads).filter((thread) => {
+  const lock = list(thread.blocked).find((one) => one.reason === 'futex');
+  return lock && lock.idle_ns * 2 > lock.total_ns;
+}).map((thread) => `${thread.pid} ${thread.tid}`));
+
+// A thread's share of each window in a state.
+function stateColumn(thread, { key }) {
+  const idle = key === 'lock_idle';
+  if (idle || key === 'lock') {
+    if (idleWorkers.has(`${thread.pid} ${thread.tid}`) !== idle) return { first: 0, values: new Float64Array(0) };
+    return column(thread, 'lock_pct');
+  }
+  return column(thread, `${key}_pct`);
+}
 
 // The state that a reason of a wait belongs to.
 const stateOf = (reason) => (Object.hasOwn(REASONS, reason) ? REASONS[reason] : 'other');

@@ -19,12 +19,11 @@ function makeDigest() {
   function of(index) {
     if (most[index]) return most[index];
     const thread = timeline.threads[index];
-    const columns = STATES.map((state) => column(thread, `${state.key}_pct`));
+    const columns = STATES.map((state) => stateColumn(thread, state));
     const sum = sumOf(thread.pid);
     const states = new Uint8Array(timeline.size).fill(NOWHERE);
     const first = columns[0].first;
     const until = first + Math.max(...columns.map((one) => one.values.length));
-    let onCpu = 0;
     for (let window = first; window < until; window++) {
       let best = 0;
       for (let state = 0; state < STATES.length; state++) {
@@ -32,10 +31,9 @@ function makeDigest() {
         if (!(value > 0)) continue;
         sum[state].values[window] += value;
         if (value > best) { best = value; states[window] = state; }
-        if (state === 0) onCpu += value * timeline.length[window];
       }
     }
-    most[index] = { states, first, until, onCpu };
+    most[index] = states;
     done++;
     return most[index];
   }

@@ -8,11 +8,8 @@ function overview(parent, axis, digest, { order, chosen, choose }) {
   const depth = el('div', { style: { position: 'relative' } }, canvas);
   const area = el('div', { className: 'many', tabindex: 0, role: 'group', 'aria-label': 'all threads: up and down choose a thread, left and right move through the windows' }, depth);
   const read = el('div', { className: 'read', 'aria-live': 'polite', id: 'overview-read' });
-  const legend = el('ul', { className: 'legend' }, STATES.map((state) => el('li', null,
-    el('div', { title: state.note, style: { display: 'grid', gridTemplateColumns: '12px 1fr', gap: '7px', alignItems: 'center', padding: '1px 4px' } },
-      el('i', { style: { background: `var(--s-${state.key})` } }), el('span', null, state.label)))));
-  const heading = el('h3', null, 'All threads', el('small', null, 'the state that each was in most'));
-  parent.append(el('div', { className: 'row' }, heading, el('div', null, area, read), legend));
+  const heading = el('h3', null, 'All threads', el('small', null, 'the state that each was in most, in the colours above'));
+  parent.append(el('div', { className: 'row' }, heading, el('div', null, area, read)));
   let under = -1;
   let planned = false;
   const high = () => Math.min(208, Math.max(1, order().length) * LANE);
@@ -41,7 +38,7 @@ function overview(parent, axis, digest, { order, chosen, choose }) {
       if (rows[row] === chosen()) { pen.fillStyle = mark; pen.fillRect(0, y, GUTTER, LANE); }
       pen.fillStyle = rows[row] === chosen() ? ink : soft;
       pen.fillText(fitted(pen, `${plain(thread.comm)} ${thread.tid}`, GUTTER - 12), 4, y + LANE / 2);
-      lane(pen, cells, digest.of(rows[row]).states, y, paints);
+      lane(pen, cells, digest.of(rows[row]), y, paints);
       if (rows[row] === chosen()) { pen.strokeStyle = ink; pen.strokeRect(GUTTER + 0.5, y + 0.5, axis.width - 1, LANE - 1); }
     }
     if (axis.cursor >= 0) {
@@ -68,11 +65,11 @@ function overview(parent, axis, digest, { order, chosen, choose }) {
     const row = under >= 0 ? under : rows.indexOf(chosen());
     if (row < 0 || row >= rows.length) { read.textContent = plural(rows.length, 'thread'); return; }
     const thread = timeline.threads[rows[row]];
-    const name = `${plain(thread.comm)} (${thread.tid}) of ${processName(thread.pid)}`;
-    const state = axis.cursor < 0 ? NOWHERE : digest.of(rows[row]).states[axis.cursor];
+    const name = thread.tid === thread.pid ? processName(thread.pid) : `${plain(thread.comm)} (${thread.tid}) of ${processName(thread.pid)}`;
+    const state = axis.cursor < 0 ? NOWHERE : digest.of(rows[row])[axis.cursor];
     if (axis.cursor < 0) { read.textContent = name; return; }
     if (state === NOWHERE) { read.textContent = `${name}: not there at ${duration(timeline.start[axis.cursor])}`; return; }
-    const share = valueAt(column(thread, `${STATES[state].key}_pct`), axis.cursor);
+    const share = valueAt(stateColumn(thread, STATES[state]), axis.cursor);
     read.textContent = `${name} at ${duration(timeline.start[axis.cursor])}: ${STATES[state].label} ${percent(share)}`;
   }
 

@@ -29,7 +29,11 @@ const blockedBusy = (row) => list(row.blocked).reduce((sum, one) => sum + one.to
 function sharesOf(row) {
   const parts = [['on_cpu', row.on_cpu_ns, 'on CPU'], ['run_queue', queued(row), 'run queue']];
   for (const one of list(row.blocked)) parts.push([stateOf(one.reason), one.total_ns - one.idle_ns, one.reason]);
-  for (const one of list(row.blocked)) parts.push([stateOf(one.reason), one.idle_ns, `${one.reason} (idle)`, true]);
+  // Event waits and locks have a colour of their own for what is idle.
+  for (const one of list(row.blocked)) {
+    const state = one.reason === 'futex' ? 'lock_idle' : stateOf(one.reason);
+    parts.push([state, one.idle_ns, `${one.reason} (idle)`, state !== 'lock_idle' && state !== 'event_wait']);
+  }
   const whole = Math.max(1, row.observed_ns);
   return el('div', { className: 'shares' }, parts.filter(([, value]) => value > 0).map(([state, value, label, idle]) =>
     el('i', { className: idle ? 'idle' : null, title: `${plain(label)}: ${duration(value / 1e9)}`,

@@ -35,7 +35,7 @@ function timelineSection(parent) {
   let lanes = null;
   if (timeline.threads.length) {
     plots.push(plot(box, axis, {
-      title: 'Thread state', unit: '%', height: 150, note,
+      title: 'Thread state', unit: '%', height: 186, note,
       // A sum counts threads: a hundred percent is one.
       show: (value) => (state.sum ? count(Number((value / 100).toFixed(2))) : percent(value)),
       layers: () => stateLayers(state, digest, kept), top: () => (state.sum ? 0 : 100),
@@ -118,7 +118,7 @@ function stateLayers(state, digest, kept) {
   const sums = state.sum ? digest.sum(state.pid) : null;
   return STATES.map((one, index) => ({
     key: one.key, label: one.label, note: one.note, colour: `s-${one.key}`,
-    column: sums ? sums[index] : kept(one.key, () => column(timeline.threads[state.thread], `${one.key}_pct`)),
+    column: sums ? sums[index] : kept(one.key, () => stateColumn(timeline.threads[state.thread], one)),
   }));
 }
 
@@ -128,12 +128,17 @@ function morePlots(box, axis, state, kept) {
   const add = (absent, options) => made.push(Object.assign(plot(box, axis, options), { absent }));
   const loopOf = () => (state.thread >= 0 && !state.sum ? timeline.threads[state.thread].loop : null);
   if (timeline.threads.some((thread) => thread.loop)) {
+    const known = () => list(report.loops).find((loop) => state.thread >= 0 && loop.pid === state.pid && loop.tid === timeline.threads[state.thread].tid) || {};
+    const about = el('span', null);
     add(() => !loopOf(), {
-      title: 'Loop iterations', note: 'busy time between two waits; dashed: the threshold of late', unit: 's', stacked: false,
+      title: 'Loop iterations', note: about, unit: 's', stacked: false,
       show: duration, empty: 'no iteration in view', height: 118,
-      layers: () => (loopOf() ? [['max_s', 'longest', 'i-max'], ['p99_s', 'p99', 'i-p99'], ['p50_s', 'p50', 'i-p50']]
-        .map(([key, label, shade]) => ({ key, label, colour: shade, column: kept(key, () => column(timeline.threads[state.thread], key, 'loop')) })) : []),
-      line: () => { const one = list(report.loops).find((loop) => state.thread >= 0 && loop.pid === state.pid && loop.tid === timeline.threads[state.thread].tid); return one ? one.threshold_s : 0; },
+      layers() {
+        about.textContent = `busy time between two waits${known().mode === 'blocked' ? ', at most: polls that find something at once are not seen' : ''}; dashed: late`;
+        return loopOf() ? [['max_s', 'longest', 'i-max'], ['p99_s', 'p99', 'i-p99'], ['p50_s', 'p50', 'i-p50']]
+        .map(([key, label, shade]) => ({ key, label, colour: shade, column: kept(key, () => column(timeline.threads[state.thread], key, 'loop')) })) : [];
+      },
+      line: () => known().threshold_s || 0,
     });
   }
   if (timeline.sockets.length) {
