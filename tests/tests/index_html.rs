@@ -362,6 +362,25 @@ fn an_hour_of_a_thousand_threads_can_be_used() {
     let there = browser.eval("document.querySelectorAll('tr').length");
     assert!(there.as_u64().expect("a number") < 1_000, "{there}");
     assert_sum(&mut browser, size);
+    // Of a report that has next to nothing, a page shows that, and nothing breaks.
+    for little in [
+        serde_json::json!({"schema": 1}),
+        serde_json::json!({"timeline": {"start_s": ""}, "threads": []}),
+    ] {
+        let path = run.out.join("little.html");
+        let page = synthetic::page_with(&page, &little);
+        std::fs::write(&path, page).expect("an own folder");
+        browser.open(&path);
+        assert_eq!(
+            browser.eval("document.querySelectorAll('.fault').length"),
+            0
+        );
+        assert!(
+            browser
+                .eval("document.getElementById('timeline')")
+                .is_null()
+        );
+    }
     browser.assert_quiet();
 }
 

@@ -112,7 +112,7 @@ function plot(parent, axis, { title, note, layers, show, stacked = true, peaks =
       cursor.hidden = x < 0 || x > axis.width;
       cursor.style.left = `${GUTTER + x}px`;
     }
-    at.textContent = window < 0 ? `${peaks ? 'largest' : 'mean'} of what is in view` : `window at ${duration(timeline.start[window])}, ${duration(timeline.length[window])} long`;
+    at.textContent = window < 0 ? `${peaks ? 'largest' : 'mean'} of what is in view` : `window at ${clock(timeline.start[window])}, ${duration(timeline.length[window])} long`;
     const figures = legend.querySelectorAll('b');
     const order = stacked ? [...current].reverse() : current;
     order.forEach((one, index) => {
@@ -226,17 +226,19 @@ function grid(pen, axis, ceiling, y, ground, show) {
     pen.lineTo(GUTTER + x, ground + 4);
     pen.stroke();
     pen.textAlign = x < 12 ? 'left' : x > axis.width - 16 ? 'right' : 'center';
-    pen.fillText(clock(moment, axis.to - axis.from), GUTTER + x, ground + 15);
+    pen.fillText(clock(moment), GUTTER + x, ground + 15);
   }
 }
 
-// A time inside the capture, as short as the span allows.
-function clock(moment, span) {
-  if (span < 180) return `${Number(moment.toFixed(span < 5 ? 2 : 1))} s`;
-  const whole = Math.round(moment);
+// A time inside the capture: seconds in a short one, as a clock in a long one.
+function clock(moment) {
+  const whole = Math.floor(moment + 1e-6);
+  const rest = Math.round((moment - whole) * 1000) / 1000;
+  if (timeline.end < 180) return `${Number((whole + rest).toFixed(3))} s`;
   const two = (value) => String(value).padStart(2, '0');
   const hours = Math.floor(whole / 3600);
-  return `${hours ? `${hours}:${two(Math.floor(whole / 60) % 60)}` : Math.floor(whole / 60)}:${two(whole % 60)}`;
+  const minutes = Math.floor(whole / 60) % 60;
+  return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(whole % 60)}${rest > 0 ? String(rest).slice(1) : ''}`;
 }
 
 const TICKS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];

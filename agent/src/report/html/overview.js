@@ -68,9 +68,9 @@ function overview(parent, axis, digest, { order, chosen, choose }) {
     const name = thread.tid === thread.pid ? processName(thread.pid) : `${plain(thread.comm)} (${thread.tid}) of ${processName(thread.pid)}`;
     const state = axis.cursor < 0 ? NOWHERE : digest.of(rows[row])[axis.cursor];
     if (axis.cursor < 0) { read.textContent = name; return; }
-    if (state === NOWHERE) { read.textContent = `${name}: not there at ${duration(timeline.start[axis.cursor])}`; return; }
+    if (state === NOWHERE) { read.textContent = `${name}: not there at ${clock(timeline.start[axis.cursor])}`; return; }
     const share = valueAt(stateColumn(thread, STATES[state]), axis.cursor);
-    read.textContent = `${name} at ${duration(timeline.start[axis.cursor])}: ${STATES[state].label} ${percent(share)}`;
+    read.textContent = `${name} at ${clock(timeline.start[axis.cursor])}: ${STATES[state].label} ${percent(share)}`;
   }
 
   const rowAt = (event) => Math.floor((event.clientY - area.getBoundingClientRect().top + area.scrollTop) / LANE);

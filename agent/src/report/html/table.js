@@ -1,6 +1,7 @@
 // Tables of any length: sorted by their heads, filtered by words, and only the rows in sight are in the page.
 
-const ROW = 29;
+// The height of a row, until one can be measured.
+const ROW = 28;
 // Up to here all rows are in the page, so that the browser's own search finds them.
 const WHOLE = 200;
 // The height of the longest table on the page, as the style has it.
@@ -79,13 +80,14 @@ function table(parent, { name, columns: all, rows, sort, open, detail, filter })
 
   // The rows in sight, between two spaces that stand for the others.
   let shownRange = '';
+  let high = ROW;
   function draw() {
     const total = state.view.length;
     let [from, to] = [0, total];
     if (total > WHOLE) {
-      const first = Math.floor(scroll.scrollTop / ROW);
+      const first = Math.floor(scroll.scrollTop / high);
       from = Math.max(0, first - 8);
-      to = Math.min(total, first + Math.ceil(SIGHT / ROW) + 8);
+      to = Math.min(total, first + Math.ceil(SIGHT / high) + 8);
     }
     const range = `${from} ${to} ${state.active}`;
     if (range === shownRange) return;
@@ -95,10 +97,17 @@ function table(parent, { name, columns: all, rows, sort, open, detail, filter })
     for (let index = from; index < to; index++) made.push(line(index));
     if (to < total) made.push(space(total - to));
     body.replaceChildren(...made);
+    const row = body.querySelector('.row-of');
+    const measured = row ? row.getBoundingClientRect().height : 0;
+    if (measured > 0 && Math.abs(measured - high) > 0.01) {
+      high = measured;
+      shownRange = '';
+      draw();
+    }
   }
 
   const space = (missing) => el('tr', { className: 'space', 'aria-hidden': 'true' },
-    el('td', { colspan: columns.length, style: { height: `${missing * ROW}px` } }));
+    el('td', { colspan: columns.length, style: { height: `${missing * high}px` } }));
 
   function line(index) {
     const row = rows[state.view[index]];
@@ -142,10 +151,10 @@ function table(parent, { name, columns: all, rows, sort, open, detail, filter })
     else if (event.key === 'Enter') { if (now < 0 && state.view.length) choose(0); else if (now >= 0) choose(now); }
     else if (event.key in steps) {
       const next = Math.max(0, Math.min(state.view.length - 1, (now < 0 ? -1 : now) + steps[event.key]));
-      const top = next * ROW;
-      const high = scroll.clientHeight - 60;
+      const top = next * high;
+      const room = scroll.clientHeight - 60;
       if (top < scroll.scrollTop) scroll.scrollTop = top;
-      else if (top + ROW > scroll.scrollTop + high) scroll.scrollTop = top + ROW - high;
+      else if (top + high > scroll.scrollTop + room) scroll.scrollTop = top + high - room;
       if (next !== now && state.view.length) choose(next);
     } else return;
     event.preventDefault();

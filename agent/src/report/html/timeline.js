@@ -65,7 +65,7 @@ function timelineSection(parent) {
   filter.addEventListener('input', arrange);
   sort.addEventListener('change', arrange);
   axis.listen({ view() {
-    span.textContent = `${duration(axis.from)} to ${duration(axis.to)}`;
+    span.textContent = `${clock(axis.from)} to ${clock(axis.to)}`;
     span.title = `${moment(report.capture.started_unix_s + axis.from)} to ${moment(report.capture.started_unix_s + axis.to)}`;
   } });
 
