@@ -9,7 +9,9 @@ use remora_tests::servers::connect;
 use remora_tests::specimen::{Specimen, Start};
 use remora_tests::synthetic::{self, Size};
 use serde_json::Value;
+use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Every row of a table as `{column: value}`, by scrolling through it; spans of reasons as `{reason: value}`.
 const ROWS: &str = "(async (name) => {
@@ -187,32 +189,18 @@ fn assert_timeline(browser: &mut Browser, report: &Value) {
     browser.press("Escape");
 }
 
-/// redis under its own load, where it is installed.
-fn redis() -> Option<(Background, Background)> {
+/// redis under its own load, where it is installed; it works in this folder.
+fn redis(folder: &Path) -> Option<(Background, Background)> {
     let port = free_port().to_string();
-    let started = Background::start(Command::new("redis-server").args([
-        "--port",
-        &port,
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        "/tmp",
-    ]));
-    let server = started.map_err(|why| skip(&why)).ok()?;
-    connect(port.parse().expect("a number"))
-        .map_err(|why| skip(&why))
-        .ok()?;
-    let load = Background::start(Command::new("redis-benchmark").args([
-        "-p",
-        &port,
-        "-q",
-        "-n",
-        "100000000",
-        "-t",
-        "get,set",
-    ]));
+    let mut server = Command::new("redis-server");
+    server.args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]);
+    let server = Background::start(server.current_dir(folder));
+    let server = server.map_err(|why| skip(&why)).ok()?;
+    let connected = connect(port.parse().expect("a number"));
+    connected.map_err(|why| skip(&why)).ok()?;
+    let mut load = Command::new("redis-benchmark");
+    load.args(["-p", &port, "-q", "-n", "100000000", "-t", "get,set"]);
+    let load = Background::start(&mut load);
     Some((server, load.map_err(|why| skip(&why)).ok()?))
 }
 
@@ -223,7 +211,8 @@ fn its_figures_are_those_of_the_report() {
         Ok(browser) => browser,
         Err(why) => return skip(&why),
     };
-    let (specimen, redis) = (Specimen::start("many-threads"), redis());
+    let folder = tempfile::tempdir().expect("a folder");
+    let (specimen, redis) = (Specimen::start("many-threads"), redis(folder.path()));
     let mut pids = vec![specimen.pid()];
     pids.extend(redis.as_ref().map(|(server, _)| server.pid()));
     let (run, _) = Remora::record(&pids, 3).capture();
@@ -283,8 +272,10 @@ fn names_from_the_target_are_text() {
     let named = Background::start(Command::new("python3").args(["-c", &rename])).expect("python3");
     let comm =
         || std::fs::read_to_string(format!("/proc/{}/comm", named.pid())).unwrap_or_default();
+    let started = Instant::now();
     while comm().trim() != NAMED {
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", comm());
+        std::thread::sleep(Duration::from_millis(10));
     }
     let (run, _) = Remora::record(&[named.pid(), specimen.pid()], 1).capture();
     browser.open(&run.out.join("index.html"));
