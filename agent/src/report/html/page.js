@@ -67,7 +67,11 @@ function figures() {
     const unread = report.sockets.reduce((all, row) => all + (row.open === false ? 0 : depth('receive', 'bytes')(row) || 0), 0);
     box.append(figure('receive_queue_bytes', 'Unread in sockets', unread, bytes(unread), plural(report.sockets.length, 'socket')));
   }
-  if (list(report.locks).length) box.append(figure('total_ns', 'Blocked in locks', sum(report.locks, 'total_ns'), duration(sum(report.locks, 'total_ns') / 1e9), `worst ${duration(Math.max(...report.locks.map((one) => one.worst_ns || 0)) / 1e9)}`));
+  if (list(report.locks).length) {
+    const waits = threads.flatMap((thread) => list(thread.blocked)).filter((one) => one.reason === 'futex');
+    const time = waits.reduce((all, one) => all + one.total_ns - one.idle_ns, 0);
+    box.append(figure('locks_ns', 'Blocked in locks', time, duration(time / 1e9), 'idle workers left out'));
+  }
   if (list(report.memory).length) box.append(figure('growth_bytes', 'Memory growth', sum(report.memory, 'growth_bytes'), bytes(sum(report.memory, 'growth_bytes')), `to ${bytes(list(report.memory).reduce((all, one) => all + Object.values(one.end || {}).reduce((a, b) => a + b, 0), 0))}`));
   if (stacks) box.append(figure('complete_pct', 'Stacks complete', stacks.complete_pct, stacks.complete_pct === null ? '–' : percent(stacks.complete_pct), `of ${count(stacks.taken)} taken`));
   box.append(figure('loss', 'Lost', losses.reduce((all, one) => all + one, 0), count(losses.reduce((all, one) => all + one, 0)), kinds ? `in ${plural(kinds, 'kind')}, at the foot` : 'nothing'));

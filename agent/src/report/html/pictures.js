@@ -9,7 +9,9 @@ const CAPTIONS = {
 };
 
 function picturesSection(parent) {
-  const names = Object.keys(pictures);
+  const order = Object.keys(CAPTIONS);
+  const place = (name) => (order.includes(name) ? order.indexOf(name) : order.length);
+  const names = Object.keys(pictures).sort((a, b) => place(a) - place(b));
   const panel = el('div', { role: 'tabpanel', id: 'picture' });
   const tabs = names.map((name, index) => el('button', {
     type: 'button', role: 'tab', id: `tab-${name}`, 'aria-controls': 'picture', onclick: () => show(index),

@@ -95,10 +95,11 @@ function peerOf({ peer_process: peer }) { return peer ? `${plain(peer.comm)} (${
 
 const ownerOf = ({ owner }) => (owner ? `${plain(owner.comm)} ${owner.tid} (${plain(owner.certainty)})` : '');
 const lockColumns = [
-  ...processColumns, name('address', 'address', 140), name('place', 'place', 170), name('kind', 'kind', 170),
+  ...processColumns, name('address', 'address', 140), name('place', 'place', 170), name('kind', 'kind', 180, { value: (row) => `${row.kind_inferred ? '~' : ''}${row.kind}`, unit: '~ inferred' }),
   number('waits', 'waits'), time('total_ns', 'blocked'), time('worst_ns', 'worst'),
   { key: 'waiters', head: 'waiters', unit: 'threads', width: 78, value: (row) => list(row.waiters).length },
   { key: 'owner', head: 'held by', unit: 'thread', text: true, width: 190, value: ownerOf, title: ({ owner }) => (owner ? plain(owner.how || '') : '') },
+  { key: 'last_waker', head: 'woken by', unit: 'mostly', text: true, width: 150, value: ({ last_waker: one }) => (one ? one.tid ? `${plain(one.comm)} ${one.tid}` : 'an interrupt' : '') },
   { key: 'operations', head: 'operations', text: true, width: 120, value: (row) => list(row.operations).join(' ') },
   { key: 'shared', head: 'shared', text: true, width: 70, cell: (row) => (row.shared ? 'yes' : '–') },
 ];
