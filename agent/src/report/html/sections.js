@@ -77,14 +77,14 @@ const unreadFor = (row, key) => (row[key] === null || row[key] === undefined ? '
 const watchers = (row) => list(row.watched_by).map((one) => `${list(one.tids || [one.tid]).join(' ') || `epoll ${one.epoll_fd}`} (${list(one.events).map(plain).join(' ')}${one.armed ? '' : ', not armed'})`).join(', ');
 const socketColumns = [
   ...processColumns, { key: 'fd', head: 'fd', width: 60 }, name('family', 'family', 66), name('type', 'type', 76, { value: (row) => row.kind ?? row.type }),
-  name('state', 'state', 104, { value: (row) => `${row.state ?? ''}${row.open === false ? ' (closed)' : ''}` }), name('local', 'local', 160), name('peer', 'peer', 160),
-  size('receive_queue_bytes', 'unread', { value: depth('receive', 'bytes') }), size('receive_queue_max_bytes', 'most unread', { value: depth('receive', 'max_bytes'), width: 96 }),
+  name('state', 'state', 104), { key: 'open', head: 'at the end', text: true, width: 88, value: (row) => (row.open === undefined ? null : row.open ? 'open' : 'closed') }, name('local', 'local', 160), name('peer', 'peer', 160),
+  size('receive_queue_bytes', 'unread', { value: depth('receive', 'bytes') }), size('receive_queue_max_bytes', 'unread', { unit: 'most', value: depth('receive', 'max_bytes') }),
   time('oldest_unread_min_s', 'unread for', { unit: 'at least', note: 'age of the oldest unread byte', cell: (row) => unreadFor(row, 'oldest_unread_min_s') }),
   time('oldest_unread_max_s', 'unread for', { unit: 'at most', note: 'age of the oldest unread byte', cell: (row) => unreadFor(row, 'oldest_unread_max_s') }),
-  size('send_queue_bytes', 'unsent', { value: depth('send', 'bytes') }), size('send_queue_max_bytes', 'most unsent', { value: depth('send', 'max_bytes'), width: 96 }),
+  size('send_queue_bytes', 'unsent', { value: depth('send', 'bytes') }), size('send_queue_max_bytes', 'unsent', { unit: 'most', value: depth('send', 'max_bytes') }),
   { key: 'zero_window', head: 'window', unit: 'zero', text: true, width: 66, value: tcp('zero_window'), cell: (row) => (tcp('zero_window')(row) ? 'yes' : '–') },
   time('silence_s', 'silent', { value: (row) => tcp('silence_s')(row) ?? row.silent_s }),
-  number('accept_backlog', 'backlog'), number('accept_backlog_max', 'most'), number('accept_backlog_limit', 'its limit'),
+  number('accept_backlog', 'backlog'), number('accept_backlog_max', 'backlog', { unit: 'most' }), number('accept_backlog_limit', 'backlog', { unit: 'limit' }),
   { key: 'watched_by', head: 'watched by', unit: 'tid (events)', text: true, width: 160, value: watchers, title: watchers },
   { key: 'peer_process', head: 'peer process', unit: 'name (pid)', text: true, width: 150, value: peerOf, title: peerOf },
   size('bytes_received', 'received', { value: tcp('bytes_received'), width: 96 }), size('bytes_sent', 'sent', { value: tcp('bytes_sent'), width: 96 }),
