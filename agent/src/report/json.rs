@@ -12,6 +12,7 @@ use super::{ReportError, label, nanos, tasks, top};
 use crate::model::{Capture, End, Fidelity, HookState, Idleness, Site, Stack};
 use remora_common::loss::Loss;
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
 
 /// Version of the contract.
@@ -41,7 +42,7 @@ struct Report<'a> {
     /// Locks and other futexes, those with waiters and the longest waits first.
     locks: Vec<locks::Lock<'a>>,
     /// What each thread did, window by window.
-    timeline: timeline::Timeline<'a>,
+    timeline: Box<RawValue>,
     signals: BTreeMap<&'a str, Signal<'a>>,
     /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
     loss: BTreeMap<&'a str, u64>,
@@ -171,13 +172,14 @@ struct Program<'a> {
 
 /// The document as indented JSON.
 pub fn render(capture: &Capture) -> Result<Vec<u8>, ReportError> {
-    let mut bytes = serde_json::to_vec_pretty(&report(capture)).map_err(ReportError::Json)?;
+    let report = report(capture).map_err(ReportError::Json)?;
+    let mut bytes = serde_json::to_vec_pretty(&report).map_err(ReportError::Json)?;
     bytes.push(b'\n');
     Ok(bytes)
 }
 
-fn report(capture: &Capture) -> Report<'_> {
-    Report {
+fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
+    Ok(Report {
         schema: SCHEMA,
         verdict: "unjudged",
         verdict_note: format!(
@@ -194,11 +196,12 @@ fn report(capture: &Capture) -> Report<'_> {
         asyncio: asyncio(capture),
         loops: loops::loops(capture),
         locks: locks::locks(capture),
-        timeline: timeline::timeline(capture),
+        // Not a number a line: there are many.
+        timeline: to_raw_value(&timeline::timeline(capture))?,
         signals: signals(capture),
         loss: losses(capture),
         overhead: overhead(capture),
-    }
+    })
 }
 
 fn asyncio(capture: &Capture) -> Vec<Asyncio<'_>> {

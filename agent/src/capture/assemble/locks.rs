@@ -61,7 +61,7 @@ impl Names {
         }
         let name = || {
             let slot = threads.slots.iter().rev().find(|slot| slot.tid == tid);
-            let known = slot.map(|slot| super::name(slot));
+            let known = slot.map(super::name);
             known.or_else(|| target::name(tid)).unwrap_or_default()
         };
         self.0.entry(tid).or_insert_with(name).clone()

@@ -61,7 +61,7 @@ pub fn loops(capture: &Capture) -> Vec<Loop<'_>> {
             p50_s: quantiles.map(|quantiles| quantiles.p50.as_secs_f64()),
             p95_s: quantiles.map(|quantiles| quantiles.p95.as_secs_f64()),
             p99_s: quantiles.map(|quantiles| quantiles.p99.as_secs_f64()),
-            max_s: ended.then(|| event_loop.longest.as_secs_f64()),
+            max_s: ended.then_some(event_loop.longest.as_secs_f64()),
             busy_now_s: event_loop.busy_now.map(|busy| busy.as_secs_f64()),
         })
     });
