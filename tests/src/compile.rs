@@ -35,6 +35,7 @@ const SPECIMEN: &[&str] = &[
     "process.c",
     "event_loop.c",
     "locks.c",
+    "soak.c",
 ];
 const AFTER_EXEC: &[&str] = &["after_exec.c", "life.c", "log.c"];
 const COMPAT32: &[&str] = &["compat32.S"];

@@ -43,6 +43,10 @@ pub const RUN_QUEUE: f64 = 0.15;
 /// share of 0.7 are 0.08.
 pub const SAMPLE_SHARE: f64 = 0.09;
 
+/// Samples at a frequency that was asked for: the timer of a virtual CPU fires late and in bursts on a busy
+/// host. One that was not heard of is off by factors.
+pub const FREQUENCY: f64 = 0.25;
+
 /// Numbers of waits or wake-ups: those at the edges of the window, and the few that a signal or an
 /// interrupt ends instead.
 pub const COUNT: f64 = 0.05;
@@ -154,6 +158,10 @@ pub const REST_CPU: f64 = 0.005;
 
 /// Memory of an agent at rest: the promise of the README.
 pub const REST_BYTES: u64 = 60 << 20;
+
+/// What an agent may grow by while its target churns, from when it is warm: records of threads that ended
+/// (700 bytes each, 16,384 at the most) and windows of the timeline come in steps.
+pub const SOAK_GROWTH_BYTES: u64 = 32 << 20;
 
 /// Panics unless `found` is within `tolerance` (a share of `expected`) or [`SLACK`].
 pub fn assert_near(what: &str, found: Duration, expected: Duration, tolerance: f64) {

@@ -23,12 +23,13 @@ fn is_reddish(frame: &Frame) -> bool {
 fn on_the_cpu() {
     let Some(_turn) = privileged() else { return };
     let specimen = Specimen::start("burn");
-    let (run, _report) = Remora::record(&[specimen.pid()], 2)
+    let (run, report) = Remora::record(&[specimen.pid()], 2)
         .args(&["--freq", "199"])
         .capture();
     let svg = run.file("cpu.svg");
     let title = picture::text(&svg, "title");
-    for word in ["burn", &specimen.pid().to_string(), "2.0 s", "199 Hz"] {
+    let length = format!("{:.1} s", report.capture.duration_s);
+    for word in ["burn", &specimen.pid().to_string(), &length, "199 Hz"] {
         assert!(title.contains(word), "{word:?} is not in {title:?}");
     }
     assert!(svg.contains("id=\"search\""), "it cannot be searched");
@@ -46,10 +47,11 @@ fn off_the_cpu() {
     let Some(_turn) = privileged() else { return };
     let specimens = ["pipe-read", "nanosleep"].map(Specimen::start);
     let pids = specimens.each_ref().map(Specimen::pid);
-    let (run, _report) = Remora::record(&pids, 2).capture();
+    let (run, report) = Remora::record(&pids, 2).capture();
     let svg = run.file("offcpu.svg");
     let title = picture::text(&svg, "title");
-    for word in ["pipe-read", &pids[0].to_string(), "2.0 s", "off CPU"] {
+    let length = format!("{:.1} s", report.capture.duration_s);
+    for word in ["pipe-read", &pids[0].to_string(), &length, "off CPU"] {
         assert!(title.contains(word), "{word:?} is not in {title:?}");
     }
     let (frames, offcpu) = (picture::frames(&svg), run.folded("offcpu"));
