@@ -16,6 +16,7 @@
 //! | [`loss`] | one counter for each way to lose something |
 //! | [`unwind`] | unwind tables, and a step from a frame to its caller |
 //! | [`python`] | how an interpreter is laid out, and its frames |
+//! | [`socket`] | what the iterator over descriptors writes of each socket |
 #![no_std]
 
 pub mod aggregate;
@@ -26,5 +27,6 @@ pub mod futex;
 pub mod loss;
 pub mod python;
 pub mod reason;
+pub mod socket;
 pub mod thread;
 pub mod unwind;

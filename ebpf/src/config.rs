@@ -4,10 +4,16 @@
 //! that is off costs nothing, and a member's offset folds into the load.
 
 use core::ptr::read_volatile;
-use remora_common::config::{Offsets, Params};
+use remora_common::{
+    config::{Offsets, Params},
+    socket::SocketOffsets,
+};
 
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::ALL_ABSENT;
+
+#[unsafe(no_mangle)]
+static SOCKET_OFFSETS: SocketOffsets = SocketOffsets::ALL_ABSENT;
 
 #[unsafe(no_mangle)]
 static PARAMS: Params = Params::ZERO;
@@ -57,4 +63,23 @@ pub fn code_mask() -> u64 {
 #[inline(always)]
 pub fn regs_arg<const N: usize>() -> u32 {
     global!(OFFSETS.regs_args[N])
+}
+
+/// Offsets of what is read of sockets.
+pub mod sockets {
+    use super::{SOCKET_OFFSETS, read_volatile};
+
+    getters!(SOCKET_OFFSETS:
+        file_inode, inode_number, socket_sock, socket_inode, family, state, peer_v4,
+        local_v4, peer_v6, local_v6, peer_port, local_port, net, net_number, kind,
+        protocol, receive_memory, send_memory, receive_queue, queue_len, buffer_next,
+        buffer_len, buffer_cb, unix_consumed, receive_limit, send_limit, error,
+        shutdown, backlog, backlog_limit, drops, drop_counters, drops_first,
+        drops_second, sock_socket, tcp_received_to, tcp_read_to, tcp_written_to,
+        tcp_acked_to, tcp_bytes_received, tcp_bytes_acked, tcp_bytes_sent,
+        tcp_bytes_retransmitted, tcp_retransmits, tcp_peer_window, tcp_probes,
+        tcp_last_receive, tcp_accept_head, udp_deficit, udp_reader_queue, unix_peer,
+        unix_address, unix_address_len, unix_address_name, unix_queue_bytes,
+        vsock_local, vsock_peer,
+    );
 }

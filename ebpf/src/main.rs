@@ -14,6 +14,7 @@
 //! | [`event_loop`] | iterations of event loops |
 //! | [`futex`] | who holds the lock that a thread waits for |
 //! | [`atomic`] | the three atomic instructions that the tables need |
+//! | [`socket`] | a socket's queues and counters |
 //! | [`task`], [`registers`] | reading kernel structures at offsets from BTF |
 //! | [`half`] | which half of the tables is being filled |
 //! | [`config`], [`maps`], [`loss`] | globals, maps, loss counters |
@@ -36,6 +37,7 @@ mod programs;
 mod python;
 mod reason;
 mod registers;
+mod socket;
 mod stack;
 mod table;
 mod task;

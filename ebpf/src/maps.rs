@@ -15,6 +15,7 @@ use remora_common::{
     loss::LOSSES,
     python::FRAME_BYTES,
     reason::SYSCALL_TABLE,
+    socket::SOCKET_RECORD_MAX,
     thread::{ThreadSlot, TidChunk},
     unwind::{CACHED_ROWS, CachedRow, Chunk, SEGMENT_CHUNKS, Space},
 };
@@ -125,4 +126,9 @@ impl Segment {
 /// A record of the task iterator while it is put together.
 #[map]
 pub static TASK_RECORD: PerCpuArray<[u64; TASK_RECORD_MAX / 8]> =
+    PerCpuArray::with_max_entries(1, 0);
+
+/// A record of the iterator over descriptors while it is put together.
+#[map]
+pub static SOCKET_RECORD: PerCpuArray<[u64; SOCKET_RECORD_MAX / 8]> =
     PerCpuArray::with_max_entries(1, 0);

@@ -179,6 +179,7 @@ pub async fn record(
             python: plan.python != PythonMode::Off,
             loops: plan.loops,
             late: plan.late,
+            sockets: true,
             threads_now,
         },
     )?;

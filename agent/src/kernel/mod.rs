@@ -23,7 +23,7 @@ pub use kallsyms::{finish_task_switch_symbol, scheduler_text};
 pub use offsets::Absent;
 
 use btf::{Btf, BtfError};
-use remora_common::config::Offsets;
+use remora_common::{config::Offsets, socket::SocketOffsets};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -109,6 +109,8 @@ pub struct Kernel {
     pub arch: Arch,
     /// Offsets of structure members.
     pub offsets: Offsets,
+    /// The same of what is read of sockets.
+    pub socket_offsets: SocketOffsets,
     /// Members that are not there.
     pub absent: Vec<Absent>,
     /// What else it has.
@@ -154,7 +156,8 @@ impl Kernel {
 
     /// Takes from BTF what is needed of a kernel for `arch`.
     pub fn from_btf(btf: &Btf<'_>, arch: Arch) -> Self {
-        let (offsets, absent) = offsets::offsets(btf, arch);
+        let (offsets, mut absent) = offsets::offsets(btf, arch);
+        let socket_offsets = offsets::sockets::offsets(btf, &mut absent);
         let features = Features {
             switch_has_state: btf
                 .tracepoint_args("sched_switch")
@@ -174,6 +177,7 @@ impl Kernel {
         Self {
             arch,
             offsets,
+            socket_offsets,
             absent,
             features,
             regs_from_stack,

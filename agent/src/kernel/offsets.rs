@@ -5,6 +5,8 @@ use super::Arch;
 use super::btf::{Btf, BtfError, Member};
 use remora_common::config::Offsets;
 
+pub mod sockets;
+
 /// A member that this kernel does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Absent {
@@ -303,7 +305,7 @@ pub fn offsets(btf: &Btf<'_>, arch: Arch) -> (Offsets, Vec<Absent>) {
         Arch::Aarch64 => AARCH64,
     };
     for wanted in COMMON.iter().chain(registers) {
-        match place(btf, wanted) {
+        match place(btf, wanted.owner, wanted.paths) {
             Ok(byte) => {
                 for (slot, plus) in wanted.slots {
                     *slot(&mut offsets) = byte.saturating_add(*plus);
@@ -330,17 +332,15 @@ pub fn offsets(btf: &Btf<'_>, arch: Arch) -> (Offsets, Vec<Absent>) {
 }
 
 /// Byte offset of a member under the first of its names that exists.
-fn place(btf: &Btf<'_>, wanted: &Wanted) -> Result<u32, BtfError> {
+fn place(btf: &Btf<'_>, owner: &str, paths: &[&str]) -> Result<u32, BtfError> {
     let mut first_error = None;
-    for path in wanted.paths {
-        match btf.member(wanted.owner, path) {
+    for path in paths {
+        match btf.member(owner, path) {
             Ok(member) => return Ok(member.byte_offset),
             Err(why) => first_error = first_error.or(Some(why)),
         }
     }
-    Err(first_error.unwrap_or(BtfError::NoStruct {
-        name: wanted.owner.into(),
-    }))
+    Err(first_error.unwrap_or(BtfError::NoStruct { name: owner.into() }))
 }
 
 /// The byte of a flag and its bits in that byte (little endian); all of it for a plain member.

@@ -96,10 +96,23 @@ pub(super) fn task_iterator(
     btf: &Btf,
     name: &'static str,
 ) -> Result<(), ProbeError> {
+    iterator(ebpf, btf, name, "task")
+}
+
+/// Loads an iterator over the descriptors of tasks; it runs when asked to.
+pub(super) fn file_iterator(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    name: &'static str,
+) -> Result<(), ProbeError> {
+    iterator(ebpf, btf, name, "task_file")
+}
+
+fn iterator(ebpf: &mut Ebpf, btf: &Btf, name: &'static str, over: &str) -> Result<(), ProbeError> {
     let program: &mut Iter = program(ebpf, name)?;
     program
-        .load("task", btf)
-        .map_err(|error| refused(format!("iter/task ({name})"), &error))
+        .load(over, btf)
+        .map_err(|error| refused(format!("iter/{over} ({name})"), &error))
 }
 
 /// Loads the CPU sampler and attaches it to a clock event on each of `cpus`.

@@ -2,7 +2,7 @@
 //! kernel has. It tries, sees the refusal, takes the next, and reports what it took.
 
 use super::{
-    LoopHook, Probe, ProbeError, cost, hooks, loops, mapped::Mapped, object::OBJECT,
+    LoopHook, Probe, ProbeError, cost, hooks, loops, mapped::Mapped, object::OBJECT, sockets,
     unwind::UnwindMaps,
 };
 use crate::{
@@ -70,6 +70,8 @@ pub struct Settings {
     pub loops: LoopHook,
     /// Iterations of event loops from this length on are late.
     pub late: Duration,
+    /// Sockets of the targets are looked at.
+    pub sockets: bool,
     /// Threads that the targets have now: the table is made large enough for them and many more.
     pub threads_now: u32,
 }
@@ -84,6 +86,7 @@ impl Default for Settings {
             python: true,
             loops: LoopHook::Auto,
             late: Duration::from_millis(100),
+            sockets: true,
             threads_now: 0,
         }
     }
@@ -122,6 +125,8 @@ impl Probe {
         if let Some(signal) = loops.signal {
             loaded.signals.push(signal);
         }
+        let sockets = sockets::attach(&mut loaded.ebpf, &btf, kernel, settings.sockets);
+        loaded.signals.push(sockets);
         let mut probe = loaded.into_probe(kernel, settings)?;
         probe.follow_loops(loops.mode)?;
         Ok(probe)
@@ -169,6 +174,7 @@ impl Loaded {
         let ebpf = EbpfLoader::new()
             .btf(Some(btf))
             .override_global("OFFSETS", &kernel.offsets, true)
+            .override_global("SOCKET_OFFSETS", &kernel.socket_offsets, true)
             .override_global("PARAMS", &params, true)
             .map_max_entries("TIDS", pid_max()?.div_ceil(TIDS_PER_CHUNK))
             .map_max_entries("SLOTS", slots)

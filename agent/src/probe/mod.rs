@@ -10,6 +10,8 @@
 //! | `unwind` | unwind tables and address spaces into the maps |
 //! | `tables` | threads, aggregates and stacks out of the maps |
 //! | `iterate` | runs the task iterators |
+//! | `sockets` | runs the iterators over descriptors |
+//! | `link` | binds an iterator to a process |
 //! | `trial` | tries every hook, for `remora doctor` |
 //! | `cost` | what the programs cost and what they lost |
 
@@ -17,12 +19,14 @@ mod cost;
 mod error;
 mod hooks;
 mod iterate;
+mod link;
 mod load;
 #[cfg(feature = "debug-log")]
 mod log;
 mod loops;
 mod mapped;
 mod object;
+mod sockets;
 mod tables;
 mod trial;
 mod unwind;
@@ -33,6 +37,7 @@ pub use iterate::BlockedThread;
 pub use load::{Settings, WaitHook};
 pub use loops::LoopHook;
 pub use object::has_kernel_side;
+pub use sockets::{SocketProbe, records};
 pub use tables::{Drained, RawAggregate};
 pub use trial::{Trial, trials};
 

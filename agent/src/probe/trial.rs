@@ -4,9 +4,12 @@
 use super::{
     ProbeError, cost, hooks,
     load::{Loaded, Settings, online_cpus, unwinds},
-    loops,
+    loops, sockets,
 };
-use crate::kernel::{self, Arch, Kernel};
+use crate::{
+    kernel::{self, Arch, Kernel},
+    model::HookState,
+};
 use aya::{Btf, Ebpf};
 
 /// One hook, tried.
@@ -47,7 +50,7 @@ pub fn trials(kernel: &Kernel) -> Result<(Vec<Trial>, u64), ProbeError> {
     let map_bytes = cost::map_bytes(&loaded.ebpf);
     let symbol = kernel::finish_task_switch_symbol().ok().flatten();
     let symbol = symbol.unwrap_or_else(|| "finish_task_switch".to_owned());
-    let trials = candidates(&symbol, kernel.arch)
+    let trials = candidates(&symbol, kernel)
         .into_iter()
         .map(|candidate| Trial {
             refusal: (candidate.attempt)(&mut loaded.ebpf, &btf).err().map(why),
@@ -91,8 +94,14 @@ fn statistics() -> Trial {
     }
 }
 
-fn candidates(symbol: &str, arch: Arch) -> Vec<Candidate<'_>> {
-    let parts = [states(), stacks(symbol), event_loops(arch), life()];
+fn candidates<'a>(symbol: &'a str, kernel: &'a Kernel) -> Vec<Candidate<'a>> {
+    let parts = [
+        states(),
+        stacks(symbol),
+        event_loops(kernel.arch),
+        life(),
+        descriptors(kernel),
+    ];
     parts.into_iter().flatten().collect()
 }
 
@@ -182,6 +191,37 @@ fn event_loops<'a>(arch: Arch) -> Vec<Candidate<'a>> {
             "tp_btf/sys_enter",
             "no --loop exact; where it works it is used on demand only: it costs every system call of the host",
             Box::new(loops::tracepoints),
+        ),
+    ]
+}
+
+/// What shows the queues of sockets.
+fn descriptors<'a>(kernel: &'a Kernel) -> Vec<Candidate<'a>> {
+    let candidate = |hook: &str, serves, cost, attempt: Attempt<'a>| Candidate {
+        hook: hook.to_owned(),
+        serves,
+        cost,
+        required: false,
+        attempt,
+    };
+    vec![
+        candidate(
+            "iter/task_file",
+            "queues and peers of sockets",
+            "sockets are not seen",
+            Box::new(|ebpf, btf| sockets::load(ebpf, btf, kernel).map(drop)),
+        ),
+        candidate(
+            "iter/task_file (pid)",
+            "the same, visiting the targets only (6.1 and later)",
+            "each sample visits every descriptor of the host",
+            Box::new(|ebpf, _| match sockets::state(ebpf)? {
+                HookState::On => Ok(()),
+                HookState::Degraded(why) | HookState::Off(why) => Err(ProbeError::Hook {
+                    hook: "iter/task_file".to_owned(),
+                    why,
+                }),
+            }),
         ),
     ]
 }

@@ -4,6 +4,7 @@
 mod event_wait;
 mod life;
 mod sample;
+mod sockets;
 mod switch;
 mod tasks;
 mod wait_stack;

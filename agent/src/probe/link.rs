@@ -1,0 +1,99 @@
+//! Links of iterators that are bound to one process, by the system calls themselves: aya 0.14 attaches
+//! iterators to the whole host only.
+//!
+//! Source: `union bpf_attr` and `union bpf_iter_link_info` of `include/uapi/linux/bpf.h`. The binding to a
+//! process came with Linux 6.1; older kernels refuse it, for they find bytes that they do not know.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+use syscalls::{Sysno, syscall};
+
+/// `BPF_LINK_CREATE` and `BPF_ITER_CREATE` of `enum bpf_cmd`.
+const LINK_CREATE: u32 = 28;
+const ITER_CREATE: u32 = 33;
+/// `BPF_TRACE_ITER` of `enum bpf_attach_type`.
+const TRACE_ITER: u32 = 28;
+
+/// The part of `union bpf_attr` that `BPF_LINK_CREATE` reads of an iterator.
+#[repr(C)]
+struct LinkCreate {
+    program: RawFd,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    info: u64,
+    info_len: u32,
+    reserved: u32,
+}
+
+/// `bpf_iter_link_info.task`.
+#[repr(C)]
+struct TaskInfo {
+    tid: u32,
+    pid: u32,
+    pidfd: u32,
+}
+
+/// The part of `union bpf_attr` that `BPF_ITER_CREATE` reads.
+#[repr(C)]
+struct IterCreate {
+    link: RawFd,
+    flags: u32,
+}
+
+const _: () = assert!(size_of::<LinkCreate>() == 32 && size_of::<TaskInfo>() == 12);
+
+/// Links an iterator over tasks or their files to one process, or with `None` to all of them.
+///
+/// # Errors
+/// The kernel's; `E2BIG` or `EINVAL` where it cannot bind to a process.
+pub(super) fn create(program: BorrowedFd<'_>, pid: Option<u32>) -> io::Result<OwnedFd> {
+    let info = TaskInfo {
+        tid: 0,
+        pid: pid.unwrap_or(0),
+        pidfd: 0,
+    };
+    let bound = pid.is_some();
+    let attributes = LinkCreate {
+        program: program.as_raw_fd(),
+        target: 0,
+        attach_type: TRACE_ITER,
+        flags: 0,
+        info: if bound {
+            (&raw const info).expose_provenance() as u64
+        } else {
+            0
+        },
+        info_len: if bound {
+            size_of::<TaskInfo>() as u32
+        } else {
+            0
+        },
+        reserved: 0,
+    };
+    bpf(LINK_CREATE, &attributes)
+}
+
+/// Begins one pass of a linked iterator: what is returned reads to the end once.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn begin(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let attributes = IterCreate {
+        link: link.as_raw_fd(),
+        flags: 0,
+    };
+    bpf(ITER_CREATE, &attributes)
+}
+
+/// One of the commands of `bpf(2)` that return a descriptor.
+fn bpf<T>(command: u32, attributes: &T) -> io::Result<OwnedFd> {
+    let at = (&raw const *attributes).expose_provenance();
+    // SAFETY: the kernel reads that many bytes of a live record, and what its pointers name lives too.
+    let fd = unsafe { syscall!(Sysno::bpf, command, at, size_of::<T>()) }
+        .map_err(|error| io::Error::from_raw_os_error(error.into_raw()))?;
+    // SAFETY: a descriptor that the kernel has just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
