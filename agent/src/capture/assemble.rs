@@ -11,6 +11,7 @@ use super::{
     gather::{self, Gathered},
     locks::Facts,
     pythons::Pythons,
+    sockets::SocketsSeen,
     spaces::Spaces,
 };
 use crate::{
@@ -56,6 +57,7 @@ pub struct Recorded {
     pub pythons: Pythons,
     /// Asyncio tasks at the end, by process.
     pub tasks: Vec<(u32, Tasks)>,
+    pub sockets: SocketsSeen,
     pub blocked: BlockedStacks,
     pub kernel_losses: BTreeMap<Loss, u64>,
     /// Program runs that the kernel skipped.
@@ -149,6 +151,8 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         loops: series::loops(&recorded, &threads),
         timeline: series::timeline(&recorded, &threads),
         tasks: recorded.tasks,
+        sockets: recorded.sockets.sockets,
+        socket_counts: recorded.sockets.counts,
         signals: recorded.signals,
         losses,
         overhead: recorded.overhead,
@@ -194,6 +198,7 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
     recorded
         .table_losses
         .iter()
+        .chain(&recorded.sockets.losses)
         .for_each(|(name, count)| losses.add(name, *count));
     losses.add("memory_unreadable", recorded.blocked.memory_unreadable);
     recorded

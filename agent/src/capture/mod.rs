@@ -5,6 +5,7 @@
 //! | `session` | the time of the recording: events, beats, the end |
 //! | `pythons` | their Python interpreters |
 //! | `tables` | unwind tables for those, in the kernel |
+//! | `sockets` | their sockets: queues, peers, the loops that watch them |
 //! | `spaces` | address spaces by process and generation |
 //! | `gather` | what came out of the kernel's tables, before it has names |
 //! | `blocked` | stacks of the threads that are asleep at the end |
@@ -20,6 +21,7 @@ mod locks;
 mod meter;
 mod pythons;
 mod session;
+mod sockets;
 mod spaces;
 mod tables;
 mod timeline;

@@ -8,6 +8,7 @@ use super::{
     locks,
     meter::Meter,
     pythons::Pythons,
+    sockets::Sockets,
     spaces::{SpaceKey, Spaces},
     tables::Tables,
     timeline::{Keep, Recorder},
@@ -67,6 +68,8 @@ pub struct Plan {
     pub loops: LoopHook,
     /// Iterations of event loops from this length on are late.
     pub late: Duration,
+    /// From one look at the sockets to the next; `None`: never.
+    pub socket_period: Option<Duration>,
 }
 
 /// When frames of Python interpreters are shown.
@@ -142,6 +145,7 @@ struct Session {
     spaces: Spaces,
     tables: Tables,
     pythons: Pythons,
+    sockets: Sockets,
     gathered: Gathered,
     /// Window by window; from the start of the recording on.
     recorder: Option<Recorder>,
@@ -179,7 +183,7 @@ pub async fn record(
             python: plan.python != PythonMode::Off,
             loops: plan.loops,
             late: plan.late,
-            sockets: true,
+            sockets: plan.socket_period.is_some(),
             threads_now,
         },
     )?;
@@ -231,11 +235,13 @@ pub async fn record(
 impl Session {
     fn new(probe: Probe, plan: &Plan) -> std::io::Result<Self> {
         let tables = Tables::new(&probe, plan.unwind_bytes)?;
+        let sockets = Sockets::new(probe.sockets(), plan.socket_period);
         Ok(Self {
             probe,
             spaces: Spaces::default(),
             tables,
             pythons: Pythons::new(plan.python != PythonMode::Off),
+            sockets,
             gathered: Gathered::default(),
             recorder: None,
             scheduler: None,
@@ -253,6 +259,7 @@ impl Session {
         self.probe.enlist(&identities)?;
         for target in targets {
             let pid = target.pid();
+            self.sockets.watch(pid);
             self.processes.entry(pid).or_insert_with(|| Process {
                 pid,
                 comm: target.comm.clone(),
@@ -320,6 +327,9 @@ impl Session {
                     self.take_events();
                     let threads = self.probe.threads();
                     self.close_window(now_ns(), &threads, progress);
+                }
+                passed = self.sockets.passed() => {
+                    self.sockets.settle(passed, &self.probe.threads());
                 }
                 ready = events.readable() => ready?.clear_ready(),
             }
@@ -403,6 +413,7 @@ impl Session {
         run: Run,
         progress: &mut impl FnMut(Progress<'_>),
     ) -> (Recorded, Probe) {
+        self.sockets.last(&self.probe.threads()).await;
         let min_block_ns = min_block_ns(plan);
         let asleep = self.probe.blocked_threads().unwrap_or_else(|_| {
             self.unread += 1;
@@ -423,6 +434,7 @@ impl Session {
             BlockedStacks::default()
         });
         let tasks = self.pythons.tasks();
+        let sockets = self.sockets.finish(run.start_ns);
         self.probe.settled().await;
         let mut overhead = run.meter.finish(&self.probe);
         (overhead.unwind_bytes, overhead.unwind_tables) = self.tables.memory();
@@ -477,6 +489,7 @@ impl Session {
             spaces: self.spaces,
             pythons: self.pythons,
             tasks,
+            sockets,
             blocked,
             kernel_losses,
             skipped_runs: self.probe.skipped_runs(),

@@ -86,6 +86,10 @@ pub struct Args {
     /// Write each window of the timeline to this file when it is over, one JSON object a line
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
+    /// Looks at the targets' sockets a second; 0: none
+    #[arg(long, value_name = "HZ", default_value = "2", value_parser = units::socket_hz,
+          allow_negative_numbers = true)]
+    socket_hz: f64,
     /// Folder for the report, new or empty [default: remora-NAME-PID-TIME here]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -162,6 +166,8 @@ impl Args {
                 window: self.window,
                 whole: self.keep,
             },
+            socket_period: (self.socket_hz > 0.0)
+                .then(|| Duration::from_secs_f64(1.0 / self.socket_hz)),
         }
     }
 }

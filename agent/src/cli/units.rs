@@ -55,6 +55,16 @@ pub fn window(text: &str) -> Result<Duration, String> {
     Ok(window)
 }
 
+/// Samples of the sockets a second.
+pub fn socket_hz(text: &str) -> Result<f64, String> {
+    let hz: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if hz == 0.0 || (0.01..=100.0).contains(&hz) {
+        Ok(hz)
+    } else {
+        Err("choose from 0.01 to 100 samples a second, or 0 for none".to_owned())
+    }
+}
+
 /// Kernel memory for unwind tables.
 pub fn unwind_memory(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text
@@ -77,6 +87,16 @@ mod tests {
         assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
         assert_eq!(min_block("250us"), Ok(Duration::from_micros(250)));
         assert_eq!(min_block("0"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn sockets_are_looked_at_by_the_second() {
+        assert_eq!(socket_hz("2"), Ok(2.0));
+        assert_eq!(socket_hz("0"), Ok(0.0));
+        assert_eq!(socket_hz("0.1"), Ok(0.1));
+        for text in ["-1", "0.001", "101", "NaN", "inf", "", "two"] {
+            assert!(socket_hz(text).is_err(), "{text}");
+        }
     }
 
     #[test]

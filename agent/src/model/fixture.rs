@@ -79,6 +79,8 @@ impl Builder {
             locks: Vec::new(),
             timeline: Timeline::default(),
             tasks: Vec::new(),
+            sockets: Vec::new(),
+            socket_counts: SocketCounts::default(),
             signals: Vec::new(),
             losses: Losses::default(),
             overhead: Overhead::default(),

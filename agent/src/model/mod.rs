@@ -10,6 +10,7 @@ mod idle;
 mod ledger;
 mod lock;
 mod python;
+mod socket;
 mod task;
 mod thread;
 mod thread_loop;
@@ -29,6 +30,10 @@ pub use remora_common::{
     python::{Ending, Gil, PythonFrame},
     reason::Reason,
     unwind::Outcome,
+};
+pub use socket::{
+    Address, Backlog, CLOSE_WAIT, Depth, Family, Kind, LISTEN, PeerProcess, Socket, SocketCounts,
+    Tcp, Unread, Watch, state_name,
 };
 pub use task::{Await, AwaitKind, EventLoop, Task, TaskFrame, TaskLoss, TaskState, Tasks};
 pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};
@@ -194,6 +199,10 @@ pub struct Capture {
     pub timeline: Timeline,
     /// Asyncio tasks at the end of the capture, by process.
     pub tasks: Vec<(u32, Tasks)>,
+    /// Descriptors of sockets, by process and number.
+    pub sockets: Vec<Socket>,
+    /// How many there were.
+    pub socket_counts: SocketCounts,
     /// Which hook each signal took, or why it is off.
     pub signals: Vec<Signal>,
     /// What was lost.

@@ -4,6 +4,7 @@
 
 mod locks;
 mod loops;
+mod sockets;
 mod thread;
 pub(super) mod timeline;
 
@@ -43,6 +44,9 @@ struct Report<'a> {
     locks: Vec<locks::Lock<'a>>,
     /// What each thread did, window by window.
     timeline: Box<RawValue>,
+    /// Descriptors of sockets.
+    sockets: Vec<sockets::Socket<'a>>,
+    socket_counts: sockets::Counts,
     signals: BTreeMap<&'a str, Signal<'a>>,
     /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
     loss: BTreeMap<&'a str, u64>,
@@ -198,6 +202,8 @@ fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
         locks: locks::locks(capture),
         // Not a number a line: there are many.
         timeline: to_raw_value(&timeline::timeline(capture))?,
+        sockets: sockets::sockets(capture),
+        socket_counts: sockets::counts(capture),
         signals: signals(capture),
         loss: losses(capture),
         overhead: overhead(capture),

@@ -4,6 +4,7 @@
 mod sections;
 mod sentence;
 mod signals;
+mod sockets;
 mod table;
 
 use super::folder::Written;
@@ -58,6 +59,7 @@ pub fn summary(capture: &Capture, written: Option<&Written>, look: Look) -> Stri
     signals::loops(&mut page, capture);
     signals::locks(&mut page, capture);
     sections::asyncio(&mut page, capture);
+    sockets::sockets(&mut page, capture);
     sections::trust(&mut page, capture, &shares);
     if let Some(written) = written {
         sections::files(&mut page, written);

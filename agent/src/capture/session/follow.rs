@@ -120,6 +120,7 @@ impl Session {
         };
         self.spaces.inherit(child, parent, event.at_ns);
         self.bind(child);
+        self.sockets.watch(event.tgid);
         let exe = self
             .processes
             .get(&event.parent_tgid)

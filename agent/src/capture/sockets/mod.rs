@@ -1,0 +1,226 @@
+//! The sockets of the targets: sampled a few times a second on a thread of their own, tracked from sample
+//! to sample, and at the end joined with the event loops that watch them and with their peers.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `entry` | one descriptor over its samples |
+//! | `tracker` | all of them; what came, went, and was used again |
+//! | `age` | how long the oldest unread byte has been waiting |
+//! | `epoll` | interest sets of event loops |
+//! | `peers` | who is at the other end |
+
+mod age;
+mod entry;
+mod epoll;
+mod peers;
+mod tracker;
+
+pub use tracker::SocketWindow;
+
+use crate::{
+    model::{Socket, SocketCounts},
+    probe::{SocketProbe, records},
+};
+use epoll::Loops;
+use remora_common::thread::ThreadSlot;
+use rustix::{
+    process::{Pid, test_kill_process},
+    time::{ClockId, clock_getres},
+};
+use std::{
+    collections::BTreeSet,
+    future::pending,
+    io,
+    time::{Duration, Instant},
+};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::sleep_until,
+};
+use tracker::Tracker;
+
+/// A sample may take one part in so many of the time: where samples are slow, they are fewer.
+const PART: u32 = 20;
+
+/// Time for finding who is at the other end, once, after the capture.
+const PEERS_TIME: Duration = Duration::from_secs(1);
+
+/// A pass that ended.
+pub struct Passed {
+    probe: SocketProbe,
+    output: Vec<u8>,
+    result: io::Result<()>,
+    took: Duration,
+}
+
+/// What the sampling does at the moment.
+enum Work {
+    /// Nothing, for good.
+    Off,
+    /// It waits for its time.
+    Idle(SocketProbe, Vec<u8>),
+    /// A pass is under way, on another thread.
+    Running(JoinHandle<Passed>),
+}
+
+/// The sampling of sockets, and what came of it so far.
+pub struct Sockets {
+    work: Work,
+    period: Duration,
+    due: Instant,
+    processes: BTreeSet<u32>,
+    tracker: Tracker,
+    loops: Loops,
+    failed: u64,
+    skipped: u64,
+}
+
+/// What a capture knows of sockets.
+#[derive(Debug, Default)]
+pub struct SocketsSeen {
+    /// By process, descriptor and age.
+    pub sockets: Vec<Socket>,
+    /// How many came and went.
+    pub counts: SocketCounts,
+    /// What was lost, by name.
+    pub losses: Vec<(&'static str, u64)>,
+}
+
+impl Sockets {
+    /// Samples every `period`; never without `probe`.
+    pub fn new(probe: Option<SocketProbe>, period: Option<Duration>) -> Self {
+        let work = match (probe, period) {
+            (Some(probe), Some(_)) => Work::Idle(probe, Vec::new()),
+            _ => Work::Off,
+        };
+        Self {
+            work,
+            period: period.unwrap_or(Duration::MAX),
+            due: Instant::now(),
+            processes: BTreeSet::new(),
+            tracker: Tracker::new(tick_ns()),
+            loops: Loops::default(),
+            failed: 0,
+            skipped: 0,
+        }
+    }
+
+    /// From the next sample on the sockets of this process are looked at.
+    pub fn watch(&mut self, pid: u32) {
+        self.processes.insert(pid);
+    }
+
+    /// The next sample, when its time has come and its pass is over; give it to
+    /// [`settle`](Self::settle). May be dropped at any time: nothing is lost.
+    pub async fn passed(&mut self) -> Passed {
+        loop {
+            match &mut self.work {
+                Work::Off => pending().await,
+                Work::Idle(..) => {
+                    sleep_until(self.due.into()).await;
+                    self.begin();
+                }
+                Work::Running(pass) => {
+                    let passed = pass.await;
+                    self.work = Work::Off;
+                    match passed {
+                        Ok(passed) => return passed,
+                        Err(_) => self.failed += 1,
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        self.processes.retain(|pid| is_there(*pid));
+        if let Work::Idle(probe, output) = std::mem::replace(&mut self.work, Work::Off) {
+            let processes = self.processes.clone();
+            self.work = Work::Running(spawn_blocking(move || pass(probe, output, &processes)));
+        }
+    }
+
+    /// Takes a sample in. `threads` tells which of them wait in which epoll.
+    pub fn settle(&mut self, passed: Passed, threads: &[ThreadSlot]) {
+        let whole = passed.result.is_ok();
+        self.failed += u64::from(!whole);
+        self.tracker
+            .pass(records(&passed.output), whole, passed.took);
+        self.loops.note(threads);
+        let rest = passed.took.saturating_mul(PART);
+        if rest > self.period {
+            self.skipped += (rest.as_nanos() / self.period.as_nanos().max(1)) as u64 - 1;
+        }
+        let pause = rest.max(self.period).saturating_sub(passed.took);
+        self.due = Instant::now() + pause;
+        self.work = Work::Idle(passed.probe, passed.output);
+    }
+
+    /// The last sample, now.
+    pub async fn last(&mut self, threads: &[ThreadSlot]) {
+        if let Work::Running(_) = self.work {
+            let passed = self.passed().await;
+            self.settle(passed, threads);
+        }
+        if let Work::Idle(probe, output) = std::mem::replace(&mut self.work, Work::Off) {
+            let passed = pass(probe, output, &self.processes);
+            self.settle(passed, threads);
+        }
+    }
+
+    /// Ends a window of the timeline: see [`Tracker::window`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "the timeline's hook"))]
+    pub fn window(&mut self) -> Vec<SocketWindow> {
+        self.tracker.window()
+    }
+
+    /// After the capture, which began at `start_ns`: who watches them, and who is at the other end. Takes
+    /// a second at the most.
+    pub fn finish(&mut self, start_ns: u64) -> SocketsSeen {
+        let mut seen = SocketsSeen {
+            sockets: self.tracker.sockets(start_ns),
+            counts: self.tracker.counts(),
+            losses: Vec::new(),
+        };
+        let Work::Idle(probe, _) = &self.work else {
+            seen.losses.push(("socket_samples_failed", self.failed));
+            return seen;
+        };
+        let interests_unread = self.loops.join(&self.processes, &mut seen.sockets);
+        let deadline = Instant::now() + PEERS_TIME;
+        let peers_unresolved = peers::find(probe, deadline, &mut seen.sockets);
+        seen.losses = vec![
+            ("socket_samples_failed", self.failed),
+            ("socket_samples_skipped", self.skipped),
+            ("sockets_untracked", self.tracker.untracked),
+            ("closed_sockets_dropped", self.tracker.closed_dropped),
+            ("epoll_interests_unread", interests_unread),
+            ("peers_unresolved", peers_unresolved),
+        ];
+        seen
+    }
+}
+
+fn pass(mut probe: SocketProbe, mut output: Vec<u8>, processes: &BTreeSet<u32>) -> Passed {
+    let began = Instant::now();
+    let result = probe.pass(processes, &mut output);
+    Passed {
+        probe,
+        output,
+        result,
+        took: began.elapsed(),
+    }
+}
+
+fn is_there(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
+/// Length of the kernel's timer tick, which TCP counts its times in: the resolution of the clocks that
+/// move with it (`KTIME_LOW_RES`, kernel/time/posix-timers.c).
+fn tick_ns() -> u64 {
+    let resolution = clock_getres(ClockId::MonotonicCoarse);
+    let ns = i128::from(resolution.tv_sec) * 1_000_000_000 + i128::from(resolution.tv_nsec);
+    u64::try_from(ns).unwrap_or(0)
+}
