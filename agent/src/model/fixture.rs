@@ -223,3 +223,43 @@ impl Builder {
         self.0
     }
 }
+
+/// An established TCP connection of which there is nothing to say.
+pub(crate) fn socket(pid: u32, fd: u32) -> Socket {
+    Socket {
+        id: fd,
+        pid,
+        fd,
+        inode: 1000 + u64::from(fd),
+        namespace: 4_026_531_840,
+        family: Family::Ipv4,
+        kind: Kind {
+            number: 1,
+            protocol: 6,
+        },
+        state: "established",
+        local: None,
+        peer: None,
+        peer_inode: None,
+        open: true,
+        first_seen: Duration::ZERO,
+        last_seen: Duration::from_secs(30),
+        samples: 61,
+        receive: Depth::default(),
+        receive_is_lower_bound: false,
+        receive_messages: 0,
+        send: Depth::default(),
+        receive_limit: 131_072,
+        send_limit: 16_384,
+        backlog: None,
+        tcp: None,
+        drops: 0,
+        drops_in_capture: 0,
+        error: 0,
+        receive_shut: false,
+        send_shut: false,
+        oldest_unread: None,
+        watched_by: Vec::new(),
+        peer_process: None,
+    }
+}

@@ -69,22 +69,22 @@ fn notes(socket: &Socket) -> Vec<String> {
     if let Some(unread) = &socket.oldest_unread {
         let what = match socket.backlog {
             Some(backlog) => format!("{} of {} not accepted", backlog.now, backlog.limit),
-            None => format!("{} unread", bytes(socket.receive.last.into())),
+            None => format!("{} unread", size(socket.receive.last)),
         };
         notes.push(format!("{what} for {}", age(unread)));
     }
     if socket.send.last > 0 && socket.backlog.is_none() {
-        notes.push(format!(
-            "{} not taken by the peer",
-            bytes(socket.send.last.into())
-        ));
+        notes.push(format!("{} not taken by the peer", size(socket.send.last)));
     }
     if let Some(tcp) = &socket.tcp {
         if tcp.zero_window {
-            notes.push("the peer's window is closed".to_owned());
+            notes.push("its window is closed".to_owned());
         }
         if tcp.retransmits_in_capture > 0 {
-            notes.push(format!("{} sent again", count(tcp.retransmits_in_capture)));
+            notes.push(format!(
+                "{} segments sent again",
+                count(tcp.retransmits_in_capture)
+            ));
         }
     }
     if socket.drops_in_capture > 0 {
@@ -98,6 +98,14 @@ fn notes(socket: &Socket) -> Vec<String> {
     }
     notes.push(watched(socket));
     notes
+}
+
+/// Bytes, exact as long as that is short.
+fn size(value: u32) -> String {
+    match value {
+        0..100_000 => format!("{} B", count(value.into())),
+        _ => bytes(value.into()),
+    }
 }
 
 /// `at least 3.2 s, at most 3.7 s`.

@@ -1,1 +1,103 @@
-//! To be filled.
+//! The lines of sockets, on captures made by hand.
+
+use crate::model::fixture::{Builder, ms, socket};
+use crate::model::{Address, Backlog, PeerProcess, Socket, Tcp, Unread, Watch};
+use crate::report::terminal::{Look, summary};
+
+fn page(sockets: Vec<Socket>) -> String {
+    let mut builder = Builder::new(4711, "feed");
+    builder.0.sockets = sockets;
+    summary(&builder.finish(), None, Look::default())
+}
+
+fn lines(page: &str) -> Vec<&str> {
+    let lines = page.lines().skip_while(|line| !line.starts_with("Sockets"));
+    lines.take_while(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn a_queue_that_is_not_read_names_its_age_its_loop_and_its_peer() {
+    let mut stuck = socket(4711, 12);
+    stuck.local = Some(Address::Inet("127.0.0.1:80".parse().unwrap()));
+    stuck.peer = Some(Address::Inet("127.0.0.1:5000".parse().unwrap()));
+    stuck.receive.last = 5000;
+    stuck.oldest_unread = Some(Unread {
+        min: ms(3200),
+        max: Some(ms(3700)),
+        inferred: false,
+    });
+    stuck.watched_by.push(Watch {
+        pid: 4711,
+        epoll_fd: 5,
+        tids: vec![4711],
+        events: 0x8000_0001,
+    });
+    stuck.peer_process = Some(PeerProcess {
+        pid: 77,
+        comm: "router".into(),
+        fd: 9,
+        inode: 1,
+        holders: 1,
+        accepted: true,
+        inferred: false,
+    });
+    let page = page(vec![stuck, socket(4711, 13)]);
+    assert_eq!(
+        lines(&page),
+        [
+            "Sockets with something to say: 1 of 2",
+            "  4711/12  tcp established  127.0.0.1:80 – 127.0.0.1:5000 (router 77)",
+            "      5,000 B unread for at least 3.2 s, at most 3.7 s; in epoll set 5 (IN ET)",
+        ]
+    );
+}
+
+#[test]
+fn other_troubles_have_words_too() {
+    let mut listening = socket(4711, 3);
+    listening.state = "listen";
+    listening.backlog = Some(Backlog {
+        now: 128,
+        max: 128,
+        limit: 128,
+    });
+    listening.oldest_unread = Some(Unread {
+        min: ms(900),
+        max: None,
+        inferred: true,
+    });
+    let mut full = socket(4711, 4);
+    full.send.last = 3 << 20;
+    full.drops_in_capture = 4;
+    full.tcp = Some(Tcp {
+        zero_window: true,
+        retransmits_in_capture: 2,
+        ..Tcp::default()
+    });
+    full.state = "close_wait";
+    let page = page(vec![listening, full]);
+    let lines = lines(&page);
+    assert_eq!(
+        lines[2],
+        "      128 of 128 not accepted for at least ~900 ms; in no epoll set"
+    );
+    assert_eq!(
+        lines[4],
+        "      3.0 MiB not taken by the peer; its window is closed; 2 segments sent again; \
+         4 dropped; the pe…"
+    );
+}
+
+#[test]
+fn healthy_sockets_are_no_lines_and_many_sick_ones_are_cut() {
+    assert!(lines(&page(vec![socket(4711, 3)])).is_empty());
+    let sick = (0..12).map(|fd| {
+        let mut sick = socket(4711, fd);
+        sick.error = 104;
+        sick
+    });
+    let page = page(sick.collect());
+    let lines = lines(&page);
+    assert_eq!(lines.len(), 1 + 2 * 10 + 1);
+    assert_eq!(lines.last(), Some(&"  and 2 more"));
+}
