@@ -23,6 +23,7 @@ pub mod remora;
 pub mod report;
 pub mod schedule;
 pub mod servers;
+pub mod sockets;
 pub mod specimen;
 pub mod synthetic;
 pub mod tolerance;

@@ -1,6 +1,6 @@
 //! The CPython versions of this machine, and programs that they run.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -89,6 +89,12 @@ impl Program {
         read.expect("a pipe can be read");
         assert!(!line.is_empty(), "it ended: {:?}", self.child.try_wait());
         line.trim_end().to_owned()
+    }
+
+    /// Gives it a line.
+    pub fn tell(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("its input is open");
+        writeln!(input, "{line}").expect("it reads");
     }
 
     /// Ends its input.

@@ -9,6 +9,7 @@ pub use signals::{
     ThreadColumns, Timeline,
 };
 
+use crate::sockets::{Socket, SocketCounts};
 use crate::tolerance::{stackless_waits, torn_states};
 use crate::truth::{Window, now_ns};
 use serde::Deserialize;
@@ -41,6 +42,10 @@ pub struct Report {
     pub stacks: Stacks,
     /// What it cost.
     pub overhead: Overhead,
+    /// Descriptors of sockets.
+    pub sockets: Vec<Socket>,
+    /// How many came and went.
+    pub socket_counts: SocketCounts,
 }
 
 /// The outcome of every stack that was taken.

@@ -389,6 +389,8 @@ impl Socket {
 pub struct SocketCounts {
     /// Samples of all of them that were taken.
     pub samples: u64,
+    /// Time that they took, all together.
+    pub sampling: Duration,
     /// Time that the longest sample took.
     pub longest_sample: Duration,
     /// That were there at the first sample.

@@ -70,6 +70,7 @@ impl Tracker {
         took: Duration,
     ) {
         self.counts.samples += 1;
+        self.counts.sampling += took;
         self.counts.longest_sample = self.counts.longest_sample.max(took);
         self.untracked_now = 0;
         self.opened_now.clear();

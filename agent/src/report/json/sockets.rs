@@ -109,6 +109,7 @@ struct Peer<'a> {
 #[derive(Serialize)]
 pub(super) struct Counts {
     samples: u64,
+    sampling_s: f64,
     longest_sample_s: f64,
     at_start: u64,
     opened: u64,
@@ -121,6 +122,7 @@ pub(super) fn counts(capture: &Capture) -> Counts {
     let counts = capture.socket_counts;
     Counts {
         samples: counts.samples,
+        sampling_s: counts.sampling.as_secs_f64(),
         longest_sample_s: counts.longest_sample.as_secs_f64(),
         at_start: counts.at_start,
         opened: counts.opened,
