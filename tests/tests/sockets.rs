@@ -199,7 +199,7 @@ fn ages(report: &Report, specimen: &Specimen) {
         assert_eq!(socket.oldest_unread_max_s, None, "{role}: {socket:#?}");
         assert_eq!(
             socket.oldest_unread_inferred,
-            !socket.tcp.is_some(),
+            socket.tcp.is_none(),
             "{role}: {socket:#?}"
         );
     }

@@ -11,7 +11,7 @@ use remora_common::socket::{
     AF_UNIX, PROTOCOL_TCP, PROTOCOL_UDP, SOCKET_NAME_OF_PEER, STATE_LISTEN, SocketRecord,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     time::Instant,
 };
@@ -35,10 +35,13 @@ struct Server {
 /// What is looked for, and what was found.
 #[derive(Debug, Default)]
 struct Search {
+    targets: HashSet<u32>,
     /// The peer's own pair → sockets that it is the peer of.
     pairs: HashMap<Pair, Vec<usize>>,
     /// The peer's inode → the same.
     inodes: HashMap<u64, Vec<usize>>,
+    /// The targets' own descriptors that are still there: of one that has gone the peer may have, too.
+    still: HashSet<(u32, u32, u64)>,
     /// Protocol and port → servers.
     servers: HashMap<(u32, u16), Vec<Server>>,
     /// Name of a listening unix socket → server.
@@ -54,7 +57,9 @@ pub(super) fn find(probe: &SocketProbe, deadline: Instant, sockets: &mut [Socket
     name_all(sockets);
     let whole = whole.unwrap_or(false);
     let unresolved = sockets.iter().filter(|socket| {
-        socket.open && socket.peer_process.is_none() && (is_local(socket) || lost(socket, whole))
+        let own = (socket.pid, socket.fd, socket.inode);
+        let should_be_here = is_local(socket) && search.still.contains(&own);
+        socket.open && socket.peer_process.is_none() && (should_be_here || lost(socket, whole))
     });
     unresolved.count() as u64
 }
@@ -80,6 +85,7 @@ impl Search {
     fn new(sockets: &[Socket]) -> Self {
         let mut search = Self::default();
         for (at, socket) in sockets.iter().enumerate().filter(|(_, it)| it.open) {
+            search.targets.insert(socket.pid);
             if let (Some(Address::Inet(local)), Some(Address::Inet(peer))) =
                 (&socket.local, &socket.peer)
             {
@@ -95,6 +101,9 @@ impl Search {
 
     /// One socket of some process.
     fn see(&mut self, record: &SocketRecord, name: &[u8], sockets: &mut [Socket]) {
+        if self.targets.contains(&record.tgid) {
+            self.still.insert((record.tgid, record.fd, record.inode));
+        }
         if record.family == AF_UNIX {
             for at in self.inodes.get(&record.inode).into_iter().flatten() {
                 meet(sockets.get_mut(*at), record, false);
