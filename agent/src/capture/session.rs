@@ -14,11 +14,10 @@ use super::{
     timeline::{Keep, Recorder},
 };
 use crate::{
-    kernel::{self, Kernel, KernelError, clocks::CpuClocks},
+    kernel::{self, Kernel, clocks::CpuClocks},
     model::{Capture, End, Process, Signal, timeline::Window},
     probe::{Drained, LoopHook, Probe, ProbeError, Settings, WaitHook, now_ns},
-    python::NotFound,
-    target::{self, ExitWatch, Selection, Target, TargetError},
+    target::{self, ExitWatch, Selection, Target},
 };
 use remora_common::{
     event::{EVENT_EXEC, EVENT_FORK, EVENT_MAPPINGS},
@@ -30,13 +29,15 @@ use std::{
     ops::Range,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use thiserror::Error;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 
+mod error;
 mod follow;
+
+pub use error::CaptureError;
 
 /// The one periodic wake-up.
 const BEAT: Duration = Duration::from_secs(1);
@@ -102,42 +103,6 @@ pub enum Progress<'a> {
     Window(&'a Window),
     /// The recording is over: names are looked up.
     Naming,
-}
-
-/// Why there is no capture.
-#[derive(Debug, Error)]
-pub enum CaptureError {
-    /// No such targets.
-    #[error(transparent)]
-    Target(#[from] TargetError),
-    /// A kernel that cannot be read.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// A kernel side that cannot be used.
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
-    /// The runtime failed us.
-    #[error("cannot wait for the targets: {0}")]
-    Wait(#[from] std::io::Error),
-    /// Python frames were asked for, and there are none to be had.
-    #[error(
-        "process {pid} has no Python frames to show: {why}; leave `--python on` away to record it all the same"
-    )]
-    Python {
-        /// The process.
-        pid: u32,
-        /// Why not.
-        why: NotFound,
-    },
-    /// Python frames were asked for, and this kernel cannot walk them.
-    #[error(
-        "this kernel has no bpf_loop (Linux 5.17), so Python frames cannot be walked; leave `--python on` \
-         away to record native frames"
-    )]
-    NoPythonHere,
-    /// Every target was gone before the recording began.
-    #[error("every target exited before the recording began: start it again and use its new pid")]
-    Gone,
 }
 
 struct Session {

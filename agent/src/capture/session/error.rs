@@ -1,0 +1,40 @@
+//! Why there is no capture.
+
+use crate::{kernel::KernelError, probe::ProbeError, python::NotFound, target::TargetError};
+use thiserror::Error;
+
+/// Why there is no capture.
+#[derive(Debug, Error)]
+pub enum CaptureError {
+    /// No such targets.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A kernel that cannot be read.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A kernel side that cannot be used.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The runtime failed us.
+    #[error("cannot wait for the targets: {0}")]
+    Wait(#[from] std::io::Error),
+    /// Python frames were asked for, and there are none to be had.
+    #[error(
+        "process {pid} has no Python frames to show: {why}; leave `--python on` away to record it all the same"
+    )]
+    Python {
+        /// The process.
+        pid: u32,
+        /// Why not.
+        why: NotFound,
+    },
+    /// Python frames were asked for, and this kernel cannot walk them.
+    #[error(
+        "this kernel has no bpf_loop (Linux 5.17), so Python frames cannot be walked; leave `--python on` \
+         away to record native frames"
+    )]
+    NoPythonHere,
+    /// Every target was gone before the recording began.
+    #[error("every target exited before the recording began: start it again and use its new pid")]
+    Gone,
+}
