@@ -169,7 +169,7 @@ impl Sockets {
     }
 
     /// Ends a window of the timeline: see [`Tracker::window`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "the timeline's hook"))]
+    #[expect(dead_code, reason = "the timeline's hook")]
     pub fn window(&mut self) -> Vec<SocketWindow> {
         self.tracker.window()
     }
