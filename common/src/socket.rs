@@ -43,8 +43,9 @@ pub const PROTOCOL_UDP: u32 = 17;
 /// `IPPROTO_UDPLITE`.
 pub const PROTOCOL_UDPLITE: u32 = 136;
 
-/// Messages of one queue that are walked at the most, where the kernel keeps no sum.
-pub const QUEUE_WALK: u32 = 128;
+/// Messages of one queue that are walked at the most, where the kernel keeps no sum. The default buffers of
+/// unix sockets hold 277.
+pub const QUEUE_WALK: u32 = 512;
 
 /// Room for the name of a unix socket, in bytes: `sun_path` has 108.
 pub const SOCKET_NAME_BYTES: usize = 120;
