@@ -13,6 +13,7 @@ use remora_common::{
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs,
+    io::ErrorKind,
     time::{Duration, Instant},
 };
 
@@ -100,14 +101,18 @@ impl Loops {
                 continue;
             }
             let path = format!("/proc/{pid}/fdinfo/{epoll_fd}");
-            let Some(text) = (Instant::now() < deadline)
-                .then(|| proc_fs::read(path, MAX_TEXT).ok())
-                .flatten()
-            else {
-                unread += 1;
-                continue;
+            let text = match Instant::now() < deadline {
+                true => proc_fs::read(path, MAX_TEXT),
+                false => Err(ErrorKind::TimedOut.into()),
             };
-            for interest in interests(&text) {
+            if text
+                .as_ref()
+                .is_err_and(|error| error.kind() != ErrorKind::NotFound)
+            {
+                unread += 1;
+            }
+            // One that was closed meanwhile watches nothing.
+            for interest in interests(&text.unwrap_or_default()) {
                 let watch = Watch {
                     pid: *pid,
                     epoll_fd: *epoll_fd,
@@ -156,7 +161,11 @@ fn instances(
     deadline: Instant,
 ) -> Option<Vec<u32>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+    let entries = match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Some(found),
+        entries => entries.ok()?,
+    };
+    for entry in entries.flatten() {
         let Some(fd) = entry.file_name().to_str().and_then(|fd| fd.parse().ok()) else {
             continue;
         };

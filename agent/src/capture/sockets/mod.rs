@@ -25,7 +25,7 @@ use epoll::Loops;
 use remora_common::thread::ThreadSlot;
 use rustix::{
     process::{Pid, test_kill_process},
-    time::{ClockId, clock_getres},
+    time::{ClockId, clock_getres, clock_gettime},
 };
 use std::{
     collections::BTreeSet,
@@ -51,6 +51,8 @@ pub struct Passed {
     output: Vec<u8>,
     result: io::Result<()>,
     took: Duration,
+    /// The part of that on a CPU.
+    on_cpu: Duration,
 }
 
 /// What the sampling does at the moment.
@@ -147,7 +149,7 @@ impl Sockets {
         self.tracker
             .pass(records(&passed.output), whole, passed.took);
         self.loops.note(threads);
-        let rest = passed.took.saturating_mul(PART);
+        let rest = passed.on_cpu.saturating_mul(PART);
         if rest > self.period {
             self.skipped += (rest.as_nanos() / self.period.as_nanos().max(1)) as u64 - 1;
         }
@@ -186,6 +188,7 @@ impl Sockets {
             seen.losses.push(("socket_samples_failed", self.failed));
             return seen;
         };
+        self.processes.retain(|pid| is_there(*pid));
         let interests_unread = self.loops.join(&self.processes, &mut seen.sockets);
         let deadline = Instant::now() + PEERS_TIME;
         let peers_unresolved = peers::find(probe, deadline, &mut seen.sockets);
@@ -202,14 +205,24 @@ impl Sockets {
 }
 
 fn pass(mut probe: SocketProbe, mut output: Vec<u8>, processes: &BTreeSet<u32>) -> Passed {
-    let began = Instant::now();
+    let (began, before) = (Instant::now(), own_cpu());
     let result = probe.pass(processes, &mut output);
     Passed {
         probe,
         output,
         result,
         took: began.elapsed(),
+        on_cpu: own_cpu().saturating_sub(before),
     }
+}
+
+/// Time of this thread on a CPU.
+fn own_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        time.tv_nsec.unsigned_abs() as u32,
+    )
 }
 
 fn is_there(pid: u32) -> bool {

@@ -52,6 +52,9 @@ struct Search {
 /// Adds their peers to the sockets; returns for how many there should be one and none was found.
 pub(super) fn find(probe: &SocketProbe, deadline: Instant, sockets: &mut [Socket]) -> u64 {
     let mut search = Search::new(sockets);
+    if search.targets.is_empty() {
+        return 0;
+    }
     let whole = probe.host(deadline, |record, name| search.see(record, name, sockets));
     search.unaccepted(sockets);
     name_all(sockets);
