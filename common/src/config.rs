@@ -137,9 +137,13 @@ pub struct Params {
     pub python: u32,
     /// Iterations of event loops from this length on are late.
     pub late_ns: u64,
+    /// Of the page faults of a thread, one in so many at the least is sampled; never 0.
+    pub fault_period: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Params>() == 72);
+const _: () = assert!(size_of::<Params>() == 80);
 
 impl Params {
     /// Every parameter zero: what the object holds before the agent sets them.
@@ -159,6 +163,8 @@ impl Params {
         is_arm64: 0,
         python: 0,
         late_ns: 0,
+        fault_period: 1,
+        reserved: 0,
     };
 }
 

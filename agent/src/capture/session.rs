@@ -67,6 +67,8 @@ pub struct Plan {
     pub loops: LoopHook,
     /// Iterations of event loops from this length on are late.
     pub late: Duration,
+    /// One page fault in so many is sampled at the least; 0: none is.
+    pub fault_period: u32,
 }
 
 /// When frames of Python interpreters are shown.
@@ -179,6 +181,7 @@ pub async fn record(
             python: plan.python != PythonMode::Off,
             loops: plan.loops,
             late: plan.late,
+            fault_period: plan.fault_period,
             threads_now,
         },
     )?;

@@ -10,7 +10,7 @@ use crate::{
     capture::{self, Keep, Plan, Progress, PythonMode},
     model::Capture,
     preflight,
-    probe::{self, LoopHook, ProbeError, WaitHook},
+    probe::{self, DEFAULT_FAULT_PERIOD, LoopHook, ProbeError, WaitHook},
     report::{
         self, Options,
         folder::{Folder, Written, default_name},
@@ -86,6 +86,10 @@ pub struct Args {
     /// Write each window of the timeline to this file when it is over, one JSON object a line
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
+    /// Of the page faults of a thread that takes many, one in so many gives its stack; 0: none does
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_FAULT_PERIOD,
+          value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    fault_period: u32,
     /// Folder for the report, new or empty [default: remora-NAME-PID-TIME here]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -162,6 +166,7 @@ impl Args {
                 window: self.window,
                 whole: self.keep,
             },
+            fault_period: self.fault_period,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     ProbeError, cost, hooks,
-    load::{Loaded, Settings, online_cpus, unwinds},
+    load::{DEFAULT_FAULT_PERIOD, Loaded, Settings, online_cpus, unwinds},
     loops,
 };
 use crate::kernel::{self, Arch, Kernel};
@@ -92,7 +92,7 @@ fn statistics() -> Trial {
 }
 
 fn candidates(symbol: &str, arch: Arch) -> Vec<Candidate<'_>> {
-    let parts = [states(), stacks(symbol), event_loops(arch), life()];
+    let parts = [states(), stacks(symbol), event_loops(arch), faults(), life()];
     parts.into_iter().flatten().collect()
 }
 
@@ -183,6 +183,28 @@ fn event_loops<'a>(arch: Arch) -> Vec<Candidate<'a>> {
             "no --loop exact; where it works it is used on demand only: it costs every system call of the host",
             Box::new(loops::tracepoints),
         ),
+    ]
+}
+
+/// What sees memory being touched for the first time.
+fn faults<'a>() -> Vec<Candidate<'a>> {
+    vec![
+        Candidate {
+            hook: "tp_btf/page_fault_user, page_fault_kernel".to_owned(),
+            serves: "memory growth by stack; each page fault of the host costs some 75 ns more",
+            cost: "the next hook is used",
+            required: false,
+            attempt: Box::new(hooks::fault_tracepoints),
+        },
+        Candidate {
+            hook: "perf_event/page-faults".to_owned(),
+            serves: "memory growth by stack, where there are no such tracepoints",
+            cost: "where both are refused: memory grows without stacks",
+            required: false,
+            attempt: Box::new(|ebpf, _| {
+                hooks::fault_counter(ebpf, &online_cpus()?, DEFAULT_FAULT_PERIOD)
+            }),
+        },
     ]
 }
 
