@@ -41,6 +41,20 @@ impl Half {
         (self.flips & 1) * per_half
     }
 
+    /// Whether the aggregates of this half, `per_half` at the most, take half of the room: the agent is
+    /// about to empty it.
+    #[inline(always)]
+    pub fn is_crowded(self, per_half: u32) -> bool {
+        // SAFETY: a live pair; the index is 0 or 1.
+        let used = unsafe {
+            let used = &raw const (*self.control).aggregates_used;
+            used.cast::<u64>()
+                .add((self.flips & 1) as usize)
+                .read_volatile()
+        };
+        used > per_half as u64 / 2
+    }
+
     #[inline(always)]
     pub fn count_aggregate(self) {
         // SAFETY: a live pair; the index is 0 or 1.

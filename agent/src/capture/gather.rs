@@ -6,7 +6,7 @@ use crate::{
     stack::trim,
 };
 use remora_common::{
-    aggregate::{AggregateKey, KIND_WAIT, KIND_WAKE},
+    aggregate::{AggregateKey, KIND_FAULT, KIND_WAIT, KIND_WAKE},
     event_loop::EventLoop,
     thread::{
         STATE_BLOCKED, STATE_EXITED, STATE_PREEMPTED, STATE_RUNNING, STATE_WOKEN, ThreadSlot,
@@ -23,12 +23,15 @@ const MAX_ENDED_LOOPS: usize = 4096;
 /// Distinct stacks kept at the most, over all fillings of the tables.
 const MAX_STACKS: usize = 131_072;
 
+/// Sums of page faults that are kept by region, at the most: 30 MiB.
+const MAX_FAULT_ROWS: usize = 262_144;
+
 /// Count and time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
     /// Samples, waits or wake-ups.
     pub count: u64,
-    /// Time in them, in nanoseconds.
+    /// Time in them, in nanoseconds; of page faults the sum of their weights.
     pub total_ns: u64,
     /// The longest of them, in nanoseconds.
     pub max_ns: u64,
@@ -64,6 +67,9 @@ pub struct Gathered {
     pub ended_dropped: u64,
     /// Stacks that could not be read out of the table.
     pub stacks_unreadable: u64,
+    /// Sampled faults whose region was not kept: there were too many.
+    pub fault_regions_merged: u64,
+    fault_rows: usize,
 }
 
 impl Gathered {
@@ -93,6 +99,9 @@ impl Gathered {
                 }
                 self.intern(stack)
             });
+            if key.kind == KIND_FAULT {
+                self.bound_faults(&mut key, stack, count);
+            }
             let sum = self.sums.entry((key, stack)).or_default();
             sum.count += count;
             sum.total_ns += total_ns;
@@ -100,6 +109,19 @@ impl Gathered {
             sum.late_count += late_count;
             sum.late_ns += late_ns;
         }
+    }
+
+    /// A process that grows over many regions must not fill the agent's memory: from a limit on, its
+    /// faults are kept by stack alone.
+    fn bound_faults(&mut self, key: &mut AggregateKey, stack: Option<usize>, count: u64) {
+        if self.sums.contains_key(&(*key, stack)) {
+            return;
+        }
+        if self.fault_rows >= MAX_FAULT_ROWS && key.object != 0 {
+            key.object = 0;
+            self.fault_regions_merged += count;
+        }
+        self.fault_rows += 1;
     }
 
     /// Takes in the record of a thread that ended.

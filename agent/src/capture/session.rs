@@ -6,6 +6,7 @@ use super::{
     blocked::{self, BlockedStacks},
     gather::Gathered,
     locks,
+    memory::MemoryWatch,
     meter::Meter,
     pythons::Pythons,
     spaces::{SpaceKey, Spaces},
@@ -147,6 +148,7 @@ struct Session {
     gathered: Gathered,
     /// Window by window; from the start of the recording on.
     recorder: Option<Recorder>,
+    memory: MemoryWatch,
     /// Where the scheduler's code lies, once it was looked up.
     scheduler: Option<Option<Range<u64>>>,
     processes: BTreeMap<u32, Process>,
@@ -240,6 +242,7 @@ impl Session {
             pythons: Pythons::new(plan.python != PythonMode::Off),
             gathered: Gathered::default(),
             recorder: None,
+            memory: MemoryWatch::new()?,
             scheduler: None,
             processes: BTreeMap::new(),
             unread: 0,
@@ -268,6 +271,7 @@ impl Session {
                 parent: None,
                 python: None,
             });
+            self.memory.began(pid);
             if !self.is_mapped(pid) {
                 self.map(pid);
             }
@@ -411,6 +415,7 @@ impl Session {
             Vec::new()
         });
         let end_ns = self.probe.stop();
+        self.memory.ending();
         let interpreters = self.pythons.look_at(&self.probe.threads());
         self.learn_python();
         let blocked = blocked::walk(
@@ -464,6 +469,8 @@ impl Session {
             .recorder
             .take()
             .map_or_else(Default::default, Recorder::finish);
+        let threads = living.iter().chain(&self.gathered.ended);
+        let memory = self.memory.finish(&self.gathered, threads);
         let recorded = Recorded {
             started_unix_s: run.started_unix_s,
             start_ns: run.start_ns,
@@ -480,6 +487,7 @@ impl Session {
             pythons: self.pythons,
             tasks,
             blocked,
+            memory,
             kernel_losses,
             skipped_runs: self.probe.skipped_runs(),
             table_losses: self.tables.losses().to_vec(),

@@ -79,6 +79,7 @@ impl Builder {
             locks: Vec::new(),
             timeline: Timeline::default(),
             tasks: Vec::new(),
+            memory: Vec::new(),
             signals: Vec::new(),
             losses: Losses::default(),
             overhead: Overhead::default(),

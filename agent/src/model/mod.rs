@@ -9,6 +9,7 @@ mod histogram;
 mod idle;
 mod ledger;
 mod lock;
+mod memory;
 mod python;
 mod task;
 mod thread;
@@ -24,6 +25,9 @@ pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, user_sites};
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};
 pub use lock::{Holder, Lock, LockKind, LockStack, Owner, OwnerFrom, Waiter};
+pub use memory::{
+    Growth, Mapping, MappingKind, Memory, MemoryReading, Resident, Source as MemorySource,
+};
 pub use python::{GilUse, Python};
 pub use remora_common::{
     python::{Ending, Gil, PythonFrame},
@@ -194,6 +198,8 @@ pub struct Capture {
     pub timeline: Timeline,
     /// Asyncio tasks at the end of the capture, by process.
     pub tasks: Vec<(u32, Tasks)>,
+    /// Memory, by process.
+    pub memory: Vec<Memory>,
     /// Which hook each signal took, or why it is off.
     pub signals: Vec<Signal>,
     /// What was lost.

@@ -1,7 +1,7 @@
 //! Folded stacks: one line a stack, frames from the root split by `;`, then a space and a number.
 //! Every flamegraph tool reads them; the pictures of this report are drawn from the same lines.
 //!
-//! On the CPU the number is samples, off it nanoseconds. Frames say what kind of code they are in
+//! On the CPU the number is samples, off it nanoseconds, of memory bytes. Frames say what kind of code they are in
 //! the suffixes that such tools know: `_[k]` kernel, `_[i]` inlined, `_[j]` made at run time.
 
 mod late;
@@ -81,6 +81,29 @@ impl Folded {
                 }
                 folded.add(line, nanos(time));
             }
+        }
+        folded
+    }
+
+    /// Stacks that memory grew by, in bytes.
+    pub fn memory(capture: &Capture) -> Self {
+        let mut folded = Self::default();
+        let owners = Owners::new(capture);
+        for memory in &capture.memory {
+            for growth in &memory.stacks {
+                let mut line = folded.owner(&owners, growth.thread);
+                match capture.stacks.get(growth.stack) {
+                    Some(stack) => folded.stack(&mut line, &stack.before_fault()),
+                    None => folded.push(&mut line, label::STACK_LOST, Class::Note),
+                }
+                folded.add(line, growth.bytes);
+            }
+            let mut line = String::new();
+            for owner in owners.process_frames(memory.pid) {
+                folded.push(&mut line, &owner, Class::Owner);
+            }
+            folded.push(&mut line, label::NO_FAULT, Class::Note);
+            folded.add(line, memory.unattributed_bytes);
         }
         folded
     }

@@ -4,6 +4,7 @@
 
 mod locks;
 mod loops;
+mod memory;
 mod thread;
 pub(super) mod timeline;
 
@@ -43,6 +44,8 @@ struct Report<'a> {
     locks: Vec<locks::Lock<'a>>,
     /// What each thread did, window by window.
     timeline: Box<RawValue>,
+    /// What each process has in memory, and what it grew by.
+    memory: Vec<memory::Process<'a>>,
     signals: BTreeMap<&'a str, Signal<'a>>,
     /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
     loss: BTreeMap<&'a str, u64>,
@@ -198,6 +201,7 @@ fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
         locks: locks::locks(capture),
         // Not a number a line: there are many.
         timeline: to_raw_value(&timeline::timeline(capture))?,
+        memory: memory::memory(capture),
         signals: signals(capture),
         loss: losses(capture),
         overhead: overhead(capture),

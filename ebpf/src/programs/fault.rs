@@ -8,6 +8,7 @@
 use crate::{
     aggregate, config,
     half::Half,
+    loss,
     stack::{self, Stacks, Taker},
     table,
 };
@@ -19,13 +20,14 @@ use aya_ebpf::{
 };
 use remora_common::{
     aggregate::{AggregateKey, FAULT_REGION_BITS, KIND_FAULT},
+    loss::Loss,
     reason::NO_SYSCALL,
     thread::ThreadSlot,
 };
 
-/// Time from sample to sample of one thread that the pace is set for: 4,000 samples a second, at the
-/// most while the period allows.
-const APART_NS: u64 = 250_000;
+/// Time from sample to sample of one thread that the pace is set for: 1,000 samples a second, 0.2 % of a
+/// CPU, as far as the period allows.
+const APART_NS: u64 = 1_000_000;
 
 /// A fault in user mode.
 #[btf_tracepoint(function = "page_fault_user")]
@@ -126,6 +128,13 @@ fn next_period(slot: &ThreadSlot, now: u64) -> u32 {
 
 #[inline(always)]
 fn book(half: Half, slot: &ThreadSlot, stacks: Stacks, address: u64, weight: u32) {
+    // Growth over many regions must not take the room of waits and samples.
+    let region = if half.is_crowded(config::aggregates_per_half()) {
+        loss::count(Loss::FaultRegionDropped);
+        0
+    } else {
+        address >> FAULT_REGION_BITS
+    };
     let key = AggregateKey {
         serial: slot.serial,
         kind: KIND_FAULT,
@@ -137,7 +146,7 @@ fn book(half: Half, slot: &ThreadSlot, stacks: Stacks, address: u64, weight: u32
         detail: 0,
         python: stacks.python,
         reserved: 0,
-        object: address >> FAULT_REGION_BITS,
+        object: region,
     };
     aggregate::add(half, &key, weight as u64);
 }
