@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// What the agent knows.
 const MINORS: std::ops::RangeInclusive<u32> = 8..=13;
@@ -89,6 +89,14 @@ impl Program {
         read.expect("a pipe can be read");
         assert!(!line.is_empty(), "it ended: {:?}", self.child.try_wait());
         line.trim_end().to_owned()
+    }
+
+    /// Its input.
+    ///
+    /// # Panics
+    /// When it was ended.
+    pub fn input(&mut self) -> &mut ChildStdin {
+        self.child.stdin.as_mut().expect("its input is open")
     }
 
     /// Ends its input.

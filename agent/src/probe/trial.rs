@@ -92,7 +92,13 @@ fn statistics() -> Trial {
 }
 
 fn candidates(symbol: &str, arch: Arch) -> Vec<Candidate<'_>> {
-    let parts = [states(), stacks(symbol), event_loops(arch), faults(), life()];
+    let parts = [
+        states(),
+        stacks(symbol),
+        event_loops(arch),
+        faults(),
+        life(),
+    ];
     parts.into_iter().flatten().collect()
 }
 
