@@ -330,6 +330,20 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_told_by_what_touched_it() {
+        let mut builder = Builder::new(7, "many");
+        builder.process(20, "other");
+        let read = ["main", "read", "k:vfs_read", "k:copy_to_iter"];
+        let fault = ["k:asm_exc_page_fault", "k:exc_page_fault"];
+        builder.grown(0, &[&read[..], &fault[..]].concat(), 4096, 8192);
+        let expected = [
+            "many (7);[no sampled fault] 8192",
+            "many (7);main;read;vfs_read_[k];copy_to_iter_[k] 4096",
+        ];
+        assert_eq!(lines(&Folded::memory(&builder.finish())), expected);
+    }
+
+    #[test]
     fn a_frame_is_not_torn_by_names_that_begin_like_it() {
         let mut builder = Builder::new(7, "solo");
         builder.samples(0, &["f"], 1);
@@ -373,6 +387,7 @@ mod tests {
         }
         builder.wait_at(0, Reason::Disk, Site::Short, 4, ms(1));
         builder.wait_at(0, Reason::Disk, Site::Lost, 1, ms(2));
+        builder.grown(0, &["main"], 1, 1);
         let capture = builder.finish();
         let on_cpu = Folded::on_cpu(&capture);
         let expected = [
@@ -381,7 +396,9 @@ mod tests {
         ];
         assert_eq!(lines(&on_cpu), expected);
         let off_cpu = Folded::off_cpu(&capture, false);
-        let classes: HashMap<_, _> = on_cpu.classes().chain(off_cpu.classes()).collect();
+        let memory = Folded::memory(&capture);
+        let all = on_cpu.classes().chain(off_cpu.classes());
+        let classes: HashMap<_, _> = all.chain(memory.classes()).collect();
         for marker in label::MARKERS {
             assert_eq!(classes[marker], Class::Note, "{marker}");
         }
