@@ -132,6 +132,7 @@ impl MemoryWatch {
                 start: Some(Smaps::default()),
                 ..ProcessMemory::default()
             };
+            self.read(pid);
         }
     }
 
