@@ -58,9 +58,11 @@ losses! {
     LateMarksLost = 15, "late_marks_lost";
     /// Sampled page faults whose region was not kept, as the table was filling up: they have their stack.
     FaultRegionDropped = 16, "fault_region_dropped";
+    /// Sampled page faults without a stack, as the table was nearly full: their growth has no stack.
+    FaultSampleDropped = 17, "fault_sample_dropped";
 }
 
 /// How many counters there are.
-pub const LOSSES: usize = 17;
+pub const LOSSES: usize = 18;
 
 const _: () = assert!(Loss::ALL.len() == LOSSES);

@@ -41,18 +41,16 @@ impl Half {
         (self.flips & 1) * per_half
     }
 
-    /// Whether the aggregates of this half, `per_half` at the most, take half of the room: the agent is
-    /// about to empty it.
+    /// Aggregates in this half.
     #[inline(always)]
-    pub fn is_crowded(self, per_half: u32) -> bool {
+    pub fn aggregates(self) -> u64 {
         // SAFETY: a live pair; the index is 0 or 1.
-        let used = unsafe {
+        unsafe {
             let used = &raw const (*self.control).aggregates_used;
             used.cast::<u64>()
                 .add((self.flips & 1) as usize)
                 .read_volatile()
-        };
-        used > per_half as u64 / 2
+        }
     }
 
     #[inline(always)]

@@ -36,7 +36,7 @@ pub fn fault_user(context: BtfTracePointContext) -> i32 {
         return 0;
     };
     if let Some(weight) = due(slot) {
-        let Some(half) = Half::active() else { return 0 };
+        let Some(half) = room() else { return 0 };
         let stacks = stack::take_user(context.as_ptr(), Taker::Fault, slot, half);
         book(half, slot, stacks, context.arg(0), weight);
     }
@@ -50,7 +50,7 @@ pub fn fault_kernel(context: BtfTracePointContext) -> i32 {
         return 0;
     };
     if let Some(weight) = due(slot) {
-        let Some(half) = Half::active() else { return 0 };
+        let Some(half) = room() else { return 0 };
         let stacks = stack::take(context.as_ptr(), Taker::Fault, slot, half);
         book(half, slot, stacks, context.arg(0), weight);
     }
@@ -70,10 +70,23 @@ pub fn fault_sample(context: PerfEventContext) -> u32 {
     slot.faults += period as u64;
     // SAFETY: the context of a perf event.
     let address = unsafe { (*context.ctx).addr };
-    let Some(half) = Half::active() else { return 0 };
+    let Some(half) = room() else { return 0 };
     let stacks = stack::take(context.as_ptr(), Taker::Fault, slot, half);
     book(half, slot, stacks, address, period);
     0
+}
+
+/// The half that a sample goes to. Growth by many threads must not take the room of waits and CPU
+/// samples: while the table is three quarters full, faults have none. (From a half on the agent is about
+/// to empty it, and faults are kept without their region.)
+#[inline(always)]
+fn room() -> Option<Half> {
+    let half = Half::active()?;
+    if half.aggregates() > config::aggregates_per_half() as u64 / 4 * 3 {
+        loss::count(Loss::FaultSampleDropped);
+        return None;
+    }
+    Some(half)
 }
 
 /// Counts a fault; its weight when it is a sample.
@@ -128,8 +141,7 @@ fn next_period(slot: &ThreadSlot, now: u64) -> u32 {
 
 #[inline(always)]
 fn book(half: Half, slot: &ThreadSlot, stacks: Stacks, address: u64, weight: u32) {
-    // Growth over many regions must not take the room of waits and samples.
-    let region = if half.is_crowded(config::aggregates_per_half()) {
+    let region = if half.aggregates() > config::aggregates_per_half() as u64 / 2 {
         loss::count(Loss::FaultRegionDropped);
         0
     } else {
