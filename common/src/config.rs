@@ -65,9 +65,11 @@ pub struct Offsets {
     pub regs_lr: u32,
     /// `task_struct.thread.fsbase` (x86-64), `.thread.uw.tp_value` (arm64): the thread's TLS base.
     pub task_tls: u32,
+    /// `task_struct.pagefault_disabled`.
+    pub task_pagefault_disabled: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 31);
+const _: () = assert!(size_of::<Offsets>() == 4 * 32);
 
 impl Offsets {
     /// Nothing known.
@@ -98,6 +100,7 @@ impl Offsets {
         regs_mode: ABSENT,
         regs_lr: ABSENT,
         task_tls: ABSENT,
+        task_pagefault_disabled: ABSENT,
     };
 }
 

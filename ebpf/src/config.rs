@@ -31,6 +31,7 @@ getters!(OFFSETS:
     task_exec_start, task_cpu, task_group_leader, task_start_boottime, task_in_iowait,
     task_in_iowait_mask, files_fdt, fdtable_fd, fdtable_max_fds, file_inode, inode_mode,
     regs_syscall, regs_ip, regs_sp, regs_fp, regs_mode, regs_lr, task_tls,
+    task_pagefault_disabled,
 );
 
 getters!(PARAMS:

@@ -13,7 +13,7 @@ use remora_tests::tolerance::{
     GIVEN_BACK, GROWTH, GROWTH_OF_STACK, GROWTH_SHARE, RETURNED, assert_bytes, assert_share,
 };
 use std::io::{BufRead, BufReader, Write};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
@@ -44,10 +44,7 @@ impl Grown {
         running.until_recording();
         let before = rollup_bytes(pid, "Rss");
         specimen.go();
-        until("the specimen to have grown", || {
-            let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-            comm.is_ok_and(|comm| comm.trim_end() == "grown")
-        });
+        until_grown(pid);
         let after = rollup_bytes(pid, "Rss");
         let huge = rollup_bytes(pid, "AnonHugePages");
         running.signal(rustix::process::Signal::INT);
@@ -72,12 +69,14 @@ impl Grown {
     }
 }
 
-fn until(what: &str, is_so: impl Fn() -> bool) {
+/// Waits until the specimen says by its name that it rests.
+fn until_grown(pid: u32) {
     let start = Instant::now();
-    while !is_so() {
+    let comm = || std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    while comm().expect("it lives").trim_end() != "grown" {
         assert!(
             start.elapsed() < Duration::from_secs(30),
-            "waited for {what}"
+            "it grows and grows"
         );
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -298,24 +297,30 @@ fn a_process_that_ends_or_execs_keeps_the_others_right() {
     let Some(_turn) = privileged() else { return };
     let specimen = Specimen::start("grow");
     let mut other = Command::new("sh")
-        .args(["-c", "sleep 1.5; exec sleep 0.5"])
+        .args(["-c", "read go; exec sleep 1.5"])
+        .stdin(Stdio::piped())
         .spawn()
         .expect("a shell");
     let pids = [specimen.pid(), other.id()];
-    let mut running = Remora::record(&pids, 4).start();
+    let mut running = Remora::record(&pids, 60).start();
     running.until_recording();
     let before = rollup_bytes(specimen.pid(), "Rss");
+    drop(other.stdin.take());
     specimen.go();
-    let run = running.finish();
-    drop(other.wait());
-    run.assert_code(0);
+    other.wait().expect("a child of this process");
+    until_grown(specimen.pid());
     let growth = rollup_bytes(specimen.pid(), "Rss") - before;
+    running.signal(rustix::process::Signal::INT);
+    let run = running.finish();
+    run.assert_code(0);
     let report = run.report();
     let memory = report.memory_of(specimen.pid());
     assert_bytes("growth", memory.growth_bytes.unsigned_abs(), growth, GROWTH);
     let ended = report.memory_of(pids[1]);
     assert_eq!(
-        ended.source, "counters",
-        "nobody could read its mappings: {ended:?}"
+        (ended.source.as_str(), ended.start.anon_bytes),
+        ("counters", 0),
+        "of the program that it executed: {ended:?}"
     );
+    assert!(ended.growth_bytes > 0);
 }

@@ -10,7 +10,7 @@ use crate::{
     half::Half,
     loss,
     stack::{self, Stacks, Taker},
-    table,
+    table, task,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -49,6 +49,10 @@ pub fn fault_kernel(context: BtfTracePointContext) -> i32 {
     let Some(slot) = table::find(bpf_get_current_pid_tgid() as u32) else {
         return 0;
     };
+    // The read of another program in this thread's context, which our own walks of stacks are.
+    if task::faults_fail(task::current()) {
+        return 0;
+    }
     if let Some(weight) = due(slot) {
         let Some(half) = room() else { return 0 };
         let stacks = stack::take(context.as_ptr(), Taker::Fault, slot, half);
