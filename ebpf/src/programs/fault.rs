@@ -161,7 +161,7 @@ fn book(half: Half, slot: &ThreadSlot, stacks: Stacks, address: u64, weight: u32
         generation: slot.generation,
         detail: 0,
         python: stacks.python,
-        reserved: 0,
+        owner: 0,
         object: region,
     };
     aggregate::add(half, &key, weight as u64);

@@ -213,7 +213,7 @@ fn the_registers_of_the_other_architecture_are_absent_by_name() {
             .iter()
             .filter(|it| it.member.starts_with("task_struct."))
             .count(),
-        13
+        14
     );
 }
 
