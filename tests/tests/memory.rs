@@ -193,6 +193,28 @@ fn one_in_few_and_one_in_many_say_the_same() {
 }
 
 #[test]
+fn the_kernels_count_of_faults_says_the_same() {
+    let Some(_turn) = privileged() else { return };
+    let grown = Grown::record(&["--fault-hook", "counter"]);
+    assert_eq!(grown.report.signal_state("page_faults"), "degraded");
+    let folded = grown.folded();
+    let heap = |line: &Line| line.has("grow_heap");
+    assert_bytes("heap", folded.sum(heap), 64 * MIB, GROWTH_OF_STACK);
+    let mostly = folded.share(heap, of("grow_mostly"));
+    assert_share("mostly", mostly, 0.75, GROWTH_SHARE);
+    assert_bytes(
+        "read",
+        folded.sum(of("grow_read")),
+        16 * MIB,
+        GROWTH_OF_STACK,
+    );
+    for (function, bytes) in CHURNED {
+        let drawn = folded.sum(of(function)) as f64 / bytes as f64;
+        assert!(drawn < GIVEN_BACK, "{function}: {drawn}");
+    }
+}
+
+#[test]
 fn without_faults_growth_has_no_stacks_and_is_right_all_the_same() {
     let Some(_turn) = privileged() else { return };
     let grown = Grown::record(&["--fault-period", "0"]);

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     kernel::{self, Kernel, KernelError, clocks::CpuClocks},
     model::{Capture, End, Process, Signal, timeline::Window},
-    probe::{Drained, LoopHook, Probe, ProbeError, Settings, WaitHook, now_ns},
+    probe::{Drained, FaultHook, LoopHook, Probe, ProbeError, Settings, WaitHook, now_ns},
     python::NotFound,
     target::{self, ExitWatch, Selection, Target, TargetError},
 };
@@ -70,6 +70,8 @@ pub struct Plan {
     pub late: Duration,
     /// One page fault in so many is sampled at the least; 0: none is.
     pub fault_period: u32,
+    /// Where page faults are seen.
+    pub fault_hook: FaultHook,
 }
 
 /// When frames of Python interpreters are shown.
@@ -184,6 +186,7 @@ pub async fn record(
             loops: plan.loops,
             late: plan.late,
             fault_period: plan.fault_period,
+            fault_hook: plan.fault_hook,
             threads_now,
         },
     )?;
