@@ -206,6 +206,7 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
         .iter()
         .for_each(|(name, count)| losses.add(name, *count));
     losses.add("fault_regions_merged", gathered.fault_regions_merged);
+    losses.add("fault_samples_dropped", gathered.fault_samples_dropped);
     losses.add("memory_unreadable", recorded.blocked.memory_unreadable);
     recorded
         .spaces

@@ -23,8 +23,11 @@ const MAX_ENDED_LOOPS: usize = 4096;
 /// Distinct stacks kept at the most, over all fillings of the tables.
 const MAX_STACKS: usize = 131_072;
 
-/// Sums of page faults that are kept by region, at the most: 30 MiB.
-const MAX_FAULT_ROWS: usize = 262_144;
+/// Sums of page faults that are kept by region; from there on by thread and stack alone.
+const MAX_FAULT_REGIONS: usize = 32_768;
+
+/// Sums of page faults that are kept at all: 13 MiB.
+const MAX_FAULT_ROWS: usize = 65_536;
 
 /// Count and time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +72,8 @@ pub struct Gathered {
     pub stacks_unreadable: u64,
     /// Sampled faults whose region was not kept: there were too many.
     pub fault_regions_merged: u64,
+    /// Sampled faults that were not kept at all.
+    pub fault_samples_dropped: u64,
     fault_rows: usize,
 }
 
@@ -99,8 +104,8 @@ impl Gathered {
                 }
                 self.intern(stack)
             });
-            if key.kind == KIND_FAULT {
-                self.bound_faults(&mut key, stack, count);
+            if key.kind == KIND_FAULT && !self.has_room(&mut key, stack, count) {
+                continue;
             }
             let sum = self.sums.entry((key, stack)).or_default();
             sum.count += count;
@@ -111,17 +116,25 @@ impl Gathered {
         }
     }
 
-    /// A process that grows over many regions must not fill the agent's memory: from a limit on, its
-    /// faults are kept by stack alone.
-    fn bound_faults(&mut self, key: &mut AggregateKey, stack: Option<usize>, count: u64) {
+    /// A process that grows over many regions, or by many threads that come and go, must not fill the
+    /// agent's memory: from a limit on the region of its faults is left out, in the end the faults.
+    fn has_room(&mut self, key: &mut AggregateKey, stack: Option<usize>, count: u64) -> bool {
         if self.sums.contains_key(&(*key, stack)) {
-            return;
+            return true;
         }
-        if self.fault_rows >= MAX_FAULT_ROWS && key.object != 0 {
+        if self.fault_rows >= MAX_FAULT_REGIONS && key.object != 0 {
             key.object = 0;
             self.fault_regions_merged += count;
+            if self.sums.contains_key(&(*key, stack)) {
+                return true;
+            }
+        }
+        if self.fault_rows >= MAX_FAULT_ROWS {
+            self.fault_samples_dropped += count;
+            return false;
         }
         self.fault_rows += 1;
+        true
     }
 
     /// Takes in the record of a thread that ended.
@@ -289,5 +302,38 @@ mod tests {
             observed_ns(&slot(STATE_BLOCKED, 3_000, 1_000), 9_000),
             8_000
         );
+    }
+
+    #[test]
+    fn faults_without_end_are_bounded_and_counted() {
+        let mut gathered = Gathered::default();
+        let fault = |serial: u32, object: u64| RawAggregate {
+            key: AggregateKey {
+                serial,
+                kind: KIND_FAULT,
+                object,
+                ..Zeroable::zeroed()
+            },
+            stack: None,
+            count: 1,
+            total_ns: 61,
+            max_ns: 0,
+            late_count: 0,
+            late_ns: 0,
+        };
+        let one_thread = (1..=MAX_FAULT_REGIONS as u64 + 9).map(|region| fault(1, region));
+        let many = (2..=MAX_FAULT_ROWS as u32).map(|serial| fault(serial, 1));
+        let drained = Drained {
+            aggregates: one_thread.chain(many).collect(),
+            stacks_unreadable: 0,
+        };
+        gathered.add(drained, None);
+        assert_eq!(gathered.sums.len(), MAX_FAULT_ROWS);
+        let merged = gathered.fault_regions_merged;
+        assert_eq!(merged, 9 + MAX_FAULT_ROWS as u64 - 1);
+        // One row took the nine; the others began with the thread.
+        let dropped =
+            MAX_FAULT_REGIONS as u64 + 1 + MAX_FAULT_ROWS as u64 - 1 - MAX_FAULT_ROWS as u64;
+        assert_eq!(gathered.fault_samples_dropped, dropped);
     }
 }
