@@ -71,7 +71,7 @@ pub const KIND_CPU: u8 = 1;
 pub const KIND_WAIT: u8 = 2;
 /// Kind of an aggregate: wake-ups by waker.
 pub const KIND_WAKE: u8 = 3;
-/// Kind of an aggregate: sampled page faults; each stands for as many as the sampler's period.
+/// Kind of an aggregate: sampled page faults; what they stand for is in [`Aggregate::total_ns`].
 pub const KIND_FAULT: u8 = 4;
 /// Kind of an aggregate: what the owner of a lock did while others waited for it.
 pub const KIND_HOLD: u8 = 5;
@@ -123,7 +123,8 @@ pub struct Aggregate {
     pub key: AggregateKey,
     /// Samples, waits or wake-ups.
     pub count: u64,
-    /// Time in them; 0 for CPU samples.
+    /// Time in them; 0 for CPU samples; for page faults, those that they stand for: the sum of the
+    /// weights.
     pub total_ns: u64,
     /// The longest of them.
     pub max_ns: u64,

@@ -65,9 +65,11 @@ pub struct Offsets {
     pub regs_lr: u32,
     /// `task_struct.thread.fsbase` (x86-64), `.thread.uw.tp_value` (arm64): the thread's TLS base.
     pub task_tls: u32,
+    /// `task_struct.pagefault_disabled`.
+    pub task_pagefault_disabled: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 31);
+const _: () = assert!(size_of::<Offsets>() == 4 * 32);
 
 impl Offsets {
     /// Nothing known.
@@ -98,6 +100,7 @@ impl Offsets {
         regs_mode: ABSENT,
         regs_lr: ABSENT,
         task_tls: ABSENT,
+        task_pagefault_disabled: ABSENT,
     };
 }
 
@@ -137,9 +140,13 @@ pub struct Params {
     pub python: u32,
     /// Iterations of event loops from this length on are late.
     pub late_ns: u64,
+    /// Of the page faults of a thread, one in so many at the least is sampled; never 0.
+    pub fault_period: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Params>() == 72);
+const _: () = assert!(size_of::<Params>() == 80);
 
 impl Params {
     /// Every parameter zero: what the object holds before the agent sets them.
@@ -159,6 +166,8 @@ impl Params {
         is_arm64: 0,
         python: 0,
         late_ns: 0,
+        fault_period: 1,
+        reserved: 0,
     };
 }
 

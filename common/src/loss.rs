@@ -56,9 +56,13 @@ losses! {
     /// Samples and waits of a late iteration that are not marked as such: there were too many before it
     /// was late, or the tables were emptied in between.
     LateMarksLost = 15, "late_marks_lost";
+    /// Sampled page faults whose region was not kept, as the table was filling up: they have their stack.
+    FaultRegionDropped = 16, "fault_region_dropped";
+    /// Sampled page faults without a stack, as the table was nearly full: their growth has no stack.
+    FaultSampleDropped = 17, "fault_sample_dropped";
 }
 
 /// How many counters there are.
-pub const LOSSES: usize = 16;
+pub const LOSSES: usize = 18;
 
 const _: () = assert!(Loss::ALL.len() == LOSSES);

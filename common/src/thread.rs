@@ -117,13 +117,25 @@ pub struct ThreadSlot {
     pub woken_count: u32,
     /// Number of preemptions and yields.
     pub preempted_count: u32,
+    /// Page faults so far.
+    pub faults: u64,
+    /// When one of them was sampled last.
+    pub fault_sampled_ns: u64,
+    /// Faults to the next sample.
+    pub fault_left: u32,
+    /// Faults that the next sample stands for.
+    pub fault_weight: u32,
+    /// The mean of what `fault_weight` was drawn from.
+    pub fault_period: u32,
+    /// Always zero.
+    pub reserved2: u32,
     /// The thread's name, as of its exit (the agent reads living ones from `/proc`).
     pub comm: [u8; 16],
     /// Waits by reason.
     pub waits: [WaitTotals; REASONS],
 }
 
-const _: () = assert!(size_of::<ThreadSlot>() == 248 + 24 * REASONS);
+const _: () = assert!(size_of::<ThreadSlot>() == 280 + 24 * REASONS);
 
 impl ThreadSlot {
     /// Whether a thread in [`STATE_BLOCKED`] was woken and waits for its CPU.

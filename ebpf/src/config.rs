@@ -37,11 +37,13 @@ getters!(OFFSETS:
     task_exec_start, task_cpu, task_group_leader, task_start_boottime, task_in_iowait,
     task_in_iowait_mask, files_fdt, fdtable_fd, fdtable_max_fds, file_inode, inode_mode,
     regs_syscall, regs_ip, regs_sp, regs_fp, regs_mode, regs_lr, task_tls,
+    task_pagefault_disabled,
 );
 
 getters!(PARAMS:
     aggregates_per_half, stacks_per_half, follow_children, switch_has_state, has_task_pt_regs,
     regs_from_stack, switch_out_one_in, compat_mask, compat_value, unwind, is_arm64, python,
+    fault_period,
 );
 
 #[inline(always)]

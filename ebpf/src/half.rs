@@ -41,6 +41,18 @@ impl Half {
         (self.flips & 1) * per_half
     }
 
+    /// Aggregates in this half.
+    #[inline(always)]
+    pub fn aggregates(self) -> u64 {
+        // SAFETY: a live pair; the index is 0 or 1.
+        unsafe {
+            let used = &raw const (*self.control).aggregates_used;
+            used.cast::<u64>()
+                .add((self.flips & 1) as usize)
+                .read_volatile()
+        }
+    }
+
     #[inline(always)]
     pub fn count_aggregate(self) {
         // SAFETY: a live pair; the index is 0 or 1.

@@ -34,10 +34,12 @@ pub enum Taker {
     Snapshot = 3,
     /// The same, for Python frames.
     SnapshotPython = 4,
+    /// Page faults. They come in a thread's own context, also inside of system calls.
+    Fault = 5,
 }
 
 /// How many there are.
-pub const TAKERS: u32 = 5;
+pub const TAKERS: u32 = 6;
 
 /// Ids of the stacks of one moment.
 #[derive(Clone, Copy)]
@@ -51,6 +53,24 @@ pub struct Stacks {
 #[inline(always)]
 pub fn take(context: *mut c_void, taker: Taker, slot: &mut ThreadSlot, half: Half) -> Stacks {
     let kernel = by_the_kernel(context, taker, half, 0);
+    with_kernel(kernel, context, taker, slot, half)
+}
+
+/// The stacks of the current thread, which was in user mode a moment ago: what the kernel does now is
+/// not the thread's doing.
+#[inline(always)]
+pub fn take_user(context: *mut c_void, taker: Taker, slot: &mut ThreadSlot, half: Half) -> Stacks {
+    with_kernel(STACK_NONE, context, taker, slot, half)
+}
+
+#[inline(always)]
+fn with_kernel(
+    kernel: u32,
+    context: *mut c_void,
+    taker: Taker,
+    slot: &mut ThreadSlot,
+    half: Half,
+) -> Stacks {
     let task = task::current();
     let unwound = config::unwind() != 0 && !registers::of(task).is_some_and(|r| r.is_compat());
     if !unwound {
@@ -148,7 +168,7 @@ fn nothing(taker: Taker, flags: u64, result: i64) -> u32 {
         return STACK_FAULT;
     }
     // A sample in user mode has no kernel stack.
-    if matches!(taker, Taker::Sampler) || result == 0 {
+    if matches!(taker, Taker::Sampler | Taker::Fault) || result == 0 {
         return STACK_NONE;
     }
     loss::count(Loss::KernelStackFailed);

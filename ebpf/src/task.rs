@@ -106,6 +106,18 @@ pub fn cpu(task: Task) -> u32 {
 }
 
 /// Whether the task sleeps for block I/O.
+/// Whether a fault of the task now fails instead of fetching a page: somebody reads with care, as programs
+/// like these do.
+#[inline(always)]
+pub fn faults_fail(task: Task) -> bool {
+    if config::task_pagefault_disabled() == ABSENT {
+        return false;
+    }
+    // SAFETY: member of task_struct.
+    let depth: u32 = unsafe { member(task, config::task_pagefault_disabled()) };
+    depth != 0
+}
+
 #[inline(always)]
 pub fn in_iowait(task: Task) -> bool {
     if config::task_in_iowait() == ABSENT {

@@ -7,7 +7,7 @@
 static const struct wait_mode *const wait_modes[] = {
     wait_modes_io, wait_modes_socket, wait_modes_sync, wait_modes_process, wait_modes_disk,
 };
-static const struct mode *const modes[] = {modes_burn, modes_threads, modes_process, modes_event_loop,
+static const struct mode *const modes[] = {modes_burn, modes_grow, modes_threads, modes_process, modes_event_loop,
                                            modes_locks, modes_soak};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -149,7 +149,7 @@ struct mode {
     void (*run)(void);
 };
 
-extern const struct mode modes_burn[], modes_threads[], modes_process[], modes_event_loop[], modes_locks[], modes_soak[];
+extern const struct mode modes_burn[], modes_grow[], modes_threads[], modes_process[], modes_event_loop[], modes_locks[], modes_soak[];
 
 /* wait_in_NAME makes the call; outer_NAME calls it, so that the chain is known. */
 #define WAIT_CALL(id, ...)                                                                         \

@@ -31,6 +31,7 @@ const SPECIMEN: &[&str] = &[
     "wait_process.c",
     "wait_disk.c",
     "burn.c",
+    "grow.c",
     "threads.c",
     "process.c",
     "event_loop.c",

@@ -45,6 +45,21 @@ pub fn status_number(pid: u32, name: &str) -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
+/// Bytes in a line `NAME:  N kB` of `/proc/PID/smaps_rollup`: the kernel's exact sum.
+///
+/// # Panics
+/// When the process is gone, or has no such line.
+pub fn rollup_bytes(pid: u32, name: &str) -> u64 {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let words = line.map(|line| line.trim().trim_end_matches(" kB"));
+    let kib: Option<u64> = words.and_then(|kib| kib.parse().ok());
+    1024 * kib.unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
 /// Thread ids of a process.
 pub fn tids(pid: u32) -> Vec<u32> {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {

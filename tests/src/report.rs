@@ -2,8 +2,10 @@
 //!
 //! Written apart from the agent's own types on purpose: a field that is renamed there must fail here.
 
+mod memory;
 mod signals;
 
+pub use memory::{GrowthStack, Mapping, Memory, Resident};
 pub use signals::{
     EventLoop, Lock, LockHolder, LockOwner, LockStack, LockWaiter, LockWaker, LoopColumns,
     ThreadColumns, Timeline,
@@ -36,6 +38,8 @@ pub struct Report {
     pub timeline: Timeline,
     /// Which hook each signal took.
     pub signals: Value,
+    /// The memory of each process.
+    pub memory: Vec<Memory>,
     /// What was lost, by name.
     pub loss: BTreeMap<String, u64>,
     /// Which share of the stacks is whole.
@@ -244,6 +248,20 @@ impl Report {
             })
     }
 
+    /// The memory of a process.
+    ///
+    /// # Panics
+    /// When it is not in the report.
+    pub fn memory_of(&self, pid: u32) -> &Memory {
+        let found = self.memory.iter().find(|memory| memory.pid == pid);
+        found.unwrap_or_else(|| panic!("no memory of {pid} in {:#?}", self.memory))
+    }
+
+    /// `on`, `degraded` or `off`.
+    pub fn signal_state(&self, name: &str) -> &str {
+        self.signals[name]["state"].as_str().unwrap_or("absent")
+    }
+
     /// Threads of a process.
     pub fn threads_of(&self, pid: u32) -> impl Iterator<Item = &Thread> {
         self.threads.iter().filter(move |thread| thread.pid == pid)
@@ -350,9 +368,13 @@ mod tests {
             "now": {"state": "running", "since_s": 0.0, "since_inferred": false, "stack": []}});
         let report = serde_json::json!({"schema": 1, "targets": [], "threads": [thread],
             "capture": {"started_unix_s": 0.0, "duration_s": 1.0, "end": "elapsed"},
+<<<<<<< HEAD
             "signals": {}, "loss": loss, "loops": [], "locks": [],
             "timeline": {"window_s": 1.0, "coarsened_windows": 0, "start_s": [], "length_s": [],
                 "threads": []},
+=======
+            "signals": {}, "memory": [], "loss": loss,
+>>>>>>> 51fae7b (Tests of memory growth: a C specimen that grows in every way, a Python list, redis)
             "stacks": {"taken": 0, "complete": 0, "complete_pct": null, "incomplete": {}},
             "overhead": {"bpf_cpu_pct": 0.0, "agent_cpu_pct": 0.0, "agent_rss_bytes": 1}});
         serde_json::from_value(report).expect("it follows the contract")

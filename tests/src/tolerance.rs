@@ -163,6 +163,34 @@ pub const REST_BYTES: u64 = 60 << 20;
 /// (700 bytes each, 16,384 at the most) and windows of the timeline come in steps.
 pub const SOAK_GROWTH_BYTES: u64 = 32 << 20;
 
+/// Growth in bytes against `smaps_rollup`, read by the test at the same two moments of rest.
+pub const GROWTH: f64 = 0.05;
+
+/// The same of one function by its sampled stacks. They are scaled to the exact growth of the mapping,
+/// so what is left is chance where functions share one, and the edge of the region of 2 MiB: 4 MiB have
+/// two of them.
+pub const GROWTH_OF_STACK: f64 = 0.15;
+
+/// Share of one function in the growth of a mapping: 64 MiB are 16,384 faults and at one in 61 some 270
+/// samples; three standard deviations of a share of 0.75 are 0.08.
+pub const GROWTH_SHARE: f64 = 0.08;
+
+/// Of what was touched and given back at most this share may be drawn: in a region that it had a part
+/// in with what stayed.
+pub const GIVEN_BACK: f64 = 0.05;
+
+/// What came back, in bytes: faults and their weights, without an exact figure to be scaled to.
+pub const RETURNED: f64 = 0.25;
+
+/// Panics unless two sizes in bytes differ by at most `tolerance` (a share of `expected`).
+pub fn assert_bytes(what: &str, found: u64, expected: u64, tolerance: f64) {
+    assert!(
+        found.abs_diff(expected) as f64 <= tolerance * expected as f64,
+        "{what}: found {found} bytes, expected {expected} within {} %",
+        tolerance * 100.0
+    );
+}
+
 /// Panics unless `found` is within `tolerance` (a share of `expected`) or [`SLACK`].
 pub fn assert_near(what: &str, found: Duration, expected: Duration, tolerance: f64) {
     let off = found.abs_diff(expected);

@@ -1,6 +1,7 @@
 //! Names for everything that was recorded, and the plain data of the model.
 
 mod locks;
+mod memory;
 mod names;
 mod python;
 mod series;
@@ -10,6 +11,7 @@ use super::{
     blocked::BlockedStacks,
     gather::{self, Gathered},
     locks::Facts,
+    memory::MemoryRecord,
     pythons::Pythons,
     sockets::SocketsSeen,
     spaces::Spaces,
@@ -59,6 +61,7 @@ pub struct Recorded {
     pub tasks: Vec<(u32, Tasks)>,
     pub sockets: SocketsSeen,
     pub blocked: BlockedStacks,
+    pub memory: MemoryRecord,
     pub kernel_losses: BTreeMap<Loss, u64>,
     /// Program runs that the kernel skipped.
     pub skipped_runs: u64,
@@ -117,6 +120,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
     let mut stacks = StackIndex::default();
     let mut waits = waits::finished(&recorded, &threads, &mut stacks);
     let samples = samples(&recorded, &threads, &mut stacks);
+    let memory = memory::memory(&recorded, &threads, &mut stacks);
     waits::balance(&recorded, &threads, &open, &mut waits);
     let now_stacks = waits::lasting(&recorded, &threads, &mut stacks, &open, &mut waits);
     let mut losses = losses(&recorded, &threads);
@@ -153,6 +157,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         tasks: recorded.tasks,
         sockets: recorded.sockets.sockets,
         socket_counts: recorded.sockets.counts,
+        memory,
         signals: recorded.signals,
         losses,
         overhead: recorded.overhead,
@@ -200,6 +205,13 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
         .iter()
         .chain(&recorded.sockets.losses)
         .for_each(|(name, count)| losses.add(name, *count));
+    recorded
+        .memory
+        .losses
+        .iter()
+        .for_each(|(name, count)| losses.add(name, *count));
+    losses.add("fault_regions_merged", gathered.fault_regions_merged);
+    losses.add("fault_samples_dropped", gathered.fault_samples_dropped);
     losses.add("memory_unreadable", recorded.blocked.memory_unreadable);
     recorded
         .spaces

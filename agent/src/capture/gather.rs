@@ -6,7 +6,7 @@ use crate::{
     stack::trim,
 };
 use remora_common::{
-    aggregate::{AggregateKey, KIND_WAIT, KIND_WAKE},
+    aggregate::{AggregateKey, KIND_FAULT, KIND_WAIT, KIND_WAKE},
     event_loop::EventLoop,
     thread::{
         STATE_BLOCKED, STATE_EXITED, STATE_PREEMPTED, STATE_RUNNING, STATE_WOKEN, ThreadSlot,
@@ -23,12 +23,18 @@ const MAX_ENDED_LOOPS: usize = 4096;
 /// Distinct stacks kept at the most, over all fillings of the tables.
 const MAX_STACKS: usize = 131_072;
 
+/// Sums of page faults that are kept by region; from there on by thread and stack alone.
+const MAX_FAULT_REGIONS: usize = 32_768;
+
+/// Sums of page faults that are kept at all: 13 MiB.
+const MAX_FAULT_ROWS: usize = 65_536;
+
 /// Count and time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
     /// Samples, waits or wake-ups.
     pub count: u64,
-    /// Time in them, in nanoseconds.
+    /// Time in them, in nanoseconds; of page faults the sum of their weights.
     pub total_ns: u64,
     /// The longest of them, in nanoseconds.
     pub max_ns: u64,
@@ -64,6 +70,11 @@ pub struct Gathered {
     pub ended_dropped: u64,
     /// Stacks that could not be read out of the table.
     pub stacks_unreadable: u64,
+    /// Sampled faults whose region was not kept: there were too many.
+    pub fault_regions_merged: u64,
+    /// Sampled faults that were not kept at all.
+    pub fault_samples_dropped: u64,
+    fault_rows: usize,
 }
 
 impl Gathered {
@@ -93,6 +104,9 @@ impl Gathered {
                 }
                 self.intern(stack)
             });
+            if key.kind == KIND_FAULT && !self.has_room(&mut key, stack, count) {
+                continue;
+            }
             let sum = self.sums.entry((key, stack)).or_default();
             sum.count += count;
             sum.total_ns += total_ns;
@@ -100,6 +114,27 @@ impl Gathered {
             sum.late_count += late_count;
             sum.late_ns += late_ns;
         }
+    }
+
+    /// A process that grows over many regions, or by many threads that come and go, must not fill the
+    /// agent's memory: from a limit on the region of its faults is left out, in the end the faults.
+    fn has_room(&mut self, key: &mut AggregateKey, stack: Option<usize>, count: u64) -> bool {
+        if self.sums.contains_key(&(*key, stack)) {
+            return true;
+        }
+        if self.fault_rows >= MAX_FAULT_REGIONS && key.object != 0 {
+            key.object = 0;
+            self.fault_regions_merged += count;
+            if self.sums.contains_key(&(*key, stack)) {
+                return true;
+            }
+        }
+        if self.fault_rows >= MAX_FAULT_ROWS {
+            self.fault_samples_dropped += count;
+            return false;
+        }
+        self.fault_rows += 1;
+        true
     }
 
     /// Takes in the record of a thread that ended.
@@ -267,5 +302,38 @@ mod tests {
             observed_ns(&slot(STATE_BLOCKED, 3_000, 1_000), 9_000),
             8_000
         );
+    }
+
+    #[test]
+    fn faults_without_end_are_bounded_and_counted() {
+        let mut gathered = Gathered::default();
+        let fault = |serial: u32, object: u64| RawAggregate {
+            key: AggregateKey {
+                serial,
+                kind: KIND_FAULT,
+                object,
+                ..Zeroable::zeroed()
+            },
+            stack: None,
+            count: 1,
+            total_ns: 61,
+            max_ns: 0,
+            late_count: 0,
+            late_ns: 0,
+        };
+        let one_thread = (1..=MAX_FAULT_REGIONS as u64 + 9).map(|region| fault(1, region));
+        let many = (2..=MAX_FAULT_ROWS as u32).map(|serial| fault(serial, 1));
+        let drained = Drained {
+            aggregates: one_thread.chain(many).collect(),
+            stacks_unreadable: 0,
+        };
+        gathered.add(drained, None);
+        assert_eq!(gathered.sums.len(), MAX_FAULT_ROWS);
+        let merged = gathered.fault_regions_merged;
+        assert_eq!(merged, 9 + MAX_FAULT_ROWS as u64 - 1);
+        // One row took the nine; the others began with the thread.
+        let dropped =
+            MAX_FAULT_REGIONS as u64 + 1 + MAX_FAULT_ROWS as u64 - 1 - MAX_FAULT_ROWS as u64;
+        assert_eq!(gathered.fault_samples_dropped, dropped);
     }
 }

@@ -11,6 +11,7 @@
 //! | `blocked` | stacks of the threads that are asleep at the end |
 //! | `timeline` | the flight recorder: window by window |
 //! | `locks` | what is looked up of futexes at the end |
+//! | `memory` | resident memory and mappings, from `/proc` |
 //! | `meter` | what the capture itself costs |
 //! | `assemble` | names for everything, and the plain data of the model |
 
@@ -18,6 +19,7 @@ mod assemble;
 mod blocked;
 mod gather;
 mod locks;
+mod memory;
 mod meter;
 mod pythons;
 mod session;

@@ -6,6 +6,7 @@ use super::{
     blocked::{self, BlockedStacks},
     gather::Gathered,
     locks,
+    memory::MemoryWatch,
     meter::Meter,
     pythons::Pythons,
     sockets::Sockets,
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     kernel::{self, Kernel, clocks::CpuClocks},
     model::{Capture, End, Process, Signal, timeline::Window},
-    probe::{Drained, LoopHook, Probe, ProbeError, Settings, WaitHook, now_ns},
+    probe::{Drained, FaultHook, LoopHook, Probe, ProbeError, Settings, WaitHook, now_ns},
     target::{self, ExitWatch, Selection, Target},
 };
 use remora_common::{
@@ -71,6 +72,10 @@ pub struct Plan {
     pub late: Duration,
     /// From one look at the sockets to the next; `None`: never.
     pub socket_period: Option<Duration>,
+    /// One page fault in so many is sampled at the least; 0: none is.
+    pub fault_period: u32,
+    /// Where page faults are seen.
+    pub fault_hook: FaultHook,
 }
 
 /// When frames of Python interpreters are shown.
@@ -114,6 +119,7 @@ struct Session {
     gathered: Gathered,
     /// Window by window; from the start of the recording on.
     recorder: Option<Recorder>,
+    memory: MemoryWatch,
     /// Where the scheduler's code lies, once it was looked up.
     scheduler: Option<Option<Range<u64>>>,
     processes: BTreeMap<u32, Process>,
@@ -149,6 +155,8 @@ pub async fn record(
             loops: plan.loops,
             late: plan.late,
             sockets: plan.socket_period.is_some(),
+            fault_period: plan.fault_period,
+            fault_hook: plan.fault_hook,
             threads_now,
         },
     )?;
@@ -209,6 +217,7 @@ impl Session {
             sockets,
             gathered: Gathered::default(),
             recorder: None,
+            memory: MemoryWatch::new()?,
             scheduler: None,
             processes: BTreeMap::new(),
             unread: 0,
@@ -238,6 +247,7 @@ impl Session {
                 parent: None,
                 python: None,
             });
+            self.memory.began(pid);
             if !self.is_mapped(pid) {
                 self.map(pid);
             }
@@ -385,6 +395,7 @@ impl Session {
             Vec::new()
         });
         let end_ns = self.probe.stop();
+        self.memory.ending();
         let interpreters = self.pythons.look_at(&self.probe.threads());
         self.learn_python();
         let blocked = blocked::walk(
@@ -439,6 +450,8 @@ impl Session {
             .recorder
             .take()
             .map_or_else(Default::default, Recorder::finish);
+        let threads = living.iter().chain(&self.gathered.ended);
+        let memory = self.memory.finish(&self.gathered, threads);
         let recorded = Recorded {
             started_unix_s: run.started_unix_s,
             start_ns: run.start_ns,
@@ -456,6 +469,7 @@ impl Session {
             tasks,
             sockets,
             blocked,
+            memory,
             kernel_losses,
             skipped_runs: self.probe.skipped_runs(),
             table_losses: self.tables.losses().to_vec(),

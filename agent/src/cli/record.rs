@@ -10,7 +10,7 @@ use crate::{
     capture::{self, Keep, Plan, Progress, PythonMode},
     model::Capture,
     preflight,
-    probe::{self, LoopHook, ProbeError, WaitHook},
+    probe::{self, DEFAULT_FAULT_PERIOD, FaultHook, LoopHook, ProbeError, WaitHook},
     report::{
         self, Options,
         folder::{Folder, Written, default_name},
@@ -90,6 +90,13 @@ pub struct Args {
     #[arg(long, value_name = "HZ", default_value = "2", value_parser = units::socket_hz,
           allow_negative_numbers = true)]
     socket_hz: f64,
+    /// Of the page faults of a thread that takes many, one in so many gives its stack; 0: none does
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_FAULT_PERIOD,
+          value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    fault_period: u32,
+    /// Where to see page faults: at the best hook there is, or this one
+    #[arg(long, value_name = "HOOK", default_value = "auto")]
+    fault_hook: FaultHookArg,
     /// Folder for the report, new or empty [default: remora-NAME-PID-TIME here]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -118,6 +125,14 @@ enum EventLoop {
     Blocked,
     /// Not at all
     Off,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FaultHookArg {
+    /// The best that the kernel has
+    Auto,
+    /// The kernel's software event, one in N on each CPU
+    Counter,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -168,6 +183,11 @@ impl Args {
             },
             socket_period: (self.socket_hz > 0.0)
                 .then(|| Duration::from_secs_f64(1.0 / self.socket_hz)),
+            fault_period: self.fault_period,
+            fault_hook: match self.fault_hook {
+                FaultHookArg::Auto => FaultHook::Auto,
+                FaultHookArg::Counter => FaultHook::Counter,
+            },
         }
     }
 }

@@ -43,6 +43,7 @@ const COST_USER_STACK: &str = "threads still asleep at the end of the capture ha
 const COST_MODE: &str = "32-bit tasks are not recognised: their system calls get wrong names";
 const COST_TLS: &str = "threads of a Python interpreter are not recognised: no Python frames";
 const COST_SLEPT: &str = "how long threads had slept when the capture began is unknown";
+const COST_FAULTS: &str = "careful reads of absent memory count as page faults";
 const COST_IOWAIT: &str = "disk waits are told from the system call only";
 
 const COMMON: &[Wanted] = &[
@@ -137,6 +138,12 @@ const COMMON: &[Wanted] = &[
         &["start_boottime"],
         &[(|o| &mut o.task_start_boottime, 0)],
         COST_RECYCLED,
+    ),
+    wanted(
+        "task_struct",
+        &["pagefault_disabled"],
+        &[(|o| &mut o.task_pagefault_disabled, 0)],
+        COST_FAULTS,
     ),
 ];
 

@@ -81,6 +81,7 @@ impl Builder {
             tasks: Vec::new(),
             sockets: Vec::new(),
             socket_counts: SocketCounts::default(),
+            memory: Vec::new(),
             signals: Vec::new(),
             losses: Losses::default(),
             overhead: Overhead::default(),
@@ -210,6 +211,48 @@ impl Builder {
         totals[at].count += count;
         totals[at].short += if short { total } else { Duration::ZERO };
         totals[at].short_count += if short { count } else { 0 };
+    }
+
+    /// Growth of a thread's process in one stack, beside some that has none, in bytes.
+    pub(crate) fn grown(&mut self, thread: usize, words: &[&str], bytes: u64, without: u64) {
+        let stack = self.stack(words);
+        let start = Resident {
+            anon_bytes: 20 << 20,
+            file_bytes: 4 << 20,
+            ..Resident::default()
+        };
+        let growth = Growth {
+            thread,
+            stack,
+            bytes,
+            samples: 3,
+            faults: 180,
+        };
+        self.0.memory.push(Memory {
+            pid: self.0.threads[thread].pid,
+            source: MemorySource::Mappings,
+            start,
+            end: Resident {
+                anon_bytes: start.anon_bytes + bytes + without,
+                ..start
+            },
+            faults: Some(200),
+            samples: 3,
+            huge_page_bytes: Some(2 << 20),
+            mappings: vec![Mapping {
+                name: "[heap]".into(),
+                kind: MappingKind::Heap,
+                start: 0x5500_0000,
+                end: 0x6500_0000,
+                start_bytes: 20 << 20,
+                end_bytes: (20 << 20) + bytes + without,
+                huge_bytes: 2 << 20,
+            }],
+            stacks: vec![growth],
+            unattributed_bytes: without,
+            returned_bytes: 5 << 20,
+            released_bytes: Some(0),
+        });
     }
 
     /// The wait added last.

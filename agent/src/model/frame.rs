@@ -47,6 +47,22 @@ pub struct Stack {
     pub walk: Option<Walk>,
 }
 
+impl Stack {
+    /// The stack of a page fault without what the kernel does because of it: up to the code, of the
+    /// program or of a system call, that touched the memory.
+    #[must_use]
+    pub fn before_fault(&self) -> Self {
+        // `arch/x86/entry/entry_64.S`; elsewhere samples begin at that code anyway.
+        let entry =
+            |frame: &Frame| frame.kind == FrameKind::Kernel && &*frame.name == "asm_exc_page_fault";
+        let end = self.frames.iter().position(entry);
+        Self {
+            frames: self.frames[..end.unwrap_or(self.frames.len())].to_vec(),
+            ..self.clone()
+        }
+    }
+}
+
 /// How the user frames of a stack were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Walk {

@@ -9,6 +9,7 @@ mod histogram;
 mod idle;
 mod ledger;
 mod lock;
+mod memory;
 mod python;
 mod socket;
 mod task;
@@ -25,6 +26,9 @@ pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, user_sites};
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};
 pub use lock::{Holder, Lock, LockKind, LockStack, Owner, OwnerFrom, Waiter};
+pub use memory::{
+    Growth, Mapping, MappingKind, Memory, MemoryReading, Resident, Source as MemorySource,
+};
 pub use python::{GilUse, Python};
 pub use remora_common::{
     python::{Ending, Gil, PythonFrame},
@@ -203,6 +207,8 @@ pub struct Capture {
     pub sockets: Vec<Socket>,
     /// How many there were.
     pub socket_counts: SocketCounts,
+    /// Memory, by process.
+    pub memory: Vec<Memory>,
     /// Which hook each signal took, or why it is off.
     pub signals: Vec<Signal>,
     /// What was lost.

@@ -122,18 +122,54 @@ pub(super) fn cpu_clock(
     cpus: &[u32],
     freq_hz: u32,
 ) -> Result<(), ProbeError> {
+    let event = PerfEventConfig::Software(SoftwareEvent::CpuClock);
+    let policy = SamplePolicy::Frequency(freq_hz.into());
+    on_each_cpu(ebpf, name, "perf_event/cpu-clock", cpus, event, policy)
+}
+
+/// Loads and attaches the programs on the tracepoints of page faults: both or none.
+pub(super) fn fault_tracepoints(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), ProbeError> {
+    tracepoint(ebpf, btf, "fault_user", "page_fault_user")?;
+    tracepoint(ebpf, btf, "fault_kernel", "page_fault_kernel").inspect_err(|_| {
+        // Half of the faults would look like all of them.
+        if let Ok(program) = program::<BtfTracePoint>(ebpf, "fault_user") {
+            let _gone = program.unload();
+        }
+    })
+}
+
+/// Loads the sampler of page faults and attaches it to the kernel's count of them on each of `cpus`.
+pub(super) fn fault_counter(ebpf: &mut Ebpf, cpus: &[u32], period: u32) -> Result<(), ProbeError> {
+    let event = PerfEventConfig::Software(SoftwareEvent::PageFaults);
+    let policy = SamplePolicy::Period(period.into());
+    on_each_cpu(
+        ebpf,
+        "fault_sample",
+        "perf_event/page-faults",
+        cpus,
+        event,
+        policy,
+    )
+}
+
+/// Loads a program and attaches it to an event on each of `cpus`.
+fn on_each_cpu(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    hook: &str,
+    cpus: &[u32],
+    event: PerfEventConfig,
+    policy: SamplePolicy,
+) -> Result<(), ProbeError> {
     let program: &mut PerfEvent = program(ebpf, name)?;
-    let hook = || "perf_event/cpu-clock".to_owned();
-    program.load().map_err(|error| refused(hook(), &error))?;
+    program
+        .load()
+        .map_err(|error| refused(hook.to_owned(), &error))?;
     for cpu in cpus {
+        let scope = PerfEventScope::AllProcessesOneCpu { cpu: *cpu };
         program
-            .attach(
-                PerfEventConfig::Software(SoftwareEvent::CpuClock),
-                PerfEventScope::AllProcessesOneCpu { cpu: *cpu },
-                SamplePolicy::Frequency(u64::from(freq_hz)),
-                false,
-            )
-            .map_err(|error| refused(format!("{} on CPU {cpu}", hook()), &error))?;
+            .attach(event, scope, policy, false)
+            .map_err(|error| refused(format!("{hook} on CPU {cpu}"), &error))?;
     }
     Ok(())
 }

@@ -39,6 +39,20 @@ pub(super) const SPACES: u32 = 512;
 /// Slots that the table tid → slot can name.
 const SLOTS_LIMIT: u32 = 65_535;
 
+/// Where page faults are seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FaultHook {
+    /// The best that the kernel has.
+    #[default]
+    Auto,
+    /// The kernel's software event, on each CPU.
+    Counter,
+}
+
+/// Page faults to a sample of a thread that takes many; what it was chosen by stands in
+/// `docs/memory.md`.
+pub const DEFAULT_FAULT_PERIOD: u32 = 61;
+
 /// Where the stacks of waits are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WaitHook {
@@ -72,6 +86,10 @@ pub struct Settings {
     pub late: Duration,
     /// Sockets of the targets are looked at.
     pub sockets: bool,
+    /// One page fault in so many is sampled at the least; 0: none is.
+    pub fault_period: u32,
+    /// Where page faults are seen.
+    pub fault_hook: FaultHook,
     /// Threads that the targets have now: the table is made large enough for them and many more.
     pub threads_now: u32,
 }
@@ -87,6 +105,8 @@ impl Default for Settings {
             loops: LoopHook::Auto,
             late: Duration::from_millis(100),
             sockets: true,
+            fault_period: DEFAULT_FAULT_PERIOD,
+            fault_hook: FaultHook::Auto,
             threads_now: 0,
         }
     }
@@ -170,6 +190,8 @@ impl Loaded {
             is_arm64: (kernel.arch == Arch::Aarch64).into(),
             python: settings.python.into(),
             late_ns: u64::try_from(settings.late.as_nanos()).unwrap_or(u64::MAX),
+            fault_period: settings.fault_period.max(1),
+            reserved: 0,
         };
         let ebpf = EbpfLoader::new()
             .btf(Some(btf))
@@ -274,6 +296,34 @@ impl Loaded {
         self.optional("on_cpu", "perf_event/cpu-clock", |ebpf| {
             hooks::cpu_clock(ebpf, "cpu_sample", &online_cpus()?, settings.freq_hz)
         });
+        self.faults(btf, settings);
+    }
+
+    /// Page faults: at the tracepoints of the fault itself, where there are any (x86-64); elsewhere at
+    /// the kernel's count of them.
+    fn faults(&mut self, btf: &Btf, settings: &Settings) {
+        let period = settings.fault_period;
+        const TRACEPOINTS: &str = "tp_btf/page_fault_user, page_fault_kernel";
+        if period == 0 {
+            let off = HookState::Off("not asked for (--fault-period 0)".to_owned());
+            return self.signal("page_faults", TRACEPOINTS.to_owned(), off);
+        }
+        let refusal = match settings.fault_hook {
+            FaultHook::Counter => "the tracepoints were not asked for".to_owned(),
+            FaultHook::Auto => match hooks::fault_tracepoints(&mut self.ebpf, btf) {
+                Ok(()) => return self.signal("page_faults", TRACEPOINTS.to_owned(), HookState::On),
+                Err(error) => error.to_string(),
+            },
+        };
+        let attached =
+            online_cpus().and_then(|cpus| hooks::fault_counter(&mut self.ebpf, &cpus, period));
+        let state = match attached {
+            Ok(()) => HookState::Degraded(format!(
+                "one fault in {period} on each CPU, and the number of faults from that: {refusal}"
+            )),
+            Err(error) => HookState::Off(format!("{refusal}; {error}")),
+        };
+        self.signal("page_faults", "perf_event/page-faults".to_owned(), state);
     }
 
     fn optional(

@@ -34,7 +34,7 @@ mod unwind;
 pub use cost::StatisticsOn;
 pub use error::ProbeError;
 pub use iterate::BlockedThread;
-pub use load::{Settings, WaitHook};
+pub use load::{DEFAULT_FAULT_PERIOD, FaultHook, Settings, WaitHook};
 pub use loops::LoopHook;
 pub use object::has_kernel_side;
 pub use sockets::{SocketProbe, records};

@@ -3,7 +3,7 @@
 
 use super::{
     ProbeError, cost, hooks,
-    load::{Loaded, Settings, online_cpus, unwinds},
+    load::{DEFAULT_FAULT_PERIOD, Loaded, Settings, online_cpus, unwinds},
     loops, sockets,
 };
 use crate::{
@@ -101,6 +101,7 @@ fn candidates<'a>(symbol: &'a str, kernel: &'a Kernel) -> Vec<Candidate<'a>> {
         event_loops(kernel.arch),
         life(),
         descriptors(kernel),
+        faults(),
     ];
     parts.into_iter().flatten().collect()
 }
@@ -223,6 +224,28 @@ fn descriptors<'a>(kernel: &'a Kernel) -> Vec<Candidate<'a>> {
                 }),
             }),
         ),
+    ]
+}
+
+/// What sees memory being touched for the first time.
+fn faults<'a>() -> Vec<Candidate<'a>> {
+    vec![
+        Candidate {
+            hook: "tp_btf/page_fault_user, page_fault_kernel".to_owned(),
+            serves: "memory growth by stack; each page fault of the host costs some 75 ns more",
+            cost: "the next hook is used",
+            required: false,
+            attempt: Box::new(hooks::fault_tracepoints),
+        },
+        Candidate {
+            hook: "perf_event/page-faults".to_owned(),
+            serves: "memory growth by stack, where there are no such tracepoints",
+            cost: "where both are refused: memory grows without stacks",
+            required: false,
+            attempt: Box::new(|ebpf, _| {
+                hooks::fault_counter(ebpf, &online_cpus()?, DEFAULT_FAULT_PERIOD)
+            }),
+        },
     ]
 }
 

@@ -3,9 +3,9 @@
 mod labels;
 
 use super::folded::Folded;
-use super::text::{clean, count, duration, fit, seconds, share};
+use super::text::{bytes, clean, count, duration, fit, seconds, share, signed_bytes};
 use super::{ReportError, label, palette, totals};
-use crate::model::{Capture, Idleness, LockKind, Site};
+use crate::model::{Capture, Idleness, LockKind, Memory, Site};
 use inferno::flamegraph::color::BackgroundColor;
 use inferno::flamegraph::{self, Options, TextTruncateDirection};
 use std::time::Duration;
@@ -154,6 +154,49 @@ pub fn locks(capture: &Capture, folded: &Folded) -> Result<Vec<u8>, ReportError>
         empty: format!(
             "nothing to draw: no long wait for a lock in {}",
             seconds(capture.duration)
+        ),
+    })
+}
+
+/// `memory.svg`: which code touched the memory that the target has grown by; widths are bytes.
+pub fn memory(capture: &Capture, folded: &Folded) -> Result<Vec<u8>, ReportError> {
+    let length = seconds(capture.duration);
+    let net = capture.memory.iter().map(Memory::growth_bytes);
+    let net = net.fold(0, i64::saturating_add);
+    let sum = |of: fn(&Memory) -> u64| capture.memory.iter().map(of).fold(0, u64::saturating_add);
+    let grown = folded.total();
+    let (samples, faults) = (sum(|one| one.samples), sum(|one| one.faults.unwrap_or(0)));
+    let returned = bytes(sum(|one| one.returned_bytes));
+    let released = bytes(sum(|one| one.released_bytes.unwrap_or(0)));
+    let stacks = match samples {
+        0 => "no page fault sampled".to_owned(),
+        _ => format!(
+            "stacks from {} of {} page faults",
+            count(samples),
+            count(faults)
+        ),
+    };
+    draw(&Picture {
+        folded,
+        title: format!(
+            "{} memory growth: {} in {length}",
+            label::targets(capture),
+            bytes(grown)
+        ),
+        subtitle: format!(
+            "{stacks}; {returned} touched and given back (not drawn); {released} of older memory \
+             released, net {} · {}",
+            signed_bytes(net),
+            losses(capture),
+        ),
+        unit: if grown < 64 << 20 {
+            ("KiB", 1.0 / 1024.0)
+        } else {
+            ("MiB", 1.0 / (1 << 20) as f64)
+        },
+        empty: format!(
+            "no mapping of the target grew in {length}: net {}",
+            signed_bytes(net)
         ),
     })
 }

@@ -1,7 +1,7 @@
 //! Folded stacks: one line a stack, frames from the root split by `;`, then a space and a number.
 //! Every flamegraph tool reads them; the pictures of this report are drawn from the same lines.
 //!
-//! On the CPU the number is samples, off it nanoseconds. Frames say what kind of code they are in
+//! On the CPU the number is samples, off it nanoseconds, of memory bytes. Frames say what kind of code they are in
 //! the suffixes that such tools know: `_[k]` kernel, `_[i]` inlined, `_[j]` made at run time.
 
 mod late;
@@ -81,6 +81,29 @@ impl Folded {
                 }
                 folded.add(line, nanos(time));
             }
+        }
+        folded
+    }
+
+    /// Stacks that memory grew by, in bytes.
+    pub fn memory(capture: &Capture) -> Self {
+        let mut folded = Self::default();
+        let owners = Owners::new(capture);
+        for memory in &capture.memory {
+            for growth in &memory.stacks {
+                let mut line = folded.owner(&owners, growth.thread);
+                match capture.stacks.get(growth.stack) {
+                    Some(stack) => folded.stack(&mut line, &stack.before_fault()),
+                    None => folded.push(&mut line, label::STACK_LOST, Class::Note),
+                }
+                folded.add(line, growth.bytes);
+            }
+            let mut line = String::new();
+            for owner in owners.process_frames(memory.pid) {
+                folded.push(&mut line, &owner, Class::Owner);
+            }
+            folded.push(&mut line, label::NO_FAULT, Class::Note);
+            folded.add(line, memory.unattributed_bytes);
         }
         folded
     }
@@ -307,6 +330,20 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_told_by_what_touched_it() {
+        let mut builder = Builder::new(7, "many");
+        builder.process(20, "other");
+        let read = ["main", "read", "k:vfs_read", "k:copy_to_iter"];
+        let fault = ["k:asm_exc_page_fault", "k:exc_page_fault"];
+        builder.grown(0, &[&read[..], &fault[..]].concat(), 4096, 8192);
+        let expected = [
+            "many (7);[no sampled fault] 8192",
+            "many (7);main;read;vfs_read_[k];copy_to_iter_[k] 4096",
+        ];
+        assert_eq!(lines(&Folded::memory(&builder.finish())), expected);
+    }
+
+    #[test]
     fn a_frame_is_not_torn_by_names_that_begin_like_it() {
         let mut builder = Builder::new(7, "solo");
         builder.samples(0, &["f"], 1);
@@ -350,6 +387,7 @@ mod tests {
         }
         builder.wait_at(0, Reason::Disk, Site::Short, 4, ms(1));
         builder.wait_at(0, Reason::Disk, Site::Lost, 1, ms(2));
+        builder.grown(0, &["main"], 1, 1);
         let capture = builder.finish();
         let on_cpu = Folded::on_cpu(&capture);
         let expected = [
@@ -358,7 +396,9 @@ mod tests {
         ];
         assert_eq!(lines(&on_cpu), expected);
         let off_cpu = Folded::off_cpu(&capture, false);
-        let classes: HashMap<_, _> = on_cpu.classes().chain(off_cpu.classes()).collect();
+        let memory = Folded::memory(&capture);
+        let all = on_cpu.classes().chain(off_cpu.classes());
+        let classes: HashMap<_, _> = all.chain(memory.classes()).collect();
         for marker in label::MARKERS {
             assert_eq!(classes[marker], Class::Note, "{marker}");
         }

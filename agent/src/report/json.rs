@@ -4,6 +4,7 @@
 
 mod locks;
 mod loops;
+mod memory;
 mod sockets;
 mod thread;
 pub(super) mod timeline;
@@ -47,6 +48,8 @@ struct Report<'a> {
     /// Descriptors of sockets.
     sockets: Vec<sockets::Socket<'a>>,
     socket_counts: sockets::Counts,
+    /// What each process has in memory, and what it grew by.
+    memory: Vec<memory::Process<'a>>,
     signals: BTreeMap<&'a str, Signal<'a>>,
     /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
     loss: BTreeMap<&'a str, u64>,
@@ -204,6 +207,7 @@ fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
         timeline: to_raw_value(&timeline::timeline(capture))?,
         sockets: sockets::sockets(capture),
         socket_counts: sockets::counts(capture),
+        memory: memory::memory(capture),
         signals: signals(capture),
         loss: losses(capture),
         overhead: overhead(capture),

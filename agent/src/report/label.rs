@@ -12,10 +12,12 @@ use std::collections::HashMap;
 pub const SHORT_WAITS: &str = "[short waits]";
 /// Waits whose stack was lost.
 pub const STACK_LOST: &str = "[stack lost]";
+/// Memory that no sampled fault explains.
+pub const NO_FAULT: &str = "[no sampled fault]";
 /// The root of a stack that the frame limit cut.
 pub const TRUNCATED: &str = "[root cut off]";
 /// Frames that stand for what is not known of a stack, and must not be taken for code.
-pub const MARKERS: [&str; 4] = [SHORT_WAITS, STACK_LOST, TRUNCATED, UNMAPPED];
+pub const MARKERS: [&str; 5] = [SHORT_WAITS, STACK_LOST, TRUNCATED, UNMAPPED, NO_FAULT];
 /// Time ready but waiting for a CPU.
 pub const RUN_QUEUE: &str = "run queue";
 
@@ -107,6 +109,15 @@ impl<'a> Owners<'a> {
             processes.entry(thread.pid).or_insert_with(named).1 += 1;
         }
         Self { processes, capture }
+    }
+
+    /// The frames for a process as a whole.
+    pub fn process_frames(&self, pid: u32) -> Vec<String> {
+        let process = self.processes.get(&pid).map(|(name, _)| name.clone());
+        process
+            .filter(|_| self.processes.len() > 1)
+            .into_iter()
+            .collect()
     }
 
     /// The frames for a thread, outermost first; none when its index leads nowhere.

@@ -51,9 +51,10 @@ pub enum ReportError {
     Json(serde_json::Error),
 }
 
-/// Makes every file of the report, then writes them all or none: `index.html`, `report.json`, `cpu.svg`,
-/// `cpu.folded`, `offcpu.svg`, `offcpu.folded`; `epoll.svg` and `epoll.folded` where a thread has an
-/// event loop, `futex.svg` and `futex.folded` where one waited for a futex, and `tasks.txt` where a target runs asyncio. Says where they went.
+/// Makes every file of the report, then writes them all or none: `report.json`, `cpu.svg`,
+/// `cpu.folded`, `offcpu.svg`, `offcpu.folded`, `memory.svg`, `memory.folded`; `epoll.svg` and
+/// `epoll.folded` where a thread has an event loop, `futex.svg` and `futex.folded` where one waited
+/// for a futex, and `tasks.txt` where a target runs asyncio. Says where they went.
 pub fn write_all(
     capture: &Capture,
     folder: &Folder,
@@ -66,6 +67,7 @@ pub fn write_all(
 pub fn artifacts(capture: &Capture, options: Options) -> Result<Vec<Artifact>, ReportError> {
     let on_cpu = Folded::on_cpu(capture);
     let off_cpu = Folded::off_cpu(capture, options.idle);
+    let memory = Folded::memory(capture);
     let files = [
         ("report.json", json::render(capture)?),
         ("cpu.svg", flamegraph::on_cpu(capture, &on_cpu)?),
@@ -75,6 +77,8 @@ pub fn artifacts(capture: &Capture, options: Options) -> Result<Vec<Artifact>, R
             flamegraph::off_cpu(capture, &off_cpu, options.idle)?,
         ),
         ("offcpu.folded", off_cpu.text().into_bytes()),
+        ("memory.svg", flamegraph::memory(capture, &memory)?),
+        ("memory.folded", memory.text().into_bytes()),
     ];
     let late = Folded::late(capture);
     let loops = if capture.loops.is_empty() {

@@ -70,6 +70,7 @@ fn service() -> Capture {
     builder.wait(wedged, Reason::Futex, WEDGE, ms(30_000));
     builder.last_wait().syscall = Some("futex");
     crowd(&mut builder);
+    builder.grown(0, PARSE, 12 << 20, 1 << 20);
     let (in_loop, in_queue, in_wedge) = (
         builder.stack(LOOP),
         builder.stack(QUEUE),

@@ -103,6 +103,12 @@ pub fn count(value: u64) -> String {
     out
 }
 
+/// A change in bytes, with its sign: `+12.4 MiB`.
+pub fn signed_bytes(value: i64) -> String {
+    let sign = if value < 0 { '−' } else { '+' };
+    format!("{sign}{}", bytes(value.unsigned_abs()))
+}
+
 /// Bytes in MiB or KiB, one decimal.
 pub fn bytes(value: u64) -> String {
     let kib = value as f64 / 1024.0;

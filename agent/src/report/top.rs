@@ -3,7 +3,7 @@
 //! Stacks may differ in what a list does not show: the address inside a function, a frame far from
 //! the leaf. A list says what it shows of an entry, and what looks the same becomes one.
 
-use crate::model::{Capture, Idleness, Reason, Site, Stack};
+use crate::model::{Capture, Idleness, Memory, Reason, Site, Stack};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -40,6 +40,49 @@ pub struct OffCpu<T> {
     pub total: Duration,
     /// Their number.
     pub count: u64,
+}
+
+/// Memory growth that looks the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grown<T> {
+    /// What is shown of its stacks.
+    pub shown: T,
+    /// Bytes.
+    pub bytes: u64,
+    /// Sampled faults.
+    pub samples: u64,
+    /// Faults that they stand for.
+    pub faults: u64,
+}
+
+/// At most `limit` entries of a process's growth, the largest first; those that grew by nothing are
+/// left out.
+pub fn growth<T: Eq + Hash + Ord>(
+    capture: &Capture,
+    memory: &Memory,
+    limit: usize,
+    show: impl Fn(Option<&Stack>) -> T,
+) -> Vec<Grown<T>> {
+    let mut groups: HashMap<T, (u64, u64, u64)> = HashMap::new();
+    for growth in memory.stacks.iter().filter(|growth| growth.bytes > 0) {
+        let shown = show(capture.stacks.get(growth.stack));
+        let sum = groups.entry(shown).or_default();
+        sum.0 = sum.0.saturating_add(growth.bytes);
+        sum.1 = sum.1.saturating_add(growth.samples);
+        sum.2 = sum.2.saturating_add(growth.faults);
+    }
+    let groups = groups.into_iter();
+    let mut top: Vec<_> = groups
+        .map(|(shown, (bytes, samples, faults))| Grown {
+            shown,
+            bytes,
+            samples,
+            faults,
+        })
+        .collect();
+    top.sort_by(|a, b| (Reverse(a.bytes), &a.shown).cmp(&(Reverse(b.bytes), &b.shown)));
+    top.truncate(limit);
+    top
 }
 
 /// At most `limit` entries by samples, most first. `show` gives what is shown of a stack, which is

@@ -2,6 +2,7 @@
 //! array.
 
 mod event_wait;
+mod fault;
 mod life;
 mod sample;
 mod sockets;

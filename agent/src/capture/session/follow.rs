@@ -32,6 +32,8 @@ impl Session {
             self.bind(key);
         }
         self.learn_python();
+        // The readings are for the timeline.
+        let _readings = self.memory.beat();
     }
 
     /// A walk met code that lies in no known mapping.
@@ -134,6 +136,7 @@ impl Session {
             parent: Some(event.parent_tgid),
             python: None,
         });
+        self.memory.began(event.tgid);
     }
 
     pub(super) fn execed(&mut self, event: &Event) {
@@ -149,6 +152,7 @@ impl Session {
             self.pythons.replaced(before);
         }
         self.bind(key);
+        self.memory.replaced(event.tgid, event.generation);
         if let (Some(process), Ok(now)) =
             (self.processes.get_mut(&event.tgid), Target::of(event.tgid))
         {

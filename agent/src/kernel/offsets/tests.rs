@@ -14,6 +14,7 @@ const TASK: &[(&str, u32)] = &[
     ("tgid", 1452),
     ("group_leader", 1512),
     ("start_boottime", 1640),
+    ("pagefault_disabled", 1700),
     ("comm", 1808),
     ("files", 1848),
 ];
@@ -132,6 +133,7 @@ fn everything_is_found_on_x86_64() {
         regs_mode: 136,
         regs_lr: ABSENT,
         task_tls: 4096 + 40,
+        task_pagefault_disabled: 1700,
     };
     assert_eq!(
         bytemuck::bytes_of(&found),
@@ -211,7 +213,7 @@ fn the_registers_of_the_other_architecture_are_absent_by_name() {
             .iter()
             .filter(|it| it.member.starts_with("task_struct."))
             .count(),
-        13
+        14
     );
 }
 

@@ -193,3 +193,27 @@ fn narrow_boxes_have_what_fits() {
     assert_eq!(shown("narrow").unwrap().0, "narr..");
     assert_eq!(shown("none").unwrap().0, "");
 }
+
+#[test]
+fn memory_says_what_it_does_not_draw() {
+    let mut builder = Builder::new(7, "solo");
+    builder.grown(0, &["main", "leak"], 12 << 20, 1 << 20);
+    let capture = builder.finish();
+    let svg = memory(&capture, &Folded::memory(&capture)).unwrap();
+    let svg = String::from_utf8(svg).unwrap();
+    for words in [
+        "memory growth: 13.0 MiB",
+        "5.0 MiB touched and given back",
+        "net +13.0 MiB",
+        "3 of 200",
+    ] {
+        assert!(svg.contains(words), "{words}: {svg}");
+    }
+    let nothing = Builder::new(7, "solo").finish();
+    let svg = memory(&nothing, &Folded::memory(&nothing)).unwrap();
+    assert!(
+        String::from_utf8(svg)
+            .unwrap()
+            .contains("no mapping of the target grew")
+    );
+}

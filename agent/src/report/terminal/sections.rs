@@ -265,7 +265,7 @@ pub(super) fn files(page: &mut Page, written: &Written) {
 
 /// A stack in one line from the leaf: `fsync <- flush (aof.c:88) <- main`. Of a wait the kernel
 /// frames are left out, for they say `schedule` in a hundred ways; unless there is nothing else.
-fn stack_line(stack: Option<&Stack>, user_only: bool) -> String {
+pub(super) fn stack_line(stack: Option<&Stack>, user_only: bool) -> String {
     let Some(stack) = stack.filter(|stack| !stack.frames.is_empty()) else {
         return "no stack".to_owned();
     };

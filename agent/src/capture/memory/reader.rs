@@ -1,0 +1,105 @@
+//! Reads mappings in a thread of its own: a large process takes a second, and one whose memory is locked
+//! by a device that does not answer takes for ever. The thread is left to itself then.
+
+use super::{counters, smaps::Smaps};
+use std::{
+    io,
+    sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Requests that may wait.
+const MAX_WAITING: usize = 256;
+
+/// How long the end of a capture waits for mappings.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// For which of its two readings, of which process (its start in clock ticks) and which of its address
+/// spaces (execs before it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Start(u64, u32),
+    End(u64, u32),
+}
+
+/// What was read.
+#[derive(Debug)]
+pub struct Answer {
+    pub pid: u32,
+    pub phase: Phase,
+    /// `None`: it is gone, or another process by now.
+    pub smaps: Option<Smaps>,
+}
+
+/// The thread, seen from outside.
+pub struct Reader {
+    requests: Option<SyncSender<(u32, Phase)>>,
+    answers: Receiver<Answer>,
+    waiting: u64,
+}
+
+impl Reader {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn start() -> io::Result<Self> {
+        let (requests, wanted) = sync_channel(MAX_WAITING);
+        let (given, answers) = channel();
+        thread::Builder::new()
+            .name("remora-smaps".to_owned())
+            .spawn(move || work(&wanted, &given))?;
+        Ok(Self {
+            requests: Some(requests),
+            answers,
+            waiting: 0,
+        })
+    }
+
+    /// Asks for the mappings of a process; whether there was room.
+    pub fn ask(&mut self, pid: u32, phase: Phase) -> bool {
+        let sent = match &self.requests {
+            Some(requests) => requests.try_send((pid, phase)),
+            None => Err(TrySendError::Disconnected((pid, phase))),
+        };
+        self.waiting += u64::from(sent.is_ok());
+        sent.is_ok()
+    }
+
+    /// An answer, if there is one.
+    pub fn answered(&mut self) -> Option<Answer> {
+        let answer = self.answers.try_recv().ok()?;
+        self.waiting = self.waiting.saturating_sub(1);
+        Some(answer)
+    }
+
+    /// Waits for the rest, within reason; the answers, and how many did not come.
+    pub fn finish(mut self) -> (Vec<Answer>, u64) {
+        self.requests = None;
+        let until = Instant::now() + PATIENCE;
+        let mut answers = Vec::new();
+        while self.waiting > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(answer) = self.answers.recv_timeout(left) else {
+                break;
+            };
+            self.waiting -= 1;
+            answers.push(answer);
+        }
+        (answers, self.waiting)
+    }
+}
+
+fn work(wanted: &Receiver<(u32, Phase)>, given: &Sender<Answer>) {
+    while let Ok((pid, phase)) = wanted.recv() {
+        let (Phase::Start(start_ticks, _) | Phase::End(start_ticks, _)) = phase;
+        let smaps = Smaps::read(pid).ok();
+        // After the reading: a process that is still the same then was so before.
+        let same = counters::read(pid).is_some_and(|(_, ticks)| ticks == start_ticks);
+        let smaps = smaps.filter(|_| same);
+        if given.send(Answer { pid, phase, smaps }).is_err() {
+            break;
+        }
+    }
+}
