@@ -12,7 +12,7 @@ use super::{
     sockets::Sockets,
     spaces::{SpaceKey, Spaces},
     tables::Tables,
-    timeline::{Keep, Recorder},
+    timeline::{Keep, Others, Recorder},
 };
 use crate::{
     kernel::{self, Kernel, clocks::CpuClocks},
@@ -364,10 +364,14 @@ impl Session {
         progress: &mut impl FnMut(Progress<'_>),
     ) {
         let probe = &self.probe;
+        let others = Others {
+            sockets: self.sockets.window(),
+            processes: self.memory.latest(),
+        };
         if let Some(recorder) = &mut self.recorder {
             let event_loop = |slot: &ThreadSlot| probe.event_loop(slot.event_loop);
             progress(Progress::Window(
-                recorder.close(now_ns, threads, event_loop),
+                recorder.close(now_ns, threads, event_loop, others),
             ));
         }
     }

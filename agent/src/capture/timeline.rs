@@ -3,8 +3,8 @@
 
 use super::gather;
 use crate::model::{
-    Histogram,
-    timeline::{ACTIVITIES, Activity, LoopPoint, ThreadWindow, Window},
+    Histogram, MemoryReading,
+    timeline::{ACTIVITIES, Activity, LoopPoint, SocketWindow, ThreadWindow, Window},
 };
 use remora_common::{
     event_loop::{EventLoop, LOOP_BUCKETS},
@@ -39,6 +39,13 @@ pub struct Keep {
     pub window: Duration,
     /// For how long those are kept.
     pub whole: Duration,
+}
+
+/// What else belongs to a window: see [`Window`].
+#[derive(Clone, Debug, Default)]
+pub struct Others {
+    pub sockets: Vec<SocketWindow>,
+    pub processes: Vec<(u32, MemoryReading)>,
 }
 
 /// Records windows.
@@ -88,6 +95,7 @@ impl Recorder {
         now_ns: u64,
         threads: &[ThreadSlot],
         event_loop: impl Fn(&ThreadSlot) -> Option<EventLoop>,
+        others: Others,
     ) -> &Window {
         let mut looked = std::mem::take(&mut self.ended);
         for slot in threads {
@@ -99,6 +107,8 @@ impl Recorder {
             length_ns: now_ns.saturating_sub(self.last_ns),
             merged: 0,
             threads: looked,
+            sockets: others.sockets,
+            processes: others.processes,
         };
         self.last_ns = now_ns.max(self.last_ns);
         self.bytes += window.bytes();

@@ -2,9 +2,9 @@
 
 mod window;
 
-pub use window::{ThreadWindow, Window};
+pub use window::{SocketWindow, ThreadWindow, Window};
 
-use super::histogram::Histogram;
+use super::{histogram::Histogram, memory::MemoryReading};
 use remora_common::reason::Reason;
 use std::time::Duration;
 
@@ -93,6 +93,30 @@ pub struct ThreadSeries {
     pub points: Vec<ThreadPoint>,
 }
 
+/// A socket through the windows.
+#[derive(Clone, Debug)]
+pub struct SocketSeries {
+    /// Index in [`super::Capture::sockets`].
+    pub socket: usize,
+    /// Index of the first window in which something was in its queues.
+    pub first: usize,
+    /// The largest depth of the receive queue, one a window from there on, in bytes.
+    pub receive: Vec<u32>,
+    /// The same of the send queue.
+    pub send: Vec<u32>,
+}
+
+/// A process's memory through the windows.
+#[derive(Clone, Debug)]
+pub struct ProcessSeries {
+    /// Process id.
+    pub pid: u32,
+    /// Index of the first window with a reading.
+    pub first: usize,
+    /// The latest reading of each window from there on.
+    pub readings: Vec<MemoryReading>,
+}
+
 /// A stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -113,4 +137,8 @@ pub struct Timeline {
     pub spans: Vec<Span>,
     /// The threads.
     pub threads: Vec<ThreadSeries>,
+    /// Sockets in whose queues something was.
+    pub sockets: Vec<SocketSeries>,
+    /// The processes' memory.
+    pub processes: Vec<ProcessSeries>,
 }

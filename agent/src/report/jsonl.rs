@@ -11,6 +11,26 @@ struct Line {
     start_s: f64,
     length_s: f64,
     threads: Vec<Thread>,
+    sockets: Vec<Socket>,
+    processes: Vec<Process>,
+}
+
+#[derive(Serialize)]
+struct Socket {
+    id: u32,
+    /// The largest in the window.
+    receive_queue_bytes: u32,
+    send_queue_bytes: u32,
+}
+
+#[derive(Serialize)]
+struct Process {
+    pid: u32,
+    anon_bytes: u64,
+    file_bytes: u64,
+    shmem_bytes: u64,
+    swap_bytes: u64,
+    open_files: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -39,10 +59,25 @@ struct Loop {
 pub fn line(window: &Window) -> Result<Vec<u8>, serde_json::Error> {
     let length = Duration::from_nanos(window.length_ns);
     let threads = window.threads.iter().map(|point| thread(point, length));
+    let sockets = window.sockets.iter().map(|socket| Socket {
+        id: socket.id,
+        receive_queue_bytes: socket.receive_max,
+        send_queue_bytes: socket.send_max,
+    });
+    let processes = window.processes.iter().map(|(pid, reading)| Process {
+        pid: *pid,
+        anon_bytes: reading.anon_bytes,
+        file_bytes: reading.file_bytes,
+        shmem_bytes: reading.shmem_bytes,
+        swap_bytes: reading.swap_bytes,
+        open_files: reading.open_files,
+    });
     let line = Line {
         start_s: Duration::from_nanos(window.start_ns).as_secs_f64(),
         length_s: length.as_secs_f64(),
         threads: threads.collect(),
+        sockets: sockets.collect(),
+        processes: processes.collect(),
     };
     let mut bytes = serde_json::to_vec(&line)?;
     bytes.push(b'\n');
@@ -89,6 +124,8 @@ mod tests {
                 time_us,
                 event_loop: None,
             }],
+            sockets: Vec::new(),
+            processes: Vec::new(),
         };
         let line = String::from_utf8(line(&window).unwrap()).unwrap();
         assert_eq!(line.matches('\n').count(), 1);

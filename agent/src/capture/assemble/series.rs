@@ -3,14 +3,17 @@
 use super::{Recorded, Threads};
 use crate::model::{
     Histogram, Reason, ThreadLoop, Timeline,
-    timeline::{Span, ThreadPoint, ThreadSeries},
+    timeline::{ProcessSeries, SocketSeries, Span, ThreadPoint, ThreadSeries, Window},
 };
 use remora_common::{
     event_loop::{EventLoop, LOOP_BUCKETS},
     reason::Reason as RawReason,
     thread::{STATE_EXITED, ThreadSlot},
 };
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 /// The event loops, by thread.
 pub fn loops(recorded: &Recorded, threads: &Threads) -> Vec<ThreadLoop> {
@@ -90,9 +93,67 @@ pub fn timeline(recorded: &Recorded, threads: &Threads) -> Timeline {
         }
     }
     Timeline {
+        sockets: sockets(recorded),
+        processes: processes(&recorded.windows),
         window: recorded.window,
         coarsened: recorded.windows_coarsened,
         spans: spans.collect(),
         threads: series.into_iter().flatten().collect(),
     }
+}
+
+/// The sockets in whose queues something was, by their order in the report.
+fn sockets(recorded: &Recorded) -> Vec<SocketSeries> {
+    let places: HashMap<u32, usize> = recorded
+        .sockets
+        .sockets
+        .iter()
+        .enumerate()
+        .map(|(at, socket)| (socket.id, at))
+        .collect();
+    let mut series: BTreeMap<usize, SocketSeries> = BTreeMap::new();
+    for (at, window) in recorded.windows.iter().enumerate() {
+        for point in &window.sockets {
+            let Some(socket) = places.get(&point.id).copied() else {
+                continue;
+            };
+            let series = series.entry(socket).or_insert_with(|| SocketSeries {
+                socket,
+                first: at,
+                receive: Vec::new(),
+                send: Vec::new(),
+            });
+            // A window without it: nothing was there.
+            series.receive.resize(at - series.first, 0);
+            series.send.resize(at - series.first, 0);
+            series.receive.push(point.receive_max);
+            series.send.push(point.send_max);
+        }
+    }
+    let windows = recorded.windows.len();
+    let mut all: Vec<SocketSeries> = series.into_values().collect();
+    for series in &mut all {
+        series.receive.resize(windows - series.first, 0);
+        series.send.resize(windows - series.first, 0);
+    }
+    all
+}
+
+/// The processes' memory, by pid; each from its first reading to its last.
+fn processes(windows: &[Window]) -> Vec<ProcessSeries> {
+    let mut series: BTreeMap<u32, ProcessSeries> = BTreeMap::new();
+    for (at, window) in windows.iter().enumerate() {
+        for (pid, reading) in &window.processes {
+            let series = series.entry(*pid).or_insert_with(|| ProcessSeries {
+                pid: *pid,
+                first: at,
+                readings: Vec::new(),
+            });
+            // A window without a reading has the one before.
+            let last = series.readings.last().copied().unwrap_or(*reading);
+            series.readings.resize(at - series.first, last);
+            series.readings.push(*reading);
+        }
+    }
+    series.into_values().collect()
 }

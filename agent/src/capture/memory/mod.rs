@@ -137,7 +137,7 @@ impl MemoryWatch {
     }
 
     /// Once a second: the counters of each process, or of as many as a beat may cost, in turn.
-    pub fn beat(&mut self) -> Vec<(u32, MemoryReading)> {
+    pub fn beat(&mut self) {
         self.take_mappings();
         let alive: Vec<u32> = {
             let all = self.record.processes.iter();
@@ -152,13 +152,22 @@ impl MemoryWatch {
             .skip(behind)
             .take(alive.len().min(MAX_A_BEAT));
         self.skipped += alive.len().saturating_sub(MAX_A_BEAT) as u64;
-        let mut readings = Vec::new();
         for pid in order {
             self.cursor = pid + 1;
-            readings.extend(self.read(*pid).map(|reading| (*pid, reading)));
+            self.read(*pid);
         }
-        readings.sort_by_key(|(pid, _)| *pid);
-        readings
+    }
+
+    /// The latest reading of each process that is there, by pid.
+    pub fn latest(&self) -> Vec<(u32, MemoryReading)> {
+        let living = self
+            .record
+            .processes
+            .iter()
+            .filter(|(_, known)| !known.gone);
+        living
+            .filter_map(|(pid, known)| Some((*pid, known.last?)))
+            .collect()
     }
 
     fn read(&mut self, pid: u32) -> Option<MemoryReading> {

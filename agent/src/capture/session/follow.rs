@@ -32,8 +32,7 @@ impl Session {
             self.bind(key);
         }
         self.learn_python();
-        // The readings are for the timeline.
-        let _readings = self.memory.beat();
+        self.memory.beat();
     }
 
     /// A walk met code that lies in no known mapping.

@@ -15,8 +15,7 @@ mod epoll;
 mod peers;
 mod tracker;
 
-pub use tracker::SocketWindow;
-
+use crate::model::timeline::SocketWindow;
 use crate::{
     model::{Socket, SocketCounts},
     probe::{SocketProbe, records},
@@ -171,7 +170,6 @@ impl Sockets {
     }
 
     /// Ends a window of the timeline: see [`Tracker::window`].
-    #[expect(dead_code, reason = "the timeline's hook")]
     pub fn window(&mut self) -> Vec<SocketWindow> {
         self.tracker.window()
     }

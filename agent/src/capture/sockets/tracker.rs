@@ -2,6 +2,7 @@
 //! in the next sample, the socket was closed and the number used again.
 
 use super::entry::Entry;
+use crate::model::timeline::SocketWindow;
 use crate::model::{Socket, SocketCounts};
 use remora_common::socket::SocketRecord;
 use std::{
@@ -17,21 +18,6 @@ const MAX_CLOSED: usize = 4096;
 
 /// Process, descriptor, inode.
 type Key = (u32, u32, u64);
-
-/// A socket's queues in one window of the timeline, in bytes (of a listening socket: connections).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketWindow {
-    /// [`Socket::id`].
-    pub id: u32,
-    /// Receive queue in the last sample.
-    pub receive_last: u32,
-    /// And the largest of the window.
-    pub receive_max: u32,
-    /// Send queue in the last sample.
-    pub send_last: u32,
-    /// And the largest of the window.
-    pub send_max: u32,
-}
 
 /// The sockets of the targets, from sample to sample.
 #[derive(Debug, Default)]

@@ -42,9 +42,9 @@ fn event_loop(lengths: &[u64]) -> EventLoop {
 fn a_window_holds_what_came_since_the_last() {
     let mut recorder = recorder(600);
     let one = slot(7, SECOND / 4, SECOND * 3 / 4, 6 * SECOND);
-    recorder.close(6 * SECOND, &[one], |_| None);
+    recorder.close(6 * SECOND, &[one], |_| None, Others::default());
     let two = slot(7, SECOND / 4 + SECOND, SECOND * 3 / 4, 7 * SECOND);
-    recorder.close(7 * SECOND, &[two], |_| None);
+    recorder.close(7 * SECOND, &[two], |_| None, Others::default());
     let (windows, _) = recorder.finish();
     let times: Vec<_> = windows
         .iter()
@@ -64,7 +64,7 @@ fn a_window_holds_what_came_since_the_last() {
 fn what_lasts_counts_up_to_the_windows_end() {
     let mut recorder = recorder(600);
     let running = slot(7, 0, 0, 5 * SECOND);
-    recorder.close(6 * SECOND, &[running], |_| None);
+    recorder.close(6 * SECOND, &[running], |_| None, Others::default());
     let (windows, _) = recorder.finish();
     assert_eq!(
         windows[0].threads[0].time_us[Activity::OnCpu as usize],
@@ -76,8 +76,8 @@ fn what_lasts_counts_up_to_the_windows_end() {
 fn a_thread_that_ended_is_in_its_last_window_only() {
     let mut recorder = recorder(600);
     recorder.end(&slot(9, SECOND / 2, 0, 5 * SECOND + SECOND / 2), None);
-    recorder.close(6 * SECOND, &[], |_| None);
-    recorder.close(7 * SECOND, &[], |_| None);
+    recorder.close(6 * SECOND, &[], |_| None, Others::default());
+    recorder.close(7 * SECOND, &[], |_| None, Others::default());
     let (windows, _) = recorder.finish();
     assert_eq!(windows[0].threads.len(), 1);
     assert!(windows[1].threads.is_empty());
@@ -114,7 +114,7 @@ fn an_hour_is_kept_in_few_windows_and_loses_nothing() {
     for second in 1..=3600 {
         let now = (5 + second) * SECOND;
         let thread = slot(7, second * SECOND / 2, second * SECOND / 2, now);
-        recorder.close(now, &[thread], |_| None);
+        recorder.close(now, &[thread], |_| None, Others::default());
     }
     let (windows, coarsened) = recorder.finish();
     assert!(
@@ -142,7 +142,7 @@ fn a_budget_is_kept_by_merging_the_oldest() {
     for second in 1..=200 {
         let now = (5 + second) * SECOND;
         let threads: Vec<_> = (1..=100).map(|serial| slot(serial, 0, 0, now)).collect();
-        recorder.close(now, &threads, |_| None);
+        recorder.close(now, &threads, |_| None, Others::default());
     }
     assert!(recorder.bytes <= recorder.budget_bytes);
     let (windows, coarsened) = recorder.finish();

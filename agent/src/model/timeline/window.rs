@@ -1,6 +1,7 @@
 //! One window of the flight recorder, as it is while the capture goes on.
 
 use super::{ACTIVITIES, LoopPoint};
+use crate::model::MemoryReading;
 
 /// A thread in a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,21 @@ pub struct ThreadWindow {
     pub event_loop: Option<Box<LoopPoint>>,
 }
 
+/// Depths of a socket's queues in a window, in bytes. Of a listening socket: connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketWindow {
+    /// [`crate::model::Socket::id`].
+    pub id: u32,
+    /// Receive queue in the last sample.
+    pub receive_last: u32,
+    /// And the largest of the window.
+    pub receive_max: u32,
+    /// Send queue in the last sample.
+    pub send_last: u32,
+    /// And the largest of the window.
+    pub send_max: u32,
+}
+
 /// What happened in a stretch of time.
 #[derive(Clone, Debug)]
 pub struct Window {
@@ -28,6 +44,10 @@ pub struct Window {
     pub merged: u32,
     /// The threads, by serial.
     pub threads: Vec<ThreadWindow>,
+    /// Sockets in whose queues something was, by id.
+    pub sockets: Vec<SocketWindow>,
+    /// The latest readings of the processes' memory, by pid.
+    pub processes: Vec<(u32, MemoryReading)>,
 }
 
 impl Window {
@@ -38,7 +58,9 @@ impl Window {
             .iter()
             .filter_map(|thread| thread.event_loop.as_ref());
         size_of::<Self>()
-            + self.threads.len() * size_of::<ThreadWindow>()
+            + size_of_val(self.threads.as_slice())
+            + size_of_val(self.sockets.as_slice())
+            + size_of_val(self.processes.as_slice())
             + loops
                 .map(|point| size_of::<LoopPoint>() + point.lengths.bytes())
                 .sum::<usize>()
@@ -55,6 +77,28 @@ impl Window {
             {
                 Ok(at) => self.threads[at].add(thread),
                 Err(at) => self.threads.insert(at, thread),
+            }
+        }
+        for socket in next.sockets {
+            match self
+                .sockets
+                .binary_search_by_key(&socket.id, |socket| socket.id)
+            {
+                Ok(at) => {
+                    let before = self.sockets[at];
+                    self.sockets[at] = SocketWindow {
+                        receive_max: socket.receive_max.max(before.receive_max),
+                        send_max: socket.send_max.max(before.send_max),
+                        ..socket
+                    };
+                }
+                Err(at) => self.sockets.insert(at, socket),
+            }
+        }
+        for (pid, reading) in next.processes {
+            match self.processes.binary_search_by_key(&pid, |(pid, _)| *pid) {
+                Ok(at) => self.processes[at].1 = reading,
+                Err(at) => self.processes.insert(at, (pid, reading)),
             }
         }
     }

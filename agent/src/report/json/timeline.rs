@@ -1,8 +1,8 @@
 //! The timeline: columns, one number a window.
 
 use crate::model::{
-    Capture,
-    timeline::{ACTIVITIES, Activity, LoopPoint, Span, ThreadSeries},
+    Capture, MemoryReading,
+    timeline::{ACTIVITIES, Activity, LoopPoint, ProcessSeries, Span, ThreadSeries},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
@@ -16,6 +16,36 @@ pub struct Timeline<'a> {
     start_s: Vec<f64>,
     length_s: Vec<f64>,
     threads: Vec<Thread<'a>>,
+    sockets: Vec<SocketColumns>,
+    processes: Vec<ProcessColumns<'a>>,
+}
+
+/// A socket's columns: the largest depth of each window.
+#[derive(Serialize)]
+struct SocketColumns {
+    /// `sockets[].id`.
+    id: u32,
+    pid: u32,
+    fd: u32,
+    inode: u64,
+    first: usize,
+    receive_queue_bytes: Vec<u32>,
+    send_queue_bytes: Vec<u32>,
+}
+
+/// A process's columns: the latest reading of each window.
+#[derive(Serialize)]
+struct ProcessColumns<'a> {
+    pid: u32,
+    comm: &'a str,
+    first: usize,
+    anon_bytes: Vec<u64>,
+    file_bytes: Vec<u64>,
+    shmem_bytes: Vec<u64>,
+    swap_bytes: Vec<u64>,
+    /// Of the window.
+    faults: Vec<u64>,
+    open_files: Vec<Option<u64>>,
 }
 
 /// A thread's columns.
@@ -82,6 +112,12 @@ pub fn timeline(capture: &Capture) -> Timeline<'_> {
             .iter()
             .map(|span| rounded_s(span.length))
             .collect(),
+        sockets: sockets(capture),
+        processes: timeline
+            .processes
+            .iter()
+            .map(|series| process(capture, series))
+            .collect(),
         threads: threads
             .filter_map(|series| thread(capture, &timeline.spans, series))
             .collect(),
@@ -111,6 +147,49 @@ fn thread<'a>(capture: &'a Capture, spans: &[Span], series: &ThreadSeries) -> Op
         activities: Activity::ALL.map(key).into_iter().zip(columns).collect(),
         event_loop: has_loop.then(|| event_loop(series)),
     })
+}
+
+fn sockets(capture: &Capture) -> Vec<SocketColumns> {
+    let series = capture.timeline.sockets.iter();
+    series
+        .filter_map(|series| {
+            let socket = capture.sockets.get(series.socket)?;
+            Some(SocketColumns {
+                id: socket.id,
+                pid: socket.pid,
+                fd: socket.fd,
+                inode: socket.inode,
+                first: series.first,
+                receive_queue_bytes: series.receive.clone(),
+                send_queue_bytes: series.send.clone(),
+            })
+        })
+        .collect()
+}
+
+fn process<'a>(capture: &'a Capture, series: &ProcessSeries) -> ProcessColumns<'a> {
+    let known = capture
+        .processes
+        .iter()
+        .find(|process| process.pid == series.pid);
+    let readings = &series.readings;
+    let faults = |reading: &MemoryReading| reading.minor_faults + reading.major_faults;
+    let befores = readings.first().into_iter().chain(readings);
+    ProcessColumns {
+        pid: series.pid,
+        comm: known.map_or("", |process| process.comm.as_str()),
+        first: series.first,
+        anon_bytes: readings.iter().map(|reading| reading.anon_bytes).collect(),
+        file_bytes: readings.iter().map(|reading| reading.file_bytes).collect(),
+        shmem_bytes: readings.iter().map(|reading| reading.shmem_bytes).collect(),
+        swap_bytes: readings.iter().map(|reading| reading.swap_bytes).collect(),
+        faults: readings
+            .iter()
+            .zip(befores)
+            .map(|(now, before)| faults(now).saturating_sub(faults(before)))
+            .collect(),
+        open_files: readings.iter().map(|reading| reading.open_files).collect(),
+    }
 }
 
 fn event_loop(series: &ThreadSeries) -> Loop {
