@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// What the agent knows.
 const MINORS: std::ops::RangeInclusive<u32> = 8..=13;
@@ -95,14 +95,6 @@ impl Program {
     pub fn tell(&mut self, line: &str) {
         let input = self.child.stdin.as_mut().expect("its input is open");
         writeln!(input, "{line}").expect("it reads");
-    }
-
-    /// Its input.
-    ///
-    /// # Panics
-    /// When it was ended.
-    pub fn input(&mut self) -> &mut ChildStdin {
-        self.child.stdin.as_mut().expect("its input is open")
     }
 
     /// Ends its input.

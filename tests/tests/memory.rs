@@ -240,7 +240,7 @@ fn a_python_list_that_grows_is_named() {
     let mut running = Remora::record(&[program.pid()], 60).start();
     running.until_recording();
     let before = rollup_bytes(program.pid(), "Rss");
-    writeln!(program.input(), "grow").expect("it reads");
+    program.tell("grow");
     assert_eq!(program.line(), "grown");
     let growth = rollup_bytes(program.pid(), "Rss") - before;
     running.signal(rustix::process::Signal::INT);

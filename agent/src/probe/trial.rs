@@ -99,9 +99,9 @@ fn candidates<'a>(symbol: &'a str, kernel: &'a Kernel) -> Vec<Candidate<'a>> {
         states(),
         stacks(symbol),
         event_loops(kernel.arch),
+        faults(),
         life(),
         descriptors(kernel),
-        faults(),
     ];
     parts.into_iter().flatten().collect()
 }
