@@ -198,6 +198,7 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
     losses.add("ended_loops_dropped", gathered.ended_loops_dropped);
     losses.add("stacks_unreadable", gathered.stacks_unreadable);
     losses.add("stacks_dropped", gathered.stacks_dropped);
+    losses.add("aggregates_dropped", gathered.sums_dropped);
     losses.add("program_runs_skipped", recorded.skipped_runs);
     losses.add("unread_at_the_end", recorded.unread);
     recorded

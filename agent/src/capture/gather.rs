@@ -20,6 +20,10 @@ const MAX_ENDED: usize = 16_384;
 /// Event loops of ended threads, kept at the most: 10 MiB.
 const MAX_ENDED_LOOPS: usize = 4096;
 
+/// Sums kept at the most, over all fillings: some 40 MiB. Threads that come and go without end each have
+/// theirs.
+const MAX_SUMS: usize = 262_144;
+
 /// Distinct stacks kept at the most, over all fillings of the tables.
 const MAX_STACKS: usize = 131_072;
 
@@ -60,6 +64,8 @@ pub struct Gathered {
     pub stacks_dropped: u64,
     /// Sums by key and stack.
     pub sums: HashMap<Entry, Sum>,
+    /// Sums beyond the limit: what was in them counts as lost, the threads' totals are right.
+    pub sums_dropped: u64,
     /// Threads that ended during the capture.
     pub ended: Vec<ThreadSlot>,
     /// Event loops of threads that ended, by the thread's serial.
@@ -105,6 +111,10 @@ impl Gathered {
                 self.intern(stack)
             });
             if key.kind == KIND_FAULT && !self.has_room(&mut key, stack, count) {
+                continue;
+            }
+            if self.sums.len() >= MAX_SUMS && !self.sums.contains_key(&(key, stack)) {
+                self.sums_dropped += 1;
                 continue;
             }
             let sum = self.sums.entry((key, stack)).or_default();

@@ -87,12 +87,18 @@ fn a_thread_that_ended_is_in_its_last_window_only() {
 fn iterations_are_those_of_the_window() {
     let mut recorder = recorder(600);
     let thread = slot(7, 0, 0, 6 * SECOND);
-    recorder.close(6 * SECOND, &[thread], |_| {
-        Some(event_loop(&[1_000, 500_000_000]))
-    });
-    recorder.close(7 * SECOND, &[thread], |_| {
-        Some(event_loop(&[1_000, 500_000_000, 2_000]))
-    });
+    recorder.close(
+        6 * SECOND,
+        &[thread],
+        |_| Some(event_loop(&[1_000, 500_000_000])),
+        Others::default(),
+    );
+    recorder.close(
+        7 * SECOND,
+        &[thread],
+        |_| Some(event_loop(&[1_000, 500_000_000, 2_000])),
+        Others::default(),
+    );
     let (windows, _) = recorder.finish();
     let points: Vec<_> = windows
         .iter()
