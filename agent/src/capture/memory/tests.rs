@@ -1,3 +1,5 @@
+//! Readings of living processes: bounded, and never of another process.
+
 use super::*;
 
 fn watch() -> MemoryWatch {

@@ -1,3 +1,5 @@
+//! What the kernel prints of mappings, and what it never would.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Growth spread over stacks adds up to what the mappings say.
+
 use super::*;
 use crate::model::MappingKind;
 use proptest::prelude::*;
