@@ -1,0 +1,249 @@
+//! What must be so on each kernel: the hooks that work, and the tests that run and pass.
+//!
+//! A test of the list that is absent, skipped or excused without need fails the run, so that nothing
+//! falls silent. To add a test, add a line to [`TESTS`]; to add a hook that `remora doctor` tells, a
+//! line to [`HOOKS`].
+
+/// Debian 12's kernel.
+pub const V6_1: &str = "6.1";
+/// The kernel of Debian 13, and of Debian 12's later ones.
+pub const V6_12: &str = "6.12";
+/// The newest that Debian has for its stable release.
+pub const NEWEST: &str = "newest";
+
+/// Before 6.16: no tracepoint at the exit of the scheduler.
+const OLD: &[&str] = &[V6_1, V6_12];
+
+const EVERY: &[&str] = &[V6_1, V6_12, NEWEST];
+
+/// A kernel to boot.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    /// How it is called here.
+    pub name: &'static str,
+    /// Its version begins so; the newest of these is taken. Empty: the newest of all.
+    pub series: &'static str,
+    /// The hook that a capture takes the stacks of waits with: its name begins so.
+    pub wait_stacks: &'static str,
+}
+
+/// In the order in which they are booted.
+pub const KERNELS: &[Kernel] = &[
+    Kernel {
+        name: V6_1,
+        series: "6.1.",
+        wait_stacks: "kprobe/finish_task_switch",
+    },
+    Kernel {
+        name: V6_12,
+        series: "6.12.",
+        wait_stacks: "kprobe/finish_task_switch",
+    },
+    Kernel {
+        name: NEWEST,
+        series: "",
+        wait_stacks: "tp_btf/sched_exit_tp",
+    },
+];
+
+/// A hook of `remora doctor`.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    /// Its name begins so: compilers add suffixes.
+    pub name: &'static str,
+    /// The kernels that refuse it; on all others it must work.
+    pub refused_by: &'static [&'static str],
+}
+
+const fn hook(name: &'static str) -> Hook {
+    Hook {
+        name,
+        refused_by: &[],
+    }
+}
+
+/// Every hook that `remora doctor` tells, each to be found on each kernel.
+pub const HOOKS: &[Hook] = &[
+    hook("iter/task"),
+    hook("iter.s/task"),
+    hook("tp_btf/sched_switch"),
+    hook("tp_btf/sched_waking"),
+    Hook {
+        name: "tp_btf/sched_exit_tp",
+        refused_by: OLD,
+    },
+    // The compiler's `.isra.0` hides the function: BTF does not know it, or not its address.
+    Hook {
+        name: "fentry/finish_task_switch",
+        refused_by: EVERY,
+    },
+    hook("kprobe/finish_task_switch"),
+    hook("perf_event/cpu-clock"),
+    hook("tp_btf/sched_process_fork"),
+    hook("tp_btf/sched_process_exec"),
+    hook("tp_btf/sched_process_exit"),
+    hook("bpf_loop"),
+    hook("BPF_ENABLE_STATS"),
+];
+
+/// A test, and what it must do.
+#[derive(Clone, Copy, Debug)]
+pub struct Test {
+    /// Its file and its own name: `state::a_stop_in_the_middle_is_timed`.
+    pub name: &'static str,
+    /// Kernels on which it says that it is skipped, and words of the reason that it gives.
+    pub skipped: (&'static [&'static str], &'static str),
+    /// Words of what it may leave out, of several things that it tries: `python3.9 is not installed`.
+    pub parts_skipped: Option<&'static str>,
+    /// Kernels on which it is not run, and why.
+    pub not_run: (&'static [&'static str], &'static str),
+}
+
+impl Test {
+    /// On these kernels it must be skipped, by itself, with these words.
+    pub const fn skipped_on(
+        mut self,
+        kernels: &'static [&'static str],
+        words: &'static str,
+    ) -> Self {
+        self.skipped = (kernels, words);
+        self
+    }
+
+    /// It may leave parts out whose reason holds these words.
+    pub const fn without_parts(mut self, words: &'static str) -> Self {
+        self.parts_skipped = Some(words);
+        self
+    }
+
+    /// On these kernels it is not run, for this reason.
+    #[expect(dead_code, reason = "no test needs it today")]
+    pub const fn not_on(mut self, kernels: &'static [&'static str], why: &'static str) -> Self {
+        self.not_run = (kernels, why);
+        self
+    }
+}
+
+/// A test that must run and pass on each kernel.
+pub const fn passes(name: &'static str) -> Test {
+    Test {
+        name,
+        skipped: (&[], ""),
+        parts_skipped: None,
+        not_run: (&[], ""),
+    }
+}
+
+/// One line a test.
+pub const TESTS: &[Test] = &[
+    passes("bad_input::a_full_disk_does_not_lose_the_capture"),
+    passes("bad_input::a_kernel_thread"),
+    passes("bad_input::a_pid_as_seen_inside_another_pid_namespace"),
+    passes("bad_input::a_zombie"),
+    passes("bad_input::no_such_process"),
+    passes("doctor::it_says_what_a_capture_needs_in_words_and_in_json"),
+    passes("ending::a_second_ctrl_c_quits"),
+    passes("ending::json_is_alone_on_standard_output"),
+    passes("fallback::stacks_at_switch_out"),
+    passes("fallback::stacks_at_the_exit_of_the_scheduler").skipped_on(OLD, "sched_exit_tp"),
+    passes("fallback::stacks_when_the_switch_is_finished"),
+    passes("lifecycle::a_recycled_pid_is_not_the_target"),
+    passes("lifecycle::an_early_exit_ends_the_capture_with_its_report"),
+    passes("lifecycle::children_are_left_alone_otherwise"),
+    passes("lifecycle::exec_changes_program_and_names_in_the_middle"),
+    passes("lifecycle::threads_born_later_are_seen_for_their_life"),
+    passes("off_cpu::a_32_bit_task_is_told_apart"),
+    passes("off_cpu::a_waker_is_named"),
+    passes("off_cpu::short_waits_are_counted_and_timed_without_a_stack"),
+    passes("off_cpu::waits_for_a_disk"),
+    passes("off_cpu::waits_for_events_and_bytes"),
+    passes("off_cpu::waits_for_time_locks_signals_pages_and_children"),
+    passes("off_cpu::waits_on_sockets"),
+    passes("on_cpu::a_binary_in_another_mount_namespace_has_names"),
+    passes("on_cpu::code_made_at_run_time_has_the_name_of_its_map"),
+    passes("on_cpu::the_split_between_two_functions"),
+    passes("on_cpu::two_threads_on_one_cpu_wait_for_it"),
+    passes("python_frames::blocked_threads").without_parts("python3."),
+    passes("python_frames::the_interpreter_lock").without_parts("python3."),
+    passes("state::a_stop_in_the_middle_is_timed"),
+    passes("state::a_thread_stopped_before_the_capture_says_so"),
+    passes("state::a_thread_that_never_wakes_counts_with_its_stack"),
+    passes("state::a_wait_counts_with_the_part_inside_the_capture"),
+    passes("state::running_and_runnable_are_told_apart_from_blocked"),
+    passes("surroundings::a_kernel_in_confidential_lockdown"),
+    passes("surroundings::a_kernel_whose_btf_is_damaged"),
+    passes("surroundings::a_kernel_without_btf"),
+    passes("surroundings::inside_a_pid_namespace"),
+    passes("surroundings::inside_a_user_namespace"),
+    passes("surroundings::without_privileges_doctor_names_what_is_missing"),
+    passes("surroundings::without_privileges_it_names_the_capabilities"),
+    passes("tasks::all_that_a_program_says_of_its_tasks_is_seen_from_outside"),
+    passes("unwinding::a_program_that_becomes_another_in_the_middle"),
+    passes("unwinding::chains_of_threads_that_were_blocked_before"),
+    passes("unwinding::chains_of_waits"),
+    passes("unwinding::chains_on_the_cpu"),
+    passes("unwinding::code_that_is_loaded_in_the_middle"),
+];
+
+/// Tests that run on no other kernel, by how their names begin, and why. A test that is in neither
+/// list fails the run.
+pub const LEFT_OUT: &[(&str, &str)] = &[
+    ("bad_input::", "refused before the kernel is asked"),
+    ("ending::", "the same code on each kernel; half a minute"),
+    ("gdb_agreement::", "there is no gdb in the guest"),
+    (
+        "lifecycle::children_are_followed",
+        "a fork takes too large a share of an emulated CPU",
+    ),
+    (
+        "lifecycle::five_hundred_threads",
+        "a minute in an emulated machine",
+    ),
+    ("lifecycle::several_pids", "as `an_early_exit`"),
+    (
+        "lifecycle::targets_by_name",
+        "the names are read from /proc",
+    ),
+    ("off_cpu::an_event_loop", "a matter of the report"),
+    ("off_cpu::every_wait_mode", "a matter of the list of modes"),
+    (
+        "on_cpu::a_deleted",
+        "as the binary in another mount namespace",
+    ),
+    ("on_cpu::a_frequency", "as `the_split`"),
+    (
+        "on_cpu::a_replaced",
+        "as the binary in another mount namespace",
+    ),
+    ("on_cpu::only_the_target", "as `the_split`"),
+    (
+        "pictures::",
+        "a matter of the report; its title has the time to a tenth of a second",
+    ),
+    ("python_frames::stacks_that_differ", "as the other two"),
+    (
+        "python_frames::threads_on_the_cpu",
+        "half a minute in an emulated machine",
+    ),
+    (
+        "real_programs::",
+        "their load is too much for an emulated machine",
+    ),
+    ("rest::", "a cost"),
+    ("specimens::", "a test of the specimens"),
+    (
+        "state::the_states_of_each_thread",
+        "half a minute in an emulated machine",
+    ),
+    (
+        "tasks::",
+        "the targets' memory is read in the same way by each kernel",
+    ),
+    ("unwinding::a_recursion", "a matter of the walk's limit"),
+    ("unwinding::a_stripped", "a matter of names"),
+    (
+        "unwinding::chains_of_musl",
+        "the standard library for musl is not everywhere",
+    ),
+    ("wrong_report::", "a test of the tests"),
+];
