@@ -11,6 +11,9 @@ pub const DOCTOR: &str = "doctor";
 /// A capture of one second.
 pub const CAPTURE: &str = "capture";
 
+/// How many these are.
+pub const BESIDE: usize = 2;
+
 /// Lines of a failed test that are shown.
 const LAST_LINES: usize = 40;
 
@@ -19,6 +22,8 @@ const LAST_LINES: usize = 40;
 pub enum Verdict {
     /// It ran, all of it or all but what may be left out, and passed.
     Passed,
+    /// It passed when it was tried again.
+    PassedLater,
     /// It says that it is skipped, as it must be there.
     Skipped,
     /// It is excused there.
@@ -169,6 +174,7 @@ fn test(kernel: &Kernel, test: &Test, ran: Option<&Ran>) -> Verdict {
         (true, false) => Verdict::Wrong(format!(
             "it runs, and expect.rs says that it is skipped ({words})"
         )),
+        (false, _) if ran.attempts > 1 => Verdict::PassedLater,
         (false, _) => Verdict::Passed,
     }
 }

@@ -30,6 +30,11 @@ fn a_test_must_run_and_pass() {
     let one = passes("a::b");
     let test = |ran: Option<Ran>| test(&KERNEL, &one, ran.as_ref());
     assert_eq!(test(Some(passed(""))), Verdict::Passed);
+    let again = Ran {
+        attempts: 2,
+        ..passed("")
+    };
+    assert_eq!(test(Some(again)), Verdict::PassedLater);
     assert!(is_wrong(&test(None), "not run"));
     assert!(is_wrong(
         &test(Some(ran(101, "panicked at x"))),

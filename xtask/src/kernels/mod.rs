@@ -16,6 +16,7 @@ mod transcript;
 
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -62,7 +63,9 @@ pub fn test(filters: &[String]) -> anyhow::Result<()> {
         tests: &tests.iter().map(|test| test.name).collect::<Vec<_>>(),
         limit_s: TEST_LIMIT.as_secs(),
     };
-    image::make(&payload, &folder.join("root"), &disk)?;
+    let root = folder.join("root");
+    image::make(&payload, &root, &disk)?;
+    fs::remove_dir_all(&root)?;
     let accelerator = images.first().map_or(Accelerator::Software, |image| {
         Accelerator::find(&image.path)
     });
@@ -183,41 +186,30 @@ impl Work<'_> {
             console: self.folder.join(format!("console-{name}.log")),
             limit: GUEST_LIMIT,
         };
-        let mut ended = 0;
-        let heard = guest.run(|transcript, mark| self.progress(name, transcript, mark, &mut ended));
-        let judged = |transcript: &Transcript| {
-            self.keep(name, transcript);
-            judge::judge(kernel, HOOKS, self.tests, transcript)
-        };
+        let log = fs::File::create(self.folder.join(format!("tests-{name}.log")))
+            .context("a log of the tests");
+        let heard = log.and_then(|mut log| {
+            guest.run(|transcript, mark| self.progress(name, transcript, mark, &mut log))
+        });
+        let judged = |heard| judge::judge(kernel, HOOKS, self.tests, &heard);
         Judged {
             took: started.elapsed(),
-            verdicts: heard.map(|transcript| judged(&transcript)),
+            verdicts: heard.map(judged),
         }
     }
 
-    fn progress(&self, kernel: &str, transcript: &Transcript, mark: &Mark, ended: &mut usize) {
+    /// Says what ended, and leaves what it printed where a person can read it.
+    fn progress(&self, kernel: &str, heard: &Transcript, mark: &Mark, log: &mut impl Write) {
         let Mark::End(name) = mark else { return };
-        let Some(ran) = transcript.ran.get(name) else {
+        let Some(ran) = heard.ran.get(name) else {
             return;
         };
-        let count = format!("{}/{}", *ended, self.tests.len() + 1);
-        *ended += 1;
-        let code = ran.code.unwrap_or(-1);
-        let how = if code == 0 { "" } else { " FAILED" };
-        say(format!(
-            "{kernel}: {count} {name}{how} ({:.1} s)",
-            ran.seconds
-        ));
-    }
-
-    /// Leaves all that the tests printed where a person can read it.
-    fn keep(&self, kernel: &str, transcript: &Transcript) {
-        let parts = transcript.ran.iter();
-        let text = parts.map(|(name, ran)| format!("== {name}\n{}\n", ran.text()));
-        let path = self.folder.join(format!("tests-{kernel}.log"));
-        if let Err(error) = fs::write(&path, text.collect::<String>()) {
-            say(format!("{}: {error}", path.display()));
-        }
+        let count = format!("{}/{}", heard.ran.len(), self.tests.len() + judge::BESIDE);
+        let how = if ran.code == Some(0) { "" } else { " FAILED" };
+        let seconds = ran.seconds;
+        say(format!("{kernel}: {count} {name}{how} ({seconds:.1} s)"));
+        // Without it the run is as good.
+        let _ = writeln!(log, "== {name} ({seconds:.1} s)\n{}", ran.text());
     }
 }
 

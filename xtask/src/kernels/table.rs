@@ -34,6 +34,7 @@ fn cell(name: &str, verdicts: &Verdicts) -> &'static str {
     let found = verdicts.iter().find(|(one, _)| one == name);
     match found.map(|(_, verdict)| verdict) {
         Some(Verdict::Passed) => "ok",
+        Some(Verdict::PassedLater) => "ok, 2nd",
         Some(Verdict::Skipped) => "skipped",
         Some(Verdict::NotRun) => "not run",
         Some(Verdict::Wrong(_)) => "FAILED",

@@ -29,6 +29,8 @@ pub struct Ran {
     pub lines: Vec<String>,
     /// How long it took, by the guest's clock.
     pub seconds: f64,
+    /// How often it was begun: what failed is tried once more.
+    pub attempts: u32,
     /// When it began, by the guest's clock.
     pub began_s: f64,
 }
@@ -98,8 +100,10 @@ impl Transcript {
             }
             ["begin", name, up] => {
                 let began_s = up.parse().ok()?;
+                let before = self.ran.get(name).map_or(0, |ran| ran.attempts);
                 let ran = Ran {
                     began_s,
+                    attempts: before + 1,
                     ..Ran::default()
                 };
                 self.ran.insert(name.to_owned(), ran);
@@ -187,6 +191,15 @@ unended line@@ end 101 9.00
             (broken.code, broken.text()),
             (Some(101), "unended line".to_owned())
         );
+    }
+
+    #[test]
+    fn the_last_attempt_counts() {
+        let text = TEXT.replace("a::breaks", "a::works");
+        let heard = heard(&text);
+        let again = &heard.ran["a::works"];
+        assert_eq!((again.attempts, again.code), (2, Some(101)));
+        assert_eq!(heard.ran["a::gone"].attempts, 1);
     }
 
     #[test]
