@@ -95,8 +95,6 @@ pub struct Test {
     pub skipped: (&'static [&'static str], &'static str),
     /// Words of what it may leave out, of several things that it tries: `python3.9 is not installed`.
     pub parts_skipped: Option<&'static str>,
-    /// Kernels on which it is not run, and why.
-    pub not_run: (&'static [&'static str], &'static str),
 }
 
 impl Test {
@@ -115,13 +113,6 @@ impl Test {
         self.parts_skipped = Some(words);
         self
     }
-
-    /// On these kernels it is not run, for this reason.
-    #[expect(dead_code, reason = "no test needs it today")]
-    pub const fn not_on(mut self, kernels: &'static [&'static str], why: &'static str) -> Self {
-        self.not_run = (kernels, why);
-        self
-    }
 }
 
 /// A test that must run and pass on each kernel.
@@ -130,7 +121,6 @@ pub const fn passes(name: &'static str) -> Test {
         name,
         skipped: (&[], ""),
         parts_skipped: None,
-        not_run: (&[], ""),
     }
 }
 

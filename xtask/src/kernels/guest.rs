@@ -22,7 +22,7 @@ const LAST_LINES: usize = 15;
 const MEMORY: &str = "2048";
 /// So that threads run at the same time, and wake each other across CPUs.
 const CPUS: &str = "2";
-const CMDLINE: &str = "console=ttyS0 loglevel=4 panic=-1 mitigations=off root=/dev/nvme0n1 rw rootwait \
+const CMDLINE: &str = "console=ttyS0 loglevel=5 panic=-1 mitigations=off root=/dev/nvme0n1 rw rootwait \
                        init=/init";
 
 /// For so long a kernel without a disk may take to give up.

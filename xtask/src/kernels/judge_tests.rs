@@ -143,3 +143,16 @@ fn the_capture_must_use_the_best_hook() {
     assert!(check("fentry/finish_task_switch", "degraded").is_err());
     assert!(capture(&KERNEL, Some(&ran(0, "{\"signals\":{}}"))).is_err());
 }
+
+#[test]
+fn a_complaint_of_the_kernel_is_a_fault() {
+    let quiet =
+        "[    1.0] nvme0n1: p1\n[   99.0] watchdog: BUG: soft lockup - CPU#1 stuck for 22s!\n";
+    assert_eq!(complaints(quiet), Ok(()));
+    let loud = format!("{quiet}[  100.0] BUG: scheduling while atomic: swapper/1/0/0x00000002\n");
+    assert!(
+        complaints(&loud)
+            .unwrap_err()
+            .contains("scheduling while atomic")
+    );
+}

@@ -21,11 +21,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 
 use crate::build::build;
 use crate::process::say;
-use expect::{HOOKS, KERNELS, Kernel, TESTS, Test};
+use expect::{HOOKS, KERNELS, Kernel, LEFT_OUT, TESTS, Test};
 use fetch::Image;
 use guest::{Accelerator, Guest};
 use judge::{Verdict, Verdicts};
@@ -99,33 +99,20 @@ fn chosen(filters: &[String]) -> anyhow::Result<(Vec<Kernel>, Vec<&'static Test>
     Ok((KERNELS.iter().filter(wanted).copied().collect(), tests))
 }
 
-/// Fails when a test of the list is gone; says which are in no list.
+/// Fails when a test of the list is gone, or one that there is stands in no list.
 fn compare_lists(there: &[String]) -> anyhow::Result<()> {
     let is_there = |test: &&Test| there.iter().any(|name| name == test.name);
-    let gone: Vec<_> = TESTS
-        .iter()
-        .filter(|test| !is_there(test))
-        .map(|test| test.name)
-        .collect();
-    if !gone.is_empty() {
-        bail!(
-            "in xtask/src/kernels/expect.rs, but not in tests/tests: {}",
-            gone.join(", ")
-        );
-    }
     let listed = |name: &&String| TESTS.iter().any(|test| test.name == **name);
-    let excused = |name: &&String| {
-        expect::LEFT_OUT
-            .iter()
-            .any(|(part, _)| name.starts_with(part))
-    };
-    let unlisted = there.iter().filter(|name| !listed(name) && !excused(name));
-    let unlisted: Vec<_> = unlisted.map(String::as_str).collect();
-    if !unlisted.is_empty() {
-        bail!(
-            "in neither list of xtask/src/kernels/expect.rs: {}",
-            unlisted.join(", ")
-        );
+    let left_out = |name: &&String| LEFT_OUT.iter().any(|(part, _)| name.starts_with(part));
+    let gone = TESTS.iter().filter(|test| !is_there(test));
+    let gone: Vec<_> = gone.map(|test| test.name).collect();
+    let new = there.iter().filter(|name| !listed(name) && !left_out(name));
+    let new: Vec<_> = new.map(String::as_str).collect();
+    for (what, names) in [("no test of this name", gone), ("in no list", new)] {
+        if !names.is_empty() {
+            let names = names.join(", ");
+            bail!("xtask/src/kernels/expect.rs: {what}: {names}");
+        }
     }
     Ok(())
 }
@@ -168,7 +155,12 @@ impl Work<'_> {
             thread::scope(|scope| {
                 let boot = |pair| scope.spawn(move || self.boot(pair));
                 let guests: Vec<_> = some.iter().map(boot).collect();
-                let ended = guests.into_iter().filter_map(|guest| guest.join().ok());
+                let ended = guests.into_iter().map(|guest| {
+                    guest.join().unwrap_or_else(|_| Judged {
+                        took: Duration::ZERO,
+                        verdicts: Err(anyhow!("what follows the guest broke")),
+                    })
+                });
                 judged.extend(ended);
             });
         }
@@ -191,7 +183,9 @@ impl Work<'_> {
         let heard = log.and_then(|mut log| {
             guest.run(|transcript, mark| self.progress(name, transcript, mark, &mut log))
         });
-        let judged = |heard| judge::judge(kernel, HOOKS, self.tests, &heard);
+        let console = fs::read(&guest.console).unwrap_or_default();
+        let console = String::from_utf8_lossy(&console);
+        let judged = |heard| judge::judge(kernel, HOOKS, self.tests, &heard, &console);
         Judged {
             took: started.elapsed(),
             verdicts: heard.map(judged),

@@ -36,7 +36,6 @@ fn cell(name: &str, verdicts: &Verdicts) -> &'static str {
         Some(Verdict::Passed) => "ok",
         Some(Verdict::PassedLater) => "ok, 2nd",
         Some(Verdict::Skipped) => "skipped",
-        Some(Verdict::NotRun) => "not run",
         Some(Verdict::Wrong(_)) => "FAILED",
         None => "-",
     }

@@ -45,12 +45,10 @@ impl Ran {
     /// `tests/src/gate.rs`.
     pub fn skips(&self) -> Vec<&str> {
         // The runner's own line may stand before it: `test NAME ... skipped: NAME: WHY`.
-        let of_line = |line: &'_ str| line.find("skipped: ").map(|at| at + "skipped: ".len());
-        let reasons = self.lines.iter().filter_map(|line| {
-            let (_test, why) = line.get(of_line(line)?..)?.split_once(": ")?;
-            Some(why)
-        });
-        reasons.collect()
+        let lines = self.lines.iter();
+        let said = lines.filter_map(|line| line.split_once("skipped: "));
+        let reasons = said.filter_map(|(_, said)| said.split_once(": "));
+        reasons.map(|(_test, why)| why).collect()
     }
 
     /// Whether the runner says that this one test ran and passed.
