@@ -46,7 +46,7 @@ pub fn judge(
     let mut verdicts = vec![
         ("hooks of `remora doctor`".to_owned(), verdict(doctor)),
         (
-            format!("wait_stacks by {}", kernel.wait_stacks),
+            "stacks of waits by the best hook".to_owned(),
             verdict(capture(kernel, ran(CAPTURE))),
         ),
     ];
@@ -145,7 +145,8 @@ fn capture(kernel: &Kernel, ran: Option<&Ran>) -> Result<(), String> {
     if is(&signal.hook, kernel.wait_stacks) && signal.state == "on" {
         return Ok(());
     }
-    Err(format!("{} ({}) is used", signal.hook, signal.state))
+    let (used, state, best) = (&signal.hook, &signal.state, kernel.wait_stacks);
+    Err(format!("{used} ({state}) is used, and {best} is better"))
 }
 
 /// The document that a program printed, after what it said of its progress.
