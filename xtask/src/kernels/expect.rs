@@ -23,26 +23,34 @@ pub struct Kernel {
     pub name: &'static str,
     /// Its version begins so; the newest of these is taken. Empty: the newest of all.
     pub series: &'static str,
-    /// The hook that a capture takes the stacks of waits with: its name begins so.
-    pub wait_stacks: &'static str,
+    /// The hooks that a capture uses there: its signal, and how the hook's name begins.
+    pub signals: &'static [(&'static str, &'static str)],
 }
+
+const OLD_SIGNALS: &[(&str, &str)] = &[
+    ("wait_stacks", "kprobe/finish_task_switch"),
+    ("event_loops", "fexit"),
+];
 
 /// In the order in which they are booted.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
         name: V6_1,
         series: "6.1.",
-        wait_stacks: "kprobe/finish_task_switch",
+        signals: OLD_SIGNALS,
     },
     Kernel {
         name: V6_12,
         series: "6.12.",
-        wait_stacks: "kprobe/finish_task_switch",
+        signals: OLD_SIGNALS,
     },
     Kernel {
         name: NEWEST,
         series: "",
-        wait_stacks: "tp_btf/sched_exit_tp",
+        signals: &[
+            ("wait_stacks", "tp_btf/sched_exit_tp"),
+            ("event_loops", "kretprobe"),
+        ],
     },
 ];
 
@@ -136,6 +144,15 @@ pub const TESTS: &[Test] = &[
     passes("lifecycle::an_early_exit_ends_the_capture_with_its_report"),
     passes("lifecycle::exec_changes_program_and_names_in_the_middle"),
     passes("lifecycle::threads_born_later_are_seen_for_their_life"),
+    passes("locks::a_futex_that_is_no_mutex_has_no_owner"),
+    passes("locks::the_owner_of_a_lock_that_is_held_now_is_the_thread_that_holds_it"),
+    passes("locks::waits_for_each_kind_of_mutex_are_those_of_the_waiters_own_clocks"),
+    passes("loops::a_loop_that_is_late_right_now_says_for_how_long"),
+    passes("loops::exact_iterations_are_those_of_the_programs_own_clock"),
+    passes("loops::the_windows_add_up_to_the_capture"),
+    passes(
+        "loops::without_exact_hooks_an_iteration_ends_with_a_wait_that_blocks_and_the_report_says_so",
+    ),
     passes("off_cpu::a_32_bit_task_is_told_apart"),
     passes("off_cpu::a_waker_is_named"),
     passes("off_cpu::short_waits_are_counted_and_timed_without_a_stack"),

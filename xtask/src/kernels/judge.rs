@@ -46,7 +46,7 @@ pub fn judge(
     let mut verdicts = vec![
         ("hooks of `remora doctor`".to_owned(), verdict(doctor)),
         (
-            "stacks of waits by the best hook".to_owned(),
+            "hooks of a capture".to_owned(),
             verdict(capture(kernel, ran(CAPTURE))),
         ),
     ];
@@ -112,11 +112,7 @@ fn doctor(kernel: &Kernel, hooks: &[Hook], ran: Option<&Ran>) -> Result<(), Stri
     let known = |told: &&Told| !hooks.iter().any(|hook| is(&told.hook, hook.name));
     let unknown = told.hooks.iter().filter(known);
     faults.extend(unknown.map(|told| format!("{} has no line in HOOKS of expect.rs", told.hook)));
-    if faults.is_empty() {
-        Ok(())
-    } else {
-        Err(faults.join("; "))
-    }
+    all_or_none(&faults)
 }
 
 /// Whether a hook has this name, or one with a compiler's suffix: `finish_task_switch.isra.0`.
@@ -136,17 +132,31 @@ struct Signal {
     state: String,
 }
 
-/// Whether a capture uses the hook that is best there.
+/// Whether a capture uses the hooks that are best there.
 fn capture(kernel: &Kernel, ran: Option<&Ran>) -> Result<(), String> {
     let report: Report = json(ran)?;
-    let Some(signal) = report.signals.get("wait_stacks") else {
-        return Err("the report names no hook for stacks of waits".to_owned());
-    };
-    if is(&signal.hook, kernel.wait_stacks) && signal.state == "on" {
-        return Ok(());
+    let mut faults = Vec::new();
+    for (name, best) in kernel.signals {
+        match report.signals.get(*name) {
+            None => faults.push(format!("{name}: the report names no hook")),
+            Some(Signal { hook, state }) if !is(hook, best) || state != "on" => {
+                faults.push(format!(
+                    "{name}: {hook} ({state}) is used, and {best} is better"
+                ));
+            }
+            Some(_) => {}
+        }
     }
-    let (used, state, best) = (&signal.hook, &signal.state, kernel.wait_stacks);
-    Err(format!("{used} ({state}) is used, and {best} is better"))
+    all_or_none(&faults)
+}
+
+/// No fault, or all of them in words.
+fn all_or_none(faults: &[String]) -> Result<(), String> {
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.join("; "))
+    }
 }
 
 /// The document that a program printed, after what it said of its progress.

@@ -6,7 +6,7 @@ use super::*;
 const KERNEL: Kernel = Kernel {
     name: V6_1,
     series: "6.1.",
-    wait_stacks: "fentry/finish_task_switch",
+    signals: &[("wait_stacks", "fentry/finish_task_switch")],
 };
 
 fn ran(code: i32, text: &str) -> Ran {
