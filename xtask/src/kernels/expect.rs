@@ -49,7 +49,7 @@ pub const KERNELS: &[Kernel] = &[
         series: "",
         signals: &[
             ("wait_stacks", "tp_btf/sched_exit_tp"),
-            ("event_loops", "kretprobe"),
+            ("event_loops", "fexit"),
         ],
     },
 ];
@@ -86,6 +86,9 @@ pub const HOOKS: &[Hook] = &[
         refused_by: EVERY,
     },
     hook("kprobe/finish_task_switch"),
+    hook("fexit/__x64_sys_epoll_wait"),
+    hook("kretprobe/__x64_sys_epoll_wait"),
+    hook("tp_btf/sys_enter"),
     hook("perf_event/cpu-clock"),
     hook("tp_btf/sched_process_fork"),
     hook("tp_btf/sched_process_exec"),
@@ -137,6 +140,9 @@ pub const TESTS: &[Test] = &[
     passes("bad_input::a_kernel_thread"),
     passes("bad_input::a_zombie"),
     passes("bad_input::no_such_process"),
+    passes("fallback::iterations_by_probes"),
+    passes("fallback::iterations_by_the_tracepoints_of_system_calls"),
+    passes("fallback::iterations_by_trampolines"),
     passes("fallback::stacks_at_switch_out"),
     passes("fallback::stacks_at_the_exit_of_the_scheduler").skipped_on(OLD, "sched_exit_tp"),
     passes("fallback::stacks_when_the_switch_is_finished"),
