@@ -257,6 +257,10 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "their load is too much for an emulated machine",
     ),
     ("rest::", "a cost"),
+    (
+        "soak::",
+        "memory over time, and a load that an emulated machine does not carry",
+    ),
     ("specimens::", "a test of the specimens"),
     ("state::a_stop", "as `a_thread_stopped_before`"),
     (
