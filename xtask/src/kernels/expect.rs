@@ -90,6 +90,10 @@ pub const HOOKS: &[Hook] = &[
     hook("kretprobe/__x64_sys_epoll_wait"),
     hook("tp_btf/sys_enter"),
     hook("perf_event/cpu-clock"),
+    hook("iter/task_file"),
+    hook("iter/task_file (pid)"),
+    hook("tp_btf/page_fault_user, page_fault_kernel"),
+    hook("perf_event/page-faults"),
     hook("tp_btf/sched_process_fork"),
     hook("tp_btf/sched_process_exec"),
     hook("tp_btf/sched_process_exit"),
@@ -157,6 +161,8 @@ pub const TESTS: &[Test] = &[
     passes(
         "loops::without_exact_hooks_an_iteration_ends_with_a_wait_that_blocks_and_the_report_says_so",
     ),
+    passes("memory::growth_is_that_of_smaps_and_each_function_has_its_part"),
+    passes("memory::without_faults_growth_has_no_stacks_and_is_right_all_the_same"),
     passes("off_cpu::a_32_bit_task_is_told_apart"),
     passes("off_cpu::a_waker_is_named"),
     passes("off_cpu::short_waits_are_counted_and_timed_without_a_stack"),
@@ -167,6 +173,10 @@ pub const TESTS: &[Test] = &[
     passes("on_cpu::code_made_at_run_time_has_the_name_of_its_map"),
     passes("on_cpu::two_threads_on_one_cpu_wait_for_it"),
     passes("python_frames::blocked_threads").without_parts("python3."),
+    passes("sockets::a_number_that_is_used_again_is_another_socket"),
+    passes("sockets::a_socket_in_another_network_namespace_has_its_queue_and_its_peer"),
+    passes("sockets::queues_are_what_was_sent_and_not_read_and_what_ss_shows"),
+    passes("sockets::the_age_of_the_oldest_unread_byte_has_bounds_that_hold"),
     passes("state::a_thread_stopped_before_the_capture_says_so"),
     passes("state::a_thread_that_never_wakes_counts_with_its_stack"),
     passes("state::a_wait_counts_with_the_part_inside_the_capture"),
@@ -188,6 +198,12 @@ pub const TESTS: &[Test] = &[
 /// Tests that run on no other kernel, by how their names begin, and why: three guests are to take ten
 /// minutes. A test that is in neither list fails the run.
 pub const LEFT_OUT: &[(&str, &str)] = &[
+    ("memory::", "as the two in the list: by the same hooks"),
+    (
+        "sockets::twenty_thousand",
+        "a table's size, and minutes in an emulated machine",
+    ),
+    ("sockets::without_samples", "a matter of the report"),
     (
         "index_html::",
         "a matter of the report, and there is no browser in the guest",

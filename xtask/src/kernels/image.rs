@@ -19,7 +19,7 @@ use crate::toolchain;
 /// The guest's first process.
 const INIT: &str = include_str!("init.sh");
 /// Programs of this machine that tests run; busybox has the rest.
-const PROGRAMS: [&str; 5] = ["bash", "nice", "setpriv", "unshare", "mount"];
+const PROGRAMS: [&str; 7] = ["bash", "ip", "mount", "nice", "setpriv", "ss", "unshare"];
 /// Servers and their load, where they are installed.
 const SERVERS: [&str; 2] = ["redis-server", "redis-benchmark"];
 /// Where Debian's Python is; others (pyenv's, say) need not be whole by their libraries alone.
@@ -102,11 +102,16 @@ pub fn make(payload: &Payload<'_>, folder: &Path, disk: &Path) -> anyhow::Result
     root.guest(payload)?;
     let file = fs::File::create(disk).with_context(|| disk.display().to_string())?;
     file.set_len(DISK_BYTES)?;
-    // A user's path may lack the folder.
-    let mke2fs = toolchain::find("mke2fs").unwrap_or_else(|| "/usr/sbin/mke2fs".into());
+    let mke2fs = find("mke2fs").context("no mke2fs")?;
     let mut command = Command::new(mke2fs);
     command.args(["-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d"]);
     run(command.arg(folder).arg(disk))
+}
+
+/// Where a program is, the administrator's included: a user's path may lack their folder.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let of_root = || Some(Path::new("/usr/sbin").join(program)).filter(|path| path.exists());
+    toolchain::find(program).or_else(of_root)
 }
 
 /// The folder that becomes the guest's root.
@@ -121,7 +126,7 @@ impl Root {
         }
         self.copy(&busybox, Path::new("/bin/busybox"))?;
         for name in PROGRAMS {
-            let found = toolchain::find(name).with_context(|| format!("no program {name}"))?;
+            let found = find(name).with_context(|| format!("no program {name}"))?;
             self.program(&found, &Path::new("/usr/bin").join(name))?;
         }
         for found in SERVERS.iter().filter_map(|name| toolchain::find(name)) {

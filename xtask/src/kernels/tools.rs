@@ -7,18 +7,20 @@ use anyhow::{Context as _, bail};
 
 use super::apt::Apt;
 use crate::process::{is_root, run, say};
-use crate::{setup, toolchain};
+use crate::setup;
 
 /// The emulator, which may have to come from Debian's backports: with plain `qemu-system-x86` apt
 /// would remove a newer `qemu-utils`.
 const EMULATOR: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
 
 /// Other programs, and the Debian package of each.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 8] = [
     ("busybox", "busybox-static"),
+    ("ip", "iproute2"),
     ("mke2fs", "e2fsprogs"),
     ("python3", "python3"),
     ("setpriv", "util-linux"),
+    ("ss", "iproute2"),
     ("strip", "binutils"),
     ("unshare", "util-linux"),
 ];
@@ -49,9 +51,7 @@ pub fn ensure(cache: &Path) -> anyhow::Result<()> {
 }
 
 fn is_there(program: &str) -> bool {
-    // A user's path may lack the folders of the administrator's programs.
-    let of_root = Path::new("/usr/sbin").join(program);
-    toolchain::find(program).is_some() || of_root.exists()
+    super::image::find(program).is_some()
 }
 
 /// Removes nothing, and leaves the machine's own list of sources as it is.
