@@ -180,6 +180,20 @@ pub const STOPS: Build = Build {
     ..PLAIN
 };
 
+/// Every build above.
+pub const ALL: &[Build] = &[
+    DYNAMIC,
+    STRIPPED,
+    STATIC,
+    STATIC_PIE,
+    CPLUSPLUS,
+    RUST_RELEASE,
+    RUST_MUSL,
+    LATE_PROGRAM,
+    LATE_LIBRARY,
+    STOPS,
+];
+
 impl Build {
     /// Builds it, unless it is there already.
     ///

@@ -8,6 +8,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
+/// Names a folder of specimens that were built beforehand, with their sources: what
+/// `build-specimens` leaves. Where it is set, no compiler is asked, nor need there be one.
+pub const PREBUILT: &str = "REMORA_SPECIMENS";
+
 const FLAGS: &[&str] = &[
     "-O1",
     "-g",
@@ -45,11 +49,13 @@ const COMPAT32: &[&str] = &["compat32.S"];
 /// memory, so that waits for a disk are waits.
 pub fn folder() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
-    // target/PROFILE/deps/TEST-HASH
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .expect("a test lies in target/PROFILE/deps");
+    // target/PROFILE/deps/TEST-HASH, or target/PROFILE/PROGRAM.
+    let mut profile = test.parent().expect("a program lies in a folder");
+    if profile.ends_with("deps") {
+        profile = profile
+            .parent()
+            .expect("a test lies in target/PROFILE/deps");
+    }
     let folder = profile.join("specimens");
     std::fs::create_dir_all(&folder).expect("the target folder is writable");
     folder
@@ -79,6 +85,15 @@ pub fn compat32() -> Result<&'static Path, String> {
     built.as_deref().map_err(Clone::clone)
 }
 
+/// The folder of the specimens' sources.
+pub fn sources() -> PathBuf {
+    prebuilt().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("specimens"))
+}
+
+fn prebuilt() -> Option<PathBuf> {
+    std::env::var_os(PREBUILT).map(PathBuf::from)
+}
+
 fn build(name: &str, flags: &[&str], sources: &[&str]) -> Result<PathBuf, String> {
     let compiler = std::env::var("CC").unwrap_or_else(|_| "gcc".into());
     build_with(&compiler, name, &[flags, sources].concat())
@@ -89,7 +104,12 @@ fn build(name: &str, flags: &[&str], sources: &[&str]) -> Result<PathBuf, String
 /// # Errors
 /// In words: the compiler is missing, or cannot make it here.
 pub fn build_with(compiler: &str, name: &str, arguments: &[&str]) -> Result<PathBuf, String> {
-    let source_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("specimens");
+    if let Some(prebuilt) = prebuilt() {
+        let binary = prebuilt.join(name);
+        let missing = || format!("no specimen {name} was built beforehand: see prebuilt.rs");
+        return binary.exists().then_some(binary).ok_or_else(missing);
+    }
+    let source_folder = sources();
     let binary = folder().join(name);
     if is_fresh(&binary, &source_folder) {
         return Ok(binary);

@@ -16,6 +16,7 @@ pub mod folded;
 pub mod gate;
 pub mod modes;
 pub mod picture;
+pub mod prebuilt;
 pub mod proc;
 pub mod python;
 pub mod python_frames;

@@ -50,9 +50,7 @@ pub fn interpreters_with(modules: &str) -> Vec<PathBuf> {
 
 /// A specimen written in Python.
 pub fn specimen(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("specimens")
-        .join(name)
+    crate::compile::sources().join(name)
 }
 
 /// A running program that talks by lines and ends when its input does; killed when dropped.

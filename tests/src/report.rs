@@ -12,7 +12,7 @@ pub use signals::{
 };
 
 use crate::sockets::{Socket, SocketCounts};
-use crate::tolerance::{stackless_waits, torn_states};
+use crate::tolerance::{SKIPPED_RUNS, stackless_waits, torn_states};
 use crate::truth::{Window, now_ns};
 use serde::Deserialize;
 use serde_json::Value;
@@ -281,6 +281,7 @@ impl Report {
             // Whole stacks lead through libraries whose inner functions have no names, unless their
             // debug files are installed.
             "unsymbolised_frames" => true,
+            "program_runs_skipped" => count <= SKIPPED_RUNS,
             "state_torn" => count <= torn,
             "wait_stacks_lost" => count <= stackless,
             _ => false,
@@ -368,7 +369,9 @@ mod tests {
             "now": {"state": "running", "since_s": 0.0, "since_inferred": false, "stack": []}});
         let report = serde_json::json!({"schema": 1, "targets": [], "threads": [thread],
             "capture": {"started_unix_s": 0.0, "duration_s": 1.0, "end": "elapsed"},
-            "signals": {}, "loss": loss, "loops": [], "locks": [], "memory": [],
+            "signals": {}, "loss": loss, "loops": [], "locks": [], "memory": [], "sockets": [],
+            "socket_counts": {"samples": 0, "sampling_s": 0.0, "longest_sample_s": 0.0, "at_start": 0,
+                "opened": 0, "closed": 0, "reused": 0},
             "timeline": {"window_s": 1.0, "coarsened_windows": 0, "start_s": [], "length_s": [],
                 "threads": []},
             "stacks": {"taken": 0, "complete": 0, "complete_pct": null, "incomplete": {}},

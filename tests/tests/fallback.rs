@@ -1,10 +1,11 @@
-//! The ways of taking a wait's stack, each forced: what a kernel without the best hook gives.
+//! The ways of taking a wait's stack and of seeing an event loop's iterations, each forced: what a
+//! kernel without the best hook gives.
 
 use remora_tests::gate::{privileged, skip};
 use remora_tests::modes::wait_mode;
 use remora_tests::remora::Remora;
 use remora_tests::specimen::Specimen;
-use remora_tests::tolerance::{OFF_CPU, WAIT_FLOOR, assert_near};
+use remora_tests::tolerance::{COUNT, OFF_CPU, WAIT_FLOOR, assert_near, assert_share};
 use std::time::Duration;
 
 const MODES: [&str; 4] = ["pipe-read", "futex-lock", "nanosleep", "receive-unix"];
@@ -59,4 +60,47 @@ fn stacks_when_the_switch_is_finished() {
 fn stacks_at_switch_out() {
     let Some(_turn) = privileged() else { return };
     check("switch");
+}
+
+/// Iterations of both kinds of loops by one hook, against their own count.
+fn check_iterations(how: &str, hook: &str) {
+    for mode in ["epoll-loop", "poll-loop"] {
+        let specimen = Specimen::start(mode);
+        let (_run, report) = Remora::record(&[specimen.pid()], 3)
+            .args(&["--loop", how])
+            .capture();
+        let signal = &report.signals["event_loops"];
+        // A kernel may lack the hook, and says so.
+        if signal["state"] == "degraded" {
+            return skip(&format!("{hook}: {}", signal["why"]));
+        }
+        assert_eq!(
+            (&signal["state"], &signal["hook"]),
+            (&"on".into(), &hook.into())
+        );
+        let event_loop = report.event_loop(specimen.tid("main"));
+        let own = specimen.lengths("iteration", report.window()).len();
+        assert!(own > 50, "{own} iterations are too few");
+        let share = event_loop.iterations as f64 / own as f64;
+        assert_share(&format!("iterations of {mode} by {how}"), share, 1.0, COUNT);
+        assert_eq!(event_loop.timeouts, Some(0), "{mode} by {how}");
+    }
+}
+
+#[test]
+fn iterations_by_trampolines() {
+    let Some(_turn) = privileged() else { return };
+    check_iterations("fexit", "fexit");
+}
+
+#[test]
+fn iterations_by_probes() {
+    let Some(_turn) = privileged() else { return };
+    check_iterations("kretprobe", "kretprobe");
+}
+
+#[test]
+fn iterations_by_the_tracepoints_of_system_calls() {
+    let Some(_turn) = privileged() else { return };
+    check_iterations("sys-enter", "tp_btf/sys_enter");
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod kernels;
 mod lint;
 mod process;
 mod run;
@@ -48,7 +49,10 @@ enum Command {
     },
     /// Run the unit tests, then, as root, the end-to-end tests
     Test {
-        /// Only tests whose name holds one of these
+        /// On Debian's 6.1, 6.12 and newest kernels, in an emulated machine
+        #[arg(long)]
+        kernels: bool,
+        /// Only tests whose name holds one of these; with --kernels, also the name of a kernel
         filters: Vec<String>,
     },
     /// Measure what remora costs those it watches, beside other profilers
@@ -64,7 +68,11 @@ fn main() -> ExitCode {
             build::build(debug).map(|binary| println!("{}", binary.display()))
         }
         Command::Run { debug, args } => run::run(debug, &args),
-        Command::Test { filters } => test::test(&filters),
+        Command::Test {
+            kernels: true,
+            filters,
+        } => kernels::test(&filters),
+        Command::Test { filters, .. } => test::test(&filters),
         Command::Bench(args) => bench::run(&args),
         Command::Lint => lint::lint(),
     };

@@ -10,7 +10,7 @@ use crate::{
     capture::{self, Keep, Plan, Progress, PythonMode},
     model::Capture,
     preflight,
-    probe::{self, DEFAULT_FAULT_PERIOD, FaultHook, LoopHook, ProbeError, WaitHook},
+    probe::{self, DEFAULT_FAULT_PERIOD, ExactHook, FaultHook, LoopHook, ProbeError, WaitHook},
     report::{
         self, Options,
         folder::{Folder, Written, default_name},
@@ -125,6 +125,13 @@ enum EventLoop {
     Blocked,
     /// Not at all
     Off,
+    /// Exactly, by these and nothing else: for tests
+    #[value(hide = true)]
+    Fexit,
+    #[value(hide = true)]
+    Kretprobe,
+    #[value(hide = true)]
+    SysEnter,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -175,6 +182,9 @@ impl Args {
                 EventLoop::Exact => LoopHook::Exact,
                 EventLoop::Blocked => LoopHook::Blocked,
                 EventLoop::Off => LoopHook::Off,
+                EventLoop::Fexit => LoopHook::Only(ExactHook::Fexit),
+                EventLoop::Kretprobe => LoopHook::Only(ExactHook::Kretprobe),
+                EventLoop::SysEnter => LoopHook::Only(ExactHook::SysEnter),
             },
             late: self.late,
             keep: Keep {

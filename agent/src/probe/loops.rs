@@ -20,10 +20,45 @@ pub enum LoopHook {
     Auto,
     /// Exactly, by whatever the kernel has.
     Exact,
+    /// Exactly, by this hook and no other.
+    Only(ExactHook),
     /// By the waits that block.
     Blocked,
     /// Not at all.
     Off,
+}
+
+/// A way to see each entry to and return from a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExactHook {
+    /// Trampolines at the functions of the system calls.
+    Fexit,
+    /// Probes there.
+    Kretprobe,
+    /// The tracepoints of all system calls.
+    SysEnter,
+}
+
+impl ExactHook {
+    /// Those that cost others nothing; the better first.
+    const CHEAP: [Self; 2] = [Self::Fexit, Self::Kretprobe];
+
+    /// As the report calls it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Fexit => "fexit",
+            Self::Kretprobe => "kretprobe",
+            Self::SysEnter => "tp_btf/sys_enter",
+        }
+    }
+
+    fn attach(self, ebpf: &mut Ebpf, btf: &Btf, arch: Arch) -> Result<(), ProbeError> {
+        match self {
+            Self::Fexit => trampolines(ebpf, btf, arch),
+            Self::Kretprobe => probes(ebpf, arch),
+            Self::SysEnter => tracepoints(ebpf, btf),
+        }
+    }
 }
 
 /// What was attached.
@@ -73,20 +108,25 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, arch: Arch, wanted: LoopHook) -
             };
         }
         LoopHook::Blocked => return blocked(""),
+        LoopHook::Only(hook) => {
+            return match hook.attach(ebpf, btf, arch) {
+                Ok(()) => on(LOOP_EXACT, hook.name(), HookState::On),
+                Err(error) => blocked(&format!("; {error}")),
+            };
+        }
         LoopHook::Auto | LoopHook::Exact => {}
     }
     // What the kernel says of each, `remora doctor` shows.
-    if trampolines(ebpf, btf, arch).is_ok() {
-        return on(LOOP_EXACT, "fexit", HookState::On);
-    }
-    if probes(ebpf, arch).is_ok() {
-        return on(LOOP_EXACT, "kretprobe", HookState::On);
+    for hook in ExactHook::CHEAP {
+        if hook.attach(ebpf, btf, arch).is_ok() {
+            return on(LOOP_EXACT, hook.name(), HookState::On);
+        }
     }
     if wanted == LoopHook::Auto {
         return blocked(" (--loop exact sees them, at a price for every system call of the host)");
     }
-    match tracepoints(ebpf, btf) {
-        Ok(()) => on(LOOP_EXACT, "tp_btf/sys_enter", HookState::On),
+    match ExactHook::SysEnter.attach(ebpf, btf, arch) {
+        Ok(()) => on(LOOP_EXACT, ExactHook::SysEnter.name(), HookState::On),
         Err(error) => blocked(&format!("; {error}")),
     }
 }

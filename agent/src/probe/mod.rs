@@ -35,7 +35,7 @@ pub use cost::StatisticsOn;
 pub use error::ProbeError;
 pub use iterate::BlockedThread;
 pub use load::{DEFAULT_FAULT_PERIOD, FaultHook, Settings, WaitHook};
-pub use loops::LoopHook;
+pub use loops::{ExactHook, LoopHook};
 pub use object::has_kernel_side;
 pub use sockets::{SocketProbe, records};
 pub use tables::{Drained, RawAggregate};
