@@ -42,8 +42,8 @@ pub fn probe<T: Copy>(base: u64, offset: u32) -> Option<T> {
             (base + offset as u64) as *const _,
         )
     };
-    // SAFETY: the helper filled it.
     if failed == 0 {
+        // SAFETY: the helper filled it.
         Some(unsafe { value.assume_init() })
     } else {
         None

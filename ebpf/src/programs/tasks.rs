@@ -17,6 +17,7 @@ use aya_ebpf::{
         generated::{bpf_get_task_stack, bpf_seq_write},
     },
 };
+use core::ffi::c_void;
 use remora_common::{
     aggregate::{MAX_FRAMES, STACK_WORDS},
     event::TaskRecord,
@@ -104,7 +105,7 @@ fn settle(slot: &mut ThreadSlot, task: Task) {
         settled |= FLAG_SINCE_INFERRED;
     }
     let word = |state: u32, flags: u32| state as u64 | (flags as u64) << 32;
-    let cell = (&raw mut slot.state).cast::<u64>();
+    let cell = (&raw mut slot.state).cast::<c_void>().cast::<u64>();
     // SAFETY: state and flags are one aligned word. Where an event came first, it wins.
     unsafe { atomic::compare_exchange(cell, word(STATE_UNKNOWN, flags), word(found, settled)) };
 }

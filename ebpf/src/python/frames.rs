@@ -8,6 +8,7 @@ use crate::{
 };
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
+use core::ffi::c_void;
 use remora_common::python::{
     ABSENT, ENTRY_FRAME, Ending, FRAME_BYTES, Interpreter, MAX_PYTHON_FRAMES,
 };
@@ -101,7 +102,12 @@ extern "C" fn one<M: Memory>(_number: u32, around: *mut Around<M>) -> i64 {
     let at = interpreter.frame_instruction;
     let instruction = if interpreter.instruction_is_index != 0 {
         // SAFETY: the index is masked.
-        unsafe { *bytes.add(at as usize & (FRAME_BYTES - 4)).cast::<u32>() }
+        unsafe {
+            *bytes
+                .add(at as usize & (FRAME_BYTES - 4))
+                .cast::<c_void>()
+                .cast::<u32>()
+        }
     } else {
         let first = code.wrapping_add(interpreter.code_instructions as u64);
         word(bytes, at).wrapping_sub(first) as u32
@@ -145,7 +151,12 @@ fn end(walk: &mut Walk, ending: Ending) -> i64 {
 #[inline(always)]
 fn word(bytes: *const u8, offset: u16) -> u64 {
     // SAFETY: the index is masked.
-    unsafe { *bytes.add(offset as usize & (FRAME_BYTES - 8)).cast::<u64>() }
+    unsafe {
+        *bytes
+            .add(offset as usize & (FRAME_BYTES - 8))
+            .cast::<c_void>()
+            .cast::<u64>()
+    }
 }
 
 #[inline(always)]
