@@ -8,7 +8,6 @@ use crate::{
 };
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
-use core::ffi::c_void;
 use remora_common::python::{
     ABSENT, ENTRY_FRAME, Ending, FRAME_BYTES, Interpreter, MAX_PYTHON_FRAMES,
 };
