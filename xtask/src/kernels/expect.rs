@@ -173,8 +173,6 @@ pub const TESTS: &[Test] = &[
     passes("on_cpu::code_made_at_run_time_has_the_name_of_its_map"),
     passes("on_cpu::two_threads_on_one_cpu_wait_for_it"),
     passes("python_frames::blocked_threads").without_parts("python3."),
-    passes("sockets::a_socket_in_another_network_namespace_has_its_queue_and_its_peer"),
-    passes("sockets::queues_are_what_was_sent_and_not_read_and_what_ss_shows"),
     passes("sockets::the_age_of_the_oldest_unread_byte_has_bounds_that_hold"),
     passes("state::a_thread_stopped_before_the_capture_says_so"),
     passes("state::a_thread_that_never_wakes_counts_with_its_stack"),
@@ -197,6 +195,14 @@ pub const TESTS: &[Test] = &[
 /// Tests that run on no other kernel, by how their names begin, and why: three guests are to take ten
 /// minutes. A test that is in neither list fails the run.
 pub const LEFT_OUT: &[(&str, &str)] = &[
+    (
+        "sockets::a_socket_in",
+        "`ip netns add` does not work in the guest yet",
+    ),
+    (
+        "sockets::queues",
+        "without the kernel's modules for it, ss knows no queue of a listening unix socket",
+    ),
     (
         "sockets::a_number",
         "a sample falls between close and open in an emulated machine",

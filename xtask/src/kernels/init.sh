@@ -12,6 +12,8 @@ mount -t devpts pts /dev/pts
 mount -t tmpfs shm /dev/shm
 mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
+mkdir -p /var
+ln -s /run /var/run
 mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t tracefs tracing /sys/kernel/tracing
 mount -t securityfs security /sys/kernel/security
