@@ -2,8 +2,13 @@
 #include "specimen.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 
+/* In memory that a forked child shares. */
+static pthread_mutex_t *shared_mutex;
 static pthread_mutex_t mutex;
 static uint32_t wait_function;
 
@@ -102,7 +107,58 @@ static void run_lock_stuck(void)
     life_idle();
 }
 
+static NAMED void hold_shared(void)
+{
+    pthread_mutex_lock(shared_mutex);
+    hold_sleep();
+    pthread_mutex_unlock(shared_mutex);
+}
+
+static NAMED void take_shared(void)
+{
+    pthread_mutex_lock(shared_mutex);
+    pthread_mutex_unlock(shared_mutex);
+}
+
+/* A mutex that two processes share, at another address in each. */
+static void run_lock_shared(void)
+{
+    int memory = (int)must(memfd_create("shared-lock", 0), "memfd_create");
+    must(ftruncate(memory, 4096), "ftruncate");
+    void *here = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+    if (here == MAP_FAILED)
+        die("mmap failed");
+    shared_mutex = here;
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    if (pthread_mutex_init(shared_mutex, &attributes) != 0)
+        die("pthread_mutex_init failed");
+    pid_t parent = getpid();
+    for (int child = 0; child < 2; child++) {
+        if (must(fork(), "fork") != 0)
+            continue;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(0);
+        void *there = mmap((char *)here + 0x10000000, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+        if (there == MAP_FAILED)
+            _exit(1);
+        shared_mutex = there;
+        for (;;) {
+            take_shared();
+            sleep_ns(1 * MS);
+        }
+    }
+    life_ready();
+    for (;;) {
+        hold_shared();
+        sleep_ns(2 * MS);
+    }
+}
+
 const struct mode modes_locks[] = {
+    {"lock-shared", run_lock_shared},
     {"locks", run_locks},
     {"lock-stuck", run_lock_stuck},
     {0},

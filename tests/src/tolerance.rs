@@ -154,9 +154,10 @@ pub fn torn_states(switches: u64) -> u64 {
     STATES_TORN_AT_LEAST.max((switches as f64 * STATES_TORN) as u64)
 }
 
-/// Wake-ups of an agent at rest, a second: a beat a second to drain the maps. tokio's timer sleeps
-/// twice for each (its wheel of 64 ms first, then the rest); the third is for the window's edges.
-pub const REST_WAKEUPS: f64 = 3.0;
+/// Wake-ups of an agent at rest, a second: a beat a second to drain the maps, and two looks at the sockets.
+/// tokio's timer sleeps twice for each (its wheel of 64 ms first, then the rest); one more is for the window's
+/// edges, one for a look at the sockets that took long and was made by another thread.
+pub const REST_WAKEUPS: f64 = 8.0;
 
 /// CPU time of an agent at rest, as a share of one core: the promise of the README.
 pub const REST_CPU: f64 = 0.005;

@@ -185,3 +185,32 @@ fn a_mutex_of_rust_is_a_lock_by_the_form_of_its_waits() {
         assert_eq!(owner.certainty, "inferred");
     }
 }
+
+#[test]
+fn a_lock_that_processes_share_is_one_lock() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Start::mode("lock-shared").start();
+    let (_run, report) = Remora::record(&[specimen.pid()], 2)
+        .args(&["--children"])
+        .capture();
+    let children: Vec<u32> = report
+        .targets
+        .iter()
+        .map(|target| target.pid)
+        .filter(|pid| *pid != specimen.pid())
+        .collect();
+    assert_eq!(children.len(), 2, "{:#?}", report.targets);
+    let lock = lock_of(&report, children[0]);
+    assert!(
+        lock.shared && lock.place.starts_with("shared memory"),
+        "{lock:#?}"
+    );
+    let waits = |pid: u32| lock.waiters.iter().any(|waiter| waiter.tid == pid);
+    assert!(waits(children[1]), "{lock:#?}");
+    let holder = lock.holders.iter().max_by_key(|holder| holder.total_ns);
+    assert_eq!(
+        holder.map(|holder| holder.tid),
+        Some(specimen.pid()),
+        "{lock:#?}"
+    );
+}

@@ -49,6 +49,8 @@ pub struct Lock {
     pub address: String,
     /// Where that lies.
     pub place: String,
+    /// It is waited for as shared by processes.
+    pub shared: bool,
     /// What it is.
     pub kind: String,
     /// That is a guess.

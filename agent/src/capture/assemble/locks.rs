@@ -8,7 +8,7 @@ use crate::{
     model::{Holder, Lock, LockKind, LockStack, Losses, Owner, OwnerFrom, Waiter},
     target,
 };
-use draft::{Draft, host_tid};
+use draft::{Draft, Form, host_tid};
 use remora_common::{
     futex::{self, OWNER_IN_WORD, OWNER_UNKNOWN},
     thread::ThreadSlot,
@@ -74,7 +74,7 @@ fn lock(recorded: &Recorded, threads: &Threads, draft: Draft, names: &mut Names)
         .forms
         .iter()
         .max_by_key(|(_, ns)| **ns)
-        .map_or(0, |(form, _)| *form);
+        .map_or(Form::Wait, |(form, _)| *form);
     let (kind, kind_inferred) = kind(&draft, fact, form);
     let place = fact.and_then(|fact| fact.place.as_ref());
     let mut waiters: Vec<Waiter> = draft
@@ -151,11 +151,13 @@ fn lock_stacks(sums: &HashMap<(usize, usize), Sum>) -> Vec<LockStack> {
 }
 
 /// What it is, and whether that is only inferred.
-fn kind(draft: &Draft, fact: Option<&Fact>, form: u32) -> (LockKind, bool) {
-    let (command, expected) = (u64::from(form) & futex::COMMAND, u64::from(form >> 16));
+fn kind(draft: &Draft, fact: Option<&Fact>, form: Form) -> (LockKind, bool) {
     if draft.is_gil {
         return (LockKind::PythonGil, false);
     }
+    let Some((command, expected)) = form.command() else {
+        return (LockKind::Futex, true);
+    };
     match command {
         futex::LOCK_PI | futex::LOCK_PI2 => (LockKind::PriorityInheriting, false),
         futex::WAIT if expected >= futex::CONTENDED => {
@@ -247,9 +249,12 @@ fn is_thread_of(tid: u32, draft: &Draft) -> bool {
     process == Some(draft.at.tgid) || (draft.shared && process.is_some())
 }
 
-/// The name of a futex operation.
-fn operation(form: u32) -> &'static str {
-    match u64::from(form) & futex::COMMAND {
+/// The name of an operation.
+fn operation(form: Form) -> &'static str {
+    let Some((command, _)) = form.command() else {
+        return if form == Form::Waitv { "waitv" } else { "wait" };
+    };
+    match command {
         futex::WAIT => "wait",
         futex::LOCK_PI => "lock_pi",
         futex::WAIT_BITSET => "wait_bitset",

@@ -38,6 +38,9 @@ use tokio::{
 };
 use tracker::Tracker;
 
+/// A pass that took no longer the last time is made without a thread of its own.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
 /// A sample may take one part in so many of the time: where samples are slow, they are fewer.
 const PART: u32 = 20;
 
@@ -69,6 +72,8 @@ pub struct Sockets {
     work: Work,
     period: Duration,
     due: Instant,
+    /// Length of the last pass.
+    last_took: Duration,
     processes: BTreeSet<u32>,
     tracker: Tracker,
     loops: Loops,
@@ -98,6 +103,8 @@ impl Sockets {
             work,
             period: period.unwrap_or(Duration::MAX),
             due: Instant::now(),
+            // The first pass may find any number.
+            last_took: Duration::MAX,
             processes: BTreeSet::new(),
             tracker: Tracker::new(tick_ns()),
             loops: Loops::default(),
@@ -119,6 +126,14 @@ impl Sockets {
                 Work::Off => pending().await,
                 Work::Idle(..) => {
                     sleep_until(self.due.into()).await;
+                    self.processes.retain(|pid| is_there(*pid));
+                    if self.last_took <= AT_ONCE
+                        && let Work::Idle(probe, output) =
+                            std::mem::replace(&mut self.work, Work::Off)
+                    {
+                        // Waking a thread for it would cost more.
+                        return pass(probe, output, &self.processes);
+                    }
                     self.begin();
                 }
                 Work::Running(pass) => {
@@ -134,7 +149,6 @@ impl Sockets {
     }
 
     fn begin(&mut self) {
-        self.processes.retain(|pid| is_there(*pid));
         if let Work::Idle(probe, output) = std::mem::replace(&mut self.work, Work::Off) {
             let processes = self.processes.clone();
             self.work = Work::Running(spawn_blocking(move || pass(probe, output, &processes)));
@@ -143,6 +157,7 @@ impl Sockets {
 
     /// Takes a sample in. `threads` tells which of them wait in which epoll.
     pub fn settle(&mut self, passed: Passed, threads: &[ThreadSlot]) {
+        self.last_took = passed.took;
         let whole = passed.result.is_ok();
         self.failed += u64::from(!whole);
         self.tracker

@@ -9,7 +9,7 @@ use crate::{
     model::{Gil, Reason},
 };
 use remora_common::{
-    aggregate::{KIND_HOLD, KIND_WAIT, KIND_WAKE},
+    aggregate::{AggregateKey, KIND_HOLD, KIND_WAIT, KIND_WAKE},
     futex,
     thread::STATE_BLOCKED,
 };
@@ -26,12 +26,48 @@ enum Identity {
     Shared(u64, u64, u64),
 }
 
+/// How a futex was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    /// By `futex`: the operation, and behind its 16 bits the expected value, 3 for anything larger.
+    Futex(u32),
+    /// By `futex_wait` (6.7).
+    Wait,
+    /// By `futex_waitv` (5.16): for several at once.
+    Waitv,
+}
+
+impl Form {
+    fn of(recorded: &Recorded, key: &AggregateKey) -> Self {
+        match super::super::syscall(recorded.arch, key.syscall) {
+            Some("futex_waitv") => Self::Waitv,
+            Some("futex_wait") => Self::Wait,
+            _ => Self::Futex(key.detail),
+        }
+    }
+
+    /// Whether the waiter says that other processes may use the futex.
+    fn is_shared(self) -> bool {
+        matches!(self, Self::Futex(detail) if u64::from(detail) & futex::PRIVATE == 0)
+    }
+
+    /// Operation without its flags, and expected value; `None` of other calls.
+    pub fn command(self) -> Option<(u64, u64)> {
+        match self {
+            Self::Futex(detail) => {
+                Some((u64::from(detail) & futex::COMMAND, u64::from(detail >> 16)))
+            }
+            Self::Wait | Self::Waitv => None,
+        }
+    }
+}
+
 /// A lock in the making.
 pub struct Draft {
     pub at: FutexKey,
     pub shared: bool,
     /// Operation and expected value, by time.
-    pub forms: BTreeMap<u32, u64>,
+    pub forms: BTreeMap<Form, u64>,
     pub sum: Sum,
     pub waiters: HashMap<usize, Sum>,
     pub waiting_now: Vec<usize>,
@@ -164,8 +200,9 @@ fn take(
         KIND_WAKE => {
             add(&mut draft.sum, sum);
             add(draft.waiters.entry(thread).or_default(), sum);
-            *draft.forms.entry(key.detail).or_default() += sum.total_ns + 1;
-            draft.shared |= u64::from(key.detail) & futex::PRIVATE == 0;
+            let form = Form::of(recorded, key);
+            *draft.forms.entry(form).or_default() += sum.total_ns + 1;
+            draft.shared |= form.is_shared();
             *draft.wakers.entry(key.user).or_default() += sum.count;
             if key.owner != 0 {
                 add(
@@ -221,8 +258,9 @@ fn take_open(
         .or_insert_with(|| Draft::new(at));
     add(&mut draft.sum, &sum);
     add(draft.waiters.entry(thread).or_default(), &sum);
-    *draft.forms.entry(wait.key.detail).or_default() += sum.total_ns + 1;
-    draft.shared |= u64::from(wait.key.detail) & futex::PRIVATE == 0;
+    let form = Form::of(recorded, &wait.key);
+    *draft.forms.entry(form).or_default() += sum.total_ns + 1;
+    draft.shared |= form.is_shared();
     if slot.state == STATE_BLOCKED && !slot.is_woken() {
         draft.waiting_now.push(thread);
     }
