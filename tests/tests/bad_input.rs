@@ -112,7 +112,7 @@ fn child_of(pid: u32) -> u32 {
 fn figures_without_sense_are_a_usage_error() {
     let Some(_turn) = privileged() else { return };
     let pid = std::process::id().to_string();
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 22] = [
         (&["--freq", "0"], "freq"),
         (&["--freq", "-5"], "freq"),
         (&["--freq", "1000000000"], "freq"),
@@ -125,6 +125,16 @@ fn figures_without_sense_are_a_usage_error() {
         (&["--min-block", "-1ms"], "min-block"),
         (&["--stack-hook", "guess"], "stack-hook"),
         (&["--no-such-option"], "no-such-option"),
+        (&["--loop", "round"], "loop"),
+        (&["--loop-late", "0"], "loop-late"),
+        (&["--loop-late", "1h"], "loop-late"),
+        (&["--window", "1ms"], "window"),
+        (&["--window", "2h"], "window"),
+        (&["--keep", "-1"], "keep"),
+        (&["--socket-hz", "-1"], "socket-hz"),
+        (&["--socket-hz", "1e9"], "socket-hz"),
+        (&["--fault-period", "-1"], "fault-period"),
+        (&["--jsonl", "/no/such/folder/file"], "/no/such/folder/file"),
     ];
     for (arguments, word) in cases {
         let started = Instant::now();
@@ -266,4 +276,17 @@ fn named_folder(run: &Run, not: &Path) -> PathBuf {
         .map(PathBuf::from);
     let found = folders.find(|path| !path.starts_with(not) && path.join("report.json").exists());
     found.unwrap_or_else(|| panic!("no fallback is named: {run:#?}"))
+}
+
+#[test]
+fn a_full_disk_costs_the_stream_of_windows_and_not_the_report() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("burn");
+    let run = Remora::record(&[specimen.pid()], 2)
+        .args(&["--window", "500ms", "--jsonl", "/dev/full"])
+        .run();
+    run.assert_code(0);
+    assert!(run.stderr.contains("/dev/full"), "{}", run.stderr);
+    let timeline = run.report().timeline;
+    assert!(timeline.start_s.len() >= 3, "{timeline:?}");
 }

@@ -2,7 +2,7 @@
 
 use remora_tests::gate::privileged;
 use remora_tests::remora::Remora;
-use remora_tests::specimen::Specimen;
+use remora_tests::specimen::{Specimen, Start};
 use remora_tests::tolerance::{
     COUNT, LATE_SAMPLES, OFF_CPU, QUANTILE, SAME_FIGURE, SLACK, WHOLE, assert_near,
 };
@@ -250,4 +250,25 @@ fn a_loop_that_is_late_right_now_says_for_how_long() {
     );
     let now = report.thread(specimen.tid("main")).now.reason.as_deref() == Some("epoll");
     assert_eq!(event_loop.busy_now_s.is_none(), now, "{event_loop:?}");
+}
+
+#[test]
+fn a_thread_that_sits_in_one_wait_has_a_loop_without_iterations() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Start::mode("epoll").period_us(60_000_000).start();
+    let tid = specimen.tid("main");
+    let (_run, report) = Remora::record(&[specimen.pid()], 1).capture();
+    let event_loop = report.event_loop(tid);
+    assert_eq!(
+        (event_loop.waits, event_loop.iterations),
+        (1, 0),
+        "{event_loop:?}"
+    );
+    let blocked = report.thread(tid).blocked_for("epoll");
+    assert_near(
+        "blocked",
+        Duration::from_nanos(event_loop.blocked_ns),
+        blocked,
+        SAME_FIGURE,
+    );
 }

@@ -1,6 +1,6 @@
 //! Other programs, run so that standard output stays free for what xtask's own child prints.
 
-use std::io;
+use std::io::{self, BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
@@ -28,6 +28,30 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
         bail!("{} failed ({status})", line(command));
     }
     Ok(())
+}
+
+/// Runs a command, shows what it prints as it comes, and gives whether it succeeded and its standard output.
+///
+/// # Errors
+/// It cannot be started.
+pub fn run_and_read(command: &mut Command) -> anyhow::Result<(bool, String)> {
+    let cannot = |command: &Command| format!("cannot run {}", line(command));
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| cannot(command))?;
+    let mut text = String::new();
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).split(b'\n') {
+            let line = line.with_context(|| cannot(command))?;
+            let line = String::from_utf8_lossy(&line);
+            eprintln!("{line}");
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    let status = child.wait().with_context(|| cannot(command))?;
+    Ok((status.success(), text))
 }
 
 /// Whether this process may do what only root may.

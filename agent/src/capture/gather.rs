@@ -20,9 +20,9 @@ const MAX_ENDED: usize = 16_384;
 /// Event loops of ended threads, kept at the most: 10 MiB.
 const MAX_ENDED_LOOPS: usize = 4096;
 
-/// Sums kept at the most, over all fillings: some 40 MiB. Threads that come and go without end each have
+/// Sums kept at the most, over all fillings: some 20 MiB. Threads that come and go without end each have
 /// theirs.
-const MAX_SUMS: usize = 262_144;
+const MAX_SUMS: usize = 131_072;
 
 /// Distinct stacks kept at the most, over all fillings of the tables.
 const MAX_STACKS: usize = 131_072;

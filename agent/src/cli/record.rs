@@ -92,7 +92,8 @@ pub struct Args {
     socket_hz: f64,
     /// Of the page faults of a thread that takes many, one in so many gives its stack; 0: none does
     #[arg(long, value_name = "N", default_value_t = DEFAULT_FAULT_PERIOD,
-          value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+          value_parser = clap::value_parser!(u32).range(..=1_000_000),
+          allow_negative_numbers = true)]
     fault_period: u32,
     /// Where to see page faults: at the best hook there is, or this one
     #[arg(long, value_name = "HOOK", default_value = "auto")]

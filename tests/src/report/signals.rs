@@ -14,6 +14,8 @@ pub struct EventLoop {
     pub mode: String,
     /// Waits for events.
     pub waits: u64,
+    /// Time in them.
+    pub blocked_ns: u64,
     /// Those without an event.
     pub timeouts: Option<u64>,
     /// Events.

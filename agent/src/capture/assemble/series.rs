@@ -5,6 +5,7 @@ use crate::model::{
     Histogram, Reason, ThreadLoop, Timeline,
     timeline::{ProcessSeries, SocketSeries, Span, ThreadPoint, ThreadSeries, Window},
 };
+use bytemuck::Zeroable;
 use remora_common::{
     event_loop::{EventLoop, LOOP_BUCKETS},
     reason::Reason as RawReason,
@@ -17,15 +18,37 @@ use std::{
 
 /// The event loops, by thread.
 pub fn loops(recorded: &Recorded, threads: &Threads) -> Vec<ThreadLoop> {
+    if !recorded
+        .signals
+        .iter()
+        .any(|signal| signal.name == "event_loops")
+    {
+        // Off by choice.
+        return Vec::new();
+    }
     let slots = threads.slots.iter().enumerate();
     slots
         .filter_map(|(thread, slot)| {
             let ended = || recorded.gathered.ended_loops.get(&slot.serial);
-            let event_loop = recorded.loops.get(&slot.serial).or_else(ended)?;
-            Some(thread_loop(recorded, thread, slot, event_loop))
+            let event_loop = recorded.loops.get(&slot.serial).or_else(ended);
+            let event_loop = event_loop.filter(|event_loop| event_loop.waits > 0);
+            match event_loop {
+                Some(event_loop) => Some(thread_loop(recorded, thread, slot, event_loop)),
+                None => sleeper(slot).map(|idle| thread_loop(recorded, thread, slot, &idle)),
+            }
         })
-        .filter(|event_loop| event_loop.waits > 0)
         .collect()
+}
+
+/// A thread that sat in one epoll wait all the time has a loop, too, in which nothing began or ended.
+fn sleeper(slot: &ThreadSlot) -> Option<EventLoop> {
+    let waits = slot.waits.get(RawReason::Epoll as usize)?;
+    let count = u64::from(waits.long_count) + u64::from(waits.short_count);
+    (count > 0).then(|| EventLoop {
+        kind: RawReason::Epoll as u32,
+        waits: count,
+        ..EventLoop::zeroed()
+    })
 }
 
 fn thread_loop(

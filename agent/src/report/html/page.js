@@ -61,7 +61,8 @@ function figures() {
   if (list(report.loops).length) {
     const late = sum(report.loops, 'late');
     const worst = Math.max(0, ...list(report.loops).map((one) => one.max_s || 0));
-    box.append(figure('late', 'Late loop iterations', late, count(late), worst ? `longest ${duration(worst)}` : ''));
+    const most = list(report.loops).some((one) => one.mode === 'blocked') ? 'at the most; ' : '';
+    box.append(figure('late', 'Late loop iterations', late, count(late), worst ? `${most}longest ${duration(worst)}` : ''));
   }
   if (list(report.sockets).length) {
     const unread = report.sockets.reduce((all, row) => all + (row.open === false ? 0 : depth('receive', 'bytes')(row) || 0), 0);
