@@ -2,8 +2,10 @@
 //! their time goes.
 //!
 //! Data flows one way: `target` and `probe` touch the machine, `stack` turns addresses into names,
-//! `model` holds what was seen as plain data, `report` writes it down, `cli` ties them together.
+//! `model` holds what was seen as plain data, `analyze` judges it, `report` writes it down, `cli` ties
+//! them together.
 
+pub mod analyze;
 pub mod capture;
 pub mod cli;
 pub mod kernel;
@@ -15,3 +17,4 @@ pub mod report;
 pub mod stack;
 pub mod target;
 pub mod unwind;
+pub mod words;

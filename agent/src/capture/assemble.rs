@@ -160,6 +160,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         memory,
         signals: recorded.signals,
         losses,
+        judgement: None,
         overhead: recorded.overhead,
     }
 }

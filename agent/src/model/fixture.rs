@@ -84,6 +84,7 @@ impl Builder {
             memory: Vec::new(),
             signals: Vec::new(),
             losses: Losses::default(),
+            judgement: None,
             overhead: Overhead::default(),
         };
         let mut builder = Self(capture);

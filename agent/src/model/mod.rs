@@ -4,9 +4,11 @@
 //! in a test.
 
 mod fidelity;
+mod finding;
 mod frame;
 mod histogram;
 mod idle;
+mod idle_places;
 mod ledger;
 mod lock;
 mod memory;
@@ -21,9 +23,13 @@ pub mod timeline;
 pub(crate) mod fixture;
 
 pub use fidelity::Fidelity;
+pub use finding::{
+    Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, Subject, Verdict,
+};
 pub use frame::{Frame, FrameKind, PythonWalk, Stack, Walk};
 pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, user_sites};
+pub use idle_places::IdlePlaces;
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};
 pub use lock::{Holder, Lock, LockKind, LockStack, Owner, OwnerFrom, Waiter};
 pub use memory::{
@@ -213,6 +219,8 @@ pub struct Capture {
     pub signals: Vec<Signal>,
     /// What was lost.
     pub losses: Losses,
+    /// What the analyzers found; `None` before they looked.
+    pub judgement: Option<Judgement>,
     /// What the capture cost.
     pub overhead: Overhead,
 }

@@ -7,13 +7,10 @@ pub mod folder;
 pub mod html;
 pub mod json;
 pub mod jsonl;
-mod label;
 mod palette;
 mod shares;
-mod short_name;
 pub mod tasks;
 pub mod terminal;
-mod text;
 mod top;
 mod totals;
 
@@ -21,6 +18,7 @@ mod totals;
 mod tests;
 
 use crate::model::Capture;
+use crate::words::{label, short_name, text};
 use folded::Folded;
 use folder::{Artifact, Folder, FolderError, Written};
 use std::time::Duration;

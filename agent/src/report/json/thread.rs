@@ -1,8 +1,9 @@
 //! The `threads` of `report.json`: for each where its time went and what it does now.
 
 use super::frames;
+use crate::model::IdlePlaces;
 use crate::model::{self, Capture, GilUse, Stack, Wake};
-use crate::report::shares::{IdlePlaces, Shares};
+use crate::report::shares::Shares;
 use crate::report::{label, nanos};
 use serde::Serialize;
 use std::collections::HashMap;

@@ -2,9 +2,10 @@
 //! where the files are.
 
 use super::{HEADING, Page, QUIET, WARNING, path, table};
+use crate::model::IdlePlaces;
 use crate::model::{Capture, End, Fidelity, FrameKind, HookState, Site, Stack, State, TaskState};
 use crate::report::folder::{Written, format_utc};
-use crate::report::shares::{IdlePlaces, Shares};
+use crate::report::shares::Shares;
 use crate::report::text::{bytes, clean, count, duration, fit, percent, seconds, share};
 use crate::report::top::{self, Place};
 use crate::report::{label, totals};

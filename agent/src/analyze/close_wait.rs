@@ -1,0 +1,75 @@
+//! `close_wait`: the peer closed a connection, and this side did not.
+//!
+//! Every connection passes through this state for the moment that its owner needs to close it. What tells a
+//! leak apart is time: this one lasts. When the peer closed is not recorded by the kernel; the connection
+//! was silent since, so its silence is a bound, and the capture's own samples are another.
+
+use super::{Findings, Scene, words};
+use crate::model::{CLOSE_WAIT, Finding, FindingKind, Severity, Socket, Subject};
+use crate::words::text::{bytes, clean, count};
+
+/// Connections that are shown one by one.
+const SHOWN: usize = 3;
+
+pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+    for process in &scene.capture.processes {
+        let mut left: Vec<&Socket> = scene
+            .capture
+            .sockets
+            .iter()
+            .filter(|socket| socket.pid == process.pid && is_left(scene, socket))
+            .collect();
+        left.sort_by_key(|socket| (std::cmp::Reverse(socket.seen_for()), socket.fd));
+        if let Some(oldest) = left.first() {
+            findings.push(finding(scene, &left, oldest));
+        }
+    }
+}
+
+/// Closed by its peer for longer than the threshold.
+fn is_left(scene: &Scene<'_>, socket: &Socket) -> bool {
+    socket.open && socket.state == CLOSE_WAIT && silence(socket) >= scene.thresholds.close_wait
+}
+
+fn silence(socket: &Socket) -> std::time::Duration {
+    socket.tcp.map_or(socket.seen_for(), |tcp| tcp.silence)
+}
+
+fn finding(scene: &Scene<'_>, left: &[&Socket], oldest: &Socket) -> Finding {
+    let pid = oldest.pid;
+    let since = silence(oldest);
+    let mut finding = scene.about_process(FindingKind::CloseWait, Severity::Warning, pid);
+    finding.since = Some(since);
+    finding.since_at_least = true;
+    let connections = match left.len() {
+        1 => "a connection".to_owned(),
+        several => format!("{} connections", count(several as u64)),
+    };
+    finding.summary = format!(
+        "{} keeps {connections} that the peer closed {} ago",
+        scene.process_name(pid),
+        words::since(since, true),
+    );
+    for socket in left.iter().take(SHOWN) {
+        let peer = socket.peer.as_ref().map(|peer| format!(" from {peer}"));
+        let unread = match socket.receive.last {
+            0 => String::new(),
+            unread => format!(", {} unread", bytes(u64::from(unread))),
+        };
+        let line = format!("fd {}{}{unread}", socket.fd, peer.unwrap_or_default());
+        finding = finding.fact("socket", clean(&line));
+    }
+    finding.next =
+        "find who owns these descriptors: read until the end of the stream, then close".into();
+    finding.about = left
+        .iter()
+        .map(|socket| Subject::Socket(socket.inode))
+        .collect();
+    finding.because_of = left
+        .iter()
+        .flat_map(|socket| &socket.watched_by)
+        .flat_map(|watch| &watch.tids)
+        .map(|tid| Subject::Thread(*tid))
+        .collect();
+    finding
+}

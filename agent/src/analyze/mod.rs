@@ -1,0 +1,72 @@
+//! The judgement: one file a finding, each a pure function of a [`Scene`].
+//!
+//! An analyzer answers one question about the end of a capture, with what the capture saw as
+//! evidence. It knows neither clocks nor files, and it has no memory: the same capture gives the same
+//! findings. What is wrong in one place is often the reason for what is wrong in another;
+//! [`incident`] puts the findings together that have one cause.
+//!
+//! A false alarm costs more than a missed one. So every analyzer asks for evidence of harm, not only for an
+//! unusual figure, and says in its file which healthy programs look similar and what tells them apart.
+
+mod close_wait;
+mod incident;
+mod scene;
+pub mod thresholds;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use thresholds::Thresholds;
+
+use crate::model::{Capture, Finding, FindingKind, Judgement, Verdict};
+use scene::Scene;
+use std::time::Duration;
+
+/// What an analyzer says.
+#[derive(Debug, Default)]
+struct Findings {
+    found: Vec<Finding>,
+    /// What could not be judged, and why.
+    not_judged: Vec<(FindingKind, String)>,
+}
+
+impl Findings {
+    fn push(&mut self, finding: Finding) {
+        self.found.push(finding);
+    }
+}
+
+/// One question.
+type Analyzer = fn(&Scene<'_>, &mut Findings);
+
+/// All of them.
+const ANALYZERS: [Analyzer; 1] = [close_wait::analyze];
+
+/// A process that used less than this share of a CPU had nothing to do.
+const IDLE_CPU: f64 = 0.01;
+
+/// Judges a capture.
+pub fn judge(capture: &Capture, thresholds: &Thresholds) -> Judgement {
+    let scene = Scene::new(capture, thresholds);
+    let mut findings = Findings::default();
+    for analyze in ANALYZERS {
+        analyze(&scene, &mut findings);
+    }
+    let incidents = incident::group(findings.found);
+    let verdict = match incidents.first() {
+        Some(worst) => Verdict::Sick(worst.cause.kind),
+        None if is_idle(capture) => Verdict::Idle,
+        None => Verdict::Healthy,
+    };
+    Judgement {
+        verdict,
+        incidents,
+        not_judged: findings.not_judged,
+    }
+}
+
+fn is_idle(capture: &Capture) -> bool {
+    let used: Duration = capture.threads.iter().map(|thread| thread.on_cpu).sum();
+    used.as_secs_f64() < IDLE_CPU * capture.duration.as_secs_f64()
+}

@@ -1,0 +1,116 @@
+//! What all analyzers look at: the capture, with an index of what they ask it for.
+
+use super::Thresholds;
+use crate::model::{
+    Capture, Finding, FindingKind, IdlePlaces, Process, Socket, Stack, State, Thread,
+};
+use crate::model::{Confidence, Severity, ThreadLoop};
+use crate::words::text::clean;
+use std::collections::HashMap;
+
+/// A capture under examination.
+pub struct Scene<'a> {
+    /// What was seen.
+    pub capture: &'a Capture,
+    /// From where on something is wrong.
+    pub thresholds: &'a Thresholds,
+    idle: IdlePlaces<'a>,
+    threads: HashMap<u32, usize>,
+    processes: HashMap<u32, &'a Process>,
+    loops: HashMap<usize, &'a ThreadLoop>,
+    sockets: HashMap<(u32, u32), &'a Socket>,
+}
+
+impl<'a> Scene<'a> {
+    /// Indexes a capture.
+    pub fn new(capture: &'a Capture, thresholds: &'a Thresholds) -> Self {
+        let living = capture.threads.iter().enumerate();
+        let living = living.filter(|(_, thread)| thread.now.state != State::Exited);
+        let open = capture.sockets.iter().filter(|socket| socket.open);
+        Self {
+            capture,
+            thresholds,
+            idle: IdlePlaces::new(capture),
+            threads: living.map(|(index, thread)| (thread.tid, index)).collect(),
+            processes: capture.processes.iter().map(|p| (p.pid, p)).collect(),
+            loops: capture.loops.iter().map(|l| (l.thread, l)).collect(),
+            sockets: open
+                .map(|socket| ((socket.pid, socket.fd), socket))
+                .collect(),
+        }
+    }
+
+    /// Threads that were alive at the end, with their index.
+    pub fn living(&self) -> impl Iterator<Item = (usize, &'a Thread)> {
+        let threads = self.capture.threads.iter().enumerate();
+        threads.filter(|(_, thread)| thread.now.state != State::Exited)
+    }
+
+    /// A living thread by its id, with its index.
+    pub fn thread(&self, tid: u32) -> Option<(usize, &'a Thread)> {
+        let index = *self.threads.get(&tid)?;
+        Some((index, self.capture.threads.get(index)?))
+    }
+
+    /// A target process.
+    pub fn process(&self, pid: u32) -> Option<&'a Process> {
+        self.processes.get(&pid).copied()
+    }
+
+    /// The event loop of a thread, by its index.
+    pub fn event_loop(&self, thread: usize) -> Option<&'a ThreadLoop> {
+        self.loops.get(&thread).copied()
+    }
+
+    /// A socket that was open at the end.
+    pub fn socket(&self, pid: u32, fd: u32) -> Option<&'a Socket> {
+        self.sockets.get(&(pid, fd)).copied()
+    }
+
+    /// Whether what a thread does now is its normal idle.
+    pub fn is_idle_now(&self, thread: usize) -> bool {
+        self.idle.now_is_idle(thread)
+    }
+
+    /// Where a thread is now, if its stack was taken.
+    pub fn stack_now(&self, thread: &Thread) -> Option<&'a Stack> {
+        self.capture.stacks.get(thread.now.stack?)
+    }
+
+    /// `feedd (4711)`.
+    pub fn process_name(&self, pid: u32) -> String {
+        match self.process(pid) {
+            Some(process) => format!("{} ({pid})", clean(&process.comm)),
+            None => format!("process {pid}"),
+        }
+    }
+
+    /// A finding about a process as a whole, to be filled in.
+    pub fn about_process(&self, kind: FindingKind, severity: Severity, pid: u32) -> Finding {
+        let comm = self.process(pid).map(|process| process.comm.clone());
+        Finding {
+            kind,
+            severity,
+            confidence: Confidence::Certain,
+            pid,
+            tid: None,
+            thread: comm.unwrap_or_default(),
+            since: None,
+            since_at_least: false,
+            summary: String::new(),
+            evidence: Vec::new(),
+            next: String::new(),
+            about: Vec::new(),
+            because_of: Vec::new(),
+        }
+    }
+
+    /// A finding about a thread, to be filled in.
+    pub fn about_thread(&self, kind: FindingKind, severity: Severity, thread: &Thread) -> Finding {
+        Finding {
+            tid: Some(thread.tid),
+            thread: thread.comm.clone(),
+            ..self.about_process(kind, severity, thread.pid)
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The words of findings: how a stack, a thread, a socket is said in one line.
+
+use crate::model::{FrameKind, Socket, Stack, Thread};
+use crate::words::{
+    label,
+    text::{clean, duration},
+};
+use std::time::Duration;
+
+/// Frames of a stack that stand in one line.
+const FRAMES: usize = 4;
+
+/// Functions of C libraries that only lead into the system call, and so say nothing of the program.
+const WRAPPERS: [&str; 10] = [
+    "__futex_abstimed_wait_common",
+    "__GI___",
+    "__libc_",
+    "__lll_lock_wait",
+    "__syscall_cancel",
+    "__internal_syscall_cancel",
+    "futex_wait",
+    "lll_mutex_lock",
+    "___pthread",
+    "syscall",
+];
+
+/// The innermost functions of a stack, leaf first: `pump (feed.py:41) <- main (feed.py:88)`. Python functions
+/// alone where there are any; without the kernel's. `None` when nothing of it has a name.
+pub fn code(stack: &Stack) -> Option<String> {
+    let has_python = stack
+        .frames
+        .iter()
+        .any(|frame| frame.kind == FrameKind::Python);
+    let user = stack.frames.iter().rev().filter(|frame| match has_python {
+        true => frame.kind == FrameKind::Python,
+        false => frame.kind != FrameKind::Kernel,
+    });
+    let mut user: Vec<_> = user.collect();
+    let outermost = user.len().saturating_sub(1);
+    let wrappers = user[..outermost]
+        .iter()
+        .take_while(|frame| WRAPPERS.iter().any(|prefix| frame.name.starts_with(prefix)));
+    user.drain(..wrappers.count());
+    let words: Vec<_> = user
+        .iter()
+        .take(FRAMES)
+        .map(|frame| label::frame_short(frame))
+        .collect();
+    (!words.is_empty()).then(|| words.join(" <- "))
+}
+
+/// `worker-4712`, safe to print.
+pub fn thread(thread: &Thread) -> String {
+    clean(&label::thread_name(thread)).into_owned()
+}
+
+/// `fd 9, tcp 10.0.0.1:80 to 10.0.0.2:4711`.
+pub fn socket(socket: &Socket) -> String {
+    let mut words = format!("fd {}, {}", socket.fd, socket.protocol_name());
+    if let Some(local) = &socket.local {
+        words.push_str(&format!(" {local}"));
+    }
+    match (&socket.peer_process, &socket.peer) {
+        (Some(peer), _) => {
+            let name = clean(&peer.comm);
+            words.push_str(&format!(" to {name} ({})", peer.pid));
+        }
+        (None, Some(peer)) => words.push_str(&format!(" to {peer}")),
+        (None, None) => {}
+    }
+    clean(&words).into_owned()
+}
+
+/// `32.0 s`, `at least 32.0 s`.
+pub fn since(time: Duration, at_least: bool) -> String {
+    let prefix = if at_least { "at least " } else { "" };
+    format!("{prefix}{}", duration(time))
+}

@@ -1,0 +1,247 @@
+//! What the analyzers found: a sentence with evidence, and how sentences belong together.
+
+use std::time::Duration;
+
+/// What is wrong. In the order of rank: what stands further up explains what stands below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The process does not run because somebody stopped it.
+    Stopped,
+    /// A cycle in the wait-for graph that stays.
+    Deadlock,
+    /// An event loop has not come back to its wait.
+    LoopBlocked,
+    /// Bytes lie unread in a receive queue.
+    NotConsuming,
+    /// A peer does not take what was sent.
+    PeerNotConsuming,
+    /// A wait that is neither lock, loop nor socket.
+    BlockedSyscall,
+    /// A thread, socket or cycle that was declared was silent for too long.
+    HeartbeatMissed,
+    /// Ready, and without a CPU.
+    Starved,
+    /// A CPU burnt without progress.
+    BusySpin,
+    /// Time lost in waits for one lock.
+    LockContention,
+    /// Iterations longer than their target.
+    CycleOverrun,
+    /// A connection that is normally chatty is silent.
+    FeedGap,
+    /// Growth that does not come back.
+    MemoryLeak,
+    /// Descriptors that rise without coming back.
+    FdLeak,
+    /// The peer closed, this side did not.
+    CloseWait,
+}
+
+impl Kind {
+    /// Every kind, by rank.
+    pub const ALL: [Self; 15] = [
+        Self::Stopped,
+        Self::Deadlock,
+        Self::LoopBlocked,
+        Self::NotConsuming,
+        Self::PeerNotConsuming,
+        Self::BlockedSyscall,
+        Self::HeartbeatMissed,
+        Self::Starved,
+        Self::BusySpin,
+        Self::LockContention,
+        Self::CycleOverrun,
+        Self::FeedGap,
+        Self::MemoryLeak,
+        Self::FdLeak,
+        Self::CloseWait,
+    ];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Deadlock => "deadlock",
+            Self::LoopBlocked => "loop_blocked",
+            Self::NotConsuming => "not_consuming",
+            Self::PeerNotConsuming => "peer_not_consuming",
+            Self::BlockedSyscall => "blocked_syscall",
+            Self::HeartbeatMissed => "heartbeat_missed",
+            Self::Starved => "starved",
+            Self::BusySpin => "busy_spin",
+            Self::LockContention => "lock_contention",
+            Self::CycleOverrun => "cycle_overrun",
+            Self::FeedGap => "feed_gap",
+            Self::MemoryLeak => "memory_leak",
+            Self::FdLeak => "fd_leak",
+            Self::CloseWait => "close_wait",
+        }
+    }
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Something makes no progress.
+    Critical,
+    /// Something makes too little, or will stop.
+    Warning,
+}
+
+impl Severity {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// How a finding is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Confidence {
+    /// All of it was read.
+    Certain,
+    /// A part of it was concluded; the evidence says which.
+    Inferred,
+}
+
+impl Confidence {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Certain => "certain",
+            Self::Inferred => "inferred",
+        }
+    }
+}
+
+/// A line of evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// What it is about, in a word: `queue`, `loop`, `waits`, `holds`, `code`…
+    pub what: &'static str,
+    /// What was seen, with values and units; safe to print.
+    pub value: String,
+}
+
+/// What a finding is about, or because of: findings that share one belong to one incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A process, by its id.
+    Process(u32),
+    /// A thread, by its id.
+    Thread(u32),
+    /// A lock, by a process that maps it and its address there.
+    Lock(u32, u64),
+    /// A socket, by its inode.
+    Socket(u64),
+    /// A pipe, by its inode.
+    Pipe(u64),
+    /// An asyncio task, by its process and address.
+    Task(u32, u64),
+    /// The memory of a process.
+    Memory(u32),
+    /// The open files of a process.
+    Files(u32),
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What.
+    pub kind: Kind,
+    /// How bad.
+    pub severity: Severity,
+    /// How it is known.
+    pub confidence: Confidence,
+    /// Process in which it is.
+    pub pid: u32,
+    /// Thread that it is about, where it is about one.
+    pub tid: Option<u32>,
+    /// Its name; that of the process where there is none.
+    pub thread: String,
+    /// For how long it has been so.
+    pub since: Option<Duration>,
+    /// `since` is a lower bound.
+    pub since_at_least: bool,
+    /// The sentence: who does what, in which process, for how long.
+    pub summary: String,
+    /// What was seen.
+    pub evidence: Vec<Fact>,
+    /// What to look at or do next.
+    pub next: String,
+    /// What it is about.
+    pub about: Vec<Subject>,
+    /// What it is because of: a finding about one of these is its cause.
+    pub because_of: Vec<Subject>,
+}
+
+impl Finding {
+    /// Adds a line of evidence.
+    #[must_use]
+    pub fn fact(mut self, what: &'static str, value: impl Into<String>) -> Self {
+        self.evidence.push(Fact {
+            what,
+            value: value.into(),
+        });
+        self
+    }
+}
+
+/// Findings that have one cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incident {
+    /// What explains the others.
+    pub cause: Finding,
+    /// What follows from it, by rank.
+    pub consequences: Vec<Finding>,
+}
+
+impl Incident {
+    /// All its findings, the cause first.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        std::iter::once(&self.cause).chain(&self.consequences)
+    }
+}
+
+/// The verdict in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It works, and nothing is wrong.
+    Healthy,
+    /// It has nothing to do, and nothing is wrong.
+    Idle,
+    /// The kind of the worst finding.
+    Sick(Kind),
+}
+
+impl Verdict {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Idle => "idle",
+            Self::Sick(kind) => kind.name(),
+        }
+    }
+}
+
+/// What the analyzers say of a capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// In a word.
+    pub verdict: Verdict,
+    /// What is wrong, the worst first.
+    pub incidents: Vec<Incident>,
+    /// What could not be judged, and why: a signal that was off, a capture too short for a trend.
+    pub not_judged: Vec<(Kind, String)>,
+}
+
+impl Judgement {
+    /// All findings, cause by cause.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.incidents.iter().flat_map(Incident::findings)
+    }
+}

@@ -1,0 +1,5 @@
+//! How things are called and figures are said, the same in findings, tables, pictures and JSON.
+
+pub mod label;
+pub mod short_name;
+pub mod text;
