@@ -9,6 +9,7 @@
 
 pub mod background;
 pub mod browser;
+pub mod cases;
 pub mod chains;
 pub mod compile;
 pub mod debugger;

@@ -1,0 +1,5 @@
+//! Deadlocks and lock contention.
+
+use super::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! Growth that is a leak, and growth that is none.
+
+use super::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,64 @@
+//! Programs that are sick in a known way, each with healthy ones that look like it: the harness by which a
+//! user watches each finding fire, and by which the tests count what is found and what is cried in vain.
+//!
+//! A program takes its mode as first argument, gets itself into its state, and prints a line `ready {"pid":…,
+//! "tids":{NAME:TID,…}}` ([`crate::specimen::Ready`]); then it stays so until it is killed. One file an area.
+
+mod locks;
+mod memory;
+mod run;
+mod sockets;
+mod threads;
+
+pub use run::{Outcome, run};
+
+/// What runs a case.
+#[derive(Clone, Copy, Debug)]
+pub enum Program {
+    /// A mode of a C program: name of its source without `.c`.
+    C(&'static str, &'static str),
+    /// The same in C++: source without `.cc`.
+    Cpp(&'static str, &'static str),
+    /// The same in Rust: source without `.rs`.
+    Rust(&'static str, &'static str),
+    /// A mode of a Python program: name of its source.
+    Python(&'static str, &'static str),
+}
+
+/// What must be said of it.
+#[derive(Clone, Copy, Debug)]
+pub enum Expect {
+    /// A finding.
+    Sick {
+        /// Its kind.
+        kind: &'static str,
+        /// The thread that it is about, by its name in the ready line; empty: about none.
+        thread: &'static str,
+        /// Must stand in its summary or evidence: the function to blame, the descriptor.
+        says: &'static [&'static str],
+    },
+    /// Nothing.
+    Healthy,
+}
+
+/// A program and what must be said of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// `deadlock-mutexes-c`.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// What runs.
+    pub program: Program,
+    /// What must be said.
+    pub expect: Expect,
+    /// For how long it has to be so before it counts: the threshold, in seconds.
+    pub after_s: u32,
+    /// More arguments for remora: thresholds, a longer look.
+    pub arguments: &'static [&'static str],
+}
+
+/// Every case.
+pub fn all() -> Vec<Case> {
+    [locks::CASES, sockets::CASES, threads::CASES, memory::CASES].concat()
+}

@@ -1,0 +1,5 @@
+//! Loops, CPUs, system calls and stops.
+
+use super::Case;
+
+pub(super) const CASES: &[Case] = &[];
