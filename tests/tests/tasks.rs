@@ -394,7 +394,7 @@ fn what_cannot_be_looked_at_is_said_in_one_line() {
     let Some(_turn) = privileged() else { return };
     let sleep = Background::start(Command::new("sleep").arg("300")).expect("coreutils");
     triage(sleep.pid(), &["--tasks"]).assert_refused(3, &["no CPython interpreter"]);
-    triage(sleep.pid(), &[]).assert_refused(2, &["--tasks"]);
+    triage(sleep.pid(), &["--stacks"]).assert_refused(2, &["--tasks"]);
     triage(0, &["--tasks"]).assert_refused(2, &["--pid"]);
     triage(u32::MAX, &["--tasks"]).assert_refused(3, &["no process"]);
 }

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     kernel::{self, Kernel, clocks::CpuClocks},
     model::{Capture, End, Process, Signal, timeline::Window},
-    probe::{Drained, FaultHook, LoopHook, Probe, ProbeError, Settings, WaitHook, now_ns},
+    probe::{
+        DEFAULT_FAULT_PERIOD, Drained, FaultHook, LoopHook, Probe, ProbeError, Settings, WaitHook,
+        now_ns,
+    },
     target::{self, ExitWatch, Selection, Target},
 };
 use end::Run;
@@ -76,6 +79,30 @@ pub struct Plan {
     pub fault_period: u32,
     /// Where page faults are seen.
     pub fault_hook: FaultHook,
+}
+
+impl Plan {
+    /// A capture with everything on, each signal by its best hook.
+    pub fn new(selection: Selection, duration: Duration) -> Self {
+        Self {
+            selection,
+            duration,
+            freq_hz: 99,
+            min_block: Duration::from_millis(1),
+            wait_hook: WaitHook::Auto,
+            unwind_bytes: 128 << 20,
+            python: PythonMode::Auto,
+            keep: Keep {
+                window: Duration::from_secs(1),
+                whole: Duration::from_secs(600),
+            },
+            loops: LoopHook::Auto,
+            late: Duration::from_millis(100),
+            socket_period: Some(Duration::from_millis(500)),
+            fault_period: DEFAULT_FAULT_PERIOD,
+            fault_hook: FaultHook::Auto,
+        }
+    }
 }
 
 /// When frames of Python interpreters are shown.

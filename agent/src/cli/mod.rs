@@ -6,6 +6,7 @@ mod interrupt;
 mod output;
 mod record;
 mod stream;
+mod tasks;
 mod triage;
 mod units;
 
@@ -18,6 +19,8 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// The target or the kernel cannot be observed.
 const CANNOT_OBSERVE: u8 = 3;
+/// A triage has found something.
+const FOUND: u8 = 10;
 
 /// Says where the time of production processes goes, from outside, without touching them.
 ///
@@ -37,7 +40,7 @@ enum Command {
     /// Record for a while and write a report (the default command)
     #[command(after_help = record::EXIT_CODES)]
     Record(record::Args),
-    /// Look at a process now: the asyncio tasks of a Python process
+    /// Look at a process for three seconds and say what is wrong with it, if anything is
     #[command(after_help = triage::EXIT_CODES)]
     Triage(triage::Args),
     /// Say what this kernel and these privileges allow, hook by hook
@@ -98,13 +101,13 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let done = match command {
-        None => record::run(record),
-        Some(Command::Record(args)) => record::run(args),
+        None => record::run(record).map(|()| 0),
+        Some(Command::Record(args)) => record::run(args).map(|()| 0),
         Some(Command::Triage(args)) => triage::run(args),
-        Some(Command::Doctor(args)) => doctor::run(args),
+        Some(Command::Doctor(args)) => doctor::run(args).map(|()| 0),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(Failure { error, code }) => {
             // One line a problem; a broken standard error is nobody's to hear of.
             for line in format!("{error:#}").lines() {

@@ -7,6 +7,7 @@ use super::{
     units,
 };
 use crate::{
+    analyze,
     capture::{self, Keep, Plan, Progress, PythonMode},
     model::Capture,
     preflight,
@@ -98,6 +99,9 @@ pub struct Args {
     /// Where to see page faults: at the best hook there is, or this one
     #[arg(long, value_name = "HOOK", default_value = "auto")]
     fault_hook: FaultHookArg,
+    /// Judge by another threshold than the default: loop-blocked=2s, say (docs/findings.md has them)
+    #[arg(long = "threshold", value_name = "NAME=VALUE")]
+    thresholds: Vec<String>,
     /// Folder for the report, new or empty [default: remora-NAME-PID-TIME here]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -214,6 +218,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if !probe::has_kernel_side() {
         return Err(Failure::new(CANNOT_OBSERVE, ProbeError::NoKernelSide));
     }
+    let thresholds = units::thresholds(&args.thresholds)
+        .map_err(|error| Failure::new(USAGE, anyhow::Error::msg(error)))?;
     preflight::check().map_err(|problems| Failure::new(CANNOT_OBSERVE, problems))?;
     raise_open_files();
     // Once here, for the folder's name and before anything is loaded; again by the capture.
@@ -235,7 +241,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(path) => Some(Stream::create(path).map_err(|error| Failure::new(USAGE, error))?),
         None => None,
     };
-    let capture = runtime.block_on(capture(&args, &plan, &mut stream))?;
+    let mut capture = runtime.block_on(capture(&args, &plan, &mut stream))?;
+    capture.judgement = Some(analyze::judge(&capture, &thresholds));
     if let Some(complaint) = stream.as_ref().and_then(Stream::complaint) {
         output::complain(&complaint);
     }
@@ -249,7 +256,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 /// Each mapped file of a target is held open until it has names. A limit that cannot be raised costs
 /// symbols, which is counted.
-fn raise_open_files() {
+pub(super) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,

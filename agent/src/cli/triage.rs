@@ -1,115 +1,131 @@
-//! `remora triage --pid P --tasks`: the asyncio tasks of a Python process, now.
+//! `remora triage --pid P`: a short look, and the verdict in words.
 
-use super::{CANNOT_OBSERVE, FAILED, Failure, USAGE, output};
+use super::{
+    CANNOT_OBSERVE, FAILED, FOUND, Failure, USAGE, interrupt,
+    output::{self, Status},
+    record::raise_open_files,
+    tasks, units,
+};
 use crate::{
-    model::Tasks,
-    python::{self, asyncio},
-    report::{tasks, terminal},
-    target::{
-        self, Selection, Target,
-        maps::{Files, Snapshot},
-        memory::ProcessMemory,
+    analyze,
+    capture::{self, Plan, Progress},
+    model::{Capture, Verdict},
+    preflight,
+    probe::{self, ProbeError},
+    report::{
+        json,
+        terminal::{self, Look},
     },
+    target::Selection,
 };
 use anyhow::anyhow;
-use serde::Serialize;
+use std::time::Duration;
 
 /// The end of `--help`.
-pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 it could not be written, 2 usage, 3 cannot \
-    observe (no such process, no privileges, no Python that is supported).";
+pub const EXIT_CODES: &str = "Exit codes: 0 healthy or idle, 10 something is wrong, 1 it could not be \
+    written, 2 usage, 3 cannot observe (no such process, no privileges, a kernel that refuses). With --tasks: 0, 1, 2, 3.";
 
 /// What to look at, and how to print it.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The process, by its pid on this host
-    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pid: u32,
-    /// Its asyncio tasks (CPython 3.8 to 3.13): state, what each awaits, where
+    /// Processes to look at, by their pid on this host: one or several, separated by commas
+    #[arg(short, long, value_name = "PID", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Vec<u32>,
+    /// All processes of this name, as in /proc/PID/comm
+    #[arg(long, value_name = "NAME")]
+    comm: Option<String>,
+    /// Their children too
+    #[arg(long)]
+    children: bool,
+    /// How long to look: seconds, or with a unit
+    #[arg(short, long, value_name = "TIME", default_value = "3s", value_parser = units::duration,
+          allow_negative_numbers = true)]
+    duration: Duration,
+    /// Judge by another threshold than the default: loop-blocked=2s, say (docs/findings.md has them)
+    #[arg(long = "threshold", value_name = "NAME=VALUE")]
+    thresholds: Vec<String>,
+    /// The asyncio tasks instead (CPython 3.8 to 3.13): state, what each awaits, where
     #[arg(long)]
     tasks: bool,
-    /// The whole stack of each task
-    #[arg(long)]
+    /// With --tasks: the whole stack of each task
+    #[arg(long, requires = "tasks")]
     stacks: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
 
-/// The JSON document.
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: u32,
-    target: About<'a>,
-    #[serde(flatten)]
-    tasks: tasks::View<'a>,
-}
-
-#[derive(Serialize)]
-struct About<'a> {
-    pid: u32,
-    comm: &'a str,
-    python: String,
-}
-
-/// Looks and prints.
-pub fn run(args: Args) -> Result<(), Failure> {
-    if !args.tasks {
-        let missing = anyhow!(
-            "triage without --tasks is not there yet: add --tasks for the asyncio tasks of a Python \
-             process, or use `remora record` for where time goes"
-        );
+/// Looks, prints, and says by the exit code whether something is wrong.
+pub fn run(args: Args) -> Result<u8, Failure> {
+    if args.tasks {
+        let [pid] = args.pid[..] else {
+            let one = anyhow!("--tasks looks at one process: name it with --pid PID");
+            return Err(Failure::new(USAGE, one));
+        };
+        let (stacks, json) = (args.stacks, args.json);
+        return tasks::run(tasks::Look { pid, stacks, json }).map(|()| 0);
+    }
+    if args.pid.is_empty() && args.comm.is_none() {
+        let missing = anyhow!("no target: name one with --pid PID or --comm NAME");
         return Err(Failure::new(USAGE, missing));
     }
-    let selection = Selection {
-        pids: vec![args.pid],
-        ..Selection::default()
-    };
-    let targets = target::resolve(&selection).map_err(cannot_observe)?;
-    let target = targets
-        .first()
-        .ok_or_else(|| cannot_observe(anyhow!("process {} has ended", args.pid)))?;
-    let (version, tasks) = look(target)?;
-    let text = if args.json {
-        let document = Document {
-            schema: 1,
-            target: About {
-                pid: target.pid(),
-                comm: &target.comm,
-                python: version,
-            },
-            tasks: tasks::view(&tasks),
-        };
-        let json = serde_json::to_string_pretty(&document);
-        json.map_err(|error| Failure::new(FAILED, error))? + "\n"
-    } else {
-        let look = tasks::Look {
-            width: output::width().unwrap_or(terminal::Look::default().width),
-            stacks: args.stacks,
-        };
-        let head = format!("{} ({}), Python {version}: ", target.comm, target.pid());
-        head + &tasks::table(&tasks, look)
-    };
-    output::print(text.as_bytes()).map_err(|error| Failure::new(FAILED, error))
-}
-
-fn cannot_observe(error: impl Into<anyhow::Error>) -> Failure {
-    Failure::new(CANNOT_OBSERVE, error)
-}
-
-/// The version of a process's Python, and its tasks.
-fn look(target: &Target) -> Result<(String, Tasks), Failure> {
-    let pid = target.pid();
-    let context = |error: anyhow::Error| cannot_observe(error.context(format!("process {pid}")));
-    let memory = ProcessMemory::open(pid).map_err(|error| {
-        let why = anyhow!("its memory cannot be read ({error}): run as root, with CAP_SYS_PTRACE");
-        context(why)
-    })?;
-    let maps = Snapshot::read(pid, 0, &mut Files::default()).map_err(|e| context(e.into()))?;
-    let python = python::find(&maps, &memory).map_err(|e| context(e.into()))?;
-    let mut tasks = asyncio::snapshot(&python, &memory).map_err(|e| context(e.into()))?;
-    asyncio::name_threads(pid, &mut tasks);
-    if !target.is_same() {
-        return Err(context(anyhow!("it ended while it was looked at")));
+    let thresholds = units::thresholds(&args.thresholds)
+        .map_err(|error| Failure::new(USAGE, anyhow::Error::msg(error)))?;
+    if !probe::has_kernel_side() {
+        return Err(Failure::new(CANNOT_OBSERVE, ProbeError::NoKernelSide));
     }
-    Ok((python.version.to_string(), tasks))
+    preflight::check().map_err(|problems| Failure::new(CANNOT_OBSERVE, problems))?;
+    raise_open_files();
+    let mut capture = look(&args)?;
+    let judgement = analyze::judge(&capture, &thresholds);
+    let found = matches!(judgement.verdict, Verdict::Sick(_));
+    capture.judgement = Some(judgement);
+    print(&args, &capture)?;
+    Ok(if found { FOUND } else { 0 })
+}
+
+fn look(args: &Args) -> Result<Capture, Failure> {
+    let selection = Selection {
+        pids: args.pid.clone(),
+        comm: args.comm.clone(),
+        children: args.children,
+    };
+    let plan = Plan::new(selection, args.duration);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(FAILED, error))?;
+    runtime.block_on(async {
+        let interrupt = interrupt::listen().map_err(|error| Failure::new(FAILED, error))?;
+        let mut status = Status::new();
+        let duration = humantime::format_duration(args.duration);
+        let show = |progress: Progress<'_>| match progress {
+            Progress::Recording { threads, .. } => {
+                status.show(&format!("looking at {threads} thread(s) for {duration}"));
+            }
+            Progress::Beat { elapsed } => {
+                status.show(&format!("{:.0} s of {duration}", elapsed.as_secs_f64()));
+            }
+            Progress::Window(_) => {}
+            Progress::Naming => status.show("looking up names"),
+        };
+        capture::record(&plan, interrupt.notified(), show)
+            .await
+            .map_err(|error| Failure::new(CANNOT_OBSERVE, error))
+    })
+}
+
+fn print(args: &Args, capture: &Capture) -> Result<(), Failure> {
+    let text = if args.json {
+        json::verdict(capture).map_err(|error| Failure::new(FAILED, error))?
+    } else {
+        let look = Look {
+            width: output::width().unwrap_or(Look::default().width),
+            colour: output::wants_colour(),
+        };
+        terminal::verdict(capture, look).into_bytes()
+    };
+    output::print(&text)
+        .map_err(|error| Failure::new(FAILED, anyhow!("cannot write to standard output: {error}")))
 }

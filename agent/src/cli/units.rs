@@ -1,5 +1,6 @@
 //! Values with units, as people type them.
 
+use crate::analyze::Thresholds;
 use bytesize::ByteSize;
 use std::time::Duration;
 
@@ -63,6 +64,15 @@ pub fn socket_hz(text: &str) -> Result<f64, String> {
     } else {
         Err("choose from 0.01 to 100 samples a second, or 0 for none".to_owned())
     }
+}
+
+/// Thresholds, each as `NAME=VALUE`, over the defaults.
+pub fn thresholds(pairs: &[String]) -> Result<Thresholds, String> {
+    let mut thresholds = Thresholds::default();
+    for pair in pairs {
+        thresholds.set_pair(pair)?;
+    }
+    Ok(thresholds)
 }
 
 /// Kernel memory for unwind tables.

@@ -2,6 +2,7 @@
 //! the names; times inside the capture are in nanoseconds. Order is stable: the same capture gives
 //! the same bytes.
 
+pub mod findings;
 mod locks;
 mod loops;
 mod memory;
@@ -9,7 +10,6 @@ mod sockets;
 mod thread;
 pub(super) mod timeline;
 
-use super::text::seconds;
 use super::{ReportError, label, nanos, tasks, top};
 use crate::model::{Capture, End, Fidelity, HookState, Idleness, Site, Stack};
 use remora_common::loss::Loss;
@@ -27,13 +27,13 @@ const TOP: usize = 20;
 #[derive(Serialize)]
 struct Report<'a> {
     schema: u32,
-    /// `unjudged`: no analyzer has looked at this capture.
+    /// `healthy`, `idle`, or the kind of the worst finding.
     verdict: &'static str,
     verdict_note: String,
     capture: About<'a>,
     targets: Vec<Target<'a>>,
-    /// Empty as long as nothing is judged.
-    findings: [(); 0],
+    findings: Vec<findings::Entry<'a>>,
+    not_judged: Vec<findings::NotJudged<'a>>,
     threads: Vec<thread::Thread<'a>>,
     top: Top,
     stacks: Stacks,
@@ -177,6 +177,40 @@ struct Program<'a> {
     run_ns: u64,
 }
 
+/// What `triage --json` prints: the verdict and its evidence, without the tables.
+#[derive(Serialize)]
+struct Short<'a> {
+    schema: u32,
+    verdict: &'static str,
+    verdict_note: String,
+    capture: About<'a>,
+    targets: Vec<Target<'a>>,
+    findings: Vec<findings::Entry<'a>>,
+    not_judged: Vec<findings::NotJudged<'a>>,
+    signals: BTreeMap<&'a str, Signal<'a>>,
+    loss: BTreeMap<&'a str, u64>,
+    overhead: Overhead<'a>,
+}
+
+/// The verdict and its evidence as indented JSON.
+pub fn verdict(capture: &Capture) -> Result<Vec<u8>, ReportError> {
+    let short = Short {
+        schema: SCHEMA,
+        verdict: findings::verdict(capture),
+        verdict_note: findings::note(capture),
+        capture: about(capture),
+        targets: targets(capture),
+        findings: findings::findings(capture),
+        not_judged: findings::not_judged(capture),
+        signals: signals(capture),
+        loss: losses(capture),
+        overhead: overhead(capture),
+    };
+    let mut bytes = serde_json::to_vec_pretty(&short).map_err(ReportError::Json)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
 /// The document as indented JSON.
 pub fn render(capture: &Capture) -> Result<Vec<u8>, ReportError> {
     let report = report(capture).map_err(ReportError::Json)?;
@@ -188,15 +222,12 @@ pub fn render(capture: &Capture) -> Result<Vec<u8>, ReportError> {
 fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
     Ok(Report {
         schema: SCHEMA,
-        verdict: "unjudged",
-        verdict_note: format!(
-            "this version records and draws; no analyzer looked at these {}, so nothing here says \
-             that the target is healthy",
-            seconds(capture.duration)
-        ),
+        verdict: findings::verdict(capture),
+        verdict_note: findings::note(capture),
         capture: about(capture),
         targets: targets(capture),
-        findings: [],
+        findings: findings::findings(capture),
+        not_judged: findings::not_judged(capture),
         threads: thread::threads(capture),
         top: top_stacks(capture),
         stacks: stacks(capture),

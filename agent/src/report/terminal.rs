@@ -7,6 +7,9 @@ mod sentence;
 mod signals;
 mod sockets;
 mod table;
+mod verdict;
+
+pub use verdict::verdict;
 
 use super::folder::Written;
 use super::shares::Shares;
@@ -51,7 +54,16 @@ pub fn summary(capture: &Capture, written: Option<&Written>, look: Look) -> Stri
         look,
         text: String::new(),
     };
-    sentence::write(&mut page, capture, &shares);
+    verdict::write(&mut page, capture);
+    match &capture.judgement {
+        // The verdict has the sentence already.
+        Some(judgement) if judgement.incidents.is_empty() => {}
+        Some(_) => {
+            page.plain("");
+            sentence::write(&mut page, capture, &shares);
+        }
+        None => sentence::write(&mut page, capture, &shares),
+    }
     sections::header(&mut page, capture);
     table::threads(&mut page, capture, &shares);
     sections::held_up(&mut page, capture);

@@ -1,0 +1,147 @@
+//! `verdict` and `findings`: what the analyzers say.
+
+use crate::model::{Capture, Finding, Incident, Judgement, State, Verdict};
+use crate::report::text::{count, seconds};
+use serde::Serialize;
+
+/// A finding.
+#[derive(Serialize)]
+pub struct Entry<'a> {
+    kind: &'static str,
+    severity: &'static str,
+    confidence: &'static str,
+    pid: u32,
+    tid: Option<u32>,
+    thread: &'a str,
+    since_s: Option<f64>,
+    /// `since_s` is a lower bound.
+    since_is_lower_bound: bool,
+    summary: &'a str,
+    evidence: Vec<Line<'a>>,
+    next: &'a str,
+    /// Number of its incident, from 0, the worst first.
+    incident: usize,
+    /// `cause`, or `consequence` of the incident's first finding.
+    role: &'static str,
+}
+
+/// A line of evidence.
+#[derive(Serialize)]
+struct Line<'a> {
+    what: &'static str,
+    value: &'a str,
+}
+
+/// What could not be judged.
+#[derive(Serialize)]
+pub struct NotJudged<'a> {
+    kind: &'static str,
+    why: &'a str,
+}
+
+/// The verdict in a word; `unjudged` before anybody looked.
+pub fn verdict(capture: &Capture) -> &'static str {
+    capture
+        .judgement
+        .as_ref()
+        .map_or("unjudged", |judgement| judgement.verdict.name())
+}
+
+/// The verdict in a sentence.
+pub fn note(capture: &Capture) -> String {
+    match &capture.judgement {
+        None => "no analyzer looked at this capture".to_owned(),
+        Some(Judgement {
+            verdict: Verdict::Sick(_),
+            incidents,
+            ..
+        }) => incidents
+            .first()
+            .map(|worst| worst.cause.summary.clone())
+            .unwrap_or_default(),
+        Some(_) => format!("nothing wrong found: looked at {}", watched(capture)),
+    }
+}
+
+/// `14 threads, 23 sockets, 6 locks for 3.0 s`.
+pub fn watched(capture: &Capture) -> String {
+    let some = |number: usize, what: &str| {
+        let plural = if number == 1 { "" } else { "s" };
+        (number > 0).then(|| format!("{} {what}{plural}", count(number as u64)))
+    };
+    let living = capture.threads.iter();
+    let living = living
+        .filter(|thread| thread.now.state != State::Exited)
+        .count();
+    let tasks = capture
+        .tasks
+        .iter()
+        .map(|(_, tasks)| tasks.tasks.len())
+        .sum();
+    let parts = [
+        some(living, "thread"),
+        some(capture.loops.len(), "event loop"),
+        some(tasks, "asyncio task"),
+        some(
+            capture.sockets.iter().filter(|socket| socket.open).count(),
+            "socket",
+        ),
+        some(capture.locks.len(), "lock"),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    format!("{} for {}", parts.join(", "), seconds(capture.duration))
+}
+
+/// The findings, incident by incident.
+pub fn findings(capture: &Capture) -> Vec<Entry<'_>> {
+    let incidents = capture
+        .judgement
+        .iter()
+        .flat_map(|judgement| &judgement.incidents);
+    incidents
+        .enumerate()
+        .flat_map(|(number, incident)| entries(number, incident))
+        .collect()
+}
+
+fn entries(number: usize, incident: &Incident) -> impl Iterator<Item = Entry<'_>> {
+    let all = incident.findings().enumerate();
+    all.map(move |(index, finding)| entry(finding, number, index == 0))
+}
+
+fn entry(finding: &Finding, incident: usize, is_cause: bool) -> Entry<'_> {
+    Entry {
+        kind: finding.kind.name(),
+        severity: finding.severity.name(),
+        confidence: finding.confidence.name(),
+        pid: finding.pid,
+        tid: finding.tid,
+        thread: &finding.thread,
+        since_s: finding.since.map(|since| since.as_secs_f64()),
+        since_is_lower_bound: finding.since_at_least,
+        summary: &finding.summary,
+        evidence: finding
+            .evidence
+            .iter()
+            .map(|fact| Line {
+                what: fact.what,
+                value: &fact.value,
+            })
+            .collect(),
+        next: &finding.next,
+        incident,
+        role: if is_cause { "cause" } else { "consequence" },
+    }
+}
+
+/// What could not be judged, and why.
+pub fn not_judged(capture: &Capture) -> Vec<NotJudged<'_>> {
+    let judgement = capture.judgement.iter();
+    let missing = judgement.flat_map(|judgement| &judgement.not_judged);
+    missing
+        .map(|(kind, why)| NotJudged {
+            kind: kind.name(),
+            why,
+        })
+        .collect()
+}

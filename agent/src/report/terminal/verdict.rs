@@ -1,0 +1,164 @@
+//! The verdict in words: what is wrong, since when, who, why, the evidence, and what to do next; under each
+//! cause its consequences. Then what was looked at, what was lost and what it cost, in one line.
+
+use super::{HEADING, Look, MIN_WIDTH, Page, QUIET, WARNING, sentence};
+use crate::model::{Capture, Confidence, Finding, Incident, Judgement, Verdict};
+use crate::report::json::findings::watched;
+use crate::report::shares::Shares;
+use crate::report::text::{clean, count};
+use anstyle::{AnsiColor, Style};
+use unicode_width::UnicodeWidthStr;
+
+const CRITICAL: Style = AnsiColor::Red.on_default().bold();
+const WELL: Style = AnsiColor::Green.on_default().bold();
+
+/// Consequences that are shown with their evidence; of the others the sentence stands.
+const IN_FULL: usize = 3;
+
+/// The column in which the values of evidence begin.
+const VALUES: usize = 11;
+
+/// What `triage` prints.
+pub fn verdict(capture: &Capture, look: Look) -> String {
+    let look = Look {
+        width: look.width.max(MIN_WIDTH),
+        ..look
+    };
+    let mut page = Page {
+        look,
+        text: String::new(),
+    };
+    write(&mut page, capture);
+    sum(&mut page, capture);
+    page.text
+}
+
+/// The findings, or that there are none.
+pub(super) fn write(page: &mut Page, capture: &Capture) {
+    let Some(judgement) = &capture.judgement else {
+        return;
+    };
+    for (index, incident) in judgement.incidents.iter().enumerate() {
+        if index > 0 {
+            page.plain("");
+        }
+        show(page, incident);
+    }
+    if judgement.incidents.is_empty() {
+        well(page, capture, judgement);
+    }
+}
+
+fn well(page: &mut Page, capture: &Capture, judgement: &Judgement) {
+    let word = match judgement.verdict {
+        Verdict::Idle => "IDLE",
+        _ => "HEALTHY",
+    };
+    page.line(
+        WELL,
+        &format!("{word}  nothing is wrong with what was looked at"),
+    );
+    sentence::write(page, capture, &Shares::of_threads(capture));
+}
+
+fn show(page: &mut Page, incident: &Incident) {
+    headline(page, &incident.cause, "");
+    evidence(page, &incident.cause, "  ");
+    for (index, finding) in incident.consequences.iter().enumerate() {
+        headline(page, finding, "  so ");
+        if index < IN_FULL {
+            evidence(page, finding, "     ");
+        }
+    }
+}
+
+fn headline(page: &mut Page, finding: &Finding, indent: &str) {
+    let style = match finding.severity {
+        crate::model::Severity::Critical => CRITICAL,
+        crate::model::Severity::Warning => WARNING,
+    };
+    let kind = finding.kind.name().replace('_', " ").to_uppercase();
+    let line = format!("{indent}{kind}  {}", clean(&finding.summary));
+    let confidence = match finding.confidence {
+        Confidence::Certain => "certain",
+        Confidence::Inferred => "inferred",
+    };
+    let room = page.look.width.saturating_sub(confidence.len() + 2);
+    if line.width() <= room {
+        let pad = room - line.width() + 2;
+        page.uncut(style, &format!("{line}{:pad$}{confidence}", ""));
+    } else {
+        page.paragraph(style, &format!("{line} ({confidence})"));
+    }
+}
+
+fn evidence(page: &mut Page, finding: &Finding, indent: &str) {
+    let facts = finding
+        .evidence
+        .iter()
+        .map(|fact| (fact.what, fact.value.as_str()));
+    let next = (!finding.next.is_empty()).then_some(("next", finding.next.as_str()));
+    for (what, value) in facts.chain(next) {
+        let style = if what == "next" {
+            HEADING
+        } else {
+            Style::new()
+        };
+        let head = format!("{indent}{what:<8}");
+        let gap = " ".repeat(VALUES.saturating_sub(head.width()).max(1));
+        hanging(page, style, &format!("{head}{gap}"), &clean(value));
+    }
+}
+
+/// Text behind a head, broken at blanks, later lines under the first word of the text.
+fn hanging(page: &mut Page, style: Style, head: &str, text: &str) {
+    let indent = " ".repeat(head.width());
+    let mut line = head.to_owned();
+    let mut is_empty = true;
+    for word in text.split(' ') {
+        if !is_empty && line.width() + 1 + word.width() > page.look.width {
+            page.uncut(style, &line);
+            line.clone_from(&indent);
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    page.uncut(style, &line);
+}
+
+/// What was looked at, lost and spent.
+fn sum(page: &mut Page, capture: &Capture) {
+    let lost: u64 = capture.losses.non_zero().map(|(_, lost)| lost).sum();
+    let lost = match lost {
+        0 => "nothing lost".to_owned(),
+        _ => {
+            let names: Vec<_> = capture
+                .losses
+                .non_zero()
+                .map(|(name, lost)| format!("{name} {}", count(lost)))
+                .collect();
+            format!("lost: {}", names.join(", "))
+        }
+    };
+    let cost = capture.overhead.bpf_cpu_pct + capture.overhead.agent_cpu_pct;
+    page.plain("");
+    let line = format!(
+        "looked at {}; {lost}; cost {cost:.1} % of a core",
+        watched(capture)
+    );
+    page.paragraph(QUIET, &line);
+    for (kind, why) in capture
+        .judgement
+        .iter()
+        .flat_map(|judgement| &judgement.not_judged)
+    {
+        page.paragraph(
+            QUIET,
+            &format!("not judged: {}: {}", kind.name(), clean(why)),
+        );
+    }
+}
