@@ -7,6 +7,7 @@ mod lint;
 mod process;
 mod run;
 mod setup;
+mod specimens;
 mod test;
 mod tidy;
 mod toolchain;
@@ -57,6 +58,17 @@ enum Command {
     },
     /// Measure what remora costs those it watches, beside other profilers
     Bench(bench::BenchArgs),
+    /// Run programs that are sick in a known way, and see what remora says of each
+    Specimens {
+        /// Say what there is
+        #[arg(long)]
+        list: bool,
+        /// Write what came out as a table, in Markdown
+        #[arg(long, value_name = "FILE")]
+        table: Option<String>,
+        /// Only those whose name holds one of these
+        names: Vec<String>,
+    },
     /// Check format, lints, documentation and tidiness
     Lint,
 }
@@ -74,6 +86,9 @@ fn main() -> ExitCode {
         } => kernels::test(&filters),
         Command::Test { filters, .. } => test::test(&filters),
         Command::Bench(args) => bench::run(&args),
+        Command::Specimens { list, table, names } => {
+            specimens::specimens(list, table.as_deref(), &names)
+        }
         Command::Lint => lint::lint(),
     };
     match done {

@@ -146,6 +146,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
             .to_string_lossy()
             .into_owned(),
         processes: processes(&recorded, &threads),
+        families: Vec::new(),
         threads: threads_named,
         stacks,
         samples,

@@ -165,6 +165,8 @@ pub async fn record(
     mut progress: impl FnMut(Progress<'_>),
 ) -> Result<Capture, CaptureError> {
     let targets = target::resolve(&plan.selection)?;
+    let pids: Vec<u32> = targets.iter().map(Target::pid).collect();
+    let families = target::relatives(&pids);
     let kernel = Kernel::read()?;
     kernel.require()?;
     let threads_now = targets
@@ -226,7 +228,8 @@ pub async fn record(
         clocks,
     };
     let (recorded, probe) = session.finish(plan, &kernel, run, &mut progress).await;
-    let capture = assemble::capture(recorded);
+    let mut capture = assemble::capture(recorded);
+    capture.families = families;
     // Our own programs are frames of kernel stacks too: they have names as long as they are loaded.
     drop(probe);
     Ok(capture)

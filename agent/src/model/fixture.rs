@@ -70,6 +70,7 @@ impl Builder {
             min_block: ms(1),
             kernel: "6.18.5".into(),
             processes: Vec::new(),
+            families: Vec::new(),
             threads: Vec::new(),
             stacks: Vec::new(),
             samples: Vec::new(),

@@ -9,6 +9,7 @@ mod frame;
 mod histogram;
 mod idle;
 mod idle_places;
+mod kin;
 mod ledger;
 mod lock;
 mod memory;
@@ -30,6 +31,7 @@ pub use frame::{Frame, FrameKind, PythonWalk, Stack, Walk};
 pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, user_sites};
 pub use idle_places::IdlePlaces;
+pub use kin::{Kin, Relative};
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};
 pub use lock::{Holder, Lock, LockKind, LockStack, Owner, OwnerFrom, Waiter};
 pub use memory::{
@@ -191,6 +193,8 @@ pub struct Capture {
     pub kernel: String,
     /// Target processes, in the order of their pids.
     pub processes: Vec<Process>,
+    /// Their parents and children when it began.
+    pub families: Vec<Kin>,
     /// Their threads, by process, then by tid.
     pub threads: Vec<Thread>,
     /// Distinct stacks, symbolised.

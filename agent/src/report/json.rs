@@ -11,7 +11,7 @@ mod thread;
 pub(super) mod timeline;
 
 use super::{ReportError, label, nanos, tasks, top};
-use crate::model::{Capture, End, Fidelity, HookState, Idleness, Site, Stack};
+use crate::model::{self, Capture, End, Fidelity, HookState, Idleness, Site, Stack};
 use remora_common::loss::Loss;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -80,8 +80,28 @@ struct Target<'a> {
     exited: bool,
     /// Process that forked it during the capture.
     parent_pid: Option<u32>,
+    /// `null` for a process that was not there when the capture began.
+    family: Option<Family<'a>>,
     /// Its Python interpreter.
     python: Option<Python<'a>>,
+}
+
+/// Where a target stood in the process tree when the capture began.
+#[derive(Serialize)]
+struct Family<'a> {
+    age_s: f64,
+    /// Its parent first.
+    ancestors: Vec<Relative<'a>>,
+    children: Vec<Relative<'a>>,
+    children_left_out: usize,
+}
+
+/// A parent or child.
+#[derive(Serialize)]
+struct Relative<'a> {
+    pid: u32,
+    comm: &'a str,
+    age_s: f64,
 }
 
 /// A Python interpreter at the end of the capture.
@@ -291,6 +311,7 @@ fn targets(capture: &Capture) -> Vec<Target<'_>> {
             threads: process.threads,
             exited: process.exited,
             parent_pid: process.parent,
+            family: family(capture, process.pid),
             python: process.python.as_ref().map(|python| Python {
                 version: &python.version,
                 free_threaded: python.free_threaded,
@@ -298,6 +319,27 @@ fn targets(capture: &Capture) -> Vec<Target<'_>> {
                 gil_holder_tid: python.gil_holder_tid,
                 torn: python.torn,
             }),
+        })
+        .collect()
+}
+
+fn family(capture: &Capture, pid: u32) -> Option<Family<'_>> {
+    let family = capture.families.iter().find(|family| family.pid == pid)?;
+    Some(Family {
+        age_s: family.age.as_secs_f64(),
+        ancestors: relatives(&family.ancestors),
+        children: relatives(&family.children),
+        children_left_out: family.children_left_out,
+    })
+}
+
+fn relatives(list: &[model::Relative]) -> Vec<Relative<'_>> {
+    let relatives = list.iter();
+    relatives
+        .map(|relative| Relative {
+            pid: relative.pid,
+            comm: &relative.comm,
+            age_s: relative.age.as_secs_f64(),
         })
         .collect()
 }

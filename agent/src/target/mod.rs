@@ -17,6 +17,7 @@ pub mod maps;
 pub mod memory;
 mod place;
 pub(crate) mod proc_fs;
+mod relatives;
 mod resident;
 mod select;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use identity::Identity;
 pub use image::Exe;
 pub use place::{Place, places};
 pub use proc_fs::{namespace_thread_ids, process_of};
+pub use relatives::relatives;
 pub use resident::ResidentMemory;
 pub use select::{Selection, resolve};
 

@@ -34,9 +34,12 @@ function header() {
 
 // A finding as the contract has it; members that are not known to this page are shown as they are.
 function finding(one) {
-  const { summary, kind, severity, confidence, next, evidence, ...rest } = one;
-  return el('div', { className: 'finding' }, el('h3', null, plain(summary || kind || 'finding')),
-    el('p', { className: 'soft' }, [kind, severity, confidence].filter(Boolean).map(plain).join(' · ')),
+  const { summary, kind, severity, confidence, next, evidence, pid, tid, thread, since_s: since, since_is_lower_bound: atLeast, incident, role, ...rest } = one;
+  const follows = role === 'consequence';
+  const place = [thread ? plain(thread) : null, tid || pid ? `${tid ?? pid}` : null].filter(Boolean).join(' ');
+  const lasts = since === null || since === undefined ? null : `for ${atLeast ? 'at least ' : ''}${duration(since)}`;
+  return el('div', { className: follows ? 'finding follows' : 'finding', 'data-kind': plain(kind || '') }, el('h3', null, `${follows ? 'so: ' : ''}${plain(summary || kind || 'finding')}`),
+    el('p', { className: 'soft' }, [...[kind, severity, confidence].filter(Boolean).map(plain), place, lasts].filter(Boolean).join(' · ')),
     evidence ? el('dl', null, list(evidence).flatMap((item) => [el('dt', { className: 'soft' }, plain(item.what ?? '')), el('dd', null, tree(item.value ?? null))])) : null,
     next ? el('p', null, el('b', null, 'Next: '), plain(next)) : null,
     Object.keys(rest).length ? el('details', null, el('summary', null, 'more'), tree(rest)) : null);

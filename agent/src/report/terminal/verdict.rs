@@ -5,7 +5,7 @@ use super::{HEADING, Look, MIN_WIDTH, Page, QUIET, WARNING, sentence};
 use crate::model::{Capture, Confidence, Finding, Incident, Judgement, Verdict};
 use crate::report::json::findings::watched;
 use crate::report::shares::Shares;
-use crate::report::text::{clean, count};
+use crate::report::text::{clean, count, duration};
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
@@ -130,6 +130,40 @@ fn hanging(page: &mut Page, style: Style, head: &str, text: &str) {
     page.uncut(style, &line);
 }
 
+/// Targets whose place in the process tree is shown.
+const TREES: usize = 4;
+/// Children that are named.
+const CHILDREN: usize = 4;
+
+/// Who started whom: `systemd (1) > pikerd (4690) > feedd (4711), 2 h 3 min old > 2 children: …`.
+fn tree(page: &mut Page, capture: &Capture) {
+    for kin in capture.families.iter().take(TREES) {
+        let Some(process) = capture
+            .processes
+            .iter()
+            .find(|process| process.pid == kin.pid)
+        else {
+            continue;
+        };
+        let name = |comm: &str, pid: u32| format!("{} ({pid})", clean(comm));
+        let ancestors = kin.ancestors.iter().rev();
+        let mut line: Vec<_> = ancestors.map(|one| name(&one.comm, one.pid)).collect();
+        let own = name(&process.comm, kin.pid);
+        line.push(format!("{own}, {} old", duration(kin.age)));
+        let all = kin.children.len() + kin.children_left_out;
+        if all > 0 {
+            let named = kin.children.iter().take(CHILDREN);
+            let named: Vec<_> = named
+                .map(|one| format!("{}, {} old", name(&one.comm, one.pid), duration(one.age)))
+                .collect();
+            let more = if all > named.len() { "; …" } else { "" };
+            let children = if all == 1 { "child" } else { "children" };
+            line.push(format!("{all} {children}: {}{more}", named.join("; ")));
+        }
+        hanging(page, QUIET, "tree       ", &line.join(" > "));
+    }
+}
+
 /// What was looked at, lost and spent.
 fn sum(page: &mut Page, capture: &Capture) {
     let lost: u64 = capture.losses.non_zero().map(|(_, lost)| lost).sum();
@@ -146,6 +180,7 @@ fn sum(page: &mut Page, capture: &Capture) {
     };
     let cost = capture.overhead.bpf_cpu_pct + capture.overhead.agent_cpu_pct;
     page.plain("");
+    tree(page, capture);
     let line = format!(
         "looked at {}; {lost}; cost {cost:.1} % of a core",
         watched(capture)

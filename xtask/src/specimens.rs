@@ -1,0 +1,35 @@
+//! The stall-injection harness: runs sick programs and lets remora judge each.
+
+use crate::build::build;
+use crate::process::{cargo, is_root, run};
+use anyhow::ensure;
+
+/// Runs the specimens whose name holds one of these; all without any.
+///
+/// # Errors
+/// No build, no root, or remora's verdict on one is wrong.
+pub fn specimens(list: bool, table: Option<&str>, names: &[String]) -> anyhow::Result<()> {
+    ensure!(
+        list || is_root(),
+        "remora needs root to look at the specimens: run it with sudo -E"
+    );
+    let mut command = cargo();
+    command.args([
+        "run",
+        "--quiet",
+        "--package",
+        "remora-tests",
+        "--bin",
+        "specimens",
+        "--",
+    ]);
+    if list {
+        command.arg("--list");
+    } else {
+        command.env("REMORA_BIN", build(false)?);
+    }
+    if let Some(file) = table {
+        command.args(["--table", file]);
+    }
+    run(command.args(names))
+}
