@@ -22,6 +22,8 @@ pub struct Remora {
     arguments: Vec<String>,
     folder: TempDir,
     out: PathBuf,
+    /// How long its capture is, where that is long.
+    length: Duration,
 }
 
 impl Remora {
@@ -35,6 +37,7 @@ impl Remora {
             arguments,
             folder,
             out,
+            length: Duration::ZERO,
         }
     }
 
@@ -60,6 +63,12 @@ impl Remora {
     pub fn args(mut self, arguments: &[&str]) -> Self {
         self.arguments
             .extend(arguments.iter().map(ToString::to_string));
+        self
+    }
+
+    /// Its capture is so long.
+    pub fn lasting(mut self, length: Duration) -> Self {
+        self.length = length;
         self
     }
 
@@ -92,6 +101,7 @@ impl Remora {
             command: format!("{command:?}"),
             folder: Some(self.folder),
             out: self.out,
+            patience: PATIENCE + self.length,
         }
     }
 
@@ -116,6 +126,7 @@ pub struct Running {
     command: String,
     folder: Option<TempDir>,
     out: PathBuf,
+    patience: Duration,
 }
 
 impl Running {
@@ -135,7 +146,7 @@ impl Running {
         while !self.text("stderr").contains("remora: recording") {
             let ended = self.child.try_wait().expect("a child of this process");
             assert!(
-                ended.is_none() && start.elapsed() < PATIENCE,
+                ended.is_none() && start.elapsed() < self.patience,
                 "{} is not recording ({ended:?}): {}",
                 self.command,
                 self.text("stderr")
@@ -152,7 +163,7 @@ impl Running {
                 break status;
             }
             assert!(
-                start.elapsed() < PATIENCE,
+                start.elapsed() < self.patience,
                 "{} hangs: {}",
                 self.command,
                 self.text("stderr")

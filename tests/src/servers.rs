@@ -31,6 +31,11 @@ impl Loaded {
     pub fn pid(&self) -> u32 {
         self.server.pid()
     }
+
+    /// Ends the load, not the server.
+    pub fn end_load(&mut self) {
+        drop(self.load.take());
+    }
 }
 
 impl Drop for Loaded {
@@ -119,6 +124,28 @@ pub fn nginx_command(folder: &Path, port: u16) -> Command {
 pub fn nginx() -> Result<Loaded, String> {
     let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
     web(&mut nginx_command(folder.path(), port), port, Some(folder))
+}
+
+/// redis under its own benchmark.
+///
+/// # Errors
+/// In words, when one is not installed.
+pub fn redis() -> Result<Loaded, String> {
+    let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+    let mut server = Command::new("redis-server");
+    let arguments = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+    server.args(["--port", &port.to_string()]).args(arguments);
+    let server = Background::start(server.current_dir(folder.path()))?;
+    connect(port)?;
+    let mut load = Command::new("redis-benchmark");
+    load.args(["-p", &port.to_string(), "-t", "set,get", "-c", "20", "-q"]);
+    let load = Background::start(load.args(["-n", "1000000000"]))?;
+    Ok(Loaded {
+        load: Some(load),
+        server,
+        goodbye: None,
+        folder: Some(folder),
+    })
 }
 
 /// A web server of node under wrk.

@@ -20,7 +20,7 @@ pub fn specimens(list: bool, table: Option<&str>, names: &[String]) -> anyhow::R
         "--package",
         "remora-tests",
         "--bin",
-        "specimens",
+        "run-specimens",
         "--",
     ]);
     if list {
