@@ -15,6 +15,8 @@ pub mod thresholds;
 mod words;
 
 #[cfg(test)]
+mod nonsense;
+#[cfg(test)]
 mod tests;
 
 pub use thresholds::Thresholds;
@@ -67,6 +69,7 @@ pub fn judge(capture: &Capture, thresholds: &Thresholds) -> Judgement {
 }
 
 fn is_idle(capture: &Capture) -> bool {
-    let used: Duration = capture.threads.iter().map(|thread| thread.on_cpu).sum();
+    let used = capture.threads.iter().map(|thread| thread.on_cpu);
+    let used = used.fold(Duration::ZERO, Duration::saturating_add);
     used.as_secs_f64() < IDLE_CPU * capture.duration.as_secs_f64()
 }
