@@ -4,13 +4,16 @@ mod draft;
 
 use super::{Recorded, StackIndex, Threads, waits::OpenWait};
 use crate::{
-    capture::{gather::Sum, locks::Fact},
+    capture::{
+        gather::Sum,
+        locks::{Fact, Whereabouts},
+    },
     model::{Holder, Lock, LockKind, LockStack, Losses, Owner, OwnerFrom, Waiter},
     target,
 };
 use draft::{Draft, Form, host_tid};
 use remora_common::{
-    futex::{self, OWNER_IN_WORD, OWNER_UNKNOWN},
+    futex::{self, Mutex, OWNER_IN_WORD, OWNER_UNKNOWN},
     thread::ThreadSlot,
 };
 use std::{cmp::Reverse, collections::HashMap, time::Duration};
@@ -75,8 +78,11 @@ fn lock(recorded: &Recorded, threads: &Threads, draft: Draft, names: &mut Names)
         .iter()
         .max_by_key(|(_, ns)| **ns)
         .map_or(Form::Wait, |(form, _)| *form);
-    let (kind, kind_inferred) = kind(&draft, fact, form);
-    let place = fact.and_then(|fact| fact.place.as_ref());
+    let by_memory = by_memory(recorded, threads, &draft, fact, form);
+    // Its memory named somebody when a wait began, or does now: glibc's.
+    let named = by_memory.is_some() || !draft.holders.is_empty();
+    let words = fact.and_then(|fact| fact.words.as_ref());
+    let (kind, kind_inferred) = kind(draft.is_gil, form, words.filter(|_| named));
     let mut waiters: Vec<Waiter> = draft
         .waiters
         .iter()
@@ -94,7 +100,7 @@ fn lock(recorded: &Recorded, threads: &Threads, draft: Draft, names: &mut Names)
         .map(|(tid, count)| (*tid, names.of(threads, *tid), *count))
         .collect();
     wakers.sort_by_key(|(tid, _, count)| (Reverse(*count), *tid));
-    let owner = owner(recorded, threads, &draft, fact, kind, names);
+    let owner = owner(recorded, threads, &draft, by_memory, kind, names);
     let mut holders: Vec<Holder> = draft
         .holders
         .iter()
@@ -116,10 +122,11 @@ fn lock(recorded: &Recorded, threads: &Threads, draft: Draft, names: &mut Names)
     Lock {
         pid: draft.at.tgid,
         address: draft.at.address,
-        place: place.map_or_else(
-            || "not mapped any more".to_owned(),
-            |place| place.words.clone(),
-        ),
+        place: match fact.map(|fact| &fact.place) {
+            None | Some(Whereabouts::Unknown) => "unknown".to_owned(),
+            Some(Whereabouts::Unmapped) => "not mapped any more".to_owned(),
+            Some(Whereabouts::At(place)) => place.words.clone(),
+        },
         shared: draft.shared,
         kind,
         kind_inferred,
@@ -150,9 +157,10 @@ fn lock_stacks(sums: &HashMap<(usize, usize), Sum>) -> Vec<LockStack> {
     stacks
 }
 
-/// What it is, and whether that is only inferred.
-fn kind(draft: &Draft, fact: Option<&Fact>, form: Form) -> (LockKind, bool) {
-    if draft.is_gil {
+/// What it is, and whether that is only inferred. `words` are those of a lock whose memory has named an
+/// owner.
+fn kind(is_gil: bool, form: Form, words: Option<&Mutex>) -> (LockKind, bool) {
+    if is_gil {
         return (LockKind::PythonGil, false);
     }
     let Some((command, expected)) = form.command() else {
@@ -161,10 +169,7 @@ fn kind(draft: &Draft, fact: Option<&Fact>, form: Form) -> (LockKind, bool) {
     match command {
         futex::LOCK_PI | futex::LOCK_PI2 => (LockKind::PriorityInheriting, false),
         futex::WAIT if expected >= futex::CONTENDED => {
-            let words = fact.and_then(|fact| fact.words.as_ref());
-            // Somebody was named as its owner, or is now: glibc's.
-            let named = !draft.holders.is_empty();
-            match words.filter(|words| named && futex::is_mutex_kind(words.kind)) {
+            match words.filter(|words| futex::is_mutex_kind(words.kind)) {
                 Some(words) if words.kind & futex::KIND_ROBUST != 0 => {
                     (LockKind::RobustMutex, false)
                 }
@@ -186,61 +191,71 @@ fn kind(draft: &Draft, fact: Option<&Fact>, form: Form) -> (LockKind, bool) {
     }
 }
 
-/// Who holds it while somebody waits: by its memory, if such a thread is there; else who woke a waiter
-/// last.
-fn owner(
+/// The threads that wait for it at the end.
+fn waiting<'a>(threads: &'a Threads, draft: &'a Draft) -> impl Iterator<Item = &'a ThreadSlot> {
+    let waiting = draft.waiting_now.iter();
+    waiting.filter_map(|thread| threads.slots.get(*thread))
+}
+
+/// Whom its memory names as the owner while somebody waits, and where it does; if there is such a thread.
+fn by_memory(
     recorded: &Recorded,
     threads: &Threads,
     draft: &Draft,
     fact: Option<&Fact>,
+    form: Form,
+) -> Option<(u32, OwnerFrom)> {
+    let words = fact?.while_waited.as_ref()?;
+    // Of a robust one the value that is waited for names the owner, too: waiters may differ there.
+    let named = waiting(threads, draft).find_map(|waits| owner_in(words, form, waits.args[2]))?;
+    let tid = host_tid(recorded, draft.at.tgid, named.0);
+    // Any number may stand there: it counts if such a thread is there, and waits for nobody here.
+    let is_waiter = waiting(threads, draft).any(|waits| waits.tid == tid);
+    (!is_waiter && is_thread_of(tid, draft)).then_some((tid, named.1))
+}
+
+/// The owner in a lock's words, for a thread that waits for it with `expected` in its word.
+fn owner_in(words: &Mutex, form: Form, expected: u64) -> Option<(u32, OwnerFrom)> {
+    let (tid, from) = match form.command()?.0 {
+        futex::LOCK_PI | futex::LOCK_PI2 => (words.lock & futex::TID_MASK, OWNER_IN_WORD),
+        _ => futex::owner_of_mutex(words, expected),
+    };
+    match from {
+        _ if tid == 0 => None,
+        OWNER_UNKNOWN => None,
+        OWNER_IN_WORD => Some((tid, OwnerFrom::Word)),
+        _ => Some((tid, OwnerFrom::Memory)),
+    }
+}
+
+/// Who holds it while somebody waits: by its memory; else who woke a waiter last. Never one that waits.
+fn owner(
+    recorded: &Recorded,
+    threads: &Threads,
+    draft: &Draft,
+    by_memory: Option<(u32, OwnerFrom)>,
     kind: LockKind,
     names: &mut Names,
 ) -> Option<Owner> {
-    let waiting: Vec<&ThreadSlot> = draft
-        .waiting_now
-        .iter()
-        .filter_map(|thread| threads.slots.get(*thread))
-        .collect();
-    let waits = waiting.first()?;
-    if kind == LockKind::PythonGil {
+    let is_waiter = |tid: u32| waiting(threads, draft).any(|slot| slot.tid == tid);
+    waiting(threads, draft).next()?;
+    let (tid, from) = if kind == LockKind::PythonGil {
         let process = recorded.processes.get(&draft.at.tgid)?;
-        let tid = process.python.as_ref()?.gil_holder_tid?;
-        return Some(Owner {
-            tid,
-            comm: names.of(threads, tid),
-            from: OwnerFrom::Memory,
-        });
-    }
-    let words = fact.and_then(|fact| fact.words.as_ref());
-    let by_memory = match kind {
-        LockKind::PriorityInheriting => {
-            words.map(|words| (words.lock & futex::TID_MASK, OWNER_IN_WORD))
-        }
-        _ => words.map(|words| futex::owner_of_mutex(words, waits.args[2])),
+        let holder = process.python.as_ref()?.gil_holder_tid;
+        (holder.filter(|tid| !is_waiter(*tid))?, OwnerFrom::Memory)
+    } else if let Some(named) = by_memory {
+        named
+    } else if kind == LockKind::FutexLock {
+        // It let somebody in, and whoever is in now was woken by it or came by: a guess.
+        let woken = waiting(threads, draft).filter(|slot| slot.waker_tid != 0);
+        let by_another = woken.filter(|slot| !is_waiter(slot.waker_tid));
+        let last = by_another.max_by_key(|slot| slot.since_ns)?;
+        (last.waker_tid, OwnerFrom::LastWaker)
+    } else {
+        return None;
     };
-    if let Some((tid, from)) = by_memory.filter(|(tid, from)| *tid != 0 && *from != OWNER_UNKNOWN) {
-        let tid = host_tid(recorded, draft.at.tgid, tid);
-        let comm = names.of(threads, tid);
-        // Any number may stand there: it counts if such a thread is there.
-        if is_thread_of(tid, draft) {
-            let from = match from {
-                OWNER_IN_WORD => OwnerFrom::Word,
-                _ => OwnerFrom::Memory,
-            };
-            return Some(Owner { tid, comm, from });
-        }
-    }
-    let woken = waiting.iter().filter(|slot| slot.waker_tid != 0);
-    let recent = |slot: &&&ThreadSlot| slot.since_ns;
-    let last = (kind == LockKind::FutexLock)
-        .then(|| woken.max_by_key(recent))
-        .flatten()?;
-    // It let somebody in, and whoever is in now was woken by it or came by: a guess.
-    Some(Owner {
-        tid: last.waker_tid,
-        comm: names.of(threads, last.waker_tid),
-        from: OwnerFrom::LastWaker,
-    })
+    let comm = names.of(threads, tid);
+    Some(Owner { tid, comm, from })
 }
 
 /// Whether a thread may hold the lock: one of its process that lives, or any that lives if it is shared.

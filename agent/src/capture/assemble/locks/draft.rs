@@ -4,9 +4,10 @@ use super::super::{Recorded, StackIndex, Threads, waits::OpenWait};
 use crate::{
     capture::{
         gather::{Entry, Sum},
-        locks::FutexKey,
+        locks::{FutexKey, Whereabouts},
     },
     model::{Gil, Reason},
+    target::Place,
 };
 use remora_common::{
     aggregate::{AggregateKey, KIND_HOLD, KIND_WAIT, KIND_WAKE},
@@ -159,14 +160,12 @@ fn join_gils(drafts: Vec<Draft>) -> Vec<Draft> {
 }
 
 fn identity(recorded: &Recorded, at: FutexKey) -> Identity {
-    let place = recorded
-        .futexes
-        .futexes
-        .get(&at)
-        .and_then(|fact| fact.place.as_ref());
-    match place.and_then(|place| place.shared) {
-        Some((device, inode, offset)) => Identity::Shared(device, inode, offset),
-        None => Identity::Private(at),
+    match recorded.futexes.futexes.get(&at).map(|fact| &fact.place) {
+        Some(Whereabouts::At(Place {
+            shared: Some((device, inode, offset)),
+            ..
+        })) => Identity::Shared(*device, *inode, *offset),
+        _ => Identity::Private(at),
     }
 }
 
