@@ -291,16 +291,10 @@ fn sampled_wait(slot: &mut ThreadSlot, half: Half) {
 #[inline(always)]
 fn key(slot: &ThreadSlot, stacks: Stacks) -> AggregateKey {
     AggregateKey {
-        serial: slot.serial,
-        kind: KIND_WAIT,
         reason: slot.reason as u8,
         syscall: slot.syscall as u16,
-        user: stacks.user,
-        kernel: stacks.kernel,
-        generation: slot.generation,
         detail: slot.wait_form(),
-        python: stacks.python,
-        owner: 0,
         object: slot.wait_object(),
+        ..aggregate::key(slot, KIND_WAIT, stacks)
     }
 }
