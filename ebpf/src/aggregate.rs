@@ -98,3 +98,13 @@ pub fn add_late(index: u32, ns: u64) {
         (*entry).late_ns += ns;
     }
 }
+
+/// The last wake-up of an entry's was at `now`: wake-ups are never late, so their entries have room for it.
+#[inline(always)]
+pub fn stamp(index: u32, now: u64) {
+    let Some(entry) = AGGREGATES.get_ptr_mut(index) else {
+        return;
+    };
+    // SAFETY: a live element; one writer as above.
+    unsafe { (*entry).late_ns = now };
+}

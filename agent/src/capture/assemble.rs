@@ -36,7 +36,7 @@ use remora_common::{
     },
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -88,6 +88,8 @@ pub struct Recorded {
 struct Threads {
     slots: Vec<ThreadSlot>,
     by_serial: HashMap<u32, usize>,
+    /// Process id and thread id.
+    ids: HashSet<(u32, u32)>,
 }
 
 impl Threads {
@@ -98,7 +100,12 @@ impl Threads {
             .enumerate()
             .map(|(at, slot)| (slot.serial, at))
             .collect();
-        Self { slots, by_serial }
+        let ids = slots.iter().map(|slot| (slot.tgid, slot.tid)).collect();
+        Self {
+            slots,
+            by_serial,
+            ids,
+        }
     }
 
     fn find(&self, serial: u32) -> Option<(usize, &ThreadSlot)> {

@@ -45,7 +45,7 @@ pub struct Sum {
     pub max_ns: u64,
     /// Those inside of late iterations of an event loop.
     pub late_count: u64,
-    /// Their time, in nanoseconds.
+    /// Their time, in nanoseconds; of wake-ups, when the last of them was (`CLOCK_MONOTONIC`).
     pub late_ns: u64,
 }
 
@@ -123,7 +123,10 @@ impl Gathered {
             sum.total_ns += total_ns;
             sum.max_ns = sum.max_ns.max(max_ns);
             sum.late_count += late_count;
-            sum.late_ns += late_ns;
+            sum.late_ns = match key.kind {
+                KIND_WAKE => sum.late_ns.max(late_ns),
+                _ => sum.late_ns + late_ns,
+            };
         }
     }
 
@@ -361,6 +364,32 @@ mod tests {
         assert_eq!(kernel_frames(KIND_HOLD, Reason::Unknown, 0), sampled);
         assert_eq!(kernel_frames(KIND_CPU, Reason::Unknown, 0), sampled);
         assert_eq!(kernel_frames(KIND_FAULT, Reason::Unknown, 61), sampled);
+    }
+
+    #[test]
+    fn of_wake_ups_the_last_is_kept_and_of_waits_the_late_time_is_summed() {
+        let mut gathered = Gathered::default();
+        let of = |kind: u8, late_ns: u64| RawAggregate {
+            key: AggregateKey {
+                kind,
+                ..Zeroable::zeroed()
+            },
+            stack: None,
+            count: 1,
+            total_ns: 1,
+            max_ns: 1,
+            late_count: 0,
+            late_ns,
+        };
+        for (wake, wait) in [(900, 7), (500, 8)] {
+            let drained = Drained {
+                aggregates: vec![of(KIND_WAKE, wake), of(KIND_WAIT, wait)],
+                stacks_unreadable: 0,
+            };
+            gathered.add(drained, None);
+        }
+        let late_ns = |kind: u8| gathered.sums[&(of(kind, 0).key, None)].late_ns;
+        assert_eq!((late_ns(KIND_WAKE), late_ns(KIND_WAIT)), (900, 15));
     }
 
     #[test]
