@@ -3,7 +3,7 @@
 use remora_tests::compile::build_with;
 use remora_tests::gate::{privileged, skip};
 use remora_tests::remora::Remora;
-use remora_tests::report::{Lock, LockStack, Report};
+use remora_tests::report::{Lock, LockStack, LockWaiter, Report};
 use remora_tests::specimen::{Specimen, Start};
 use remora_tests::tolerance::{OFF_CPU, SLACK};
 use std::time::Duration;
@@ -174,6 +174,8 @@ fn a_mutex_of_rust_is_a_lock_by_the_form_of_its_waits() {
     assert_eq!(waker.tid, named("holder"));
     if let Some(owner) = &lock.owner {
         assert_eq!(owner.certainty, "inferred");
+        let waits_itself = |waiter: &LockWaiter| waiter.tid == owner.tid && waiter.waits_now;
+        assert!(!lock.waiters.iter().any(waits_itself), "{lock:#?}");
     }
 }
 
