@@ -130,7 +130,7 @@ pub struct Aggregate {
     pub max_ns: u64,
     /// Those inside of a late iteration of an event loop: how many.
     pub late_count: u64,
-    /// The same: their time.
+    /// The same: their time. Of wake-ups: when the last of them was.
     pub late_ns: u64,
 }
 

@@ -22,8 +22,14 @@ pub const LOCK_PI2: u64 = 13;
 /// The thread id in the word of a robust or priority-inheriting lock (`FUTEX_TID_MASK`).
 pub const TID_MASK: u32 = 0x3fff_ffff;
 
-/// Value of a lock's word while threads wait for it: glibc (`nptl/lowlevellock.h`), musl and Rust alike.
+/// Value of a lock's word while threads wait for it: glibc (`nptl/lowlevellock.h`), Rust, Go's runtime.
 pub const CONTENDED: u64 = 2;
+
+/// Bit of a word that names an owner, while threads wait for it (`FUTEX_WAITERS`).
+pub const WAITERS: u32 = 0x8000_0000;
+
+/// What musl's normal mutexes hold in place of an owner (`EBUSY`, `src/thread/pthread_mutex_trylock.c`).
+const MUSL_NOBODY: u32 = 16;
 
 /// No owner is known.
 pub const OWNER_UNKNOWN: u32 = 0;
@@ -65,6 +71,11 @@ pub const KIND_ROBUST: u32 = 16;
 /// it stands.
 #[inline(always)]
 pub const fn owner_of_mutex(mutex: &Mutex, expected: u64) -> (u32, u32) {
+    if let Some(owner) = owner_in_word(mutex.lock, expected)
+        && mutex.owner != owner
+    {
+        return (owner, OWNER_IN_WORD);
+    }
     if !is_mutex_kind(mutex.kind) || mutex.owner == 0 || mutex.owner & !TID_MASK != 0 {
         return (0, OWNER_UNKNOWN);
     }
@@ -79,6 +90,19 @@ pub const fn owner_of_mutex(mutex: &Mutex, expected: u64) -> (u32, u32) {
         (mutex.owner, OWNER_IN_MUTEX)
     } else {
         (0, OWNER_UNKNOWN)
+    }
+}
+
+/// The owner in a word that is waited for with the owner's id and the bit of waiters: robust, recursive and
+/// error-checking mutexes of musl, which hold nothing else about it (and glibc's robust ones).
+#[inline(always)]
+const fn owner_in_word(word: u32, expected: u64) -> Option<u32> {
+    let (owner, awaited) = (word & TID_MASK, expected as u32);
+    let is_named = awaited & WAITERS != 0 && awaited & TID_MASK == owner;
+    if is_named && owner != 0 && owner != MUSL_NOBODY {
+        Some(owner)
+    } else {
+        None
     }
 }
 
@@ -102,9 +126,30 @@ mod tests {
             let found = owner_of_mutex(&mutex(4711, kind), 2);
             assert_eq!(found, (4711, OWNER_IN_MUTEX), "kind {kind}");
         }
-        let robust = mutex(4711, KIND_ROBUST);
+        let robust = Mutex {
+            lock: WAITERS | 4711,
+            ..mutex(4711, KIND_ROBUST)
+        };
         let waiting = u64::from(0x8000_0000_u32 | 4711);
         assert_eq!(owner_of_mutex(&robust, waiting), (4711, OWNER_IN_ROBUST));
+    }
+
+    #[test]
+    fn a_word_of_musl_names_its_owner() {
+        let contended = WAITERS | 4711;
+        let of_musl = Mutex {
+            lock: contended,
+            ..mutex(0, 0)
+        };
+        let owner = |lock: &Mutex, word: u32| owner_of_mutex(lock, u64::from(word));
+        assert_eq!(owner(&of_musl, contended), (4711, OWNER_IN_WORD));
+        assert_eq!(owner(&of_musl, WAITERS | 9), (0, OWNER_UNKNOWN));
+        assert_eq!(owner(&of_musl, 4711), (0, OWNER_UNKNOWN), "a counter");
+        let normal = Mutex {
+            lock: WAITERS | MUSL_NOBODY,
+            ..of_musl
+        };
+        assert_eq!(owner(&normal, normal.lock), (0, OWNER_UNKNOWN));
     }
 
     #[test]

@@ -1,10 +1,30 @@
 //! Adds counts and time to a key, in the active half of a flat open-addressed table.
 
-use crate::{atomic, config, half::Half, loss, maps::AGGREGATES};
+use crate::{atomic, config, half::Half, loss, maps::AGGREGATES, stack::Stacks};
 use remora_common::{
     aggregate::{AggregateKey, PROBES},
     loss::Loss,
+    reason::NO_SYSCALL,
+    thread::ThreadSlot,
 };
+
+/// The key of what a thread did: no wait, and about no object unless that is put in.
+#[inline(always)]
+pub fn key(slot: &ThreadSlot, kind: u8, stacks: Stacks) -> AggregateKey {
+    AggregateKey {
+        serial: slot.serial,
+        kind,
+        reason: 0,
+        syscall: NO_SYSCALL,
+        user: stacks.user,
+        kernel: stacks.kernel,
+        generation: slot.generation,
+        detail: 0,
+        python: stacks.python,
+        owner: 0,
+        object: 0,
+    }
+}
 
 #[inline(always)]
 fn hash(key: &AggregateKey) -> u64 {
@@ -77,4 +97,14 @@ pub fn add_late(index: u32, ns: u64) {
         (*entry).late_count += 1;
         (*entry).late_ns += ns;
     }
+}
+
+/// The last wake-up of an entry's was at `now`: wake-ups are never late, so their entries have room for it.
+#[inline(always)]
+pub fn stamp(index: u32, now: u64) {
+    let Some(entry) = AGGREGATES.get_ptr_mut(index) else {
+        return;
+    };
+    // SAFETY: a live element; one writer as above.
+    unsafe { (*entry).late_ns = now };
 }

@@ -166,7 +166,7 @@ pub fn switch_in(slot: &mut ThreadSlot, now: u64) {
         slot.flags &= !FLAG_SINCE_INFERRED;
     });
     if let Some(waited) = waited {
-        book_wake(slot, waited);
+        book_wake(slot, waited, now);
     }
 }
 
@@ -181,7 +181,7 @@ pub fn came_back(slot: &mut ThreadSlot) {
 
 /// Books a wait that ended under its waker, and under its stacks where those were taken already.
 #[inline(always)]
-fn book_wake(slot: &mut ThreadSlot, waited: u64) {
+fn book_wake(slot: &mut ThreadSlot, waited: u64, now: u64) {
     let Some(half) = Half::active() else {
         return;
     };
@@ -199,7 +199,9 @@ fn book_wake(slot: &mut ThreadSlot, waited: u64) {
         owner: slot.lock_owner,
         ..key(slot, stacks)
     };
-    aggregate::add(half, &key, waited);
+    if let Some(index) = aggregate::add(half, &key, waited) {
+        aggregate::stamp(index, now);
+    }
 }
 
 /// Clocks of two CPUs may differ by a moment.
@@ -291,16 +293,10 @@ fn sampled_wait(slot: &mut ThreadSlot, half: Half) {
 #[inline(always)]
 fn key(slot: &ThreadSlot, stacks: Stacks) -> AggregateKey {
     AggregateKey {
-        serial: slot.serial,
-        kind: KIND_WAIT,
         reason: slot.reason as u8,
         syscall: slot.syscall as u16,
-        user: stacks.user,
-        kernel: stacks.kernel,
-        generation: slot.generation,
         detail: slot.wait_form(),
-        python: stacks.python,
-        owner: 0,
         object: slot.wait_object(),
+        ..aggregate::key(slot, KIND_WAIT, stacks)
     }
 }

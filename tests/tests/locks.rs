@@ -3,8 +3,8 @@
 use remora_tests::compile::build_with;
 use remora_tests::gate::{privileged, skip};
 use remora_tests::remora::Remora;
-use remora_tests::report::{Lock, LockStack, Report};
-use remora_tests::specimen::Start;
+use remora_tests::report::{Lock, LockStack, LockWaiter, Report};
+use remora_tests::specimen::{Specimen, Start};
 use remora_tests::tolerance::{OFF_CPU, SLACK};
 use std::time::Duration;
 
@@ -17,6 +17,12 @@ const KINDS: [(&str, &str); 6] = [
     ("robust", "glibc mutex (robust)"),
     ("pi", "priority-inheriting lock"),
 ];
+
+/// The specimen in a mode, with a mutex of a kind; `None` where this machine has no such mutex.
+fn with_mutex(mode: &str, kind: &str) -> Option<Specimen> {
+    let started = Start::mode(mode).argument("--extra").argument(kind).spawn();
+    started.map_err(|why| skip(&why)).ok()
+}
 
 fn lock_of(report: &Report, tid: u32) -> &Lock {
     let waits = |lock: &&Lock| lock.waiters.iter().any(|waiter| waiter.tid == tid);
@@ -33,16 +39,8 @@ fn time_in(stacks: &[LockStack], function: &str) -> Duration {
 fn waits_for_each_kind_of_mutex_are_those_of_the_waiters_own_clocks() {
     let Some(_turn) = privileged() else { return };
     for (kind, name) in KINDS {
-        let started = Start::mode("locks")
-            .argument("--extra")
-            .argument(kind)
-            .spawn();
-        let specimen = match started {
-            Ok(specimen) => specimen,
-            Err(why) => {
-                skip(&why);
-                continue;
-            }
+        let Some(specimen) = with_mutex("locks", kind) else {
+            continue;
         };
         let (run, report) = Remora::record(&[specimen.pid()], 2).capture();
         let (one, two) = (specimen.tid("waiter-1"), specimen.tid("waiter-2"));
@@ -86,9 +84,12 @@ fn waits_for_each_kind_of_mutex_are_those_of_the_waiters_own_clocks() {
             time_in(&lock.holder_stacks, "hold_sleep"),
             time_in(&lock.holder_stacks, "hold_spin"),
         );
+        // Six of its seven parts of sleep, and all of its work, are inside of the lock.
+        let held_by = report.thread(holder);
+        let (asleep, on_cpu) = (held_by.blocked_for("sleep"), held_by.on_cpu());
         assert!(
-            slept > Duration::from_millis(300) && ran > Duration::from_millis(200),
-            "{kind}: {slept:?} {ran:?}"
+            slept * 10 > asleep * 6 && ran * 10 > on_cpu * 4 && !ran.is_zero(),
+            "{kind}: {slept:?} of {asleep:?}, {ran:?} of {on_cpu:?}"
         );
         let folded = run.folded("futex");
         let drawn = folded.sum(|line| line.reason().starts_with(name) && line.has("take_lock"));
@@ -99,23 +100,16 @@ fn waits_for_each_kind_of_mutex_are_those_of_the_waiters_own_clocks() {
 #[test]
 fn the_owner_of_a_lock_that_is_held_now_is_the_thread_that_holds_it() {
     let Some(_turn) = privileged() else { return };
-    for (kind, _) in KINDS {
-        let started = Start::mode("lock-stuck")
-            .argument("--extra")
-            .argument(kind)
-            .spawn();
-        let specimen = match started {
-            Ok(specimen) => specimen,
-            Err(why) => {
-                skip(&why);
-                continue;
-            }
+    for (kind, name) in KINDS {
+        let Some(specimen) = with_mutex("lock-stuck", kind) else {
+            continue;
         };
         // It waits already: nothing happens that could be watched.
         std::thread::sleep(Duration::from_millis(200));
         let (_run, report) = Remora::record(&[specimen.pid()], 1).capture();
         let waiter = specimen.tid("waiter-1");
         let lock = lock_of(&report, waiter);
+        assert_eq!((lock.kind.as_str(), lock.kind_inferred), (name, false));
         let owner = lock
             .owner
             .as_ref()
@@ -183,6 +177,8 @@ fn a_mutex_of_rust_is_a_lock_by_the_form_of_its_waits() {
     assert_eq!(waker.tid, named("holder"));
     if let Some(owner) = &lock.owner {
         assert_eq!(owner.certainty, "inferred");
+        let waits_itself = |waiter: &LockWaiter| waiter.tid == owner.tid && waiter.waits_now;
+        assert!(!lock.waiters.iter().any(waits_itself), "{lock:#?}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use remora_tests::gate::privileged;
 use remora_tests::remora::Remora;
+use remora_tests::report::{EventLoop, Report, ThreadColumns};
 use remora_tests::specimen::{Specimen, Start};
 use remora_tests::tolerance::{
     COUNT, LATE_SAMPLES, OFF_CPU, QUANTILE, SAME_FIGURE, SLACK, WHOLE, assert_near,
@@ -161,37 +162,40 @@ fn the_windows_add_up_to_the_capture() {
     let whole = report.window().length();
     assert_near("windows", Duration::from_secs_f64(length), whole, WHOLE);
 
-    let thread = report.thread(tid);
     let columns = timeline.threads.iter().find(|columns| columns.tid == tid);
     let columns = columns.expect("the thread has columns");
-    let time = |column: &[f64]| columns.time(column, &timeline.length_s);
-    assert_near(
-        "on CPU",
-        time(&columns.on_cpu_pct),
-        thread.on_cpu(),
-        SAME_FIGURE,
-    );
-    assert_near(
-        "queued",
-        time(&columns.run_queue_pct),
-        thread.queued(),
-        SAME_FIGURE,
-    );
-    assert_near(
-        "epoll",
-        time(&columns.event_wait_pct),
-        thread.blocked_for("epoll"),
-        SAME_FIGURE,
-    );
-    assert_near(
-        "sleep",
-        time(&columns.sleep_pct),
-        thread.blocked_for("sleep"),
-        SAME_FIGURE,
-    );
+    assert_times_add_up(columns, &report);
+    assert_windows_are_whole(columns);
+    assert_iterations_add_up(columns, report.event_loop(tid));
+    let text = std::fs::read_to_string(&lines).expect("the windows were written");
+    assert_eq!(text.lines().count(), timeline.start_s.len());
+    assert_streamed(columns, &text);
+}
+
+/// A thread's time in each state is that of its windows together.
+fn assert_times_add_up(columns: &ThreadColumns, report: &Report) {
+    let thread = report.thread(columns.tid);
+    let time = |column: &[f64]| columns.time(column, &report.timeline.length_s);
+    let states = [
+        ("on CPU", &columns.on_cpu_pct, thread.on_cpu()),
+        ("queued", &columns.run_queue_pct, thread.queued()),
+        (
+            "epoll",
+            &columns.event_wait_pct,
+            thread.blocked_for("epoll"),
+        ),
+        ("sleep", &columns.sleep_pct, thread.blocked_for("sleep")),
+    ];
+    for (what, column, whole) in states {
+        assert_near(what, time(column), whole, SAME_FIGURE);
+    }
     for other in [&columns.lock_pct, &columns.socket_pct, &columns.disk_pct] {
         assert!(time(other) < SLACK, "{other:?}");
     }
+}
+
+/// In each window the states are all of the time.
+fn assert_windows_are_whole(columns: &ThreadColumns) {
     for at in 0..columns.on_cpu_pct.len() {
         let sum = [
             &columns.on_cpu_pct,
@@ -208,27 +212,25 @@ fn the_windows_add_up_to_the_capture() {
         .sum::<f64>();
         assert!((sum - 100.0).abs() < 2.0, "window {at}: {sum} %");
     }
-    let event_loop = report.event_loop(tid);
+}
+
+/// The iterations of a loop are those of its windows together.
+fn assert_iterations_add_up(columns: &ThreadColumns, event_loop: &EventLoop) {
     let points = columns.event_loop.as_ref().expect("it has a loop");
     assert_eq!(points.iterations.iter().sum::<u64>(), event_loop.iterations);
     assert_eq!(points.late.iter().sum::<u64>(), event_loop.late);
     let longest = points.max_s.iter().flatten().copied().fold(0.0, f64::max);
     assert!((longest - event_loop.max_s.expect("iterations")).abs() < 1e-9);
+}
 
-    let text = std::fs::read_to_string(&lines).expect("the windows were written");
-    let streamed: Vec<serde_json::Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("a line is a document"))
-        .collect();
-    assert_eq!(streamed.len(), timeline.start_s.len());
-    let of_thread = |window: &serde_json::Value| {
-        let threads = window["threads"].as_array()?.clone();
-        threads.into_iter().find(|thread| thread["tid"] == tid)
-    };
-    for (at, window) in streamed.iter().enumerate() {
-        let thread = of_thread(window).expect("it is in each window");
+/// The streamed windows, a line each, say what the report says.
+fn assert_streamed(columns: &ThreadColumns, text: &str) {
+    for (at, line) in text.lines().enumerate() {
+        let window: serde_json::Value = serde_json::from_str(line).expect("a line is a document");
+        let mut threads = window["threads"].as_array().into_iter().flatten();
+        let thread = threads.find(|thread| thread["tid"] == columns.tid);
         assert_eq!(
-            thread["on_cpu_pct"].as_f64(),
+            thread.expect("it is in each window")["on_cpu_pct"].as_f64(),
             Some(columns.on_cpu_pct[at]),
             "window {at}"
         );

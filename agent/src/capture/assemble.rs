@@ -36,7 +36,7 @@ use remora_common::{
     },
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -88,6 +88,8 @@ pub struct Recorded {
 struct Threads {
     slots: Vec<ThreadSlot>,
     by_serial: HashMap<u32, usize>,
+    /// Process id and thread id.
+    ids: HashSet<(u32, u32)>,
 }
 
 impl Threads {
@@ -98,7 +100,12 @@ impl Threads {
             .enumerate()
             .map(|(at, slot)| (slot.serial, at))
             .collect();
-        Self { slots, by_serial }
+        let ids = slots.iter().map(|slot| (slot.tgid, slot.tid)).collect();
+        Self {
+            slots,
+            by_serial,
+            ids,
+        }
     }
 
     fn find(&self, serial: u32) -> Option<(usize, &ThreadSlot)> {
@@ -201,6 +208,10 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
     losses.add("stacks_unreadable", gathered.stacks_unreadable);
     losses.add("stacks_dropped", gathered.stacks_dropped);
     losses.add("aggregates_dropped", gathered.sums_dropped);
+    losses.add(
+        "sleep_clocks_unknown",
+        sleep_clocks_unknown(&recorded.clocks, &threads.slots),
+    );
     losses.add("program_runs_skipped", recorded.skipped_runs);
     losses.add("unread_at_the_end", recorded.unread);
     recorded
@@ -296,12 +307,12 @@ fn totals(slot: &ThreadSlot) -> Vec<ReasonTotals> {
 
 fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
     let blocked = slot.state == STATE_BLOCKED && !slot.is_woken();
-    let inferred = blocked && slot.flags & FLAG_SINCE_INFERRED != 0;
-    let since_ns = if inferred {
-        slept_since(recorded, slot)
-    } else {
-        slot.since_ns
-    };
+    let inferred = slept_before(slot);
+    // Where its CPU's clock is not known: at the latest when it was enlisted.
+    let since_ns = inferred
+        .then(|| slept_since(&recorded.clocks, slot))
+        .flatten()
+        .unwrap_or(slot.since_ns);
     Now {
         state: match slot.state {
             STATE_RUNNING => State::Running,
@@ -323,13 +334,21 @@ fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
     }
 }
 
-/// When a thread fell asleep that slept before it was enlisted. Where its CPU's clock is not known: at
-/// the latest when it was enlisted.
-fn slept_since(recorded: &Recorded, slot: &ThreadSlot) -> u64 {
-    recorded
-        .clocks
-        .monotonic_ns(slot.slept_on_cpu, slot.slept_at_ns)
-        .map_or(slot.since_ns, |since| since.min(slot.since_ns))
+/// Whether a thread sleeps at the end since before it was enlisted.
+fn slept_before(slot: &ThreadSlot) -> bool {
+    slot.state == STATE_BLOCKED && !slot.is_woken() && slot.flags & FLAG_SINCE_INFERRED != 0
+}
+
+/// When such a thread fell asleep; `None` where its CPU's clock is not known.
+fn slept_since(clocks: &CpuClocks, slot: &ThreadSlot) -> Option<u64> {
+    let since = clocks.monotonic_ns(slot.slept_on_cpu, slot.slept_at_ns)?;
+    Some(since.min(slot.since_ns))
+}
+
+/// Threads that sleep since a time that is not known, but that it was before they were enlisted.
+fn sleep_clocks_unknown(clocks: &CpuClocks, slots: &[ThreadSlot]) -> u64 {
+    let unknown = |slot: &&ThreadSlot| slept_before(slot) && slept_since(clocks, slot).is_none();
+    slots.iter().filter(unknown).count() as u64
 }
 
 /// Name of a system call, `None` outside of one and for a number that is newer than the table.
@@ -338,5 +357,42 @@ fn syscall(arch: Arch, number: u16) -> Option<&'static str> {
         None
     } else {
         syscalls::name(arch, number.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable;
+
+    #[test]
+    fn a_sleep_that_began_by_an_unknown_clock_is_counted() {
+        let asleep = ThreadSlot {
+            state: STATE_BLOCKED,
+            flags: FLAG_SINCE_INFERRED,
+            since_ns: 5_000,
+            slept_at_ns: 1,
+            slept_on_cpu: u32::MAX,
+            ..Zeroable::zeroed()
+        };
+        let woken = ThreadSlot {
+            woken_ns: 6_000,
+            ..asleep
+        };
+        let seen = ThreadSlot { flags: 0, ..asleep };
+        let clocks = CpuClocks::read();
+        let slots = [asleep, woken, seen];
+        assert_eq!(sleep_clocks_unknown(&clocks, &slots), 1);
+        let first_cpu = (0..4096).find(|cpu| clocks.monotonic_ns(*cpu, 1).is_some());
+        let Some(slept_on_cpu) = first_cpu else {
+            eprintln!("skipped: no scheduler clock can be read");
+            return;
+        };
+        let known = ThreadSlot {
+            slept_on_cpu,
+            ..asleep
+        };
+        assert_eq!(sleep_clocks_unknown(&clocks, &[known]), 0);
+        assert!(slept_since(&clocks, &known).is_some_and(|since| since <= 5_000));
     }
 }

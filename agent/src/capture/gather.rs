@@ -6,8 +6,9 @@ use crate::{
     stack::trim,
 };
 use remora_common::{
-    aggregate::{AggregateKey, KIND_FAULT, KIND_WAIT, KIND_WAKE},
+    aggregate::{AggregateKey, KIND_FAULT, KIND_HOLD, KIND_WAIT, KIND_WAKE},
     event_loop::EventLoop,
+    reason::Reason,
     thread::{
         STATE_BLOCKED, STATE_EXITED, STATE_PREEMPTED, STATE_RUNNING, STATE_WOKEN, ThreadSlot,
     },
@@ -44,7 +45,7 @@ pub struct Sum {
     pub max_ns: u64,
     /// Those inside of late iterations of an event loop.
     pub late_count: u64,
-    /// Their time, in nanoseconds.
+    /// Their time, in nanoseconds; of wake-ups, when the last of them was (`CLOCK_MONOTONIC`).
     pub late_ns: u64,
 }
 
@@ -103,7 +104,7 @@ impl Gathered {
             }
             key.python = 0;
             let stack = stack.and_then(|mut stack| {
-                if key.kind == KIND_WAIT
+                if is_wait(&key, total_ns)
                     && let Some(text) = scheduler
                 {
                     trim::scheduler(&mut stack.kernel, text);
@@ -122,7 +123,10 @@ impl Gathered {
             sum.total_ns += total_ns;
             sum.max_ns = sum.max_ns.max(max_ns);
             sum.late_count += late_count;
-            sum.late_ns += late_ns;
+            sum.late_ns = match key.kind {
+                KIND_WAKE => sum.late_ns.max(late_ns),
+                _ => sum.late_ns + late_ns,
+            };
         }
     }
 
@@ -177,6 +181,17 @@ impl Gathered {
         self.interned.insert(Arc::clone(&stack), next);
         self.stacks.push(stack);
         Some(next)
+    }
+}
+
+/// Whether an aggregate's stack ends in the scheduler: that of a wait does, also where the wait counts for
+/// the lock that its thread held. A sample's holds what ran, be it the scheduler.
+fn is_wait(key: &AggregateKey, total_ns: u64) -> bool {
+    match key.kind {
+        KIND_WAIT => true,
+        // Samples have neither reason nor time.
+        KIND_HOLD => key.reason != Reason::Unknown as u8 || total_ns != 0,
+        _ => false,
     }
 }
 
@@ -236,7 +251,7 @@ pub fn observed_ns(slot: &ThreadSlot, end_ns: u64) -> u64 {
 mod tests {
     use super::*;
     use bytemuck::Zeroable;
-    use remora_common::reason::Reason;
+    use remora_common::aggregate::KIND_CPU;
 
     fn slot(state: u32, since_ns: u64, enlisted_ns: u64) -> ThreadSlot {
         let reason = Reason::Futex as u32;
@@ -312,6 +327,69 @@ mod tests {
             observed_ns(&slot(STATE_BLOCKED, 3_000, 1_000), 9_000),
             8_000
         );
+    }
+
+    #[test]
+    fn the_scheduler_is_trimmed_off_what_waited_and_off_nothing_that_ran() {
+        let kernel_frames = |kind: u8, reason: Reason, total_ns: u64| {
+            let mut gathered = Gathered::default();
+            let stack = RawStack {
+                kernel: vec![7, 150, 30],
+                ..RawStack::default()
+            };
+            let aggregate = RawAggregate {
+                key: AggregateKey {
+                    kind,
+                    reason: reason as u8,
+                    ..Zeroable::zeroed()
+                },
+                stack: Some(stack),
+                count: 1,
+                total_ns,
+                max_ns: total_ns,
+                late_count: 0,
+                late_ns: 0,
+            };
+            let drained = Drained {
+                aggregates: vec![aggregate],
+                stacks_unreadable: 0,
+            };
+            gathered.add(drained, Some(&(100..200)));
+            gathered.stacks[0].kernel.clone()
+        };
+        assert_eq!(kernel_frames(KIND_WAIT, Reason::Futex, 9), [30]);
+        assert_eq!(kernel_frames(KIND_HOLD, Reason::Sleep, 9), [30]);
+        assert_eq!(kernel_frames(KIND_HOLD, Reason::Unknown, 9), [30]);
+        let sampled = [7, 150, 30];
+        assert_eq!(kernel_frames(KIND_HOLD, Reason::Unknown, 0), sampled);
+        assert_eq!(kernel_frames(KIND_CPU, Reason::Unknown, 0), sampled);
+        assert_eq!(kernel_frames(KIND_FAULT, Reason::Unknown, 61), sampled);
+    }
+
+    #[test]
+    fn of_wake_ups_the_last_is_kept_and_of_waits_the_late_time_is_summed() {
+        let mut gathered = Gathered::default();
+        let of = |kind: u8, late_ns: u64| RawAggregate {
+            key: AggregateKey {
+                kind,
+                ..Zeroable::zeroed()
+            },
+            stack: None,
+            count: 1,
+            total_ns: 1,
+            max_ns: 1,
+            late_count: 0,
+            late_ns,
+        };
+        for (wake, wait) in [(900, 7), (500, 8)] {
+            let drained = Drained {
+                aggregates: vec![of(KIND_WAKE, wake), of(KIND_WAIT, wait)],
+                stacks_unreadable: 0,
+            };
+            gathered.add(drained, None);
+        }
+        let late_ns = |kind: u8| gathered.sums[&(of(kind, 0).key, None)].late_ns;
+        assert_eq!((late_ns(KIND_WAKE), late_ns(KIND_WAIT)), (900, 15));
     }
 
     #[test]

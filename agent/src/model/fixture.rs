@@ -308,3 +308,48 @@ pub(crate) fn socket(pid: u32, fd: u32) -> Socket {
         peer_process: None,
     }
 }
+
+/// A mutex of which there is nothing to say.
+pub(crate) fn lock(pid: u32, address: u64) -> Lock {
+    Lock {
+        pid,
+        address,
+        place: "heap".into(),
+        shared: false,
+        kind: LockKind::Mutex,
+        kind_inferred: false,
+        operations: vec!["wait"],
+        waits: 0,
+        total: Duration::ZERO,
+        longest: Duration::ZERO,
+        waiters: Vec::new(),
+        owner: None,
+        wakers: Vec::new(),
+        holders: Vec::new(),
+        waiter_stacks: Vec::new(),
+        holder_stacks: Vec::new(),
+    }
+}
+
+/// An event loop in which nothing happens.
+pub(crate) fn event_loop(thread: usize) -> ThreadLoop {
+    ThreadLoop {
+        thread,
+        kind: Reason::Epoll,
+        epoll_fd: None,
+        exact: true,
+        waits: 0,
+        timeouts: Some(0),
+        events: Some(0),
+        blocked: Duration::ZERO,
+        iterations: 0,
+        busy: Duration::ZERO,
+        longest: Duration::ZERO,
+        late: 0,
+        late_time: Duration::ZERO,
+        late_queued: Duration::ZERO,
+        late_from: ms(100),
+        lengths: Histogram::default(),
+        busy_now: None,
+    }
+}

@@ -19,31 +19,29 @@ pub struct Place {
     pub shared: Option<(u64, u64, u64)>,
 }
 
-/// The places of `addresses` in a process, in their order; `None` where nothing is mapped, and for all
-/// of them when the mappings cannot be read.
-pub fn places(pid: u32, addresses: &[u64]) -> Vec<Option<Place>> {
-    let lines = read(pid);
-    addresses
-        .iter()
-        .map(|address| {
-            let after = lines.partition_point(|line| line.start <= *address);
-            let at = after.checked_sub(1)?;
-            let line = lines.get(at)?;
-            let before = at.checked_sub(1).and_then(|at| lines.get(at));
-            (*address < line.end).then(|| place(line, before, *address))
-        })
-        .collect()
+/// The places of `addresses` in a process, in their order, `None` where nothing is mapped; no answer at
+/// all when the mappings cannot be read: the process is gone, or hidden.
+pub fn places(pid: u32, addresses: &[u64]) -> Option<Vec<Option<Place>>> {
+    let lines = read(pid)?;
+    let places = addresses.iter().map(|address| {
+        let after = lines.partition_point(|line| line.start <= *address);
+        let at = after.checked_sub(1)?;
+        let line = lines.get(at)?;
+        let before = at.checked_sub(1).and_then(|at| lines.get(at));
+        (*address < line.end).then(|| place(line, before, *address))
+    });
+    Some(places.collect())
 }
 
-fn read(pid: u32) -> Vec<Line> {
-    let Ok(file) = File::open(format!("/proc/{pid}/maps")) else {
-        return Vec::new();
-    };
-    BufReader::new(file.take(LIMIT_BYTES))
+/// The mappings; `None` where none are readable: no living process has none.
+fn read(pid: u32) -> Option<Vec<Line>> {
+    let file = File::open(format!("/proc/{pid}/maps")).ok()?;
+    let lines: Vec<Line> = BufReader::new(file.take(LIMIT_BYTES))
         .split(b'\n')
         .map_while(Result::ok)
         .filter_map(|text| line::parse(&text))
-        .collect()
+        .collect();
+    (!lines.is_empty()).then_some(lines)
 }
 
 /// `before`: the mapping below. A file's zeroed data has no name, and follows what has.
@@ -93,7 +91,7 @@ mod tests {
             &raw const IN_DATA as u64,
             0,
         ];
-        let found = places(std::process::id(), &addresses);
+        let found = places(std::process::id(), &addresses).expect("our own are readable");
         assert!(found[0].is_some() && found[1].is_some());
         let data = found[2].as_ref().expect("it is mapped");
         assert!(
@@ -101,6 +99,15 @@ mod tests {
             "{data:?}"
         );
         assert_eq!(found[3], None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_unmapped() {
+        assert_eq!(places(u32::MAX, &[0x1000]), None);
+        assert_eq!(places(std::process::id(), &[0]), Some(vec![None]));
+        let zombie = super::super::specimen::Running::new("true", &[]);
+        zombie.await_death();
+        assert_eq!(places(zombie.pid(), &[0x1000]), None, "it has no memory");
     }
 
     #[test]

@@ -1,18 +1,17 @@
 //! Memory of another process that is there: a page that is not is left where it is, so that looking
 //! never makes the target's memory grow.
 
-use super::memory::{Memory, ProcessMemory};
-use std::{fs::File, io, os::unix::fs::FileExt};
-
-/// Bit of a page that is in memory (`Documentation/admin-guide/mm/pagemap.rst`).
-const PRESENT: u64 = 1 << 63;
+use super::{
+    Pagemap,
+    memory::{Memory, ProcessMemory},
+};
+use std::io;
 
 /// Reads only pages that are in memory.
 #[derive(Debug)]
 pub struct ResidentMemory {
     memory: ProcessMemory,
-    pages: File,
-    page_bytes: u64,
+    pages: Pagemap,
 }
 
 impl ResidentMemory {
@@ -23,25 +22,14 @@ impl ResidentMemory {
     pub fn open(pid: u32) -> io::Result<Self> {
         Ok(Self {
             memory: ProcessMemory::open(pid)?,
-            pages: File::open(format!("/proc/{pid}/pagemap"))?,
-            page_bytes: rustix::param::page_size() as u64,
+            pages: Pagemap::open(pid)?,
         })
-    }
-
-    fn is_there(&self, page: u64) -> bool {
-        let mut entry = [0; 8];
-        let read = page
-            .checked_mul(8)
-            .map(|at| self.pages.read_exact_at(&mut entry, at));
-        matches!(read, Some(Ok(()))) && u64::from_ne_bytes(entry) & PRESENT != 0
     }
 }
 
 impl Memory for ResidentMemory {
     fn read(&self, address: u64, buffer: &mut [u8]) -> Option<()> {
-        let last = address.checked_add((buffer.len() as u64).checked_sub(1)?)?;
-        let (first, last) = (address / self.page_bytes, last / self.page_bytes);
-        if last - first > 1 || !self.is_there(first) || !self.is_there(last) {
+        if !self.pages.is_resident(address, buffer.len()) {
             return None;
         }
         self.memory.read(address, buffer)

@@ -21,7 +21,6 @@ use aya_ebpf::{
 use remora_common::{
     aggregate::{AggregateKey, FAULT_REGION_BITS, KIND_FAULT},
     loss::Loss,
-    reason::NO_SYSCALL,
     thread::ThreadSlot,
 };
 
@@ -152,17 +151,8 @@ fn book(half: Half, slot: &ThreadSlot, stacks: Stacks, address: u64, weight: u32
         address >> FAULT_REGION_BITS
     };
     let key = AggregateKey {
-        serial: slot.serial,
-        kind: KIND_FAULT,
-        reason: 0,
-        syscall: NO_SYSCALL,
-        user: stacks.user,
-        kernel: stacks.kernel,
-        generation: slot.generation,
-        detail: 0,
-        python: stacks.python,
-        owner: 0,
         object: region,
+        ..aggregate::key(slot, KIND_FAULT, stacks)
     };
     aggregate::add(half, &key, weight as u64);
 }

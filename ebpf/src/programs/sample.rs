@@ -13,11 +13,7 @@ use aya_ebpf::{
     macros::perf_event,
     programs::PerfEventContext,
 };
-use remora_common::{
-    aggregate::{AggregateKey, KIND_CPU},
-    reason::NO_SYSCALL,
-    thread::STATE_RUNNING,
-};
+use remora_common::{aggregate::KIND_CPU, thread::STATE_RUNNING};
 
 #[perf_event]
 pub fn cpu_sample(context: PerfEventContext) -> u32 {
@@ -32,19 +28,7 @@ pub fn cpu_sample(context: PerfEventContext) -> u32 {
     }
     let Some(half) = Half::active() else { return 0 };
     let stacks = stack::take(context.as_ptr(), Taker::Sampler, slot, half);
-    let key = AggregateKey {
-        serial: slot.serial,
-        kind: KIND_CPU,
-        reason: 0,
-        syscall: NO_SYSCALL,
-        user: stacks.user,
-        kernel: stacks.kernel,
-        generation: slot.generation,
-        detail: 0,
-        python: stacks.python,
-        owner: 0,
-        object: 0,
-    };
+    let key = aggregate::key(slot, KIND_CPU, stacks);
     futex::did(slot, half, &key, 0);
     let Some(index) = aggregate::add(half, &key, 0) else {
         return 0;

@@ -6,8 +6,9 @@ mod spread;
 
 use super::{Recorded, StackIndex, Threads};
 use crate::{
-    capture::memory::{ProcessMemory, Region},
+    capture::memory::ProcessMemory,
     model::{Growth, HookState, Mapping, MappingKind, Memory, MemorySource},
+    target::Region,
 };
 use remora_common::aggregate::KIND_FAULT;
 use spread::{Row, spread};

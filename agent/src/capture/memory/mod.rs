@@ -6,19 +6,20 @@
 //! | `counters` | resident memory by kind, faults, descriptors: cheap |
 //! | `smaps` | every mapping: exact, and not cheap |
 //! | `reader` | reads mappings in a thread of its own, so that the recording goes on meanwhile |
-//! | `pagemap` | what is left of the regions that were faulted in |
+//!
+//! What is left of the regions that were faulted in, [`Pagemap`] tells.
 
 mod counters;
-mod pagemap;
 mod reader;
 mod smaps;
 
-pub use pagemap::Region;
 pub use smaps::{Smaps, Vma};
 
 use super::gather::Gathered;
-use crate::model::{MemoryReading, Resident};
-use pagemap::Pagemap;
+use crate::{
+    model::{MemoryReading, Resident},
+    target::{PageFlags, Pagemap, Region},
+};
 use reader::{Phase, Reader};
 use remora_common::{aggregate::KIND_FAULT, thread::ThreadSlot};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -282,13 +283,14 @@ fn regions<'a>(
 
 fn look(wanted: impl Iterator<Item = RegionId>) -> HashMap<RegionId, Region> {
     let mut open: Option<(u32, Option<Pagemap>)> = None;
+    let flags = PageFlags::open();
     let mut regions = HashMap::new();
     for (pid, number) in wanted {
         if open.as_ref().is_none_or(|(other, _)| *other != pid) {
-            open = Some((pid, Pagemap::open(pid)));
+            open = Some((pid, Pagemap::open(pid).ok()));
         }
         let pagemap = open.as_ref().and_then(|(_, pagemap)| pagemap.as_ref());
-        let region = pagemap.and_then(|pagemap| pagemap.region(number));
+        let region = pagemap.and_then(|pagemap| pagemap.region(number, &flags));
         regions.extend(region.map(|region| ((pid, number), region)));
     }
     regions

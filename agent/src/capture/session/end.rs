@@ -5,16 +5,18 @@ use crate::{
     capture::{
         assemble::Recorded,
         blocked::{self, BlockedStacks},
-        locks,
+        locks::{self, Facts, WaitedWords},
         meter::Meter,
+        sockets::SocketsSeen,
         spaces::SpaceKey,
         timeline::Recorder,
     },
     kernel::{Kernel, clocks::CpuClocks},
-    model::End,
+    model::{End, Python, Tasks},
     probe::Probe,
 };
-use std::collections::BTreeMap;
+use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
+use std::collections::{BTreeMap, HashMap};
 
 /// When a recording began, how it ended, and what measured its cost.
 pub(super) struct Run {
@@ -23,6 +25,26 @@ pub(super) struct Run {
     pub(super) end: End,
     pub(super) meter: Meter,
     pub(super) clocks: CpuClocks,
+}
+
+/// What is read in the first moments after the end.
+struct Moment {
+    /// When counting stopped.
+    end_ns: u64,
+    locks: WaitedWords,
+    interpreters: Vec<(u32, Python)>,
+    blocked: BlockedStacks,
+    tasks: Vec<(u32, Tasks)>,
+    sockets: SocketsSeen,
+}
+
+/// What stands still from the end on.
+struct Taken {
+    /// Threads that are there, as they were at the end.
+    living: Vec<ThreadSlot>,
+    loops: HashMap<u32, EventLoop>,
+    futexes: Facts,
+    kernel_losses: BTreeMap<Loss, u64>,
 }
 
 impl Session {
@@ -37,12 +59,62 @@ impl Session {
         progress: &mut impl FnMut(Progress<'_>),
     ) -> (Recorded, Probe) {
         self.sockets.last(&self.probe.threads()).await;
-        let min_block_ns = min_block_ns(plan);
+        let moment = self.stop(plan, kernel, run.start_ns);
+        self.probe.settled().await;
+        let mut overhead = run.meter.finish(&self.probe);
+        (overhead.unwind_bytes, overhead.unwind_tables) = self.tables.memory();
+        let taken = self.take_tables(&moment, progress);
+        self.see_processes(&taken.living, &moment);
+        let signals = self.signals();
+        let (windows, windows_coarsened) = self
+            .recorder
+            .take()
+            .map_or_else(Default::default, Recorder::finish);
+        let threads = taken.living.iter().chain(&self.gathered.ended);
+        let memory = self.memory.finish(&self.gathered, threads);
+        let recorded = Recorded {
+            started_unix_s: run.started_unix_s,
+            start_ns: run.start_ns,
+            end_ns: moment.end_ns,
+            end: run.end,
+            freq_hz: plan.freq_hz,
+            min_block: plan.min_block,
+            arch: kernel.arch,
+            clocks: run.clocks,
+            processes: self.processes,
+            living: taken.living,
+            gathered: self.gathered,
+            spaces: self.spaces,
+            pythons: self.pythons,
+            tasks: moment.tasks,
+            sockets: moment.sockets,
+            blocked: moment.blocked,
+            memory,
+            kernel_losses: taken.kernel_losses,
+            skipped_runs: self.probe.skipped_runs(),
+            table_losses: self.tables.losses().to_vec(),
+            unread: self.unread,
+            signals,
+            overhead,
+            futexes: taken.futexes,
+            loops: taken.loops,
+            loops_are_exact: self.probe.loops_are_exact(),
+            late_from: plan.late,
+            window: plan.keep.window,
+            windows,
+            windows_coarsened,
+        };
+        (recorded, self.probe)
+    }
+
+    /// Stops all counting, and reads what changes from one moment to the next: what changes soonest first.
+    fn stop(&mut self, plan: &Plan, kernel: &Kernel, start_ns: u64) -> Moment {
         let asleep = self.probe.blocked_threads().unwrap_or_else(|_| {
             self.unread += 1;
             Vec::new()
         });
         let end_ns = self.probe.stop();
+        let locks = locks::read_waited(&self.probe.threads(), || self.probe.threads());
         self.memory.ending();
         let interpreters = self.pythons.look_at(&self.probe.threads());
         self.learn_python();
@@ -51,87 +123,69 @@ impl Session {
             &mut self.spaces,
             kernel.arch.machine(),
             asleep,
-            (end_ns, min_block_ns),
+            (end_ns, min_block_ns(plan)),
         )
         .unwrap_or_else(|_| {
             self.unread += 1;
             BlockedStacks::default()
         });
-        let tasks = self.pythons.tasks();
-        let sockets = self.sockets.finish(run.start_ns);
-        self.probe.settled().await;
-        let mut overhead = run.meter.finish(&self.probe);
-        (overhead.unwind_bytes, overhead.unwind_tables) = self.tables.memory();
-        self.take_events();
-        let mut living = self.probe.threads();
-        for slot in living.iter_mut().filter(|slot| slot.woken_ns > end_ns) {
-            // Wake-ups are noted without a look at the end: this one came after it.
-            slot.woken_ns = 0;
+        Moment {
+            end_ns,
+            locks,
+            interpreters,
+            blocked,
+            tasks: self.pythons.tasks(),
+            sockets: self.sockets.finish(start_ns),
         }
-        self.close_window(end_ns, &living, progress);
-        let loops = living
-            .iter()
+    }
+
+    /// Empties the kernel's tables, which stand still by now.
+    fn take_tables(&mut self, moment: &Moment, progress: &mut impl FnMut(Progress<'_>)) -> Taken {
+        self.take_events();
+        let living = self.living(moment.end_ns);
+        self.close_window(moment.end_ns, &living, progress);
+        let with_loops = living.iter();
+        let loops = with_loops
             .filter_map(|slot| Some((slot.serial, self.probe.event_loop(slot.event_loop)?)))
             .collect();
         for drained in self.probe.drain() {
             self.gather(drained);
         }
-        let futexes = locks::look(&self.gathered, &living);
-        for thread in &living {
-            let key = SpaceKey {
-                tgid: thread.tgid,
-                generation: thread.generation,
-            };
-            self.spaces.refresh(key, end_ns);
-        }
-        for (pid, python) in interpreters {
-            if let Some(process) = self.processes.get_mut(&pid) {
-                process.python = Some(python);
-            }
-        }
         let kernel_losses = self.probe.losses().unwrap_or_else(|_| {
             self.unread += 1;
             BTreeMap::new()
         });
-        let signals = self.signals();
-        let (windows, windows_coarsened) = self
-            .recorder
-            .take()
-            .map_or_else(Default::default, Recorder::finish);
-        let threads = living.iter().chain(&self.gathered.ended);
-        let memory = self.memory.finish(&self.gathered, threads);
-        let recorded = Recorded {
-            started_unix_s: run.started_unix_s,
-            start_ns: run.start_ns,
-            end_ns,
-            end: run.end,
-            freq_hz: plan.freq_hz,
-            min_block: plan.min_block,
-            arch: kernel.arch,
-            clocks: run.clocks,
-            processes: self.processes,
-            living,
-            gathered: self.gathered,
-            spaces: self.spaces,
-            pythons: self.pythons,
-            tasks,
-            sockets,
-            blocked,
-            memory,
-            kernel_losses,
-            skipped_runs: self.probe.skipped_runs(),
-            table_losses: self.tables.losses().to_vec(),
-            unread: self.unread,
-            signals,
-            overhead,
-            futexes,
+        Taken {
             loops,
-            loops_are_exact: self.probe.loops_are_exact(),
-            late_from: plan.late,
-            window: plan.keep.window,
-            windows,
-            windows_coarsened,
-        };
-        (recorded, self.probe)
+            futexes: locks::look(&self.gathered, &living, &moment.locks),
+            kernel_losses,
+            living,
+        }
+    }
+
+    /// The threads that are there, as they were at the end.
+    fn living(&self, end_ns: u64) -> Vec<ThreadSlot> {
+        let mut living = self.probe.threads();
+        for slot in living.iter_mut().filter(|slot| slot.woken_ns > end_ns) {
+            // Wake-ups are noted without a look at the end: this one came after it.
+            slot.woken_ns = 0;
+        }
+        living
+    }
+
+    /// Mappings again, for libraries that were loaded since they were read; and the interpreters.
+    fn see_processes(&mut self, living: &[ThreadSlot], moment: &Moment) {
+        for thread in living {
+            let key = SpaceKey {
+                tgid: thread.tgid,
+                generation: thread.generation,
+            };
+            self.spaces.refresh(key, moment.end_ns);
+        }
+        for (pid, python) in &moment.interpreters {
+            if let Some(process) = self.processes.get_mut(pid) {
+                process.python = Some(python.clone());
+            }
+        }
     }
 }

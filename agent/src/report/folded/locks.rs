@@ -46,3 +46,40 @@ impl Folded {
         self.add(line, nanos(stack.total));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::{Builder, lock, ms};
+
+    #[test]
+    fn both_sides_of_a_lock_stand_under_it_and_idle_waits_only_when_told() {
+        let mut builder = Builder::new(7, "server");
+        let waiter = builder.thread(7, 8, "waiter");
+        let (waits, holds) = (
+            builder.stack(&["main", "take"]),
+            builder.stack(&["main", "hold"]),
+        );
+        let of = |thread: usize, stack: usize, total: u64| LockStack {
+            thread,
+            stack,
+            count: 1,
+            total: ms(total),
+        };
+        let held = Lock {
+            waiter_stacks: vec![of(waiter, waits, 30)],
+            holder_stacks: vec![of(0, holds, 20)],
+            ..lock(7, 0x1000)
+        };
+        let idle = Lock {
+            kind: LockKind::Event,
+            place: "a;b\n".into(),
+            waiter_stacks: vec![of(waiter, waits, 50)],
+            ..lock(7, 0x2000)
+        };
+        builder.0.locks = vec![held, idle];
+        let capture = builder.finish();
+        insta::assert_snapshot!("held", Folded::locks(&capture, false).text());
+        insta::assert_snapshot!("with_idle", Folded::locks(&capture, true).text());
+    }
+}

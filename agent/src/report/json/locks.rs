@@ -152,3 +152,89 @@ fn stacks<'a>(capture: &'a Capture, stacks: &[LockStack]) -> Vec<Stack<'a>> {
     });
     shown.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::{Builder, lock, ms};
+
+    #[test]
+    fn a_lock_is_written_with_both_of_its_sides() {
+        let mut builder = Builder::new(7, "server");
+        let waiter = builder.thread(7, 8, "waiter");
+        let (waits, holds) = (
+            builder.stack(&["main", "take"]),
+            builder.stack(&["main", "hold"]),
+        );
+        let of = |thread: usize, stack: usize| LockStack {
+            thread,
+            stack,
+            count: 2,
+            total: ms(40),
+        };
+        let found = model::Lock {
+            waits: 2,
+            total: ms(40),
+            longest: ms(30),
+            waiters: vec![model::Waiter {
+                thread: waiter,
+                waits: 2,
+                total: ms(40),
+                now: true,
+            }],
+            owner: Some(model::Owner {
+                tid: 7,
+                comm: "server".into(),
+                from: OwnerFrom::Memory,
+            }),
+            wakers: vec![(7, "server".into(), 1)],
+            holders: vec![model::Holder {
+                tid: 7,
+                comm: "server".into(),
+                waits: 2,
+                total: ms(40),
+                longest: ms(30),
+            }],
+            waiter_stacks: vec![of(waiter, waits); STACKS + 1],
+            holder_stacks: vec![of(0, holds), of(99, holds)],
+            ..lock(7, 0xffff_0000_0000_1000)
+        };
+        builder.0.locks = vec![found];
+        let capture = builder.finish();
+        let mut written = serde_json::to_value(locks(&capture)).expect("plain data");
+        let stacks = written[0]["waiter_stacks"].as_array_mut().expect("a list");
+        assert_eq!(stacks.len(), STACKS);
+        stacks.truncate(1);
+        insta::assert_snapshot!(serde_json::to_string_pretty(&written).expect("plain data"));
+    }
+
+    #[test]
+    fn what_is_inferred_and_what_is_not_known_says_so() {
+        let mut builder = Builder::new(7, "server");
+        let guessed = model::Lock {
+            owner: Some(model::Owner {
+                tid: 7,
+                comm: "server".into(),
+                from: OwnerFrom::LastWaker,
+            }),
+            waiters: vec![model::Waiter {
+                thread: 99,
+                waits: 1,
+                total: ms(1),
+                now: false,
+            }],
+            ..lock(7, 0x1000)
+        };
+        builder.0.locks = vec![guessed, lock(7, 0x2000)];
+        let capture = builder.finish();
+        let written = serde_json::to_value(locks(&capture)).expect("plain data");
+        assert_eq!(written[0]["owner"]["certainty"], "inferred");
+        assert_eq!(
+            written[0]["waiters"],
+            serde_json::json!([]),
+            "no such thread"
+        );
+        assert_eq!(written[1]["owner"], serde_json::Value::Null);
+        assert_eq!(written[1]["last_waker"], serde_json::Value::Null);
+    }
+}

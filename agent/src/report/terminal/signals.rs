@@ -125,3 +125,6 @@ fn share(part: Duration, whole: Duration) -> String {
         100.0 * part.as_secs_f64() / whole.as_secs_f64().max(f64::MIN_POSITIVE)
     )
 }
+
+#[cfg(test)]
+mod tests;

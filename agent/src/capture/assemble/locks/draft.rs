@@ -4,9 +4,10 @@ use super::super::{Recorded, StackIndex, Threads, waits::OpenWait};
 use crate::{
     capture::{
         gather::{Entry, Sum},
-        locks::FutexKey,
+        locks::{FutexKey, Whereabouts},
     },
     model::{Gil, Reason},
+    target::Place,
 };
 use remora_common::{
     aggregate::{AggregateKey, KIND_HOLD, KIND_WAIT, KIND_WAKE},
@@ -71,7 +72,8 @@ pub struct Draft {
     pub sum: Sum,
     pub waiters: HashMap<usize, Sum>,
     pub waiting_now: Vec<usize>,
-    pub wakers: HashMap<u32, u64>,
+    /// Number of wake-ups, and when the last was, by thread.
+    pub wakers: HashMap<u32, (u64, u64)>,
     pub holders: HashMap<u32, Sum>,
     pub waiter_stacks: HashMap<(usize, usize), Sum>,
     pub holder_stacks: HashMap<(usize, usize), Sum>,
@@ -95,6 +97,11 @@ impl Draft {
         }
     }
 
+    fn woke(&mut self, waker: u32, count: u64, last_ns: u64) {
+        let known = self.wakers.entry(waker).or_default();
+        *known = (known.0 + count, known.1.max(last_ns));
+    }
+
     /// Takes another word of the same lock in.
     fn join(&mut self, other: Self) {
         self.at = self.at.min(other.at);
@@ -104,8 +111,8 @@ impl Draft {
         for (form, ns) in other.forms {
             *self.forms.entry(form).or_default() += ns;
         }
-        for (waker, count) in other.wakers {
-            *self.wakers.entry(waker).or_default() += count;
+        for (waker, (count, last_ns)) in other.wakers {
+            self.woke(waker, count, last_ns);
         }
         add_all(&mut self.waiters, other.waiters);
         add_all(&mut self.holders, other.holders);
@@ -159,14 +166,12 @@ fn join_gils(drafts: Vec<Draft>) -> Vec<Draft> {
 }
 
 fn identity(recorded: &Recorded, at: FutexKey) -> Identity {
-    let place = recorded
-        .futexes
-        .futexes
-        .get(&at)
-        .and_then(|fact| fact.place.as_ref());
-    match place.and_then(|place| place.shared) {
-        Some((device, inode, offset)) => Identity::Shared(device, inode, offset),
-        None => Identity::Private(at),
+    match recorded.futexes.futexes.get(&at).map(|fact| &fact.place) {
+        Some(Whereabouts::At(Place {
+            shared: Some((device, inode, offset)),
+            ..
+        })) => Identity::Shared(*device, *inode, *offset),
+        _ => Identity::Private(at),
     }
 }
 
@@ -203,7 +208,7 @@ fn take(
             let form = Form::of(recorded, key);
             *draft.forms.entry(form).or_default() += sum.total_ns + 1;
             draft.shared |= form.is_shared();
-            *draft.wakers.entry(key.user).or_default() += sum.count;
+            draft.woke(key.user, sum.count, sum.late_ns);
             if key.owner != 0 {
                 add(
                     draft

@@ -8,8 +8,8 @@
 //! laid at the door of those that had some.
 
 use crate::{
-    capture::memory::Region,
     model::{Mapping, MappingKind},
+    target::Region,
 };
 use remora_common::aggregate::FAULT_REGION_BITS;
 use std::collections::HashMap;
