@@ -3,6 +3,7 @@
 macro_rules! losses {
     ($($(#[$doc:meta])* $name:ident = $value:literal, $key:literal;)*) => {
         /// What was lost; the index of a per-CPU counter.
+        #[cfg_attr(feature = "user", derive(serde::Deserialize, serde::Serialize))]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u32)]
         pub enum Loss {

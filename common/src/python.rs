@@ -104,6 +104,7 @@ pub struct PythonFrame {
 const _: () = assert!(size_of::<PythonFrame>() == 16);
 
 /// How the walk of a thread's Python frames ended.
+#[cfg_attr(feature = "user", derive(serde::Deserialize, serde::Serialize))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Ending {
@@ -120,6 +121,7 @@ pub enum Ending {
 pub const ENTRY_FRAME: u64 = 1;
 
 /// How a thread stands to its interpreter's lock.
+#[cfg_attr(feature = "user", derive(serde::Deserialize, serde::Serialize))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Gil {

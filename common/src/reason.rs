@@ -6,6 +6,7 @@ macro_rules! reasons {
         ///
         /// The kernel side decides it at switch-out, from the task's state and the system call in
         /// its saved registers; see `ebpf/src/reason.rs` for the order of the rules.
+        #[cfg_attr(feature = "user", derive(serde::Deserialize, serde::Serialize))]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum Reason {

@@ -195,6 +195,7 @@ pub struct Registers {
 macro_rules! outcomes {
     ($($(#[$doc:meta])* $name:ident = $value:literal, $key:literal;)*) => {
         /// How the walk of a user stack ended.
+        #[cfg_attr(feature = "user", derive(serde::Deserialize, serde::Serialize))]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u32)]
         pub enum Outcome {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     analyze,
     capture::{self, Plan, Progress},
-    model::{Capture, Verdict},
+    model::{Capture, Verdict, recording},
     preflight,
     probe::{self, ProbeError},
     report::{
@@ -19,7 +19,7 @@ use crate::{
     target::Selection,
 };
 use anyhow::anyhow;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// The end of `--help`.
 pub const EXIT_CODES: &str = "Exit codes: 0 healthy or idle, 10 something is wrong, 1 it could not be \
@@ -54,6 +54,9 @@ pub struct Args {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    /// Keep what was seen, for a test of the analyzers
+    #[arg(long, hide = true, value_name = "FILE")]
+    recording: Option<PathBuf>,
 }
 
 /// Looks, prints, and says by the exit code whether something is wrong.
@@ -78,6 +81,10 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     preflight::check().map_err(|problems| Failure::new(CANNOT_OBSERVE, problems))?;
     raise_open_files();
     let mut capture = look(&args)?;
+    if let Some(path) = &args.recording {
+        let text = recording::write(&capture).map_err(|error| Failure::new(FAILED, error))?;
+        std::fs::write(path, text).map_err(|error| Failure::new(FAILED, error))?;
+    }
     let judgement = analyze::judge(&capture, &thresholds);
     let found = matches!(judgement.verdict, Verdict::Sick(_));
     capture.judgement = Some(judgement);

@@ -1,10 +1,11 @@
 //! A symbolised frame and a stack of them.
 
 use super::{Ending, Gil, Outcome};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What kind of code a frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum FrameKind {
     /// User code of a file.
     Native,
@@ -19,7 +20,7 @@ pub enum FrameKind {
 }
 
 /// One frame of a stack.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Frame {
     /// Demangled function name, or `module+0xoffset` where there is none.
     pub name: Arc<str>,
@@ -37,7 +38,7 @@ pub struct Frame {
 }
 
 /// Frames from the thread's start (first) to the leaf (last), kernel frames behind user ones.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Stack {
     /// Root first.
     pub frames: Vec<Frame>,
@@ -64,7 +65,7 @@ impl Stack {
 }
 
 /// How the user frames of a stack were found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Walk {
     /// How the walk of the native frames ended.
     pub outcome: Outcome,
@@ -73,7 +74,7 @@ pub struct Walk {
 }
 
 /// How the Python frames of a stack were found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct PythonWalk {
     /// How the walk ended.
     pub ending: Ending,

@@ -2,6 +2,7 @@
 
 use hdrhistogram::Histogram as Hdr;
 use remora_common::event_loop::{LOOP_BUCKETS, bucket_floor_ns};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How exact quantiles are: three digits, finer than the buckets.
@@ -9,7 +10,7 @@ const DIGITS: u8 = 3;
 
 /// Numbers of lengths by bucket of the kernel side (`remora_common::event_loop::bucket`, at most a
 /// sixteenth wide), those that are not zero, in the order of their buckets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Histogram {
     counts: Vec<(u16, u32)>,
 }

@@ -21,11 +21,12 @@
 
 use super::{Frame, FrameKind, Site, Stack, Thread, Wait};
 use remora_common::reason::Reason;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::Duration;
 
 /// Whether a wait is a thread's normal idle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 pub enum Idleness {
     /// It holds the thread up.
     Busy,

@@ -1,9 +1,10 @@
 //! Where a target stands among the processes of the host.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A process that is related to a target.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Relative {
     /// Its id.
     pub pid: u32,
@@ -14,7 +15,7 @@ pub struct Relative {
 }
 
 /// The relatives of a target when the capture began.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Kin {
     /// The target.
     pub pid: u32,

@@ -1,10 +1,11 @@
 //! What was observed by which means, what was lost, and what it cost.
 
 use remora_common::loss::Loss;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Whether a signal is on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum HookState {
     /// Through this hook.
     On,
@@ -15,7 +16,7 @@ pub enum HookState {
 }
 
 /// One signal and the hook that serves it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Signal {
     /// Key in `report.json`: `on_cpu`, `off_cpu`, `wait_stacks`, `wakers`…
     pub name: &'static str,
@@ -26,11 +27,12 @@ pub struct Signal {
 }
 
 /// Counted losses. A key that is missing was never lost.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Losses {
     /// Kernel side.
     pub kernel: BTreeMap<Loss, u64>,
     /// Agent side, by name in `report.json` (`unsymbolised_frames`, `maps_unreadable`…).
+    #[serde(borrow)]
     pub agent: BTreeMap<&'static str, u64>,
 }
 
@@ -51,7 +53,7 @@ impl Losses {
 }
 
 /// Run time of one kernel program, from BPF run-time statistics.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ProgramCost {
     /// Program name.
     pub name: String,
@@ -62,7 +64,7 @@ pub struct ProgramCost {
 }
 
 /// What the capture cost the host.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Overhead {
     /// Kernel programs' share of one CPU, in percent, while statistics were on.
     pub bpf_cpu_pct: f64,

@@ -1,9 +1,10 @@
 //! Locks and what else threads wait for in futexes.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What a futex is, as far as its waits and its memory tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum LockKind {
     /// A `pthread_mutex_t` of glibc.
     Mutex,
@@ -46,7 +47,7 @@ impl LockKind {
 }
 
 /// How the owner of a lock is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum OwnerFrom {
     /// The futex word holds its thread id, by contract with the kernel.
     Word,
@@ -57,7 +58,7 @@ pub enum OwnerFrom {
 }
 
 /// Who holds a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Owner {
     /// Thread id.
     pub tid: u32,
@@ -68,7 +69,7 @@ pub struct Owner {
 }
 
 /// Waits of one thread for one lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Waiter {
     /// Index in [`super::Capture::threads`].
     pub thread: usize,
@@ -81,7 +82,7 @@ pub struct Waiter {
 }
 
 /// Waits while one thread held the lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Holder {
     /// Thread id as the lock's memory had it.
     pub tid: u32,
@@ -96,7 +97,7 @@ pub struct Holder {
 }
 
 /// A stack and the time in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct LockStack {
     /// Index in [`super::Capture::threads`].
     pub thread: usize,
@@ -109,7 +110,7 @@ pub struct LockStack {
 }
 
 /// One futex, shared by all processes that map it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Lock {
     /// A process that waits for it.
     pub pid: u32,
@@ -124,6 +125,7 @@ pub struct Lock {
     /// The kind was told from the form of its waits, not from its memory.
     pub kind_inferred: bool,
     /// Operations by which it was waited for, by name.
+    #[serde(borrow)]
     pub operations: Vec<&'static str>,
     /// Waits, with those that last at the end.
     pub waits: u64,

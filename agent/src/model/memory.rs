@@ -5,8 +5,10 @@
 //! *sampled*: page faults, each with the number of faults that it stands for, scaled to the exact
 //! growth of the mapping that they fell into.
 
+use serde::{Deserialize, Serialize};
+
 /// What is resident, by kind, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Resident {
     /// Anonymous memory, private pages of files that were written to included.
     pub anon_bytes: u64,
@@ -28,7 +30,7 @@ impl Resident {
 }
 
 /// What is read of a process at each beat: the kernel's counters, which lag behind by some pages a CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct MemoryReading {
     /// See [`Resident`], as are the next three.
     pub anon_bytes: u64,
@@ -59,7 +61,7 @@ impl MemoryReading {
 }
 
 /// What a mapping is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum MappingKind {
     /// The heap that `brk` moves.
     Heap,
@@ -114,7 +116,7 @@ impl MappingKind {
 
 /// A range of addresses that was mapped at the start or the end: mappings that overlap between the two
 /// (one that grew, was split or replaced) are one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Mapping {
     /// Path, the kernel's name for it (`[heap]`), or its first address.
     pub name: String,
@@ -140,7 +142,7 @@ impl Mapping {
 }
 
 /// Growth by one thread in one stack.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Growth {
     /// Index in [`super::Capture::threads`].
     pub thread: usize,
@@ -155,7 +157,7 @@ pub struct Growth {
 }
 
 /// How a process's growth is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Source {
     /// Every mapping was read at the start and at the end: exact.
     Mappings,
@@ -165,7 +167,7 @@ pub enum Source {
 }
 
 /// What a capture saw of the memory of one process.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Memory {
     /// The process.
     pub pid: u32,

@@ -14,6 +14,7 @@ mod ledger;
 mod lock;
 mod memory;
 mod python;
+pub mod recording;
 mod socket;
 mod task;
 mod thread;
@@ -52,10 +53,11 @@ pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};
 pub use thread_loop::ThreadLoop;
 pub use timeline::Timeline;
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Why a capture ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum End {
     /// Its duration was over.
     Elapsed,
@@ -66,7 +68,7 @@ pub enum End {
 }
 
 /// One target process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Process {
     /// Process id in the initial PID namespace.
     pub pid: u32,
@@ -109,7 +111,7 @@ pub struct RawPython {
 }
 
 /// CPU samples of one thread in one stack.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Sample {
     /// Index in [`Capture::threads`].
     pub thread: usize,
@@ -122,13 +124,14 @@ pub struct Sample {
 }
 
 /// Waits of one thread for one reason in one stack.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Wait {
     /// Index in [`Capture::threads`].
     pub thread: usize,
     /// Why it waited.
     pub reason: Reason,
     /// Name of the system call it waited in, where it was in one.
+    #[serde(borrow)]
     pub syscall: Option<&'static str>,
     /// Where it waited.
     pub site: Site,
@@ -147,7 +150,7 @@ pub struct Wait {
 }
 
 /// What is known of the place of a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Site {
     /// Index in [`Capture::stacks`].
     Stack(usize),
@@ -158,7 +161,7 @@ pub enum Site {
 }
 
 /// Wake-ups of one thread by another.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Wake {
     /// The woken thread: index in [`Capture::threads`].
     pub thread: usize,
@@ -177,7 +180,8 @@ pub struct Wake {
 }
 
 /// Everything that one capture saw.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(bound(deserialize = "'de: 'static"))]
 pub struct Capture {
     /// When it began, seconds since the Unix epoch.
     pub started_unix_s: f64,
@@ -224,6 +228,7 @@ pub struct Capture {
     /// What was lost.
     pub losses: Losses,
     /// What the analyzers found; `None` before they looked.
+    #[serde(skip)]
     pub judgement: Option<Judgement>,
     /// What the capture cost.
     pub overhead: Overhead,

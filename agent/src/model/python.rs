@@ -1,10 +1,11 @@
 //! Python interpreters and their lock.
 
 use super::{Capture, Gil, Site, Stack};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The interpreter of a process, as it was at the end of the capture.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Python {
     /// Version, as `3.11.2`.
     pub version: String,

@@ -1,9 +1,10 @@
 //! Sockets of the target processes: what waits in their queues, since when, and who is at the other end.
 
+use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr, time::Duration};
 
 /// Address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Family {
     /// `AF_UNIX`.
     Unix,
@@ -61,7 +62,7 @@ const fn other_family(number: u32) -> &'static str {
 }
 
 /// What a socket carries: name of its protocol, or of its kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Kind {
     /// `SOCK_*`.
     pub number: u32,
@@ -125,7 +126,7 @@ pub const CLOSE_WAIT: &str = "close_wait";
 pub const LISTEN: &str = "listen";
 
 /// Where a socket is, or its peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Address {
     /// IP; an IPv4 address that is mapped into IPv6 is shown as IPv4.
     Inet(SocketAddr),
@@ -147,7 +148,7 @@ impl fmt::Display for Address {
 }
 
 /// A queue over the samples of a capture, in bytes (of a listening socket: connections).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Depth {
     /// In the first sample.
     pub first: u32,
@@ -169,7 +170,7 @@ impl Depth {
 }
 
 /// How long what stands first in a receive queue has been there, at the end of the capture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Unread {
     /// At least so long.
     pub min: Duration,
@@ -181,7 +182,7 @@ pub struct Unread {
 }
 
 /// What TCP counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Tcp {
     /// Payload received since the connection began.
     pub bytes_received: u64,
@@ -212,7 +213,7 @@ pub struct Tcp {
 }
 
 /// Connections that wait to be accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Backlog {
     /// At the last sample.
     pub now: u32,
@@ -223,7 +224,7 @@ pub struct Backlog {
 }
 
 /// An event loop that watches a socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Watch {
     /// Process whose descriptor the epoll instance is.
     pub pid: u32,
@@ -270,7 +271,7 @@ impl Watch {
 }
 
 /// The process at the other end, on this host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct PeerProcess {
     /// Its id; of several that hold the socket the first.
     pub pid: u32,
@@ -292,7 +293,7 @@ pub struct PeerProcess {
 const STALE: Duration = Duration::from_millis(50);
 
 /// One descriptor of a socket in a target process.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Socket {
     /// Unique in the capture.
     pub id: u32,
@@ -385,7 +386,7 @@ impl Socket {
 }
 
 /// What became of the sockets of a capture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct SocketCounts {
     /// Samples of all of them that were taken.
     pub samples: u64,

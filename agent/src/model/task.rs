@@ -1,10 +1,11 @@
 //! The asyncio tasks of a process at one moment: which loops run them, where each one stands, and
 //! what it awaits. Identities are addresses in the target: the same object, the same number.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A look at the tasks of one process.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Tasks {
     /// Event loops that run, or that tasks belong to.
     pub loops: Vec<EventLoop>,
@@ -17,7 +18,7 @@ pub struct Tasks {
 }
 
 /// An event loop.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct EventLoop {
     /// Address of the loop object.
     pub id: u64,
@@ -34,7 +35,7 @@ pub struct EventLoop {
 }
 
 /// What a task does now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum TaskState {
     /// It is the one that its loop runs.
     Running,
@@ -56,7 +57,7 @@ impl TaskState {
 }
 
 /// A task.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Task {
     /// Address of the task object.
     pub id: u64,
@@ -82,7 +83,7 @@ pub struct Task {
 }
 
 /// A Python frame of a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct TaskFrame {
     /// Its function, qualified.
     pub function: String,
@@ -93,7 +94,7 @@ pub struct TaskFrame {
 }
 
 /// The kind of what a task awaits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum AwaitKind {
     /// Another task, by itself or behind `wait_for` or `shield`.
     Task,
@@ -160,7 +161,7 @@ impl AwaitKind {
 }
 
 /// What a task awaits.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Await {
     /// Its kind.
     pub kind: AwaitKind,
@@ -178,7 +179,7 @@ pub struct Await {
 }
 
 /// What a look at tasks did not see.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct TaskLoss {
     /// Tasks that moved each time that they were read.
     pub torn: u64,

@@ -1,10 +1,11 @@
 //! One target thread: where its time went and what it does now.
 
 use remora_common::reason::Reason;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What a thread does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum State {
     /// Not known.
     Unknown,
@@ -19,7 +20,7 @@ pub enum State {
 }
 
 /// What a thread does at the end of the capture.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Now {
     /// The state.
     pub state: State,
@@ -30,6 +31,7 @@ pub struct Now {
     /// Why it is asleep, when it is.
     pub reason: Option<Reason>,
     /// The system call it is in.
+    #[serde(borrow)]
     pub syscall: Option<&'static str>,
     /// Arguments of that call.
     pub args: [u64; 6],
@@ -40,7 +42,7 @@ pub struct Now {
 }
 
 /// Time and number of a thread's waits for one reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ReasonTotals {
     /// The reason.
     pub reason: Reason,
@@ -55,7 +57,7 @@ pub struct ReasonTotals {
 }
 
 /// Waits for a CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct RunQueue {
     /// From a wake-up to the CPU.
     pub after_wake: Duration,
@@ -70,7 +72,8 @@ pub struct RunQueue {
 }
 
 /// One target thread.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(bound(deserialize = "'de: 'static"))]
 pub struct Thread {
     /// Thread id in the initial PID namespace.
     pub tid: u32,

@@ -2,10 +2,11 @@
 
 use super::histogram::Histogram;
 use remora_common::reason::Reason;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The event loop of a thread.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ThreadLoop {
     /// Index in [`super::Capture::threads`].
     pub thread: usize,

@@ -6,10 +6,11 @@ pub use window::{SocketWindow, ThreadWindow, Window};
 
 use super::{histogram::Histogram, memory::MemoryReading};
 use remora_common::reason::Reason;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What a thread spends its time with, as the timeline shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[repr(usize)]
 pub enum Activity {
     /// On a CPU.
@@ -63,7 +64,7 @@ impl Activity {
 }
 
 /// Iterations of a thread's event loop that ended in a window.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct LoopPoint {
     /// Their lengths.
     pub lengths: Histogram,
@@ -74,7 +75,7 @@ pub struct LoopPoint {
 }
 
 /// A thread in one window.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct ThreadPoint {
     /// Time by activity.
     pub time: [Duration; ACTIVITIES],
@@ -83,7 +84,7 @@ pub struct ThreadPoint {
 }
 
 /// A thread through the windows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ThreadSeries {
     /// Index in [`super::Capture::threads`].
     pub thread: usize,
@@ -94,7 +95,7 @@ pub struct ThreadSeries {
 }
 
 /// A socket through the windows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct SocketSeries {
     /// Index in [`super::Capture::sockets`].
     pub socket: usize,
@@ -107,7 +108,7 @@ pub struct SocketSeries {
 }
 
 /// A process's memory through the windows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ProcessSeries {
     /// Process id.
     pub pid: u32,
@@ -118,7 +119,7 @@ pub struct ProcessSeries {
 }
 
 /// A stretch of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Span {
     /// Since the beginning of the capture.
     pub start: Duration,
@@ -127,7 +128,7 @@ pub struct Span {
 }
 
 /// All windows of a capture.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Timeline {
     /// Length of the finest windows.
     pub window: Duration,
