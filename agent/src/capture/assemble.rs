@@ -15,12 +15,13 @@ use super::{
     pythons::Pythons,
     sockets::SocketsSeen,
     spaces::Spaces,
+    timeline::Windows,
 };
 use crate::{
     kernel::{Arch, clocks::CpuClocks, syscalls},
     model::{
         Capture, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue, Sample,
-        Signal, State, Tasks, Thread, classify, timeline::Window,
+        Signal, State, Tasks, Thread, classify,
     },
     target,
 };
@@ -80,7 +81,7 @@ pub struct Recorded {
     pub late_from: Duration,
     /// Length of the finest windows.
     pub window: Duration,
-    pub windows: Vec<Window>,
+    pub windows: Windows,
     pub windows_coarsened: u64,
 }
 
@@ -94,7 +95,8 @@ struct Threads {
 
 impl Threads {
     fn new(mut slots: Vec<ThreadSlot>) -> Self {
-        slots.sort_by_key(|slot| (slot.tgid, slot.tid, slot.serial));
+        // Sums of threads, which have no id, come last.
+        slots.sort_by_key(|slot| (slot.tgid, slot.tid == 0, slot.tid, slot.serial));
         let by_serial = slots
             .iter()
             .enumerate()
@@ -204,6 +206,8 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
         .filter(|(key, _)| threads.find(key.serial).is_none());
     losses.add("aggregates_without_thread", orphans.count() as u64);
     losses.add("ended_threads_dropped", gathered.ended_dropped);
+    losses.add("ended_threads_summed", gathered.threads_summed());
+    losses.add("futexes_merged", gathered.futexes_merged);
     losses.add("ended_loops_dropped", gathered.ended_loops_dropped);
     losses.add("stacks_unreadable", gathered.stacks_unreadable);
     losses.add("stacks_dropped", gathered.stacks_dropped);
@@ -241,7 +245,11 @@ fn processes(recorded: &Recorded, threads: &Threads) -> Vec<Process> {
         let Some(process) = processes.get_mut(&slot.tgid) else {
             continue;
         };
-        process.threads += 1;
+        let summed = recorded.gathered.summed(slot.serial);
+        let threads = summed.map_or(1, |summed| summed.threads);
+        process.threads = process
+            .threads
+            .saturating_add(threads.try_into().unwrap_or(u32::MAX));
         if process.comm.is_empty() || (slot.tid == slot.tgid && slot.comm[0] != 0) {
             process.comm = last_name(slot);
         }
@@ -273,11 +281,17 @@ fn name(slot: &ThreadSlot) -> String {
 
 fn thread(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Thread {
     let comm = name(slot);
+    let summed = recorded.gathered.summed(slot.serial);
+    let observed_ns = summed.map_or_else(
+        || gather::observed_ns(slot, recorded.end_ns),
+        |summed| summed.observed_ns,
+    );
     Thread {
         tid: slot.tid,
         pid: slot.tgid,
         comm,
-        observed: Duration::from_nanos(gather::observed_ns(slot, recorded.end_ns)),
+        observed: Duration::from_nanos(observed_ns),
+        summed: summed.map_or(0, |summed| summed.threads),
         on_cpu: Duration::from_nanos(slot.on_cpu_ns),
         run_queue: RunQueue {
             after_wake: Duration::from_nanos(slot.woken_wait_ns),

@@ -1,5 +1,7 @@
 //! What came out of the kernel's tables, joined over all their fillings, before it has names.
 
+mod fold;
+
 use crate::{
     model::RawStack,
     probe::{Drained, RawAggregate},
@@ -21,8 +23,7 @@ const MAX_ENDED: usize = 16_384;
 /// Event loops of ended threads, kept at the most: 10 MiB.
 const MAX_ENDED_LOOPS: usize = 4096;
 
-/// Sums kept at the most, over all fillings: some 20 MiB. Threads that come and go without end each have
-/// theirs.
+/// Sums kept at the most, over all fillings: some 20 MiB.
 const MAX_SUMS: usize = 131_072;
 
 /// Distinct stacks kept at the most, over all fillings of the tables.
@@ -49,6 +50,20 @@ pub struct Sum {
     pub late_ns: u64,
 }
 
+impl Sum {
+    /// Adds another of the same `kind`.
+    fn merge(&mut self, kind: u8, more: &Self) {
+        self.count += more.count;
+        self.total_ns += more.total_ns;
+        self.max_ns = self.max_ns.max(more.max_ns);
+        self.late_count += more.late_count;
+        self.late_ns = match kind {
+            KIND_WAKE => self.late_ns.max(more.late_ns),
+            _ => self.late_ns + more.late_ns,
+        };
+    }
+}
+
 /// An aggregate whose stack is an index in [`Gathered::stacks`].
 ///
 /// The key's own stack ids are cleared: they are of a table that was emptied since.
@@ -67,7 +82,7 @@ pub struct Gathered {
     pub sums: HashMap<Entry, Sum>,
     /// Sums beyond the limit: what was in them counts as lost, the threads' totals are right.
     pub sums_dropped: u64,
-    /// Threads that ended during the capture.
+    /// Threads that ended during the capture; before them the sums of such, see [`fold`].
     pub ended: Vec<ThreadSlot>,
     /// Event loops of threads that ended, by the thread's serial.
     pub ended_loops: HashMap<u32, EventLoop>,
@@ -82,6 +97,9 @@ pub struct Gathered {
     /// Sampled faults that were not kept at all.
     pub fault_samples_dropped: u64,
     fault_rows: usize,
+    /// Waits and wake-ups of summed threads whose futex was not kept: there were too many.
+    pub futexes_merged: u64,
+    groups: fold::Groups,
 }
 
 impl Gathered {
@@ -118,15 +136,16 @@ impl Gathered {
                 self.sums_dropped += 1;
                 continue;
             }
-            let sum = self.sums.entry((key, stack)).or_default();
-            sum.count += count;
-            sum.total_ns += total_ns;
-            sum.max_ns = sum.max_ns.max(max_ns);
-            sum.late_count += late_count;
-            sum.late_ns = match key.kind {
-                KIND_WAKE => sum.late_ns.max(late_ns),
-                _ => sum.late_ns + late_ns,
-            };
+            self.sums.entry((key, stack)).or_default().merge(
+                key.kind,
+                &Sum {
+                    count,
+                    total_ns,
+                    max_ns,
+                    late_count,
+                    late_ns,
+                },
+            );
         }
     }
 

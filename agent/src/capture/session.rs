@@ -339,14 +339,24 @@ impl Session {
                 ready = events.readable() => ready?.clear_ready(),
             }
             self.take_events();
-            if self.probe.is_filling_up() {
+            if self.probe.is_filling_up() || self.gathered.is_crowded() {
                 self.learn_python();
-                let drained = self.probe.swap_and_drain().await;
-                self.gather(drained);
+                self.empty().await;
             }
             if targets_gone && !(plan.selection.children && self.probe.anyone_left()) {
                 return Ok((End::TargetsExited, meter));
             }
+        }
+    }
+
+    /// Empties the tables. Of threads whose end is known nothing is left in them then.
+    async fn empty(&mut self) {
+        let complete = self.gathered.ended.len();
+        let drained = self.probe.swap_and_drain().await;
+        self.gather(drained);
+        let summed = self.gathered.fold(complete);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.fold(&summed);
         }
     }
 
@@ -396,6 +406,7 @@ impl Session {
         let probe = &self.probe;
         let others = Others {
             sockets: self.sockets.window(),
+            sockets_gone: self.sockets.gone(),
             processes: self.memory.latest(),
         };
         if let Some(recorder) = &mut self.recorder {

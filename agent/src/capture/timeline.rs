@@ -1,6 +1,10 @@
 //! The flight recorder: what each thread did in each window, kept in bounded memory. Old windows are
 //! merged into longer ones, never dropped.
 
+mod packed;
+
+pub use packed::Windows;
+
 use super::gather;
 use crate::model::{
     Histogram, MemoryReading,
@@ -12,15 +16,23 @@ use remora_common::{
     thread::ThreadSlot,
 };
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
+use packed::Packed;
+
 /// Memory that windows may take.
-const BUDGET_BYTES: usize = 64 << 20;
+const BUDGET_BYTES: usize = 32 << 20;
 
 /// Windows of one length that are kept, of those older than what is kept whole, before two become one.
 const OLD_OF_A_LENGTH: usize = 60;
+
+/// From one cleaning of all windows to the next: sockets that will not be in the report are left out.
+const CLEAN_EVERY: u32 = 32;
+
+/// Sockets that wait for it, at the most.
+const MAX_GONE: usize = 65_536;
 
 /// What a thread had used up when it was looked at last.
 struct Seen {
@@ -45,6 +57,8 @@ pub struct Keep {
 #[derive(Clone, Debug, Default)]
 pub struct Others {
     pub sockets: Vec<SocketWindow>,
+    /// Sockets of earlier windows that will not be in the report.
+    pub sockets_gone: Vec<u32>,
     pub processes: Vec<(u32, MemoryReading)>,
 }
 
@@ -58,10 +72,16 @@ pub struct Recorder {
     seen: HashMap<u32, Seen>,
     /// Threads that ended in the present window.
     ended: Vec<ThreadWindow>,
-    windows: VecDeque<Window>,
+    /// All but the newest.
+    windows: VecDeque<Packed>,
+    newest: Option<Window>,
+    /// Memory of the packed ones.
     bytes: usize,
     budget_bytes: usize,
     coarsened: u64,
+    /// Sockets that packed windows may still name in vain, and when they are looked through next.
+    gone: HashSet<u32>,
+    clean_in: u32,
 }
 
 impl Recorder {
@@ -75,9 +95,12 @@ impl Recorder {
             seen: HashMap::new(),
             ended: Vec::new(),
             windows: VecDeque::new(),
+            newest: None,
             bytes: 0,
             budget_bytes: BUDGET_BYTES,
             coarsened: 0,
+            gone: HashSet::new(),
+            clean_in: CLEAN_EVERY,
         }
     }
 
@@ -102,25 +125,71 @@ impl Recorder {
             looked.push(self.look(slot, event_loop(slot).as_ref(), now_ns));
         }
         looked.sort_by_key(|thread| thread.serial);
+        let mut sockets = others.sockets;
+        sockets.sort_by_key(|socket| socket.id);
+        self.forget_sockets(others.sockets_gone);
         let window = Window {
             start_ns: self.last_ns - self.start_ns,
             length_ns: now_ns.saturating_sub(self.last_ns),
             merged: 0,
             threads: looked,
-            sockets: others.sockets,
+            sockets,
             processes: others.processes,
         };
         self.last_ns = now_ns.max(self.last_ns);
-        self.bytes += window.bytes();
-        self.windows.push_back(window);
+        self.pack();
         self.coarsen();
-        // A window was pushed, and merging leaves at least one.
-        &self.windows[self.windows.len() - 1]
+        self.newest.insert(window)
+    }
+
+    /// Adds threads that ended to sums: `into` names the sum's serial for the serial of each.
+    pub fn fold(&mut self, into: &HashMap<u32, u32>) {
+        if into.is_empty() {
+            return;
+        }
+        self.ended = packed::fold(std::mem::take(&mut self.ended), into);
+        if let Some(newest) = &mut self.newest {
+            newest.threads = packed::fold(std::mem::take(&mut newest.threads), into);
+        }
+        self.change_all(|window| window.fold(into));
+    }
+
+    fn pack(&mut self) {
+        if let Some(newest) = self.newest.take() {
+            let packed = Packed::new(newest);
+            self.bytes += packed.bytes();
+            self.windows.push_back(packed);
+        }
+    }
+
+    /// Sockets that come and go within a window or two are most of those that are gone: the newest window
+    /// is rid of them at once, the others now and then.
+    fn forget_sockets(&mut self, gone: Vec<u32>) {
+        self.gone.extend(gone);
+        if let Some(newest) = &mut self.newest {
+            newest
+                .sockets
+                .retain(|socket| !self.gone.contains(&socket.id));
+        }
+        self.clean_in -= 1;
+        if self.clean_in == 0 || self.gone.len() > MAX_GONE {
+            self.clean_in = CLEAN_EVERY;
+            let gone = std::mem::take(&mut self.gone);
+            if !gone.is_empty() {
+                self.change_all(|window| window.forget_sockets(&gone));
+            }
+        }
+    }
+
+    fn change_all(&mut self, change: impl Fn(&mut Packed)) {
+        self.windows.iter_mut().for_each(change);
+        self.bytes = self.windows.iter().map(Packed::bytes).sum();
     }
 
     /// The windows, oldest first, and how many were merged.
-    pub fn finish(self) -> (Vec<Window>, u64) {
-        (self.windows.into(), self.coarsened)
+    pub fn finish(mut self) -> (Windows, u64) {
+        self.pack();
+        (Windows(self.windows), self.coarsened)
     }
 
     /// What a thread did since it was looked at last.
@@ -160,7 +229,7 @@ impl Recorder {
     fn coarsen(&mut self) {
         let whole_ns = u64::try_from(self.keep.whole.as_nanos()).unwrap_or(u64::MAX);
         let end_ns = self.last_ns - self.start_ns;
-        let is_old = |window: &Window| end_ns.saturating_sub(window.start_ns) > whole_ns;
+        let is_old = |window: &Packed| end_ns.saturating_sub(window.start_ns) > whole_ns;
         let old = self
             .windows
             .iter()
@@ -169,7 +238,7 @@ impl Recorder {
         if let Some(at) = crowded(self.windows.iter().take(old)) {
             self.merge(at);
         }
-        while self.bytes > self.budget_bytes && self.windows.len() > 2 {
+        while self.bytes > self.budget_bytes && self.windows.len() > 1 {
             // The shortest of the oldest pairs: recent windows stay fine for as long as possible.
             let at = crowded_most(&self.windows);
             self.merge(at);
@@ -181,18 +250,20 @@ impl Recorder {
         let Some(next) = self.windows.remove(at + 1) else {
             return;
         };
-        let Some(window) = self.windows.get_mut(at) else {
+        let Some(packed) = self.windows.get_mut(at) else {
             return;
         };
-        self.bytes = self.bytes.saturating_sub(window.bytes() + next.bytes());
-        window.take(next);
-        self.bytes += window.bytes();
+        self.bytes = self.bytes.saturating_sub(packed.bytes() + next.bytes());
+        let mut window = packed.unpack();
+        window.take(next.unpack());
+        *packed = Packed::new(window);
+        self.bytes += packed.bytes();
         self.coarsened += 1;
     }
 }
 
 /// The first of the oldest pair among windows that were merged as often, where there are many of them.
-fn crowded<'a>(windows: impl Iterator<Item = &'a Window>) -> Option<usize> {
+fn crowded<'a>(windows: impl Iterator<Item = &'a Packed>) -> Option<usize> {
     let mut first_of: HashMap<u32, (usize, usize)> = HashMap::new();
     for (at, window) in windows.enumerate() {
         let (_, count) = first_of.entry(window.merged).or_insert((at, 0));
@@ -205,9 +276,9 @@ fn crowded<'a>(windows: impl Iterator<Item = &'a Window>) -> Option<usize> {
         .min()
 }
 
-/// The first of the oldest pair that was merged least often, the newest window left alone.
-fn crowded_most(windows: &VecDeque<Window>) -> usize {
-    let pairs = windows.len().saturating_sub(2).max(1);
+/// The first of the oldest pair that was merged least often, of two windows at least.
+fn crowded_most(windows: &VecDeque<Packed>) -> usize {
+    let pairs = windows.len().saturating_sub(1);
     (0..pairs)
         .min_by_key(|at| (windows[*at].merged + windows[at + 1].merged, *at))
         .unwrap_or(0)
@@ -245,8 +316,8 @@ fn iterations(now: &EventLoop, before: Option<&Seen>) -> LoopPoint {
     }
 }
 
-fn micros(ns: u64) -> u32 {
-    u32::try_from(ns / 1000).unwrap_or(u32::MAX)
+const fn micros(ns: u64) -> u64 {
+    ns / 1000
 }
 
 #[cfg(test)]

@@ -123,6 +123,7 @@ impl Builder {
             tid,
             pid,
             comm: comm.to_owned(),
+            summed: 0,
             observed: self.0.duration,
             on_cpu: Duration::ZERO,
             run_queue: RunQueue::default(),

@@ -40,6 +40,16 @@ impl Histogram {
         }
     }
 
+    /// Of counts by bucket, in order.
+    pub const fn of(counts: Vec<(u16, u32)>) -> Self {
+        Self { counts }
+    }
+
+    /// Counts by bucket, those that are not zero, in order.
+    pub fn counts(&self) -> &[(u16, u32)] {
+        &self.counts
+    }
+
     /// Adds another's counts.
     pub fn merge(&mut self, other: &Self) {
         for (bucket, more) in &other.counts {
@@ -62,11 +72,6 @@ impl Histogram {
     pub fn longest_ns(&self) -> u64 {
         let last = self.counts.last();
         last.map_or(0, |(bucket, _)| bucket_floor_ns(usize::from(*bucket) + 1))
-    }
-
-    /// Memory on the heap, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.counts.capacity() * size_of::<(u16, u32)>()
     }
 
     /// The quantiles, none beyond `longest`, which is known exactly; `None` without any length.

@@ -81,6 +81,9 @@ pub struct Thread {
     pub pid: u32,
     /// Its name.
     pub comm: String,
+    /// Threads that ended whose sum this is, where many did: their id is 0, and each time is the sum of
+    /// theirs. 0 for a thread.
+    pub summed: u64,
     /// How long it was watched: its life inside the capture.
     pub observed: Duration,
     /// Time on a CPU.

@@ -77,10 +77,10 @@ pub struct LoopPoint {
 /// A thread in one window.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct ThreadPoint {
-    /// Time by activity.
-    pub time: [Duration; ACTIVITIES],
+    /// Time by activity, in microseconds.
+    pub time_us: [u64; ACTIVITIES],
     /// Its event loop, where an iteration ended.
-    pub event_loop: Option<LoopPoint>,
+    pub event_loop: Option<Box<LoopPoint>>,
 }
 
 /// A thread through the windows.

@@ -137,7 +137,10 @@ impl<'a> Owners<'a> {
     }
 }
 
-/// A thread's name and id: `worker-4712`.
+/// A thread's name and id: `worker-4712`; of a sum of threads how many.
 pub fn thread_name(thread: &Thread) -> String {
-    format!("{}-{}", thread.comm, thread.tid)
+    match thread.summed {
+        0 => format!("{}-{}", thread.comm, thread.tid),
+        threads => format!("{} ({threads} that ended)", thread.comm),
+    }
 }

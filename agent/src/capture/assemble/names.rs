@@ -123,20 +123,21 @@ pub fn wakes(recorded: &Recorded, threads: &Threads) -> Vec<Wake> {
         .sums
         .iter()
         .filter(|((key, _), _)| key.kind == KIND_WAKE);
-    let mut wakes: HashMap<(usize, Reason, u32), Wake> = HashMap::new();
+    let mut wakes: HashMap<(usize, Reason, u32, u32), Wake> = HashMap::new();
     for ((key, _), sum) in sums {
         let Some((thread, _)) = threads.find(key.serial) else {
             continue;
         };
         let reason = Reason::from_u8(key.reason);
         let wake = wakes
-            .entry((thread, reason, key.user))
+            .entry((thread, reason, key.user, key.kernel))
             .or_insert_with(|| Wake {
                 thread,
                 reason,
                 waker_tid: key.user,
                 waker_pid: key.kernel,
-                waker: name(key.user),
+                // Of threads that were summed the process is known.
+                waker: name(if key.user == 0 { key.kernel } else { key.user }),
                 count: 0,
                 blocked: Duration::ZERO,
             });

@@ -1,9 +1,10 @@
 //! Event loops and the timeline, by thread.
 
 use super::{Recorded, Threads};
+use crate::capture::timeline::Windows;
 use crate::model::{
     Histogram, Reason, ThreadLoop, Timeline,
-    timeline::{ProcessSeries, SocketSeries, Span, ThreadPoint, ThreadSeries, Window},
+    timeline::{ProcessSeries, SocketSeries, Span, ThreadPoint, ThreadSeries},
 };
 use bytemuck::Zeroable;
 use remora_common::{
@@ -87,13 +88,13 @@ fn thread_loop(
 
 /// The windows, by thread.
 pub fn timeline(recorded: &Recorded, threads: &Threads) -> Timeline {
-    let spans = recorded.windows.iter().map(|window| Span {
+    let spans = recorded.windows.0.iter().map(|window| Span {
         start: Duration::from_nanos(window.start_ns),
         length: Duration::from_nanos(window.length_ns),
     });
     let mut series: Vec<Option<ThreadSeries>> = vec![None; threads.slots.len()];
     for (at, window) in recorded.windows.iter().enumerate() {
-        for point in &window.threads {
+        for point in window.threads {
             let Some((thread, _)) = threads.find(point.serial) else {
                 continue;
             };
@@ -110,8 +111,8 @@ pub fn timeline(recorded: &Recorded, threads: &Threads) -> Timeline {
                 .points
                 .resize_with(at - series.first, ThreadPoint::default);
             series.points.push(ThreadPoint {
-                time: point.time_us.map(|us| Duration::from_micros(us.into())),
-                event_loop: point.event_loop.as_deref().cloned(),
+                time_us: point.time_us,
+                event_loop: point.event_loop,
             });
         }
     }
@@ -163,7 +164,7 @@ fn sockets(recorded: &Recorded) -> Vec<SocketSeries> {
 }
 
 /// The processes' memory, by pid; each from its first reading to its last.
-fn processes(windows: &[Window]) -> Vec<ProcessSeries> {
+fn processes(windows: &Windows) -> Vec<ProcessSeries> {
     let mut series: BTreeMap<u32, ProcessSeries> = BTreeMap::new();
     for (at, window) in windows.iter().enumerate() {
         for (pid, reading) in &window.processes {

@@ -64,6 +64,8 @@ pub(super) struct Entry {
     pub id: u32,
     /// The pass that saw it last.
     pub pass: u64,
+    /// A window of the timeline names it.
+    pub in_timeline: bool,
     pub last: SocketRecord,
     /// Unix: its name, or its peer's (see the record's flags).
     pub name: Box<[u8]>,
@@ -87,6 +89,7 @@ impl Entry {
         let mut entry = Self {
             id,
             pass,
+            in_timeline: false,
             last: *record,
             name: name.into(),
             first_ns: record.at_ns,

@@ -189,6 +189,11 @@ impl Sockets {
         self.tracker.window()
     }
 
+    /// See [`Tracker::gone`].
+    pub fn gone(&mut self) -> Vec<u32> {
+        self.tracker.gone()
+    }
+
     /// After the capture, which began at `start_ns`: who watches them, and who is at the other end. Takes
     /// a second at the most.
     pub fn finish(&mut self, start_ns: u64) -> SocketsSeen {

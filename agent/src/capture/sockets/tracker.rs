@@ -30,6 +30,8 @@ pub struct Tracker {
     counts: SocketCounts,
     /// Closed sockets that were not kept.
     pub closed_dropped: u64,
+    /// Those of them that windows of the timeline name.
+    gone: Vec<u32>,
     /// Sockets beyond the limit: in the present pass, and the most of all passes.
     untracked_now: u64,
     pub untracked: u64,
@@ -107,6 +109,9 @@ impl Tracker {
                 self.closed.push(entry);
             } else {
                 self.closed_dropped += 1;
+                if entry.in_timeline {
+                    self.gone.push(entry.id);
+                }
             }
         }
     }
@@ -116,7 +121,9 @@ impl Tracker {
     pub fn window(&mut self) -> Vec<SocketWindow> {
         let windows = self.open.values_mut().filter_map(|entry| {
             let [receive_last, receive_max, send_last, send_max] = entry.end_window();
-            (receive_max > 0 || send_max > 0).then_some(SocketWindow {
+            let any = receive_max > 0 || send_max > 0;
+            entry.in_timeline |= any;
+            any.then_some(SocketWindow {
                 id: entry.id,
                 receive_last,
                 receive_max,
@@ -125,6 +132,11 @@ impl Tracker {
             })
         });
         windows.collect()
+    }
+
+    /// Sockets that a window named, and that were closed and not kept since this was asked last.
+    pub fn gone(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Counts so far.

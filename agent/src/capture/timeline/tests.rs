@@ -45,7 +45,7 @@ fn a_window_holds_what_came_since_the_last() {
     recorder.close(6 * SECOND, &[one], |_| None, Others::default());
     let two = slot(7, SECOND / 4 + SECOND, SECOND * 3 / 4, 7 * SECOND);
     recorder.close(7 * SECOND, &[two], |_| None, Others::default());
-    let (windows, _) = recorder.finish();
+    let windows: Vec<_> = recorder.finish().0.iter().collect();
     let times: Vec<_> = windows
         .iter()
         .map(|window| window.threads[0].time_us)
@@ -65,7 +65,7 @@ fn what_lasts_counts_up_to_the_windows_end() {
     let mut recorder = recorder(600);
     let running = slot(7, 0, 0, 5 * SECOND);
     recorder.close(6 * SECOND, &[running], |_| None, Others::default());
-    let (windows, _) = recorder.finish();
+    let windows: Vec<_> = recorder.finish().0.iter().collect();
     assert_eq!(
         windows[0].threads[0].time_us[Activity::OnCpu as usize],
         1_000_000
@@ -78,7 +78,7 @@ fn a_thread_that_ended_is_in_its_last_window_only() {
     recorder.end(&slot(9, SECOND / 2, 0, 5 * SECOND + SECOND / 2), None);
     recorder.close(6 * SECOND, &[], |_| None, Others::default());
     recorder.close(7 * SECOND, &[], |_| None, Others::default());
-    let (windows, _) = recorder.finish();
+    let windows: Vec<_> = recorder.finish().0.iter().collect();
     assert_eq!(windows[0].threads.len(), 1);
     assert!(windows[1].threads.is_empty());
 }
@@ -99,7 +99,7 @@ fn iterations_are_those_of_the_window() {
         |_| Some(event_loop(&[1_000, 500_000_000, 2_000])),
         Others::default(),
     );
-    let (windows, _) = recorder.finish();
+    let windows: Vec<_> = recorder.finish().0.iter().collect();
     let points: Vec<_> = windows
         .iter()
         .map(|window| window.threads[0].event_loop.as_ref().unwrap())
@@ -123,6 +123,7 @@ fn an_hour_is_kept_in_few_windows_and_loses_nothing() {
         recorder.close(now, &[thread], |_| None, Others::default());
     }
     let (windows, coarsened) = recorder.finish();
+    let windows: Vec<_> = windows.iter().collect();
     assert!(
         windows.len() < 60 + 8 * OLD_OF_A_LENGTH,
         "{}",
@@ -134,7 +135,7 @@ fn an_hour_is_kept_in_few_windows_and_loses_nothing() {
     for window in &windows {
         assert_eq!(window.start_ns, end_ns, "no gap and no overlap");
         end_ns += window.length_ns;
-        on_cpu_us += u64::from(window.threads[0].time_us[Activity::OnCpu as usize]);
+        on_cpu_us += window.threads[0].time_us[Activity::OnCpu as usize];
     }
     assert_eq!((end_ns, on_cpu_us), (3600 * SECOND, 1_800_000_000));
     let recent = windows.iter().rev().take(60);
@@ -144,7 +145,7 @@ fn an_hour_is_kept_in_few_windows_and_loses_nothing() {
 #[test]
 fn a_budget_is_kept_by_merging_the_oldest() {
     let mut recorder = recorder(600);
-    recorder.budget_bytes = 40 * size_of::<ThreadWindow>() * 100;
+    recorder.budget_bytes = 40 * 100 * 8;
     for second in 1..=200 {
         let now = (5 + second) * SECOND;
         let threads: Vec<_> = (1..=100).map(|serial| slot(serial, 0, 0, now)).collect();
@@ -152,6 +153,38 @@ fn a_budget_is_kept_by_merging_the_oldest() {
     }
     assert!(recorder.bytes <= recorder.budget_bytes);
     let (windows, coarsened) = recorder.finish();
+    let windows: Vec<_> = windows.iter().collect();
     assert_eq!(windows.len() as u64 + coarsened, 200);
     assert_eq!(windows.last().unwrap().length_ns, SECOND);
+}
+
+#[test]
+fn sockets_that_are_gone_leave_the_windows() {
+    let mut recorder = recorder(600);
+    let sockets = |ids: &[u32]| -> Vec<SocketWindow> {
+        let window = |id: &u32| SocketWindow {
+            id: *id,
+            receive_last: 1,
+            receive_max: 1,
+            send_last: 0,
+            send_max: 0,
+        };
+        ids.iter().map(window).collect()
+    };
+    for second in 1..=u64::from(2 * CLEAN_EVERY) {
+        // One stays; one lives for a window, one for ten.
+        let (brief, long) = (1_000 + second as u32, 500 + second as u32 / 10);
+        let others = Others {
+            sockets: sockets(&[brief, 7, long]),
+            sockets_gone: vec![brief - 1, long - 1],
+            ..Others::default()
+        };
+        recorder.close((5 + second) * SECOND, &[], |_| None, others);
+    }
+    let windows: Vec<_> = recorder.finish().0.iter().collect();
+    let ids = |at: usize| -> Vec<u32> { windows[at].sockets.iter().map(|it| it.id).collect() };
+    assert_eq!(ids(0), [7]);
+    assert_eq!(ids(30), [7]);
+    assert_eq!(ids(62)[0], 7);
+    assert_eq!(ids(63).len(), 3);
 }

@@ -12,8 +12,8 @@ pub struct ThreadWindow {
     pub tid: u32,
     /// Process id.
     pub pid: u32,
-    /// Time by activity, in microseconds.
-    pub time_us: [u32; ACTIVITIES],
+    /// Time by activity, in microseconds. Of the sum of many threads it may be longer than the window.
+    pub time_us: [u64; ACTIVITIES],
     /// Iterations of its event loop, where any ended.
     pub event_loop: Option<Box<LoopPoint>>,
 }
@@ -51,21 +51,6 @@ pub struct Window {
 }
 
 impl Window {
-    /// Memory that it takes, in bytes.
-    pub fn bytes(&self) -> usize {
-        let loops = self
-            .threads
-            .iter()
-            .filter_map(|thread| thread.event_loop.as_ref());
-        size_of::<Self>()
-            + size_of_val(self.threads.as_slice())
-            + size_of_val(self.sockets.as_slice())
-            + size_of_val(self.processes.as_slice())
-            + loops
-                .map(|point| size_of::<LoopPoint>() + point.lengths.bytes())
-                .sum::<usize>()
-    }
-
     /// Takes the window that follows in.
     pub fn take(&mut self, next: Self) {
         self.length_ns = (next.start_ns + next.length_ns).saturating_sub(self.start_ns);
@@ -105,7 +90,8 @@ impl Window {
 }
 
 impl ThreadWindow {
-    fn add(&mut self, next: Self) {
+    /// Adds what it, or another thread, did besides.
+    pub fn add(&mut self, next: Self) {
         for (us, more) in self.time_us.iter_mut().zip(next.time_us) {
             *us = us.saturating_add(more);
         }

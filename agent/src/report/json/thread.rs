@@ -18,6 +18,9 @@ pub(super) struct Thread<'a> {
     pid: u32,
     tid: u32,
     comm: &'a str,
+    /// So many threads that ended, together.
+    #[serde(skip_serializing_if = "is_zero")]
+    summed_threads: u64,
     /// Its life inside the capture.
     observed_ns: u64,
     on_cpu_ns: u64,
@@ -120,6 +123,7 @@ pub(super) fn threads(capture: &Capture) -> Vec<Thread<'_>> {
             pid: thread.pid,
             tid: thread.tid,
             comm: &thread.comm,
+            summed_threads: thread.summed,
             observed_ns: nanos(thread.observed),
             on_cpu_ns: nanos(thread.on_cpu),
             run_queue: run_queue(&thread.run_queue),
@@ -137,6 +141,10 @@ pub(super) fn threads(capture: &Capture) -> Vec<Thread<'_>> {
             wakers: wakers(wakes.remove(&index).unwrap_or_default()),
         })
         .collect()
+}
+
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn run_queue(queue: &model::RunQueue) -> RunQueue {

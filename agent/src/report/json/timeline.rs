@@ -134,8 +134,8 @@ fn thread<'a>(capture: &'a Capture, spans: &[Span], series: &ThreadSeries) -> Op
     let mut columns: [Vec<f64>; ACTIVITIES] = Default::default();
     for (at, point) in series.points.iter().enumerate() {
         let length = spans.get(series.first + at)?.length;
-        for (column, time) in columns.iter_mut().zip(point.time) {
-            column.push(share_pct(time, length));
+        for (column, time) in columns.iter_mut().zip(point.time_us) {
+            column.push(share_pct(Duration::from_micros(time), length));
         }
     }
     let has_loop = series.points.iter().any(|point| point.event_loop.is_some());
@@ -193,7 +193,12 @@ fn process<'a>(capture: &'a Capture, series: &ProcessSeries) -> ProcessColumns<'
 }
 
 fn event_loop(series: &ThreadSeries) -> Loop {
-    let points = || series.points.iter().map(|point| point.event_loop.as_ref());
+    let points = || {
+        series
+            .points
+            .iter()
+            .map(|point| point.event_loop.as_deref())
+    };
     let quantiles: Vec<_> = points()
         .map(|point| point.and_then(|point| point.lengths.quantiles(point.longest)))
         .collect();

@@ -77,7 +77,9 @@ fn row(thread: &Thread, shares: &Shares, several: bool) -> Row {
     let own = several && thread.tid != thread.pid;
     Row {
         thread: clean(&thread.comm).into_owned(),
-        id: if own {
+        id: if thread.summed > 0 {
+            format!("{} ended", thread.summed)
+        } else if own {
             format!("{}/{}", thread.pid, thread.tid)
         } else {
             thread.tid.to_string()
