@@ -98,6 +98,9 @@ pub struct Thread {
     pub tid: u32,
     /// Name.
     pub comm: String,
+    /// So many threads that ended, together.
+    #[serde(default)]
+    pub summed_threads: u64,
     /// Its life inside the capture.
     pub observed_ns: u64,
     /// On a CPU.

@@ -12,9 +12,11 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
-/// Ended threads that are kept one by one, at the most, after threads were summed; and twice as many
-/// before.
+/// Ended threads that are kept one by one where threads are summed; that is done from twice as many on.
 const ALONE: usize = 1024;
+
+/// The same where over half of [`super::MAX_SUMS`] are taken: each may have some fifty of them.
+const ALONE_WHEN_TIGHT: usize = 128;
 
 /// Ended threads from which on the kernel's tables are emptied early: a thread can be summed when
 /// everything of it has been read.
@@ -84,9 +86,11 @@ impl Gathered {
         let late = self.ended.split_off(sums);
         let mut into = HashMap::new();
         let mut ids = HashSet::new();
-        if alone.len() > 2 * ALONE {
+        let tight = self.sums.len() > super::MAX_SUMS / 2;
+        let kept = if tight { ALONE_WHEN_TIGHT } else { ALONE };
+        if alone.len() > 2 * kept {
             alone.sort_by_key(|slot| Reverse(used_ns(slot)));
-            let rest = alone.split_off(ALONE);
+            let rest = alone.split_off(kept);
             for slot in self.alone_in_name(&rest, &mut alone) {
                 match self.group(&slot) {
                     Some(at) => {

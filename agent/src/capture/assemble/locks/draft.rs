@@ -193,6 +193,10 @@ fn take(
     let Some((thread, slot)) = threads.find(key.serial) else {
         return;
     };
+    if key.object == 0 {
+        // Of summed threads: counted as `futexes_merged`.
+        return;
+    }
     let at = FutexKey {
         tgid: slot.tgid,
         address: key.object,
