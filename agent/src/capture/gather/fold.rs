@@ -176,15 +176,15 @@ impl Gathered {
         let groups = &self.groups;
         let fine = self.sums.keys().filter(|(key, _)| groups.has(key.serial));
         let coarse = fine.count() > MAX_FINE;
-        let moved: Vec<(Entry, Sum)> = self
-            .sums
-            .extract_if(|(key, _), _| {
-                let is_sum = groups.has(key.serial);
-                let woken_by = key.kind == KIND_WAKE && ids.contains(&key.user);
-                into.contains_key(&key.serial) || is_sum && (coarse || woken_by)
-            })
-            .collect();
-        for ((mut key, stack), sum) in moved {
+        // All of them out and in again: places that single ones leave behind are not free for others, and
+        // a table in which they add up is doubled, though there is room.
+        let all: Vec<(Entry, Sum)> = self.sums.drain().collect();
+        for ((mut key, stack), sum) in all {
+            let is_sum = into.contains_key(&key.serial) || self.groups.has(key.serial);
+            if !is_sum {
+                self.sums.insert((key, stack), sum);
+                continue;
+            }
             key.serial = into.get(&key.serial).copied().unwrap_or(key.serial);
             if key.kind == KIND_WAKE && (coarse || ids.contains(&key.user)) {
                 key.user = 0;
