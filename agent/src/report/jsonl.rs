@@ -85,7 +85,7 @@ pub fn line(window: &Window) -> Result<Vec<u8>, serde_json::Error> {
 }
 
 fn thread(point: &ThreadWindow, length: Duration) -> Thread {
-    let times = point.time_us.map(|us| Duration::from_micros(us));
+    let times = point.time_us.map(Duration::from_micros);
     let shares = times.map(|time| share_pct(time, length));
     Thread {
         pid: point.pid,
