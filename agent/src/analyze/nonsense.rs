@@ -66,6 +66,7 @@ fn thread() -> impl Strategy<Value = Thread> {
             tid,
             pid,
             comm: "t\u{1b}[31m".into(),
+            summed: 0,
             observed,
             on_cpu,
             run_queue: RunQueue {
