@@ -19,8 +19,8 @@ use super::{
 use crate::{
     kernel::{Arch, clocks::CpuClocks, syscalls},
     model::{
-        Capture, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue, Sample,
-        Signal, State, Tasks, Thread, classify, timeline::Window,
+        Capture, Conditions, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue,
+        Sample, Signal, State, Tasks, Thread, classify, timeline::Window,
     },
     target,
 };
@@ -62,6 +62,8 @@ pub struct Recorded {
     pub sockets: SocketsSeen,
     pub blocked: BlockedStacks,
     pub memory: MemoryRecord,
+    /// What holds the processes, and what was not read of it.
+    pub conditions: (Conditions, u64),
     pub kernel_losses: BTreeMap<Loss, u64>,
     /// Program runs that the kernel skipped.
     pub skipped_runs: u64,
@@ -166,6 +168,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         sockets: recorded.sockets.sockets,
         socket_counts: recorded.sockets.counts,
         memory,
+        conditions: recorded.conditions.0,
         signals: recorded.signals,
         losses,
         judgement: None,
@@ -224,6 +227,7 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
         .losses
         .iter()
         .for_each(|(name, count)| losses.add(name, *count));
+    losses.add("conditions_unread", recorded.conditions.1);
     losses.add("fault_regions_merged", gathered.fault_regions_merged);
     losses.add("fault_samples_dropped", gathered.fault_samples_dropped);
     losses.add("memory_unreadable", recorded.blocked.memory_unreadable);
