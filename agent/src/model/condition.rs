@@ -1,0 +1,105 @@
+//! What holds processes besides themselves: tracers, freezers, limits of the CPU, files, and what the
+//! blocked calls of their threads are about. Read when a capture ends; figures that grow, at both ends.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The machine's side of a capture.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(bound(deserialize = "'de: 'static"))]
+pub struct Conditions {
+    /// CPUs that are online.
+    pub cpus: u32,
+    /// Threads that ran or wanted to, over the last minute (`/proc/loadavg`).
+    pub load: f64,
+    /// Processes that used the most CPU in the capture, targets among them, the busiest first. Collected only
+    /// when a target's thread lacked a CPU.
+    pub busiest: Vec<Busy>,
+    /// By process, in the order of their ids.
+    pub processes: Vec<Condition>,
+}
+
+impl Conditions {
+    /// Those of a process.
+    pub fn of(&self, pid: u32) -> Option<&Condition> {
+        let at = self.processes.binary_search_by_key(&pid, |it| it.pid);
+        self.processes.get(at.ok()?)
+    }
+}
+
+/// A process that uses the CPU.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Busy {
+    /// Who.
+    pub actor: Actor,
+    /// CPUs that it used since the collection began, 1.0 being one of them all the time.
+    pub cpus: f64,
+}
+
+/// A process by id and name.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Actor {
+    /// Its id.
+    pub pid: u32,
+    /// Its name, escaped; empty when it was gone.
+    pub comm: String,
+}
+
+/// What holds one process.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(bound(deserialize = "'de: 'static"))]
+pub struct Condition {
+    /// Which.
+    pub pid: u32,
+    /// Who traces it, or a thread of it.
+    pub tracer: Option<Actor>,
+    /// The control group that is frozen, with this process in it.
+    pub frozen: Option<String>,
+    /// Limit of its CPU time, where there is one.
+    pub limit: Option<CpuLimit>,
+    /// How the threads that lacked a CPU are scheduled.
+    pub scheduling: Vec<Scheduling>,
+    /// What the calls are about in which its threads are blocked.
+    pub calls: Vec<Call>,
+}
+
+/// The limit of a control group's CPU time, and what came of it in the capture.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct CpuLimit {
+    /// Its path.
+    pub cgroup: String,
+    /// CPUs that it may use; `None` when it could not be read.
+    pub quota_cpus: Option<f64>,
+    /// Periods that passed with something to run.
+    pub periods: u64,
+    /// Those in which it was held back.
+    pub throttled: u64,
+    /// Time that it was held back, summed over CPUs.
+    pub time: Duration,
+}
+
+/// How a thread is scheduled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Scheduling {
+    /// Thread id.
+    pub tid: u32,
+    /// `-20` to `19`.
+    pub nice: i32,
+    /// `other`, `batch`, `idle`, `fifo`, `rr`, `deadline`.
+    pub policy: &'static str,
+    /// CPUs that it may run on.
+    pub cpus: u32,
+}
+
+/// A system call in which a thread is blocked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Call {
+    /// Thread id.
+    pub tid: u32,
+    /// Its descriptor.
+    pub fd: Option<u32>,
+    /// What that is, or the path in its arguments; escaped; empty when it could not be read.
+    pub path: String,
+    /// Who holds the file lock that it waits for.
+    pub holders: Vec<Actor>,
+}
