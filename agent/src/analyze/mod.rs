@@ -10,6 +10,7 @@
 
 mod close_wait;
 mod incident;
+mod memory_leak;
 mod scene;
 pub mod thresholds;
 mod words;
@@ -21,7 +22,7 @@ mod tests;
 
 pub use thresholds::Thresholds;
 
-use crate::model::{Capture, Finding, FindingKind, Judgement, Verdict};
+use crate::model::{Capture, Finding, FindingKind, Judgement, MemoryTrend, Verdict};
 use scene::Scene;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ struct Findings {
     found: Vec<Finding>,
     /// What could not be judged, and why.
     not_judged: Vec<(FindingKind, String)>,
+    /// How the memory of each process moved.
+    memory_trends: Vec<MemoryTrend>,
 }
 
 impl Findings {
@@ -43,7 +46,7 @@ impl Findings {
 type Analyzer = fn(&Scene<'_>, &mut Findings);
 
 /// All of them.
-const ANALYZERS: [Analyzer; 1] = [close_wait::analyze];
+const ANALYZERS: [Analyzer; 2] = [memory_leak::analyze, close_wait::analyze];
 
 /// A process that used less than this share of a CPU had nothing to do.
 const IDLE_CPU: f64 = 0.01;
@@ -65,6 +68,7 @@ pub fn judge(capture: &Capture, thresholds: &Thresholds) -> Judgement {
         verdict,
         incidents,
         not_judged: findings.not_judged,
+        memory_trends: findings.memory_trends,
     }
 }
 

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     kernel::{Arch, clocks::CpuClocks, syscalls},
     model::{
-        Capture, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue, Sample,
-        Signal, State, Tasks, Thread, classify, timeline::Window,
+        Capture, End, Losses, Now, Overhead, Process, PythonObjects, Reason, ReasonTotals,
+        RunQueue, Sample, Signal, State, Tasks, Thread, classify, timeline::Window,
     },
     target,
 };
@@ -59,6 +59,8 @@ pub struct Recorded {
     pub pythons: Pythons,
     /// Asyncio tasks at the end, by process.
     pub tasks: Vec<(u32, Tasks)>,
+    /// Objects of interpreters at the start and the end.
+    pub python_objects: Vec<PythonObjects>,
     pub sockets: SocketsSeen,
     pub blocked: BlockedStacks,
     pub memory: MemoryRecord,
@@ -166,6 +168,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         sockets: recorded.sockets.sockets,
         socket_counts: recorded.sockets.counts,
         memory,
+        python_objects: recorded.python_objects,
         signals: recorded.signals,
         losses,
         judgement: None,

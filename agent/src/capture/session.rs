@@ -6,6 +6,7 @@ use super::{
     gather::Gathered,
     memory::MemoryWatch,
     meter::Meter,
+    objects::ObjectWatch,
     pythons::Pythons,
     sockets::Sockets,
     spaces::Spaces,
@@ -147,6 +148,8 @@ struct Session {
     /// Window by window; from the start of the recording on.
     recorder: Option<Recorder>,
     memory: MemoryWatch,
+    /// Counts the objects of interpreters; from the start of the recording on.
+    objects: Option<ObjectWatch>,
     /// Where the scheduler's code lies, once it was looked up.
     scheduler: Option<Option<Range<u64>>>,
     processes: BTreeMap<u32, Process>,
@@ -208,6 +211,7 @@ pub async fn record(
     }
     let clocks = CpuClocks::read();
     let meter = Meter::start(&session.probe);
+    session.objects = ObjectWatch::start(session.pythons.interpreters(), plan.duration);
     let threads = session.probe.threads().len();
     if threads == 0 {
         return Err(CaptureError::Gone);
@@ -248,6 +252,7 @@ impl Session {
             gathered: Gathered::default(),
             recorder: None,
             memory: MemoryWatch::new()?,
+            objects: None,
             scheduler: None,
             processes: BTreeMap::new(),
             unread: 0,

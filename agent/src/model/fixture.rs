@@ -83,6 +83,7 @@ impl Builder {
             sockets: Vec::new(),
             socket_counts: SocketCounts::default(),
             memory: Vec::new(),
+            python_objects: Vec::new(),
             signals: Vec::new(),
             losses: Losses::default(),
             judgement: None,
@@ -254,6 +255,8 @@ impl Builder {
             unattributed_bytes: without,
             returned_bytes: 5 << 20,
             released_bytes: Some(0),
+            limits: Vec::new(),
+            age: None,
         });
     }
 
