@@ -18,37 +18,37 @@ import time
 
 
 class Order:
-    """Has a dict and a list: some 700 bytes."""
+    """Has a list: some 4 KiB."""
 
     def __init__(self, number):
         self.number = number
-        self.lines = [number + i for i in range(40)]
+        self.lines = [number] * 480
         self.note = "order %d of the day" % number
 
 
 class Result:
     def __init__(self, key):
         self.key = key
-        self.body = bytearray(600)
+        self.body = bytearray(4000)
 
 
 class Node:
     def __init__(self):
         self.ring = self
-        self.body = bytearray(2000)
+        self.body = bytearray(8000)
 
 
 def keep_orders(kept):
-    """Some 3 MiB a second."""
+    """Some 4 MiB a second."""
     while True:
-        for _ in range(120):
+        for _ in range(30):
             kept.append(Order(len(kept)))
         time.sleep(0.03)
 
 
 def remember_results(cache):
     while True:
-        for _ in range(120):
+        for _ in range(30):
             cache[len(cache)] = Result(len(cache))
         time.sleep(0.03)
 
@@ -62,10 +62,10 @@ def keep_bytes(kept):
 def remember_some(cache):
     number = 0
     while True:
-        for _ in range(120):
+        for _ in range(30):
             cache[number] = Result(number)
             number += 1
-            if len(cache) > 12_000:
+            if len(cache) > 3_000:
                 cache.popitem(last=False)
         time.sleep(0.03)
 
@@ -74,7 +74,7 @@ def make_garbage(_):
     gc.disable()
     while True:
         for _ in range(60):
-            for _ in range(120):
+            for _ in range(30):
                 Node()
             time.sleep(0.025)
         gc.collect()
@@ -82,7 +82,7 @@ def make_garbage(_):
 
 def drop_again(kept):
     while True:
-        kept.extend(Order(i) for i in range(1200))
+        kept.extend(Order(i) for i in range(300))
         time.sleep(0.03)
         kept.clear()
 

@@ -9,6 +9,7 @@ use crate::{
     },
     target::memory::ProcessMemory,
 };
+use rustix::{process::setpriority_process, thread::gettid};
 use std::{
     collections::BTreeSet,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
@@ -22,9 +23,14 @@ const MIN_CAPTURE: Duration = Duration::from_secs(5);
 /// Processes that are looked at.
 const MAX_PROCESSES: usize = 16;
 
-/// One look at all of them takes that part of the capture's length, and so much at the most.
-const SHARE: u32 = 20;
+/// One look at all of them takes that part of the capture's length, within these bounds: time on a CPU that
+/// nobody else wants.
+const SHARE: u32 = 10;
+const MIN_LOOK: Duration = Duration::from_secs(1);
 const MAX_LOOK: Duration = Duration::from_secs(3);
+
+/// The least of all claims to a CPU: setpriority(2).
+const NICE: i32 = 19;
 
 /// Types that are kept of a process.
 const MAX_TYPES: usize = 100;
@@ -48,10 +54,12 @@ impl ObjectWatch {
         if interpreters.is_empty() || capture < MIN_CAPTURE {
             return None;
         }
-        let look = (capture / SHARE).min(MAX_LOOK);
+        let look = (capture / SHARE).clamp(MIN_LOOK, MAX_LOOK);
         let (end, ended) = sync_channel(1);
         let (give, found) = sync_channel(1);
         let work = move || {
+            // Without it, it is a thread like others.
+            let _ = setpriority_process(Some(gettid()), NICE);
             let each = look / u32::try_from(interpreters.len()).unwrap_or(1);
             let first: Vec<First> = interpreters
                 .into_iter()
@@ -79,7 +87,7 @@ impl ObjectWatch {
 
     /// What was found; nothing when it does not come in time.
     pub fn finish(self) -> Option<Vec<PythonObjects>> {
-        self.found.recv_timeout(self.look * 2 + PATIENCE).ok()
+        self.found.recv_timeout(self.look * 3 + PATIENCE).ok()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::super::{Scene, words};
 use crate::model::{
-    Confidence, Finding, FindingKind, GrowthForm, LeakLevel, LimitKind, Mapping, Memory,
-    MemoryTrend, PythonObjects, Reached, Severity, Subject, TypeCount,
+    Confidence, Finding, FindingKind, Frame, FrameKind, GrowthForm, LeakLevel, LimitKind, Mapping,
+    Memory, MemoryTrend, PythonObjects, Reached, Severity, Stack, Subject, TypeCount,
 };
 use crate::words::text::{bytes, clean, count, duration, percent};
 use std::collections::BTreeMap;
@@ -115,11 +115,20 @@ fn limit_words(reached: &Reached) -> String {
     };
     format!(
         "{name} {}, {} of it are left: reached in {} ({} to {latest})",
-        bytes(limit.limit_bytes),
-        bytes(limit.left_bytes()),
+        large(limit.limit_bytes),
+        large(limit.left_bytes()),
         duration(whole(reached.after)),
         duration(whole(reached.soonest)),
     )
+}
+
+/// Bytes that may be as many as a host has.
+fn large(value: u64) -> String {
+    const GIB: u64 = 1 << 30;
+    match value >= 10 * GIB {
+        true => format!("{:.1} GiB", value as f64 / GIB as f64),
+        false => bytes(value),
+    }
 }
 
 /// A forecast has no fractions of a second.
@@ -165,7 +174,7 @@ fn stacks(scene: &Scene<'_>, memory: &Memory) -> Vec<String> {
     let mut by_code: BTreeMap<String, u64> = BTreeMap::new();
     for growth in &memory.stacks {
         let stack = scene.capture.stacks.get(growth.stack);
-        let code = stack.and_then(|stack| words::code(&stack.before_fault()));
+        let code = stack.and_then(|stack| words::code(&own(stack)));
         if let Some(code) = code {
             let sum = by_code.entry(code).or_default();
             *sum = sum.saturating_add(growth.bytes);
@@ -183,6 +192,37 @@ fn stacks(scene: &Scene<'_>, memory: &Memory) -> Vec<String> {
         )
     };
     sums.iter().take(SHOWN).map(line).collect()
+}
+
+/// Libraries whose functions allocate and fill memory for others.
+const LIBRARIES: [&str; 8] = [
+    "libc.so",
+    "libc-",
+    "libstdc++",
+    "libm.so",
+    "ld-linux",
+    "libjemalloc",
+    "libtcmalloc",
+    "libmimalloc",
+];
+
+/// A stack of a page fault down to the program's own code: that `memset` touched memory first says less
+/// than who called it.
+fn own(stack: &Stack) -> Stack {
+    let mut stack = stack.before_fault();
+    let library = |frame: &Frame| {
+        let module = frame.module.as_deref().unwrap_or_default();
+        let name = module.rsplit('/').next().unwrap_or_default();
+        LIBRARIES.iter().any(|library| name.starts_with(library))
+    };
+    let own = stack
+        .frames
+        .iter()
+        .rposition(|frame| frame.kind != FrameKind::Kernel && !library(frame));
+    if let Some(own) = own {
+        stack.frames.truncate(own + 1);
+    }
+    stack
 }
 
 /// The types that grew by more than chance.

@@ -58,6 +58,35 @@ pub struct Census {
     pub took: Duration,
 }
 
+/// Until when a look goes on: time on a CPU, which is what it costs, and not for ever where a CPU is hard to get.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    cpu: Duration,
+    until: Instant,
+}
+
+impl Budget {
+    /// Wall-clock time that may pass for each second on a CPU.
+    const WAITS: u32 = 3;
+
+    fn of(time: Duration) -> Self {
+        Self {
+            cpu: cpu_time().saturating_add(time),
+            until: Instant::now() + time * Self::WAITS,
+        }
+    }
+
+    fn is_spent(&self) -> bool {
+        cpu_time() >= self.cpu || Instant::now() >= self.until
+    }
+}
+
+/// Time that this thread has had a CPU.
+fn cpu_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(now).unwrap_or_default()
+}
+
 /// Objects by the address of their type.
 #[derive(Debug, Default)]
 struct Tally {
@@ -80,7 +109,7 @@ impl Tally {
     }
 }
 
-/// Counts the objects of all interpreters of a process, for so long at the most. `None` when it is not known how
+/// Counts the objects of all interpreters of a process, for so long on a CPU at the most. `None` when it is not known how
 /// this version keeps them, or nothing can be read.
 pub fn census<M: Memory>(python: &Python, memory: &M, time: Duration) -> Option<Census> {
     let began = Instant::now();
@@ -92,8 +121,9 @@ pub fn census<M: Memory>(python: &Python, memory: &M, time: Duration) -> Option<
     }
     let mut pages = Pages::new(memory);
     let mut tally = Tally::default();
+    let budget = Budget::of(time);
     for head in heads {
-        walk::walk(&mut pages, head, began + time, &mut tally);
+        walk::walk(&mut pages, head, budget, &mut tally);
     }
     let mut census = Census {
         objects: tally.objects,

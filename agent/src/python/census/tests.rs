@@ -86,8 +86,8 @@ fn ring(nodes: &[u64]) -> Words<u64, u64> {
 fn walked(words: Words<u64, u64>, head: u64) -> Tally {
     let memory = Made(words);
     let mut tally = Tally::default();
-    let end = Instant::now() + Duration::from_secs(2);
-    walk::walk(&mut Pages::new(&memory), head, end, &mut tally);
+    let budget = Budget::of(Duration::from_secs(2));
+    walk::walk(&mut Pages::new(&memory), head, budget, &mut tally);
     tally
 }
 

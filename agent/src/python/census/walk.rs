@@ -1,10 +1,10 @@
 //! The way through one list.
 
 use super::pages::Pages;
-use super::{MAX_OBJECTS, Tally};
+use super::{Budget, MAX_OBJECTS, Tally};
 use crate::target::memory::Memory;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Objects between two looks at the clock.
 const CLOCK: u64 = 1024;
@@ -30,7 +30,7 @@ struct Node {
 pub(super) fn walk<M: Memory>(
     pages: &mut Pages<'_, M>,
     head: u64,
-    end: Instant,
+    budget: Budget,
     tally: &mut Tally,
 ) {
     let Some(first) = fresh(pages, head) else {
@@ -50,7 +50,7 @@ pub(super) fn walk<M: Memory>(
         if steps.is_power_of_two() {
             mark = at;
         }
-        let late = tally.objects.is_multiple_of(CLOCK) && Instant::now() >= end;
+        let late = tally.objects.is_multiple_of(CLOCK) && budget.is_spent();
         if late || tally.objects >= MAX_OBJECTS {
             tally.cut = true;
             return;
