@@ -15,6 +15,7 @@ mod cycle_overrun;
 mod event_loops;
 mod incident;
 mod loop_blocked;
+mod memory_leak;
 mod scene;
 mod starved;
 mod stopped;
@@ -29,7 +30,7 @@ mod tests;
 
 pub use thresholds::Thresholds;
 
-use crate::model::{Capture, Finding, FindingKind, Judgement, Verdict};
+use crate::model::{Capture, Finding, FindingKind, Judgement, MemoryTrend, Verdict};
 use scene::Scene;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ struct Findings {
     found: Vec<Finding>,
     /// What could not be judged, and why.
     not_judged: Vec<(FindingKind, String)>,
+    /// How the memory of each process moved.
+    memory_trends: Vec<MemoryTrend>,
 }
 
 impl Findings {
@@ -51,13 +54,14 @@ impl Findings {
 type Analyzer = fn(&Scene<'_>, &mut Findings);
 
 /// All of them.
-const ANALYZERS: [Analyzer; 7] = [
+const ANALYZERS: &[Analyzer] = &[
     stopped::analyze,
     loop_blocked::analyze,
     blocked_syscall::analyze,
     starved::analyze,
     busy_spin::analyze,
     cycle_overrun::analyze,
+    memory_leak::analyze,
     close_wait::analyze,
 ];
 
@@ -81,6 +85,7 @@ pub fn judge(capture: &Capture, thresholds: &Thresholds) -> Judgement {
         verdict,
         incidents,
         not_judged: findings.not_judged,
+        memory_trends: findings.memory_trends,
     }
 }
 

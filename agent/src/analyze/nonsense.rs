@@ -248,6 +248,41 @@ fn event_loop() -> impl Strategy<Value = ThreadLoop> {
         )
 }
 
+/// Readings of any kind, in windows of any length, of a process with any limit.
+fn grow(capture: &mut Capture, readings: Vec<(u64, Duration)>, limit: u64) {
+    let spans = readings.iter().map(|(_, length)| timeline::Span {
+        start: *length,
+        length: *length,
+    });
+    capture.timeline.spans = spans.collect();
+    let readings = readings.iter().map(|(bytes, _)| MemoryReading {
+        anon_bytes: *bytes,
+        swap_bytes: *bytes,
+        ..MemoryReading::default()
+    });
+    capture.timeline.processes.push(timeline::ProcessSeries {
+        pid: 1,
+        first: 0,
+        readings: readings.collect(),
+    });
+    for memory in &mut capture.memory {
+        memory.mappings[0].name = "\u{1b}[31m".into();
+        memory.limits = vec![MemoryLimit {
+            kind: LimitKind::Host,
+            limit_bytes: limit,
+            used_bytes: limit / 2,
+        }];
+    }
+}
+
+fn readings() -> impl Strategy<Value = Vec<(u64, Duration)>> {
+    let rising = (1..1_u64 << 40).prop_map(|pace| {
+        let second = |at: u64| (at.saturating_mul(pace), Duration::from_secs(at));
+        (0..60).map(second).collect()
+    });
+    prop_oneof![prop::collection::vec((any::<u64>(), time()), 0..40), rising]
+}
+
 fn capture() -> impl Strategy<Value = Capture> {
     (
         prop::collection::vec(thread(), 0..6),
@@ -256,27 +291,32 @@ fn capture() -> impl Strategy<Value = Capture> {
         prop::collection::vec(event_loop(), 0..4),
         prop::collection::vec((index(), index(), any::<u64>()), 0..4),
         time(),
+        (readings(), any::<u64>()),
     )
-        .prop_map(|(threads, sockets, locks, loops, samples, duration)| {
-            let mut builder = fixture::Builder::new(1, "nonsense");
-            builder.process(2, "other");
-            builder.stack(&["main", "p:pump@feed.py:41"]);
-            builder.stack(&["main", "k:do_epoll_wait"]);
-            let capture = &mut builder.0;
-            capture.duration = duration;
-            capture.threads.extend(threads);
-            (capture.sockets, capture.locks, capture.loops) = (sockets, locks, loops);
-            capture.samples = samples
-                .into_iter()
-                .map(|(thread, stack, count)| Sample {
-                    thread,
-                    stack,
-                    count,
-                    late: count,
-                })
-                .collect();
-            builder.finish()
-        })
+        .prop_map(
+            |(threads, sockets, locks, loops, samples, duration, (readings, limit))| {
+                let mut builder = fixture::Builder::new(1, "nonsense");
+                builder.process(2, "other");
+                builder.stack(&["main", "p:pump@feed.py:41"]);
+                builder.stack(&["main", "k:do_epoll_wait"]);
+                builder.grown(0, &["main", "grow"], limit / 3, 7);
+                let capture = &mut builder.0;
+                capture.duration = duration;
+                grow(capture, readings, limit);
+                capture.threads.extend(threads);
+                (capture.sockets, capture.locks, capture.loops) = (sockets, locks, loops);
+                capture.samples = samples
+                    .into_iter()
+                    .map(|(thread, stack, count)| Sample {
+                        thread,
+                        stack,
+                        count,
+                        late: count,
+                    })
+                    .collect();
+                builder.finish()
+            },
+        )
 }
 
 proptest! {

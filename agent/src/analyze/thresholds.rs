@@ -135,8 +135,10 @@ thresholds! {
     close_wait, "close-wait": Duration = Duration::from_secs(10);
     /// That share of the limit on open files is in use.
     fd_limit, "fd-limit": f64 = 0.9;
-    /// Growth of memory is a leak only in a capture of this length.
+    /// Growth of memory is suspected to be a leak when it lasts for so long.
     memory_leak, "memory-leak": Duration = Duration::from_secs(30);
+    /// And confirmed when it lasts for so long.
+    memory_leak_confirmed, "memory-leak-confirmed": Duration = Duration::from_secs(600);
 }
 
 impl Thresholds {

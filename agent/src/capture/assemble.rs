@@ -20,8 +20,8 @@ use super::{
 use crate::{
     kernel::{Arch, clocks::CpuClocks, syscalls},
     model::{
-        Capture, Conditions, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue,
-        Sample, Signal, State, Tasks, Thread, classify,
+        Capture, Conditions, End, Losses, Now, Overhead, Process, PythonObjects, Reason,
+        ReasonTotals, RunQueue, Sample, Signal, State, Tasks, Thread, classify,
     },
     target,
 };
@@ -60,6 +60,8 @@ pub struct Recorded {
     pub pythons: Pythons,
     /// Asyncio tasks at the end, by process.
     pub tasks: Vec<(u32, Tasks)>,
+    /// Objects of interpreters at the start and the end.
+    pub python_objects: Vec<PythonObjects>,
     pub sockets: SocketsSeen,
     pub blocked: BlockedStacks,
     pub memory: MemoryRecord,
@@ -171,6 +173,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         socket_counts: recorded.sockets.counts,
         memory,
         conditions: recorded.conditions.0,
+        python_objects: recorded.python_objects,
         signals: recorded.signals,
         losses,
         judgement: None,

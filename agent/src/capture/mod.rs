@@ -23,6 +23,7 @@ mod gather;
 mod locks;
 mod memory;
 mod meter;
+mod objects;
 mod pythons;
 mod session;
 mod sockets;

@@ -190,6 +190,17 @@ impl Pythons {
         looks
     }
 
+    /// The interpreters that were found, by process.
+    pub fn interpreters(&self) -> Vec<(u32, Python)> {
+        let found = self.by_space.iter().filter_map(|(key, found)| match found {
+            Found::Yes(known) => Some((key.tgid, known.python.clone())),
+            _ => None,
+        });
+        let mut found: Vec<_> = found.collect();
+        found.sort_by_key(|(pid, _)| *pid);
+        found
+    }
+
     /// The asyncio tasks of each process at this moment, of those that have any.
     pub fn tasks(&self) -> Vec<(u32, Tasks)> {
         let mut all = Vec::new();

@@ -7,6 +7,7 @@ use super::{
     gather::Gathered,
     memory::MemoryWatch,
     meter::Meter,
+    objects::ObjectWatch,
     pythons::Pythons,
     sockets::Sockets,
     spaces::Spaces,
@@ -149,6 +150,8 @@ struct Session {
     recorder: Option<Recorder>,
     memory: MemoryWatch,
     conditions: ConditionWatch,
+    /// Counts the objects of interpreters; from the start of the recording on.
+    objects: Option<ObjectWatch>,
     /// Where the scheduler's code lies, once it was looked up.
     scheduler: Option<Option<Range<u64>>>,
     processes: BTreeMap<u32, Process>,
@@ -210,6 +213,7 @@ pub async fn record(
     }
     let clocks = CpuClocks::read();
     let meter = Meter::start(&session.probe);
+    session.objects = ObjectWatch::start(session.pythons.interpreters(), plan.duration);
     let threads = session.probe.threads().len();
     if threads == 0 {
         return Err(CaptureError::Gone);
@@ -251,6 +255,7 @@ impl Session {
             recorder: None,
             memory: MemoryWatch::new()?,
             conditions: ConditionWatch::new(),
+            objects: None,
             scheduler: None,
             processes: BTreeMap::new(),
             unread: 0,

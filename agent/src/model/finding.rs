@@ -1,5 +1,6 @@
 //! What the analyzers found: a sentence with evidence, and how sentences belong together.
 
+use super::MemoryTrend;
 use std::time::Duration;
 
 /// What is wrong. In the order of rank: what stands further up explains what stands below it.
@@ -229,7 +230,7 @@ impl Verdict {
 }
 
 /// What the analyzers say of a capture.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     /// In a word.
     pub verdict: Verdict,
@@ -237,6 +238,8 @@ pub struct Judgement {
     pub incidents: Vec<Incident>,
     /// What could not be judged, and why: a signal that was off, a capture too short for a trend.
     pub not_judged: Vec<(Kind, String)>,
+    /// How the memory of each process moved, leak or not.
+    pub memory_trends: Vec<MemoryTrend>,
 }
 
 impl Judgement {

@@ -84,6 +84,7 @@ impl Builder {
             socket_counts: SocketCounts::default(),
             memory: Vec::new(),
             conditions: Conditions::default(),
+            python_objects: Vec::new(),
             signals: Vec::new(),
             losses: Losses::default(),
             judgement: None,
@@ -256,6 +257,8 @@ impl Builder {
             unattributed_bytes: without,
             returned_bytes: 5 << 20,
             released_bytes: Some(0),
+            limits: Vec::new(),
+            age: None,
         });
     }
 

@@ -6,6 +6,7 @@
 //! growth of the mapping that they fell into.
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What is resident, by kind, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -166,6 +167,51 @@ pub enum Source {
     Counters,
 }
 
+/// What ends the growth of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum LimitKind {
+    /// `memory.max` of its cgroup or of one above it (`memory.limit_in_bytes` of version 1): the kernel
+    /// kills.
+    Cgroup,
+    /// `RLIMIT_AS`: its requests for memory are refused.
+    AddressSpace,
+    /// `RLIMIT_DATA`: the same.
+    Data,
+    /// What the host has: the kernel kills, or swaps.
+    Host,
+}
+
+impl LimitKind {
+    /// Its name in `report.json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup",
+            Self::AddressSpace => "address_space",
+            Self::Data => "data",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// A limit, and how near it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct MemoryLimit {
+    /// Which.
+    pub kind: LimitKind,
+    /// The limit, in bytes.
+    pub limit_bytes: u64,
+    /// What counts towards it at the end of the capture, in bytes: page cache that can be given up does
+    /// not.
+    pub used_bytes: u64,
+}
+
+impl MemoryLimit {
+    /// What is left, in bytes.
+    pub const fn left_bytes(&self) -> u64 {
+        self.limit_bytes.saturating_sub(self.used_bytes)
+    }
+}
+
 /// What a capture saw of the memory of one process.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Memory {
@@ -195,6 +241,12 @@ pub struct Memory {
     /// Of mappings that shrank: there at the start and gone by the end, in bytes; `None` where mappings
     /// were not read.
     pub released_bytes: Option<u64>,
+    /// What ends its growth, the nearest first; none where none could be read.
+    #[serde(default)]
+    pub limits: Vec<MemoryLimit>,
+    /// How old it was at the end; `None` where that could not be read.
+    #[serde(default)]
+    pub age: Option<Duration>,
 }
 
 impl Memory {

@@ -14,6 +14,8 @@ mod kin;
 mod ledger;
 mod lock;
 mod memory;
+mod memory_trend;
+mod objects;
 mod python;
 pub mod recording;
 mod socket;
@@ -38,8 +40,11 @@ pub use kin::{Kin, Relative};
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};
 pub use lock::{Holder, Lock, LockKind, LockStack, Owner, OwnerFrom, Waiter};
 pub use memory::{
-    Growth, Mapping, MappingKind, Memory, MemoryReading, Resident, Source as MemorySource,
+    Growth, LimitKind, Mapping, MappingKind, Memory, MemoryLimit, MemoryReading, Resident,
+    Source as MemorySource,
 };
+pub use memory_trend::{GrowthForm, LeakLevel, MemoryTrend, Reached};
+pub use objects::{PythonObjects, TypeCount};
 pub use python::{GilUse, Python};
 pub use remora_common::{
     python::{Ending, Gil, PythonFrame},
@@ -227,6 +232,9 @@ pub struct Capture {
     pub memory: Vec<Memory>,
     /// What holds the processes besides themselves.
     pub conditions: Conditions,
+    /// Objects of Python interpreters at the start and the end, by process.
+    #[serde(default)]
+    pub python_objects: Vec<PythonObjects>,
     /// Which hook each signal took, or why it is off.
     pub signals: Vec<Signal>,
     /// What was lost.

@@ -7,6 +7,7 @@
 //! list has a limit, and what does not fit together is said to be torn rather than shown.
 
 pub mod asyncio;
+pub mod census;
 pub mod code;
 pub mod find;
 pub mod layout;

@@ -6,6 +6,7 @@ pub mod findings;
 mod locks;
 mod loops;
 mod memory;
+mod objects;
 mod sockets;
 mod thread;
 pub(super) mod timeline;
@@ -50,6 +51,8 @@ struct Report<'a> {
     socket_counts: sockets::Counts,
     /// What each process has in memory, and what it grew by.
     memory: Vec<memory::Process<'a>>,
+    /// Objects of Python interpreters by type, at the start and the end.
+    python_objects: Vec<objects::Process<'a>>,
     signals: BTreeMap<&'a str, Signal<'a>>,
     /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
     loss: BTreeMap<&'a str, u64>,
@@ -259,6 +262,7 @@ fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
         sockets: sockets::sockets(capture),
         socket_counts: sockets::counts(capture),
         memory: memory::memory(capture),
+        python_objects: objects::objects(capture),
         signals: signals(capture),
         loss: losses(capture),
         overhead: overhead(capture),

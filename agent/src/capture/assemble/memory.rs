@@ -116,6 +116,8 @@ fn one(
         returned_bytes: shares.returned,
         released_bytes: exact.then_some(released),
         mappings: if exact { listed(mappings) } else { Vec::new() },
+        limits: process.limits.clone(),
+        age: process.age,
     })
 }
 

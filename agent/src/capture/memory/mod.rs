@@ -4,12 +4,14 @@
 //! | module | what |
 //! | --- | --- |
 //! | `counters` | resident memory by kind, faults, descriptors: cheap |
+//! | `limits` | what ends the growth of a process, read at the end |
 //! | `smaps` | every mapping: exact, and not cheap |
 //! | `reader` | reads mappings in a thread of its own, so that the recording goes on meanwhile |
 //!
 //! What is left of the regions that were faulted in, [`Pagemap`] tells.
 
 mod counters;
+mod limits;
 mod reader;
 mod smaps;
 
@@ -17,12 +19,15 @@ pub use smaps::{Smaps, Vma};
 
 use super::gather::Gathered;
 use crate::{
-    model::{MemoryReading, Resident},
+    model::{MemoryLimit, MemoryReading, Resident},
     target::{PageFlags, Pagemap, Region},
 };
 use reader::{Phase, Reader};
 use remora_common::{aggregate::KIND_FAULT, thread::ThreadSlot};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 /// Processes that are known at the most.
 const MAX_PROCESSES: usize = 4096;
@@ -54,6 +59,10 @@ pub struct ProcessMemory {
     pub start: Option<Smaps>,
     /// Mappings at the end.
     pub end: Option<Smaps>,
+    /// What ends its growth, as it was at the end.
+    pub limits: Vec<MemoryLimit>,
+    /// How old it was at the end.
+    pub age: Option<Duration>,
     /// It has ended.
     gone: bool,
 }
@@ -208,6 +217,10 @@ impl MemoryWatch {
         for (_, pid, start_ticks, generation) in wanted.into_iter().take(MAX_MAPPED) {
             let asked = self.reader.ask(pid, Phase::End(start_ticks, generation));
             self.unread += u64::from(!asked);
+            if let Some(known) = self.record.processes.get_mut(&pid) {
+                known.limits = limits::read(pid);
+                known.age = limits::age(start_ticks);
+            }
         }
     }
 

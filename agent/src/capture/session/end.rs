@@ -7,12 +7,13 @@ use crate::{
         blocked::{self, BlockedStacks},
         locks::{self, Facts, WaitedWords},
         meter::Meter,
+        objects::ObjectWatch,
         sockets::SocketsSeen,
         spaces::SpaceKey,
         timeline::Recorder,
     },
     kernel::{Kernel, clocks::CpuClocks},
-    model::{End, Python, Tasks},
+    model::{End, Python, PythonObjects, Tasks},
     probe::Probe,
 };
 use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
@@ -70,6 +71,7 @@ impl Session {
             .recorder
             .take()
             .map_or_else(Default::default, Recorder::finish);
+        let python_objects = self.python_objects();
         let conditions = self
             .conditions
             .finish(&self.processes, &taken.living, kernel.arch);
@@ -90,6 +92,7 @@ impl Session {
             spaces: self.spaces,
             pythons: self.pythons,
             tasks: moment.tasks,
+            python_objects,
             sockets: moment.sockets,
             blocked: moment.blocked,
             memory,
@@ -111,6 +114,18 @@ impl Session {
         (recorded, self.probe)
     }
 
+    /// The objects of interpreters at the start and the end.
+    fn python_objects(&mut self) -> Vec<PythonObjects> {
+        match self.objects.take().map(ObjectWatch::finish) {
+            Some(Some(objects)) => objects,
+            Some(None) => {
+                self.unread += 1;
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
     /// Stops all counting, and reads what changes from one moment to the next: what changes soonest first.
     fn stop(&mut self, plan: &Plan, kernel: &Kernel, start_ns: u64) -> Moment {
         let asleep = self.probe.blocked_threads().unwrap_or_else(|_| {
@@ -120,6 +135,9 @@ impl Session {
         let end_ns = self.probe.stop();
         let locks = locks::read_waited(&self.probe.threads(), || self.probe.threads());
         self.memory.ending();
+        if let Some(objects) = &self.objects {
+            objects.ending();
+        }
         let interpreters = self.pythons.look_at(&self.probe.threads());
         self.learn_python();
         let blocked = blocked::walk(

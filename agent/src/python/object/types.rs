@@ -52,6 +52,21 @@ impl Type {
 }
 
 impl<M: Memory> Objects<'_, M> {
+    /// The name of the type at an address, with its module where that is not `builtins`, and the bytes of
+    /// an instance.
+    pub fn full_name(&self, address: u64) -> Option<(String, u64)> {
+        let kind = self.type_at(address)?;
+        // Types of C have their module in their name.
+        let named = kind.flags & type_object::HEAP == 0 || kind.name.contains('.');
+        let module = (!named).then(|| self.dict_value(kind.dict, "__module__"));
+        let module = module.flatten().and_then(|module| self.text(module));
+        let name = match module {
+            Some(module) if module != "builtins" => format!("{module}.{}", kind.name),
+            _ => kind.name.clone(),
+        };
+        Some((name, kind.basic_size))
+    }
+
     /// The type at an address. Types outlive what is looked at: each is read once.
     pub(super) fn type_at(&self, address: u64) -> Option<Rc<Type>> {
         if let Some(known) = self.types.borrow().get(&address) {

@@ -115,6 +115,8 @@ function memory() {
     };
     inner('stacks', 'Growth by stack', growthColumns, 'bytes');
     inner('mappings', 'Growth by mapping', mappingColumns, 'change_bytes');
+    const objects = list(report.python_objects).flatMap((one) => list(one.types).map((row) => ({ pid: one.pid, ...row })));
+    if (objects.length) { const box = el('div', { style: { marginTop: '16px' } }, el('h2', null, 'Python objects by type')); part.append(box); table(box, { name: 'python-objects', columns: objectColumns, rows: objects, sort: 'growth' }); }
   });
 }
 

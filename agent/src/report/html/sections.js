@@ -110,12 +110,20 @@ const memoryColumns = [
   ...['anon', 'file', 'shmem', 'swap'].flatMap((kind) => [
     { key: `start_${kind}_bytes`, head: kind, unit: 'size, start', width: 92, value: (row) => resident(row, 'start', `${kind}_bytes`) },
     { key: `end_${kind}_bytes`, head: kind, unit: 'size, end', width: 92, value: (row) => resident(row, 'end', `${kind}_bytes`) }]),
+  { key: 'trend_form', head: 'trend', text: true, width: 90, value: ({ trend }) => (trend ? plain(trend.form).replaceAll('_', ' ') : '') },
+  { key: 'trend_slope', head: 'pace', unit: 'size a second', width: 100, value: of('trend', 'slope_bytes_per_s'), cell: ({ trend }) => (trend ? `${bytes(trend.slope_bytes_per_s)}/s` : ''),
+    title: ({ trend }) => (trend ? `95 % interval ${list(trend.interval_bytes_per_s).map((end) => `${bytes(end)}/s`).join(' to ')}, over ${trend.span_s} s` : '') },
+  { key: 'trend_level', head: 'leak', text: true, width: 90, value: ({ trend }) => (trend && trend.level ? plain(trend.level) : '') },
+  { key: 'trend_reached', head: 'limit in', unit: 'time', width: 92, value: ({ trend }) => (trend && trend.reached ? trend.reached.after_s : null),
+    cell: ({ trend }) => (trend && trend.reached ? duration(trend.reached.after_s) : '') },
   size('huge_page_bytes', 'huge pages'), size('returned_bytes', 'given back'), number('faults', 'page faults', { width: 92 }),
   { key: 'sampled_one_in', head: 'sampled', unit: 'one in', width: 78 },
 ];
 const growthColumns = [...processColumns, size('bytes', 'growth'), number('count', 'faults'), stackColumn('stack', 'stack, leaf first', 900)];
 const mappingColumns = [...processColumns, name('name', 'mapping', 460), name('kind', 'kind', 120), size('start_bytes', 'at the start', { width: 110 }), size('end_bytes', 'at the end', { width: 110 }),
   size('change_bytes', 'change', { value: (row) => row.end_bytes - row.start_bytes })];
+
+const objectColumns = [...processColumns, name('name', 'type', 360), number('start_count', 'at the start', { width: 110 }), number('end_count', 'at the end', { width: 110 }), number('growth', 'growth', { width: 100 })];
 
 const taskColumns = [
   ...processColumns, name('name', 'task', 180), name('state', 'state', 90),

@@ -2,7 +2,7 @@
 //! that it grew by.
 
 use super::frames;
-use crate::model::{Capture, Memory, MemorySource};
+use crate::model::{Capture, LeakLevel, Memory, MemoryLimit, MemorySource};
 use serde::Serialize;
 
 /// Stacks listed for a process.
@@ -34,6 +34,52 @@ pub(super) struct Process<'a> {
     unattributed_bytes: u64,
     returned_bytes: u64,
     released_bytes: Option<u64>,
+    /// What ends its growth, the nearest first.
+    limits: Vec<Limit>,
+    /// At the end of the capture; `null` where that could not be read.
+    age_s: Option<f64>,
+    /// Of its anonymous memory, in memory or swapped out; `null` where nothing has looked, or there are too
+    /// few readings.
+    trend: Option<Trend>,
+}
+
+/// What ends growth.
+#[derive(Serialize)]
+struct Limit {
+    kind: &'static str,
+    limit_bytes: u64,
+    used_bytes: u64,
+    left_bytes: u64,
+}
+
+/// How it moved.
+#[derive(Serialize)]
+struct Trend {
+    /// `flat`, `steady`, `levels_off`, `comes_back` or `steps`.
+    form: &'static str,
+    slope_bytes_per_s: f64,
+    /// At 95 %.
+    interval_bytes_per_s: [f64; 2],
+    grown_bytes: u64,
+    from_s: f64,
+    span_s: f64,
+    parts: usize,
+    parts_grown: usize,
+    by_low_points: bool,
+    /// `suspected`, `confirmed`; `null`: no leak.
+    level: Option<&'static str>,
+    /// `null`: it does not grow, or no limit is known.
+    reached: Option<Reached>,
+}
+
+/// When which limit is reached.
+#[derive(Serialize)]
+struct Reached {
+    limit: &'static str,
+    after_s: f64,
+    soonest_s: f64,
+    /// `null`: perhaps never.
+    latest_s: Option<f64>,
 }
 
 /// What is resident, by kind.
@@ -115,7 +161,49 @@ fn process<'a>(capture: &'a Capture, memory: &'a Memory, detailed: bool) -> Proc
         unattributed_bytes: memory.unattributed_bytes,
         returned_bytes: memory.returned_bytes,
         released_bytes: memory.released_bytes,
+        limits: memory.limits.iter().map(limit).collect(),
+        age_s: memory.age.map(|age| tenths(age.as_secs_f64())),
+        trend: trend(capture, memory.pid),
     }
+}
+
+fn limit(limit: &MemoryLimit) -> Limit {
+    Limit {
+        kind: limit.kind.name(),
+        limit_bytes: limit.limit_bytes,
+        used_bytes: limit.used_bytes,
+        left_bytes: limit.left_bytes(),
+    }
+}
+
+fn trend(capture: &Capture, pid: u32) -> Option<Trend> {
+    let judgement = capture.judgement.as_ref()?;
+    let trend = judgement
+        .memory_trends
+        .iter()
+        .find(|trend| trend.pid == pid)?;
+    Some(Trend {
+        form: trend.form.name(),
+        slope_bytes_per_s: tenths(trend.slope),
+        interval_bytes_per_s: [tenths(trend.low), tenths(trend.high)],
+        grown_bytes: trend.grown_bytes,
+        from_s: tenths(trend.from.as_secs_f64()),
+        span_s: tenths(trend.span.as_secs_f64()),
+        parts: trend.parts,
+        parts_grown: trend.parts_grown,
+        by_low_points: trend.by_low_points,
+        level: trend.level.map(LeakLevel::name),
+        reached: trend.reached.map(|reached| Reached {
+            limit: reached.limit.kind.name(),
+            after_s: tenths(reached.after.as_secs_f64()),
+            soonest_s: tenths(reached.soonest.as_secs_f64()),
+            latest_s: reached.latest.map(|latest| tenths(latest.as_secs_f64())),
+        }),
+    })
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
 }
 
 fn sampled_one_in(memory: &Memory) -> Option<f64> {

@@ -1,0 +1,292 @@
+//! The words of a leak.
+
+use super::super::{Scene, words};
+use crate::model::{
+    Confidence, Finding, FindingKind, Frame, FrameKind, GrowthForm, LeakLevel, LimitKind, Mapping,
+    Memory, MemoryTrend, PythonObjects, Reached, Severity, Stack, Subject, TypeCount,
+};
+use crate::words::text::{bytes, clean, count, duration, percent};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Lines of one sort.
+const SHOWN: usize = 3;
+/// What has less of the growth is not shown.
+const WORTH: f64 = 0.05;
+/// Page cache that moved by less is not mentioned.
+const CACHE_BYTES: u64 = 1 << 20;
+/// A type that grew by fewer objects is not shown.
+const OBJECTS: i64 = 100;
+
+pub(super) fn finding(
+    scene: &Scene<'_>,
+    memory: &Memory,
+    trend: &MemoryTrend,
+    level: LeakLevel,
+) -> Finding {
+    let pid = memory.pid;
+    let mut finding = scene.about_process(FindingKind::MemoryLeak, Severity::Warning, pid);
+    // That it grows was read; that it is a leak is concluded from how long it does.
+    finding.confidence = match level {
+        LeakLevel::Suspected => Confidence::Inferred,
+        LeakLevel::Confirmed => Confidence::Certain,
+    };
+    finding.since = Some(trend.span);
+    finding.since_at_least = true;
+    finding.summary = summary(scene, trend, level);
+    finding = finding.fact("level", level_words(scene, trend, level));
+    finding = finding.fact("trend", trend_words(trend));
+    if let Some(reached) = &trend.reached {
+        finding = finding.fact("limit", limit_words(reached));
+    }
+    for line in mappings(memory) {
+        finding = finding.fact("mapping", line);
+    }
+    for line in stacks(scene, memory) {
+        finding = finding.fact("code", line);
+    }
+    let objects = scene.capture.python_objects.iter();
+    let objects = objects.filter(|objects| objects.pid == pid).last();
+    let growing = objects.map(growing).unwrap_or_default();
+    if let Some(objects) = objects {
+        finding = finding.fact("objects", object_words(objects, &growing));
+    }
+    if let Some(line) = cache(memory) {
+        finding = finding.fact("cache", line);
+    }
+    finding.next = next(&growing, level);
+    finding.about = vec![Subject::Memory(pid)];
+    finding
+}
+
+fn summary(scene: &Scene<'_>, trend: &MemoryTrend, level: LeakLevel) -> String {
+    let name = scene.process_name(trend.pid);
+    let grown = bytes(trend.grown_bytes);
+    let (span, pace) = (duration(trend.span), rate(trend.slope));
+    let leak = match level {
+        LeakLevel::Suspected => "may leak",
+        LeakLevel::Confirmed => "leaks",
+    };
+    let form = match trend.by_low_points {
+        true => "; what it frees in between is less than what it takes",
+        false => " and gave nothing back",
+    };
+    format!("{name} {leak} {pace}: it grew by {grown} in {span}{form}")
+}
+
+fn level_words(scene: &Scene<'_>, trend: &MemoryTrend, level: LeakLevel) -> String {
+    let lasted = duration(trend.span);
+    let needed = duration(scene.thresholds.memory_leak_confirmed);
+    match level {
+        LeakLevel::Suspected => {
+            format!("suspected: steady for {lasted}; confirmed when it lasts for {needed}")
+        }
+        LeakLevel::Confirmed => format!("confirmed: steady for {lasted}"),
+    }
+}
+
+fn trend_words(trend: &MemoryTrend) -> String {
+    debug_assert_eq!(trend.form, GrowthForm::Steady);
+    let points = match trend.by_low_points {
+        true => ", by its low points",
+        false => "",
+    };
+    format!(
+        "{} (95 % interval {} to {}){points}; it grew in {} of {} parts of the time",
+        rate(trend.slope),
+        rate(trend.low),
+        rate(trend.high),
+        trend.parts_grown,
+        trend.parts
+    )
+}
+
+fn limit_words(reached: &Reached) -> String {
+    let limit = reached.limit;
+    let name = match limit.kind {
+        LimitKind::Cgroup => "its cgroup may use",
+        LimitKind::AddressSpace => "its address space (RLIMIT_AS) may have",
+        LimitKind::Data => "its data (RLIMIT_DATA) may have",
+        LimitKind::Host => "the host has",
+    };
+    let latest = match reached.latest {
+        Some(latest) => duration(whole(latest)),
+        None => "never".to_owned(),
+    };
+    format!(
+        "{name} {}, {} of it are left: reached in {} ({} to {latest})",
+        large(limit.limit_bytes),
+        large(limit.left_bytes()),
+        duration(whole(reached.after)),
+        duration(whole(reached.soonest)),
+    )
+}
+
+/// Bytes that may be as many as a host has.
+fn large(value: u64) -> String {
+    const GIB: u64 = 1 << 30;
+    match value >= 10 * GIB {
+        true => format!("{:.1} GiB", value as f64 / GIB as f64),
+        false => bytes(value),
+    }
+}
+
+/// A forecast has no fractions of a second.
+const fn whole(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs())
+}
+
+/// A pace in the unit that reads best.
+pub(super) fn rate(bytes_a_second: f64) -> String {
+    const LITTLE: f64 = 64.0 * 1024.0;
+    let pace = bytes_a_second.abs();
+    let sign = if bytes_a_second < 0.0 { "-" } else { "" };
+    let (amount, unit) = if pace >= LITTLE {
+        (pace, "s")
+    } else if pace * 60.0 >= LITTLE {
+        (pace * 60.0, "min")
+    } else {
+        (pace * 3600.0, "h")
+    };
+    format!("{sign}{}/{unit}", bytes(amount as u64))
+}
+
+fn mappings(memory: &Memory) -> Vec<String> {
+    let whole = memory.grown_bytes() as f64;
+    let grown = memory.mappings.iter();
+    let grown = grown.filter(|mapping| mapping.growth_bytes() as f64 > whole * WORTH);
+    let mut grown: Vec<&Mapping> = grown.filter(|mapping| !mapping.kind.is_file()).collect();
+    grown.sort_by_key(|mapping| (std::cmp::Reverse(mapping.growth_bytes()), mapping.start));
+    let line = |mapping: &&Mapping| {
+        format!(
+            "{} ({}) grew by {} to {}",
+            clean(&mapping.name),
+            mapping.kind.name(),
+            bytes(mapping.growth_bytes()),
+            bytes(mapping.end_bytes)
+        )
+    };
+    grown.iter().take(SHOWN).map(line).collect()
+}
+
+/// Which code touched first what stayed.
+fn stacks(scene: &Scene<'_>, memory: &Memory) -> Vec<String> {
+    let mut by_code: BTreeMap<String, u64> = BTreeMap::new();
+    for growth in &memory.stacks {
+        let stack = scene.capture.stacks.get(growth.stack);
+        let code = stack.and_then(|stack| words::code(&own(stack)));
+        if let Some(code) = code {
+            let sum = by_code.entry(code).or_default();
+            *sum = sum.saturating_add(growth.bytes);
+        }
+    }
+    let whole = memory.grown_bytes() as f64;
+    let mut sums: Vec<(u64, String)> = by_code.into_iter().map(|(code, sum)| (sum, code)).collect();
+    sums.retain(|(sum, _)| *sum as f64 > whole * WORTH);
+    sums.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
+    let line = |(sum, code): &(u64, String)| {
+        let share = percent(*sum as f64, whole);
+        format!(
+            "{} ({share} of the growth) first touched by {code}",
+            bytes(*sum)
+        )
+    };
+    sums.iter().take(SHOWN).map(line).collect()
+}
+
+/// Libraries whose functions allocate and fill memory for others.
+const LIBRARIES: [&str; 8] = [
+    "libc.so",
+    "libc-",
+    "libstdc++",
+    "libm.so",
+    "ld-linux",
+    "libjemalloc",
+    "libtcmalloc",
+    "libmimalloc",
+];
+
+/// A stack of a page fault down to the program's own code: that `memset` touched memory first says less
+/// than who called it.
+fn own(stack: &Stack) -> Stack {
+    let mut stack = stack.before_fault();
+    let library = |frame: &Frame| {
+        let module = frame.module.as_deref().unwrap_or_default();
+        let name = module.rsplit('/').next().unwrap_or_default();
+        LIBRARIES.iter().any(|library| name.starts_with(library))
+    };
+    let own = stack
+        .frames
+        .iter()
+        .rposition(|frame| frame.kind != FrameKind::Kernel && !library(frame));
+    if let Some(own) = own {
+        stack.frames.truncate(own + 1);
+    }
+    stack
+}
+
+/// The types that grew by more than chance.
+fn growing(objects: &PythonObjects) -> Vec<&TypeCount> {
+    if objects.cut {
+        return Vec::new();
+    }
+    let grown = objects.types.iter();
+    grown
+        .filter(|kind| kind.growth() >= OBJECTS && kind.growth() as f64 > kind.start as f64 * WORTH)
+        .take(SHOWN)
+        .collect()
+}
+
+fn object_words(objects: &PythonObjects, growing: &[&TypeCount]) -> String {
+    let total = count(objects.end);
+    if objects.cut {
+        return format!("more than {total}: too many to be counted by type in the time");
+    }
+    let names: Vec<String> = growing
+        .iter()
+        .map(|kind| {
+            let grown = count(kind.growth().unsigned_abs());
+            format!("{} +{grown} (to {})", clean(&kind.name), count(kind.end))
+        })
+        .collect();
+    let apart = duration(objects.apart);
+    match names.is_empty() {
+        true => format!(
+            "no type that Python's collector tracks grows ({total} objects, {apart} apart): strings, bytes or \
+             memory of extensions"
+        ),
+        false => format!(
+            "{}, in {apart}, of {total} that Python's collector tracks",
+            names.join(", ")
+        ),
+    }
+}
+
+fn cache(memory: &Memory) -> Option<String> {
+    let (start, end) = (memory.start, memory.end);
+    let file = end.file_bytes.saturating_sub(start.file_bytes);
+    let shared = end.shmem_bytes.saturating_sub(start.shmem_bytes);
+    (file.max(shared) >= CACHE_BYTES).then(|| {
+        format!(
+            "not counted: pages of files +{}, shared memory +{}",
+            bytes(file),
+            bytes(shared)
+        )
+    })
+}
+
+fn next(growing: &[&TypeCount], level: LeakLevel) -> String {
+    let look = match growing.first() {
+        Some(kind) => format!(
+            "find what keeps the {} objects: a list, dict or cache without a bound",
+            clean(&kind.name)
+        ),
+        None => "find who should free what this code takes, or which cache has no bound".to_owned(),
+    };
+    match level {
+        LeakLevel::Suspected => {
+            format!("{look}; record for longer to be sure (remora record --duration 10m)")
+        }
+        LeakLevel::Confirmed => look,
+    }
+}

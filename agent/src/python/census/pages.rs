@@ -1,0 +1,62 @@
+//! Memory by the page: neighbours in a list are often neighbours in memory, and a read of a page costs hardly
+//! more than one of a word. What is kept is old; who minds reads it anew.
+
+use crate::target::memory::Memory;
+
+const PAGE: u64 = 4096;
+
+/// Pages kept: 2 MiB.
+const KEPT: usize = 512;
+
+/// A page, and where it is from.
+struct Page {
+    number: u64,
+    bytes: Box<[u8]>,
+}
+
+/// Memory of which some pages are kept.
+pub(super) struct Pages<'m, M> {
+    memory: &'m M,
+    kept: Vec<Option<Page>>,
+}
+
+impl<'m, M: Memory> Pages<'m, M> {
+    pub(super) fn new(memory: &'m M) -> Self {
+        Self {
+            memory,
+            kept: (0..KEPT).map(|_| None).collect(),
+        }
+    }
+
+    /// `N` bytes, perhaps old.
+    pub(super) fn bytes<const N: usize>(&mut self, address: u64) -> Option<[u8; N]> {
+        let at = (address % PAGE) as usize;
+        if at + N > PAGE as usize {
+            return self.memory.bytes(address);
+        }
+        let page = self.page(address / PAGE)?;
+        page.get(at..at + N)?.try_into().ok()
+    }
+
+    /// `N` bytes as they are now.
+    pub(super) fn fresh<const N: usize>(&mut self, address: u64) -> Option<[u8; N]> {
+        let number = address / PAGE;
+        if let Some(slot) = self.kept.get_mut(number as usize % KEPT) {
+            slot.take_if(|page| page.number == number);
+        }
+        self.memory.bytes(address)
+    }
+
+    fn page(&mut self, number: u64) -> Option<&[u8]> {
+        let slot = self.kept.get_mut(number as usize % KEPT)?;
+        if slot.as_ref().is_none_or(|page| page.number != number) {
+            let mut bytes = match slot.take() {
+                Some(page) => page.bytes,
+                None => vec![0; PAGE as usize].into_boxed_slice(),
+            };
+            self.memory.read(number.checked_mul(PAGE)?, &mut bytes)?;
+            *slot = Some(Page { number, bytes });
+        }
+        slot.as_ref().map(|page| &*page.bytes)
+    }
+}
