@@ -9,6 +9,8 @@
 //! unusual figure, and says in its file which healthy programs look similar and what tells them apart.
 
 mod close_wait;
+mod deadlock;
+pub mod graph;
 mod incident;
 mod scene;
 pub mod thresholds;
@@ -43,7 +45,7 @@ impl Findings {
 type Analyzer = fn(&Scene<'_>, &mut Findings);
 
 /// All of them.
-const ANALYZERS: [Analyzer; 1] = [close_wait::analyze];
+const ANALYZERS: [Analyzer; 2] = [deadlock::analyze, close_wait::analyze];
 
 /// A process that used less than this share of a CPU had nothing to do.
 const IDLE_CPU: f64 = 0.01;
