@@ -143,6 +143,7 @@ fn socket() -> impl Strategy<Value = Socket> {
                     fd,
                     inode,
                     holders: 1,
+                    held_by: vec![pid, fd],
                     accepted: flag,
                     inferred: false,
                 });
@@ -157,6 +158,8 @@ fn lock() -> impl Strategy<Value = Lock> {
         LockKind::PythonGil,
         LockKind::Event,
         LockKind::FutexLock,
+        LockKind::ThreadEnd,
+        LockKind::ReadWrite,
     ];
     let owner = (
         id(),

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     kernel::{Arch, clocks::CpuClocks, syscalls},
     model::{
-        Capture, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue, Sample,
-        Signal, State, Tasks, Thread, classify, timeline::Window,
+        Capture, Dependency, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue,
+        Sample, Signal, State, Tasks, Thread, classify, timeline::Window,
     },
     target,
 };
@@ -73,6 +73,8 @@ pub struct Recorded {
     pub overhead: Overhead,
     /// What was looked up of futexes.
     pub futexes: Facts,
+    /// Whom sleeping threads wait for otherwise.
+    pub dependencies: Vec<Dependency>,
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,
@@ -160,6 +162,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         waits,
         wakes: names::wakes(&recorded, &threads),
         locks,
+        dependencies: recorded.dependencies.clone(),
         loops: series::loops(&recorded, &threads),
         timeline: series::timeline(&recorded, &threads),
         tasks: recorded.tasks,

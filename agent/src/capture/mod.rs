@@ -17,6 +17,7 @@
 
 mod assemble;
 mod blocked;
+mod dependencies;
 mod gather;
 mod locks;
 mod memory;

@@ -78,6 +78,7 @@ impl Builder {
             wakes: Vec::new(),
             loops: Vec::new(),
             locks: Vec::new(),
+            dependencies: Vec::new(),
             timeline: Timeline::default(),
             tasks: Vec::new(),
             sockets: Vec::new(),

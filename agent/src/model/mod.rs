@@ -3,6 +3,7 @@
 //! Everything downstream (findings, reports) is a function of [`Capture`]; it can be made by hand
 //! in a test.
 
+mod dependency;
 mod fidelity;
 mod finding;
 mod frame;
@@ -23,6 +24,7 @@ pub mod timeline;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+pub use dependency::{Awaited, Dependency};
 pub use fidelity::Fidelity;
 pub use finding::{
     Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, Subject, Verdict,
@@ -209,6 +211,8 @@ pub struct Capture {
     pub loops: Vec<ThreadLoop>,
     /// Locks and other futexes, those with the longest waits first.
     pub locks: Vec<Lock>,
+    /// Whom threads that sleep at the end wait for, beyond locks and sockets.
+    pub dependencies: Vec<Dependency>,
     /// What each thread did, window by window.
     pub timeline: Timeline,
     /// Asyncio tasks at the end of the capture, by process.

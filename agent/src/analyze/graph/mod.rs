@@ -8,6 +8,7 @@
 //! nobody is known who could end it is no edge at all: a condition variable, a timer, the network.
 
 mod chain;
+mod channels;
 mod cycles;
 mod threads;
 

@@ -1,6 +1,6 @@
 //! What threads wait for in futexes: a lock, with who holds it.
 
-use super::{Needs, Node, Party, Wait};
+use super::{Needs, Node, Party, Wait, channels};
 use crate::analyze::Scene;
 use crate::model::{Lock, LockKind, Owner, OwnerFrom, Reason, State, Subject, Thread};
 use crate::words::text::clean;
@@ -44,10 +44,12 @@ impl<'a> Locks<'a> {
 /// The wait of each thread, by index.
 pub(super) fn waits(scene: &Scene<'_>) -> Vec<Option<Wait>> {
     let locks = Locks::new(scene);
+    let looked_up = channels::by_thread(scene);
     let mut waits: Vec<Option<Wait>> = vec![None; scene.capture.threads.len()];
     for (index, thread) in scene.living() {
         if let Some(slot) = waits.get_mut(index) {
-            *slot = futex(scene, &locks, index, thread);
+            *slot = futex(scene, &locks, index, thread)
+                .or_else(|| channels::wait(scene, &looked_up, thread));
         }
     }
     waits
@@ -108,7 +110,10 @@ fn on_lock(scene: &Scene<'_>, lock: &Lock, owner: &Owner) -> Wait {
     };
     Wait {
         what: lock_words(lock),
-        role: "holds it",
+        role: match lock.kind {
+            LockKind::ThreadEnd => "would have to end",
+            _ => "holds it",
+        },
         subject: Some(Subject::Lock(lock.pid, lock.address)),
         parties: vec![party],
         needs: Needs::Any,
@@ -127,6 +132,7 @@ fn on_lock(scene: &Scene<'_>, lock: &Lock, owner: &Owner) -> Wait {
 pub(crate) fn lock_words(lock: &Lock) -> String {
     match lock.kind {
         LockKind::PythonGil => "the Python GIL".to_owned(),
+        LockKind::ThreadEnd => "the end of a thread".to_owned(),
         kind => {
             let place = clean(&lock.place);
             format!("{} {:#x} ({place})", kind.label(), lock.address)
