@@ -10,7 +10,7 @@ use super::{
     graph::{Cycle, Graph, Node, Wait},
     words,
 };
-use crate::model::{Confidence, Fact, Finding, FindingKind, Severity, Subject};
+use crate::model::{Confidence, Fact, Finding, FindingKind, Process, Severity, Subject};
 use crate::words::text::count;
 use std::time::Duration;
 
@@ -19,7 +19,15 @@ const SHOWN: usize = 8;
 
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let graph = Graph::of(scene);
-    for cycle in graph.cycles() {
+    for mut cycle in graph.cycles() {
+        // A target stands first, not a process that is only looked at because of one.
+        let is_target = |node: &Node| {
+            scene
+                .process(graph.pid(*node))
+                .is_none_or(Process::is_target)
+        };
+        let first = cycle.nodes.iter().position(is_target);
+        cycle.nodes.rotate_left(first.unwrap_or(0));
         let waits: Vec<(Node, &Wait)> = cycle
             .nodes
             .iter()
@@ -145,12 +153,16 @@ fn summary(
 }
 
 fn next(waits: &[(Node, &Wait)]) -> &'static str {
+    let is_lock = |wait: &Wait| matches!(wait.subject, Some(Subject::Lock(..)));
     match waits {
         [_] => {
             "it takes what it holds already: make the lock recursive, or split what runs under it"
         }
-        _ => {
+        several if several.iter().all(|(_, wait)| is_lock(wait)) => {
             "they take the same things in different orders: compare the code lines, and take them in one order"
+        }
+        _ => {
+            "each waits for the next one to act first: see in the code lines who should, and what holds it up"
         }
     }
 }

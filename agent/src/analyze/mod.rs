@@ -23,7 +23,7 @@ mod tests;
 
 pub use thresholds::Thresholds;
 
-use crate::model::{Capture, Finding, FindingKind, Judgement, Verdict};
+use crate::model::{Capture, Finding, FindingKind, Incident, Judgement, Process, Subject, Verdict};
 use scene::Scene;
 use std::time::Duration;
 
@@ -57,7 +57,8 @@ pub fn judge(capture: &Capture, thresholds: &Thresholds) -> Judgement {
     for analyze in ANALYZERS {
         analyze(&scene, &mut findings);
     }
-    let incidents = incident::group(findings.found);
+    let mut incidents = incident::group(findings.found);
+    incidents.retain(|incident| concerns_target(&scene, incident));
     let verdict = match incidents.first() {
         Some(worst) => Verdict::Sick(worst.cause.kind),
         None if is_idle(capture) => Verdict::Idle,
@@ -70,8 +71,27 @@ pub fn judge(capture: &Capture, thresholds: &Thresholds) -> Judgement {
     }
 }
 
+/// Whether a target is in it: others are only looked at because a target waits for them.
+fn concerns_target(scene: &Scene<'_>, incident: &Incident) -> bool {
+    let is_target = |pid: u32| scene.process(pid).is_none_or(Process::is_target);
+    let concerns = |subject: &Subject| match subject {
+        Subject::Thread(tid) => scene
+            .thread(*tid)
+            .is_some_and(|(_, thread)| is_target(thread.pid)),
+        _ => false,
+    };
+    incident
+        .findings()
+        .any(|finding| is_target(finding.pid) || finding.about.iter().any(concerns))
+}
+
 fn is_idle(capture: &Capture) -> bool {
-    let used = capture.threads.iter().map(|thread| thread.on_cpu);
+    let related = |pid: u32| {
+        let mut processes = capture.processes.iter();
+        processes.any(|process| process.pid == pid && !process.is_target())
+    };
+    let own = capture.threads.iter().filter(|thread| !related(thread.pid));
+    let used = own.map(|thread| thread.on_cpu);
     let used = used.fold(Duration::ZERO, Duration::saturating_add);
     used.as_secs_f64() < IDLE_CPU * capture.duration.as_secs_f64()
 }

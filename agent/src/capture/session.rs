@@ -13,7 +13,7 @@ use super::{
     timeline::{Keep, Others, Recorder},
 };
 use crate::{
-    kernel::{self, Kernel, clocks::CpuClocks},
+    kernel::{self, Arch, Kernel, clocks::CpuClocks},
     model::{Capture, End, Process, Signal, timeline::Window},
     probe::{
         DEFAULT_FAULT_PERIOD, Drained, FaultHook, LoopHook, Probe, ProbeError, Settings, WaitHook,
@@ -22,6 +22,7 @@ use crate::{
     target::{self, ExitWatch, Selection, Target},
 };
 use end::Run;
+use related::Related;
 use remora_common::{
     event::{EVENT_EXEC, EVENT_FORK, EVENT_MAPPINGS},
     thread::ThreadSlot,
@@ -40,6 +41,7 @@ use tokio::{
 mod end;
 mod error;
 mod follow;
+mod related;
 
 pub use error::CaptureError;
 
@@ -79,6 +81,8 @@ pub struct Plan {
     pub fault_period: u32,
     /// Where page faults are seen.
     pub fault_hook: FaultHook,
+    /// Processes that the targets wait for are looked at too.
+    pub related: bool,
 }
 
 impl Plan {
@@ -101,6 +105,7 @@ impl Plan {
             socket_period: Some(Duration::from_millis(500)),
             fault_period: DEFAULT_FAULT_PERIOD,
             fault_hook: FaultHook::Auto,
+            related: false,
         }
     }
 }
@@ -217,7 +222,13 @@ pub async fn record(
         threads,
     });
     let (end, meter) = session
-        .watch(plan, &targets, interrupt, meter, &mut progress)
+        .watch(
+            (plan, kernel.arch, start_ns),
+            &targets,
+            interrupt,
+            meter,
+            &mut progress,
+        )
         .await?;
     progress(Progress::Naming);
     let run = Run {
@@ -275,6 +286,7 @@ impl Session {
                 threads: 0,
                 exited: false,
                 parent: None,
+                related: None,
                 python: None,
             });
             self.memory.began(pid);
@@ -287,7 +299,7 @@ impl Session {
 
     async fn watch(
         &mut self,
-        plan: &Plan,
+        (plan, arch, start_ns): (&Plan, Arch, u64),
         targets: &[Target],
         interrupt: impl Future<Output = ()>,
         mut meter: Meter,
@@ -305,6 +317,7 @@ impl Session {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut window = interval_at(began + plan.keep.window, plan.keep.window);
         window.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut related = Related::new(plan.related);
         let over = sleep(plan.duration);
         tokio::pin!(over, interrupt);
         loop {
@@ -322,6 +335,9 @@ impl Session {
                 }
                 compiled = self.tables.compiled() => {
                     self.tables.settle(&mut self.probe, compiled);
+                }
+                () = sleep_until(related.due().unwrap_or(far.into())), if related.due().is_some() => {
+                    self.follow_waits(&mut related, start_ns, arch);
                 }
                 _ = beat.tick() => {
                     meter.beat(&self.probe);

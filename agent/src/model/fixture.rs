@@ -105,6 +105,7 @@ impl Builder {
             threads: 0,
             exited: false,
             parent: None,
+            related: None,
             python: None,
         });
         self.thread(pid, pid, comm)

@@ -82,8 +82,17 @@ pub struct Process {
     pub exited: bool,
     /// Process that forked it during the capture.
     pub parent: Option<u32>,
+    /// It is no target: why it was looked at all the same.
+    pub related: Option<String>,
     /// The Python interpreter in it.
     pub python: Option<Python>,
+}
+
+impl Process {
+    /// Whether it was asked for, or came of one that was.
+    pub const fn is_target(&self) -> bool {
+        self.related.is_none()
+    }
 }
 
 /// A stack as addresses, before it has names.
