@@ -12,7 +12,9 @@ mod blocked_syscall;
 mod busy_spin;
 mod close_wait;
 mod cycle_overrun;
+mod deadlock;
 mod event_loops;
+pub mod graph;
 mod incident;
 mod loop_blocked;
 mod memory_leak;
@@ -30,7 +32,9 @@ mod tests;
 
 pub use thresholds::Thresholds;
 
-use crate::model::{Capture, Finding, FindingKind, Judgement, MemoryTrend, Verdict};
+use crate::model::{
+    Capture, Finding, FindingKind, Incident, Judgement, MemoryTrend, Process, Subject, Verdict,
+};
 use scene::Scene;
 use std::time::Duration;
 
@@ -56,6 +60,7 @@ type Analyzer = fn(&Scene<'_>, &mut Findings);
 /// All of them.
 const ANALYZERS: &[Analyzer] = &[
     stopped::analyze,
+    deadlock::analyze,
     loop_blocked::analyze,
     blocked_syscall::analyze,
     starved::analyze,
@@ -75,7 +80,8 @@ pub fn judge(capture: &Capture, thresholds: &Thresholds) -> Judgement {
     for analyze in ANALYZERS {
         analyze(&scene, &mut findings);
     }
-    let incidents = incident::group(findings.found);
+    let mut incidents = incident::group(findings.found);
+    incidents.retain(|incident| concerns_target(&scene, incident));
     let verdict = match incidents.first() {
         Some(worst) => Verdict::Sick(worst.cause.kind),
         None if is_idle(capture) => Verdict::Idle,
@@ -89,8 +95,27 @@ pub fn judge(capture: &Capture, thresholds: &Thresholds) -> Judgement {
     }
 }
 
+/// Whether a target is in it: others are only looked at because a target waits for them.
+fn concerns_target(scene: &Scene<'_>, incident: &Incident) -> bool {
+    let is_target = |pid: u32| scene.process(pid).is_none_or(Process::is_target);
+    let concerns = |subject: &Subject| match subject {
+        Subject::Thread(tid) => scene
+            .thread(*tid)
+            .is_some_and(|(_, thread)| is_target(thread.pid)),
+        _ => false,
+    };
+    incident
+        .findings()
+        .any(|finding| is_target(finding.pid) || finding.about.iter().any(concerns))
+}
+
 fn is_idle(capture: &Capture) -> bool {
-    let used = capture.threads.iter().map(|thread| thread.on_cpu);
+    let related = |pid: u32| {
+        let mut processes = capture.processes.iter();
+        processes.any(|process| process.pid == pid && !process.is_target())
+    };
+    let own = capture.threads.iter().filter(|thread| !related(thread.pid));
+    let used = own.map(|thread| thread.on_cpu);
     let used = used.fold(Duration::ZERO, Duration::saturating_add);
     used.as_secs_f64() < IDLE_CPU * capture.duration.as_secs_f64()
 }

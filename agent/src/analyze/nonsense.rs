@@ -144,6 +144,7 @@ fn socket() -> impl Strategy<Value = Socket> {
                     fd,
                     inode,
                     holders: 1,
+                    held_by: vec![pid, fd],
                     accepted: flag,
                     inferred: false,
                 });
@@ -158,6 +159,8 @@ fn lock() -> impl Strategy<Value = Lock> {
         LockKind::PythonGil,
         LockKind::Event,
         LockKind::FutexLock,
+        LockKind::ThreadEnd,
+        LockKind::ReadWrite,
     ];
     let owner = (
         id(),

@@ -20,8 +20,8 @@ use super::{
 use crate::{
     kernel::{Arch, clocks::CpuClocks, syscalls},
     model::{
-        Capture, Conditions, End, Losses, Now, Overhead, Process, PythonObjects, Reason,
-        ReasonTotals, RunQueue, Sample, Signal, State, Tasks, Thread, classify,
+        Capture, Conditions, Dependency, End, Losses, Now, Overhead, Process, PythonObjects,
+        Reason, ReasonTotals, RunQueue, Sample, Signal, State, Tasks, Thread, classify,
     },
     target,
 };
@@ -78,6 +78,8 @@ pub struct Recorded {
     pub overhead: Overhead,
     /// What was looked up of futexes.
     pub futexes: Facts,
+    /// Whom sleeping threads wait for otherwise.
+    pub dependencies: Vec<Dependency>,
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,
@@ -166,6 +168,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         waits,
         wakes: names::wakes(&recorded, &threads),
         locks,
+        dependencies: recorded.dependencies.clone(),
         loops: series::loops(&recorded, &threads),
         timeline: series::timeline(&recorded, &threads),
         tasks: recorded.tasks,

@@ -1,6 +1,8 @@
 //! What is looked up of futexes at the end of the recording, while their processes are there: where they
 //! lie, and what stands in their memory.
 
+mod rwlock;
+
 use super::gather::Gathered;
 use crate::target::{self, Place, ResidentMemory, memory::Memory};
 use remora_common::{
@@ -13,6 +15,8 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
 };
+
+pub use rwlock::ReadWriteLock;
 
 /// Futexes of all targets that are looked at, those with the longest waits first.
 const MAX_FUTEXES: usize = 4096;
@@ -48,6 +52,8 @@ pub struct Fact {
     /// The same words while a thread waited, right after all counting stopped: who owned it then. `None`
     /// when nobody waited.
     pub while_waited: Option<Mutex>,
+    /// The read-write lock that lies there, if it looks like one that is taken.
+    pub rwlock: Option<ReadWriteLock>,
 }
 
 /// All of them.
@@ -60,6 +66,9 @@ pub struct Facts {
     pub namespaces: HashMap<u32, HashMap<u32, u32>>,
     /// Futexes that were not looked at: there were too many.
     pub left_out: u64,
+    /// Threads that slept at the end and were woken after it, by serial: what was read of a lock meanwhile may
+    /// be theirs.
+    pub moved: HashSet<u32>,
 }
 
 /// The words of futexes that threads waited for while they were read.
@@ -179,6 +188,9 @@ fn look_at(tgid: u32, addresses: &[u64], waited: &WaitedWords, facts: &mut Facts
             },
             words: while_waited.or_else(|| mutex(memory.as_ref()?, *address)),
             while_waited,
+            rwlock: memory
+                .as_ref()
+                .and_then(|memory| rwlock::rwlock(memory, *address)),
         };
         facts.futexes.insert(key, fact);
     }

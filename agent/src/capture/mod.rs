@@ -19,6 +19,7 @@
 mod assemble;
 mod blocked;
 mod conditions;
+mod dependencies;
 mod gather;
 mod locks;
 mod memory;

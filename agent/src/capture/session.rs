@@ -15,7 +15,7 @@ use super::{
     timeline::{Keep, Others, Recorder},
 };
 use crate::{
-    kernel::{self, Kernel, clocks::CpuClocks},
+    kernel::{self, Arch, Kernel, clocks::CpuClocks},
     model::{Capture, End, Process, Signal, timeline::Window},
     probe::{
         DEFAULT_FAULT_PERIOD, Drained, FaultHook, LoopHook, Probe, ProbeError, Settings, WaitHook,
@@ -24,6 +24,7 @@ use crate::{
     target::{self, ExitWatch, Selection, Target},
 };
 use end::Run;
+use related::Related;
 use remora_common::{
     event::{EVENT_EXEC, EVENT_FORK, EVENT_MAPPINGS},
     thread::ThreadSlot,
@@ -42,6 +43,7 @@ use tokio::{
 mod end;
 mod error;
 mod follow;
+mod related;
 
 pub use error::CaptureError;
 
@@ -81,6 +83,8 @@ pub struct Plan {
     pub fault_period: u32,
     /// Where page faults are seen.
     pub fault_hook: FaultHook,
+    /// Processes that the targets wait for are looked at too.
+    pub related: bool,
 }
 
 impl Plan {
@@ -103,6 +107,7 @@ impl Plan {
             socket_period: Some(Duration::from_millis(500)),
             fault_period: DEFAULT_FAULT_PERIOD,
             fault_hook: FaultHook::Auto,
+            related: false,
         }
     }
 }
@@ -223,7 +228,13 @@ pub async fn record(
         threads,
     });
     let (end, meter) = session
-        .watch(plan, &targets, interrupt, meter, &mut progress)
+        .watch(
+            (plan, kernel.arch, start_ns),
+            &targets,
+            interrupt,
+            meter,
+            &mut progress,
+        )
         .await?;
     progress(Progress::Naming);
     let run = Run {
@@ -283,6 +294,7 @@ impl Session {
                 threads: 0,
                 exited: false,
                 parent: None,
+                related: None,
                 python: None,
             });
             self.memory.began(pid);
@@ -296,7 +308,7 @@ impl Session {
 
     async fn watch(
         &mut self,
-        plan: &Plan,
+        (plan, arch, start_ns): (&Plan, Arch, u64),
         targets: &[Target],
         interrupt: impl Future<Output = ()>,
         mut meter: Meter,
@@ -314,6 +326,7 @@ impl Session {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut window = interval_at(began + plan.keep.window, plan.keep.window);
         window.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut related = Related::new(plan.related);
         let over = sleep(plan.duration);
         tokio::pin!(over, interrupt);
         loop {
@@ -331,6 +344,9 @@ impl Session {
                 }
                 compiled = self.tables.compiled() => {
                     self.tables.settle(&mut self.probe, compiled);
+                }
+                () = sleep_until(related.due().unwrap_or(far.into())), if related.due().is_some() => {
+                    self.follow_waits(&mut related, start_ns, arch);
                 }
                 _ = beat.tick() => {
                     meter.beat(&self.probe);

@@ -199,6 +199,7 @@ impl Args {
             socket_period: (self.socket_hz > 0.0)
                 .then(|| Duration::from_secs_f64(1.0 / self.socket_hz)),
             fault_period: self.fault_period,
+            related: false,
             fault_hook: match self.fault_hook {
                 FaultHookArg::Auto => FaultHook::Auto,
                 FaultHookArg::Counter => FaultHook::Counter,

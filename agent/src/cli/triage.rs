@@ -98,7 +98,10 @@ fn look(args: &Args) -> Result<Capture, Failure> {
         comm: args.comm.clone(),
         children: args.children,
     };
-    let plan = Plan::new(selection, args.duration);
+    let plan = Plan {
+        related: true,
+        ..Plan::new(selection, args.duration)
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

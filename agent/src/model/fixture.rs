@@ -78,6 +78,7 @@ impl Builder {
             wakes: Vec::new(),
             loops: Vec::new(),
             locks: Vec::new(),
+            dependencies: Vec::new(),
             timeline: Timeline::default(),
             tasks: Vec::new(),
             sockets: Vec::new(),
@@ -106,6 +107,7 @@ impl Builder {
             threads: 0,
             exited: false,
             parent: None,
+            related: None,
             python: None,
         });
         self.thread(pid, pid, comm)

@@ -22,6 +22,10 @@ pub enum LockKind {
     PythonGil,
     /// Waited for with the value 2, as locks of musl, Rust and others are; its memory names no owner.
     FutexLock,
+    /// A `pthread_rwlock_t` of glibc.
+    ReadWrite,
+    /// The end of a thread: the word holds its id until it is gone (`pthread_join`).
+    ThreadEnd,
     /// Waited for as condition variables, semaphores and parked threads are.
     Event,
     /// Anything else.
@@ -40,6 +44,8 @@ impl LockKind {
             Self::PriorityInheriting => "priority-inheriting lock",
             Self::PythonGil => "Python GIL",
             Self::FutexLock => "futex lock",
+            Self::ReadWrite => "glibc rwlock",
+            Self::ThreadEnd => "end of a thread",
             Self::Event => "condition or semaphore",
             Self::Futex => "futex",
         }

@@ -4,6 +4,7 @@
 //! in a test.
 
 mod condition;
+mod dependency;
 mod fidelity;
 mod finding;
 mod frame;
@@ -28,6 +29,7 @@ pub mod timeline;
 pub(crate) mod fixture;
 
 pub use condition::{Actor, Busy, Call, Condition, Conditions, CpuLimit, Scheduling};
+pub use dependency::{Awaited, Dependency};
 pub use fidelity::Fidelity;
 pub use finding::{
     Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, Subject, Verdict,
@@ -89,8 +91,17 @@ pub struct Process {
     pub exited: bool,
     /// Process that forked it during the capture.
     pub parent: Option<u32>,
+    /// It is no target: why it was looked at all the same.
+    pub related: Option<String>,
     /// The Python interpreter in it.
     pub python: Option<Python>,
+}
+
+impl Process {
+    /// Whether it was asked for, or came of one that was.
+    pub const fn is_target(&self) -> bool {
+        self.related.is_none()
+    }
 }
 
 /// A stack as addresses, before it has names.
@@ -220,6 +231,8 @@ pub struct Capture {
     pub loops: Vec<ThreadLoop>,
     /// Locks and other futexes, those with the longest waits first.
     pub locks: Vec<Lock>,
+    /// Whom threads that sleep at the end wait for, beyond locks and sockets.
+    pub dependencies: Vec<Dependency>,
     /// What each thread did, window by window.
     pub timeline: Timeline,
     /// Asyncio tasks at the end of the capture, by process.

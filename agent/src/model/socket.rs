@@ -283,6 +283,8 @@ pub struct PeerProcess {
     pub inode: u64,
     /// Descriptors that hold the peer, in all processes.
     pub holders: u32,
+    /// The processes of these, 16 at the most.
+    pub held_by: Vec<u32>,
     /// `false`: the connection waits in that process's backlog.
     pub accepted: bool,
     /// It was told by addresses that are equal in two network namespaces.

@@ -83,6 +83,9 @@ struct Target<'a> {
     exited: bool,
     /// Process that forked it during the capture.
     parent_pid: Option<u32>,
+    /// It is no target: why it was looked at all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    related: Option<&'a str>,
     /// `null` for a process that was not there when the capture began.
     family: Option<Family<'a>>,
     /// Its Python interpreter.
@@ -315,6 +318,7 @@ fn targets(capture: &Capture) -> Vec<Target<'_>> {
             threads: process.threads,
             exited: process.exited,
             parent_pid: process.parent,
+            related: process.related.as_deref(),
             family: family(capture, process.pid),
             python: process.python.as_ref().map(|python| Python {
                 version: &python.version,

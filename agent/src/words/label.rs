@@ -79,13 +79,14 @@ pub fn base_name(path: &str) -> &str {
 
 /// The targets as one short phrase: `redis-server (4711)`, `nginx (101) and 3 more`.
 pub fn targets(capture: &Capture) -> String {
-    let Some(first) = capture.processes.first() else {
+    let mut targets = capture.processes.iter().filter(|it| it.is_target());
+    let Some(first) = targets.next() else {
         return "no process".to_owned();
     };
     let name = format!("{} ({})", clean(&first.comm), first.pid);
-    match capture.processes.len() {
-        1 => name,
-        several => format!("{name} and {} more", several - 1),
+    match targets.count() {
+        0 => name,
+        more => format!("{name} and {more} more"),
     }
 }
 

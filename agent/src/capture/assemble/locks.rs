@@ -1,6 +1,7 @@
 //! Futexes: their waits joined over threads and processes, what they are, and who holds them.
 
 mod draft;
+mod special;
 
 use super::{Recorded, StackIndex, Threads, waits::OpenWait};
 use crate::{
@@ -85,7 +86,20 @@ fn lock(recorded: &Recorded, threads: &Threads, mut draft: Draft, names: &mut Na
     // Its memory named somebody when a wait began, or does now: glibc's.
     let named = by_memory.is_some() || !holders.is_empty();
     let words = fact.and_then(|fact| fact.words.as_ref());
-    let (kind, kind_inferred) = kind(draft.is_gil, form, words.filter(|_| named));
+    let ends = special::ending_thread(recorded, threads, &draft, fact);
+    let writer = special::writer(recorded, &draft, fact, form);
+    let (kind, kind_inferred) = match (ends, writer) {
+        (Some(_), _) => (LockKind::ThreadEnd, false),
+        (None, Some(_)) => (LockKind::ReadWrite, false),
+        (None, None) => kind(draft.is_gil, form, words.filter(|_| named)),
+    };
+    let by_memory = match kind {
+        LockKind::ThreadEnd => ends.map(|tid| (tid, OwnerFrom::Word)),
+        LockKind::ReadWrite => writer
+            .filter(|tid| *tid != 0)
+            .map(|tid| (tid, OwnerFrom::Memory)),
+        _ => by_memory,
+    };
     let mut operations: Vec<&'static str> =
         draft.forms.keys().map(|form| operation(*form)).collect();
     operations.dedup();
@@ -220,8 +234,10 @@ fn by_memory(
     // Of a robust one the value that is waited for names the owner, too: waiters may differ there.
     let named = waiting(threads, draft).find_map(|waits| owner_in(words, form, waits.args[2]))?;
     let tid = host_tid(recorded, draft.at.tgid, named.0);
-    // Any number may stand there: it counts if such a thread is there, and waits for nobody here.
-    let is_waiter = waiting(threads, draft).any(|waits| waits.tid == tid);
+    // Any number may stand there: it counts if such a thread is there. One that waits here itself may have been
+    // woken in between, and then owns it since; else it waits for itself.
+    let moved = |slot: &ThreadSlot| recorded.futexes.moved.contains(&slot.serial);
+    let is_waiter = waiting(threads, draft).any(|waits| waits.tid == tid && moved(waits));
     (!is_waiter && lives_for(tid, draft)).then_some((tid, named.1))
 }
 

@@ -5,6 +5,7 @@ use crate::{
     capture::{
         assemble::Recorded,
         blocked::{self, BlockedStacks},
+        dependencies,
         locks::{self, Facts, WaitedWords},
         meter::Meter,
         objects::ObjectWatch,
@@ -17,7 +18,7 @@ use crate::{
     probe::Probe,
 };
 use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// When a recording began, how it ended, and what measured its cost.
 pub(super) struct Run {
@@ -66,6 +67,7 @@ impl Session {
         (overhead.unwind_bytes, overhead.unwind_tables) = self.tables.memory();
         let taken = self.take_tables(&moment, progress);
         self.see_processes(&taken.living, &moment);
+        let dependencies = dependencies::look(&taken.living, kernel.arch);
         let signals = self.signals();
         let (windows, windows_coarsened) = self
             .recorder
@@ -104,6 +106,7 @@ impl Session {
             signals,
             overhead,
             futexes: taken.futexes,
+            dependencies,
             loops: taken.loops,
             loops_are_exact: self.probe.loops_are_exact(),
             late_from: plan.late,
@@ -164,7 +167,7 @@ impl Session {
     /// Empties the kernel's tables, which stand still by now.
     fn take_tables(&mut self, moment: &Moment, progress: &mut impl FnMut(Progress<'_>)) -> Taken {
         self.take_events();
-        let living = self.living(moment.end_ns);
+        let (living, moved) = self.living(moment.end_ns);
         self.close_window(moment.end_ns, &living, progress);
         let with_loops = living.iter();
         let loops = with_loops
@@ -179,20 +182,25 @@ impl Session {
         });
         Taken {
             loops,
-            futexes: locks::look(&self.gathered, &living, &moment.locks),
+            futexes: Facts {
+                moved,
+                ..locks::look(&self.gathered, &living, &moment.locks)
+            },
             kernel_losses,
             living,
         }
     }
 
-    /// The threads that are there, as they were at the end.
-    fn living(&self, end_ns: u64) -> Vec<ThreadSlot> {
+    /// The threads that are there, as they were at the end, and the serials of those that were woken since.
+    fn living(&self, end_ns: u64) -> (Vec<ThreadSlot>, HashSet<u32>) {
         let mut living = self.probe.threads();
+        let mut moved = HashSet::new();
         for slot in living.iter_mut().filter(|slot| slot.woken_ns > end_ns) {
             // Wake-ups are noted without a look at the end: this one came after it.
             slot.woken_ns = 0;
+            moved.insert(slot.serial);
         }
-        living
+        (living, moved)
     }
 
     /// Mappings again, for libraries that were loaded since they were read; and the interpreters.

@@ -133,6 +133,7 @@ impl Session {
             threads: 0,
             exited: false,
             parent: Some(event.parent_tgid),
+            related: None,
             python: None,
         });
         self.memory.began(event.tgid);

@@ -184,6 +184,27 @@ impl Sockets {
         }
     }
 
+    /// Who holds the other ends of these sockets, told by process and descriptor: pairs of the first process
+    /// and one that does. Nothing while a sample is under way.
+    pub fn peers_of(&self, wanted: &[(u32, u32)], start_ns: u64) -> Vec<(u32, u32)> {
+        let Work::Idle(probe, _) = &self.work else {
+            return Vec::new();
+        };
+        let mut sockets = self.tracker.sockets(start_ns);
+        sockets.retain(|socket| socket.open && wanted.contains(&(socket.pid, socket.fd)));
+        if sockets.is_empty() {
+            return Vec::new();
+        }
+        peers::find(probe, Instant::now() + PEERS_TIME, &mut sockets);
+        let peers = sockets
+            .iter()
+            .filter_map(|it| Some((it.pid, it.peer_process.as_ref()?)));
+        peers
+            .flat_map(|(pid, peer)| peer.held_by.iter().map(move |other| (pid, *other)))
+            .filter(|(pid, other)| pid != other)
+            .collect()
+    }
+
     /// Ends a window of the timeline: see [`Tracker::window`].
     pub fn window(&mut self) -> Vec<SocketWindow> {
         self.tracker.window()

@@ -19,6 +19,9 @@ use std::{
 /// Sockets that wait for peers (listening, or bound UDP) and that are remembered.
 const MAX_SERVERS: usize = 65_536;
 
+/// Processes that hold a peer and are named.
+const MAX_HELD_BY: usize = 16;
+
 /// Protocol, address, and address of its peer.
 type Pair = (u32, SocketAddr, SocketAddr);
 
@@ -172,6 +175,7 @@ impl Search {
                     fd,
                     inode,
                     holders: 1,
+                    held_by: vec![pid],
                     accepted: socket.kind.protocol == PROTOCOL_UDP,
                     inferred: false,
                 });
@@ -201,6 +205,9 @@ fn meet(socket: Option<&mut Socket>, record: &SocketRecord, inferred: bool) {
     match &mut socket.peer_process {
         Some(peer) if peer.inode == record.inode => {
             peer.holders += 1;
+            if peer.held_by.len() < MAX_HELD_BY && !peer.held_by.contains(&record.tgid) {
+                peer.held_by.push(record.tgid);
+            }
             return;
         }
         Some(peer) if !peer.inferred || inferred => return,
@@ -212,6 +219,7 @@ fn meet(socket: Option<&mut Socket>, record: &SocketRecord, inferred: bool) {
         fd: record.fd,
         inode: record.inode,
         holders: 1,
+        held_by: vec![record.tgid],
         accepted: true,
         inferred,
     });

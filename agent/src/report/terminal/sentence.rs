@@ -72,6 +72,7 @@ fn processes(capture: &Capture, width: usize) -> String {
     let mut processes: Vec<_> = capture
         .processes
         .iter()
+        .filter(|process| process.is_target())
         .map(|process| {
             let name = format!("{} ({})", clean(&process.comm), process.pid);
             let threads = capture.threads.iter();

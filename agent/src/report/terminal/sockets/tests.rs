@@ -38,6 +38,7 @@ fn a_queue_that_is_not_read_names_its_age_its_loop_and_its_peer() {
         fd: 9,
         inode: 1,
         holders: 1,
+        held_by: vec![4690],
         accepted: true,
         inferred: false,
     });

@@ -1,0 +1,176 @@
+//! `deadlock`: a cycle in the wait-for graph that stays.
+//!
+//! Threads that wait for each other's locks are normal for microseconds, and while a lock is passed on two of
+//! them may look as if they did. What tells a deadlock apart: each on the cycle has slept without a break for the
+//! threshold, and nobody outside of the cycle can help. Two processes at rest that each wait for a word of the
+//! other are told apart by their other threads: see [`graph`](super::graph).
+
+use super::{
+    Findings, Scene,
+    graph::{Cycle, Graph, Node, Wait},
+    words,
+};
+use crate::model::{Confidence, Fact, Finding, FindingKind, Process, Severity, Subject};
+use crate::words::text::count;
+use std::time::Duration;
+
+/// Members of a cycle that are shown one by one.
+const SHOWN: usize = 8;
+
+pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+    let graph = Graph::of(scene);
+    for mut cycle in graph.cycles() {
+        // A target stands first, not a process that is only looked at because of one.
+        let is_target = |node: &Node| {
+            scene
+                .process(graph.pid(*node))
+                .is_none_or(Process::is_target)
+        };
+        let first = cycle.nodes.iter().position(is_target);
+        cycle.nodes.rotate_left(first.unwrap_or(0));
+        let waits: Vec<(Node, &Wait)> = cycle
+            .nodes
+            .iter()
+            .filter_map(|node| Some((*node, graph.wait(*node)?)))
+            .collect();
+        if let Some(finding) = finding(scene, &graph, &cycle, &waits) {
+            findings.push(finding);
+        }
+    }
+}
+
+fn finding(
+    scene: &Scene<'_>,
+    graph: &Graph<'_>,
+    cycle: &Cycle,
+    waits: &[(Node, &Wait)],
+) -> Option<Finding> {
+    let (first, _) = waits.first()?;
+    let mut finding = match graph.thread(*first) {
+        Some(thread) => scene.about_thread(FindingKind::Deadlock, Severity::Critical, thread),
+        None => scene.about_process(FindingKind::Deadlock, Severity::Critical, graph.pid(*first)),
+    };
+    // The cycle stands since the last of them began to wait.
+    let (_, youngest) = waits.iter().min_by_key(|(_, wait)| wait.since)?;
+    finding.since = Some(youngest.since);
+    finding.since_at_least = youngest.at_least;
+    if waits.iter().any(|(_, wait)| !wait.certain) {
+        finding.confidence = Confidence::Inferred;
+    }
+    finding.summary = summary(scene, graph, waits, youngest.since, youngest.at_least);
+    for (node, wait) in waits.iter().take(SHOWN) {
+        finding.evidence.extend(member(graph, *node, wait));
+    }
+    if waits.len() > SHOWN {
+        let more = count((waits.len() - SHOWN) as u64);
+        finding = finding.fact("waits", format!("and {more} more on the cycle"));
+    }
+    if let Some(limit) = waits.iter().find(|(_, wait)| wait.timed) {
+        let who = graph.name(limit.0);
+        finding = finding.fact(
+            "limit",
+            format!("the wait of {who} ends by itself after a while"),
+        );
+    }
+    if !cycle.behind.is_empty() {
+        let mut names: Vec<String> = cycle.behind.iter().map(|it| graph.name(*it)).collect();
+        let number = count(names.len() as u64);
+        names.truncate(5);
+        let names = names.join(", ");
+        finding = finding.fact("behind", format!("{number} more wait for these: {names}"));
+    }
+    finding.next = next(waits).into();
+    finding.about = about(graph, cycle, waits);
+    Some(finding)
+}
+
+/// Who waits for what of whom, and where.
+fn member(graph: &Graph<'_>, node: Node, wait: &Wait) -> Vec<Fact> {
+    let mut facts = vec![Fact {
+        what: "waits",
+        value: graph.step_words(node, wait),
+    }];
+    let code = graph
+        .code(node)
+        .map(|code| format!("{}: {code}", graph.name(node)));
+    facts.extend(code.map(|value| Fact {
+        what: "code",
+        value,
+    }));
+    facts
+}
+
+fn summary(
+    scene: &Scene<'_>,
+    graph: &Graph<'_>,
+    waits: &[(Node, &Wait)],
+    since: Duration,
+    at_least: bool,
+) -> String {
+    let mut pids: Vec<u32> = waits.iter().map(|(node, _)| graph.pid(*node)).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    let since = words::since(since, at_least);
+    let names: Vec<String> = waits
+        .iter()
+        .take(3)
+        .map(|(node, _)| graph.name(*node))
+        .collect();
+    let kind = match waits.first() {
+        Some((Node::Thread(_), _)) => "threads",
+        _ => "tasks",
+    };
+    let whose = match pids.as_slice() {
+        [pid] => scene.process_name(*pid),
+        several => {
+            let names: Vec<String> = several.iter().map(|pid| scene.process_name(*pid)).collect();
+            return format!(
+                "{} wait for each other and have not moved for {since}",
+                names.join(" and ")
+            );
+        }
+    };
+    match (waits, names.as_slice()) {
+        ([(_, wait)], [name]) => {
+            format!(
+                "{name} of {whose} waits for itself ({}), for {since}",
+                wait.what
+            )
+        }
+        (waits, names) => {
+            let more = waits.len().saturating_sub(names.len());
+            let more = match more {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!(
+                "{} {kind} of {whose} wait for each other and have not moved for {since}: {}{more}",
+                waits.len(),
+                names.join(", ")
+            )
+        }
+    }
+}
+
+fn next(waits: &[(Node, &Wait)]) -> &'static str {
+    let is_lock = |wait: &Wait| matches!(wait.subject, Some(Subject::Lock(..)));
+    match waits {
+        [_] => {
+            "it takes what it holds already: make the lock recursive, or split what runs under it"
+        }
+        several if several.iter().all(|(_, wait)| is_lock(wait)) => {
+            "they take the same things in different orders: compare the code lines, and take them in one order"
+        }
+        _ => {
+            "each waits for the next one to act first: see in the code lines who should, and what holds it up"
+        }
+    }
+}
+
+/// Every node and every thing on the cycle, and the nodes that are stuck behind it.
+fn about(graph: &Graph<'_>, cycle: &Cycle, waits: &[(Node, &Wait)]) -> Vec<Subject> {
+    let nodes = cycle.nodes.iter().chain(&cycle.behind);
+    let mut about: Vec<Subject> = nodes.map(|node| graph.subject(*node)).collect();
+    about.extend(waits.iter().filter_map(|(_, wait)| wait.subject));
+    about
+}

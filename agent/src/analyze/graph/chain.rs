@@ -1,0 +1,234 @@
+//! The blame chain: from a node that waits to the one that could make progress.
+
+use super::{Graph, Node, Party};
+use crate::analyze::words;
+use crate::model::{Fact, State, Subject};
+use crate::words::label;
+use crate::words::text::clean;
+
+/// Steps that are followed at the most.
+const MAX_STEPS: usize = 32;
+/// Steps that are said.
+const SHOWN: usize = 6;
+
+/// A step: a node, and what it waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Who waits.
+    pub node: Node,
+    /// In words: `worker-12 waits for glibc mutex 0x… (heap), 5.0 s; writer-13 holds it`.
+    pub words: String,
+    /// What it waits for.
+    pub subject: Option<Subject>,
+    /// It was read, not concluded.
+    pub certain: bool,
+}
+
+/// Where a chain ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// At a node that waits for nobody that is known: it could make progress.
+    Node(Node),
+    /// It comes back to the node of this step: a deadlock.
+    Cycle(usize),
+    /// At a process as a whole.
+    Process(u32),
+    /// At somebody who is not watched: id and name.
+    Stranger(u32, String),
+}
+
+/// From one that waits to the one that could make progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The first is that of the node that was asked for; empty when it waits for nobody.
+    pub steps: Vec<Step>,
+    /// Where it ends.
+    pub end: End,
+}
+
+impl Chain {
+    /// Whether every step was read.
+    pub fn is_certain(&self) -> bool {
+        self.steps.iter().all(|step| step.certain)
+    }
+
+    /// What explains the first node's wait: locks, pipes and sockets on the way, and those who wait there or
+    /// hold the last of them; not the first node itself.
+    pub fn because_of(&self, graph: &Graph<'_>) -> Vec<Subject> {
+        let waited = self.steps.iter().filter_map(|step| step.subject);
+        let nodes = self.steps.iter().skip(1).map(|step| step.node);
+        let last = match self.end {
+            End::Node(node) if !self.steps.is_empty() => Some(graph.subject(node)),
+            End::Process(pid) => Some(Subject::Process(pid)),
+            _ => None,
+        };
+        let nodes = nodes.map(|node| graph.subject(node));
+        waited.chain(nodes).chain(last).collect()
+    }
+
+    /// Lines of evidence: each step, then what the last one does and where.
+    pub fn facts(&self, graph: &Graph<'_>) -> Vec<Fact> {
+        let mut facts: Vec<Fact> = self
+            .steps
+            .iter()
+            .take(SHOWN)
+            .map(|step| fact("waits", step.words.clone()))
+            .collect();
+        if self.steps.len() > SHOWN {
+            let more = self.steps.len() - SHOWN;
+            facts.push(fact("waits", format!("and {more} more steps")));
+        }
+        if self.steps.is_empty() {
+            return facts;
+        }
+        match &self.end {
+            End::Node(node) => {
+                facts.push(fact("blame", graph.does(*node)));
+                facts.extend(graph.code(*node).map(|code| fact("code", code)));
+            }
+            End::Cycle(at) => {
+                if let Some(step) = self.steps.get(*at) {
+                    let words = format!("back to {}: a deadlock", graph.name(step.node));
+                    facts.push(fact("blame", words));
+                }
+            }
+            End::Process(pid) => facts.push(fact("blame", graph.scene.process_name(*pid))),
+            End::Stranger(id, name) => {
+                let name = clean(name);
+                facts.push(fact(
+                    "blame",
+                    format!("{name} ({id}), which is not watched"),
+                ));
+            }
+        }
+        facts
+    }
+}
+
+fn fact(what: &'static str, value: String) -> Fact {
+    Fact { what, value }
+}
+
+pub(super) fn follow(graph: &Graph<'_>, first: Node) -> Chain {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut node = first;
+    let end = loop {
+        if let Some(at) = steps.iter().position(|step| step.node == node) {
+            break End::Cycle(at);
+        }
+        let Some(wait) = graph.wait(node).filter(|_| steps.len() < MAX_STEPS) else {
+            break End::Node(node);
+        };
+        let party = graph.likeliest(wait);
+        steps.push(Step {
+            node,
+            words: graph.step_words(node, wait),
+            subject: wait.subject,
+            certain: wait.certain,
+        });
+        match party {
+            Some(Party::Node(next)) => node = *next,
+            Some(Party::Process(pid)) => match graph.spokesman(*pid, node) {
+                Some(next) => node = next,
+                None => break End::Process(*pid),
+            },
+            Some(Party::Stranger(id, name)) => break End::Stranger(*id, name.clone()),
+            None => break End::Node(node),
+        }
+    };
+    Chain { steps, end }
+}
+
+impl Graph<'_> {
+    /// The party that a chain goes on with: one that waits itself before one that does not.
+    fn likeliest<'w>(&self, wait: &'w super::Wait) -> Option<&'w Party> {
+        let waits = |party: &&Party| match party {
+            Party::Node(node) => self.wait(*node).is_some(),
+            _ => false,
+        };
+        let first = wait.parties.first();
+        wait.parties.iter().find(waits).or(first)
+    }
+
+    /// The thread of a process that stands for it: one that waits for somebody known, else one that runs, else
+    /// its main thread.
+    pub(super) fn spokesman(&self, pid: u32, except: Node) -> Option<Node> {
+        let own = self.scene.living().filter(|(_, it)| it.pid == pid);
+        let rank = |(index, thread): &(usize, &crate::model::Thread)| {
+            let running = matches!(thread.now.state, State::Running | State::Runnable);
+            match () {
+                () if Node::Thread(*index) == except => 4,
+                () if self.wait(Node::Thread(*index)).is_some() => 0,
+                () if running => 1,
+                () if thread.tid == pid => 2,
+                () => 3,
+            }
+        };
+        own.min_by_key(rank).map(|(index, _)| Node::Thread(index))
+    }
+
+    /// What a finding about a node is about.
+    pub fn subject(&self, node: Node) -> Subject {
+        match node {
+            Node::Thread(index) => {
+                let thread = self.scene.capture.threads.get(index);
+                Subject::Thread(thread.map_or(0, |thread| thread.tid))
+            }
+        }
+    }
+
+    /// The innermost functions of a node.
+    pub fn code(&self, node: Node) -> Option<String> {
+        match node {
+            Node::Thread(index) => {
+                let thread = self.scene.capture.threads.get(index)?;
+                words::code(self.scene.stack_now(thread)?)
+            }
+        }
+    }
+
+    /// What a node does now, in words.
+    pub fn does(&self, node: Node) -> String {
+        let Node::Thread(index) = node;
+        let Some(thread) = self.scene.capture.threads.get(index) else {
+            return "a thread that has ended".to_owned();
+        };
+        let now = &thread.now;
+        let since = words::since(now.since, now.since_inferred);
+        let doing = match (now.state, now.reason) {
+            (State::Blocked, Some(reason)) => {
+                format!("is in {}, {since}", label::reason(reason, now.syscall))
+            }
+            (State::Blocked, None) => format!("sleeps, {since}"),
+            (State::Running, _) => format!("runs, {since}"),
+            (State::Runnable, _) => format!("is ready and without a CPU, {since}"),
+            _ => "is not known to do anything".to_owned(),
+        };
+        format!("{} {doing}", words::thread(thread))
+    }
+
+    /// Who waits for what, for how long, and who can end it.
+    pub fn step_words(&self, node: Node, wait: &super::Wait) -> String {
+        let since = words::since(wait.since, wait.at_least);
+        let who = self.name(node);
+        let mut parties: Vec<String> = wait.parties.iter().map(|it| self.party(it)).collect();
+        let more = parties.len().saturating_sub(3);
+        parties.truncate(3);
+        let more = if more > 0 { " and others" } else { "" };
+        let parties = parties.join(", ");
+        let how = wait.how.map_or_else(String::new, |how| format!(" ({how})"));
+        let role = wait.role;
+        format!(
+            "{who} waits for {}, {since}; {parties}{more} {role}{how}",
+            wait.what
+        )
+    }
+
+    fn party(&self, party: &Party) -> String {
+        match party {
+            Party::Node(node) => self.name(*node),
+            Party::Process(pid) => self.scene.process_name(*pid),
+            Party::Stranger(id, name) => format!("{} ({id})", clean(name)),
+        }
+    }
+}

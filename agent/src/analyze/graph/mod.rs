@@ -1,0 +1,141 @@
+//! The wait-for graph: what each thread waits for now, and who can end that.
+//!
+//! A node is a thread or an asyncio task. What lies between two of them (a lock, a pipe, a connection, a
+//! child, the interpreter lock) is the edge: [`Wait`]. A wait ends by the act of one of several parties, or of
+//! all of them; a process among the parties stands for each of its threads.
+//!
+//! Only what was read makes a certain edge; what was concluded says how, in [`Wait::how`]. A wait of which
+//! nobody is known who could end it is no edge at all: a condition variable, a timer, the network.
+
+mod chain;
+mod channels;
+mod cycles;
+mod threads;
+
+pub use chain::{Chain, End, Step};
+pub use cycles::Cycle;
+
+#[cfg(test)]
+mod tests;
+
+use super::Scene;
+use crate::model::{Subject, Thread};
+use std::time::Duration;
+
+/// What waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Node {
+    /// A thread: index in [`crate::model::Capture::threads`].
+    Thread(usize),
+}
+
+/// Who can end a wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// One of the nodes.
+    Node(Node),
+    /// Any thread of a process that is watched.
+    Process(u32),
+    /// A process, or a thread of it, that is not watched: id and name.
+    Stranger(u32, String),
+}
+
+/// How many of the parties have to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// One is enough.
+    Any,
+    /// Each of them.
+    All,
+}
+
+/// What a node waits for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// What it is, to be put behind "waits for": `glibc mutex 0x5581…0c0 (heap)`.
+    pub what: String,
+    /// How the parties stand to it, to be put behind their names: `holds it`.
+    pub role: &'static str,
+    /// Its subject, for what findings are about.
+    pub subject: Option<Subject>,
+    /// Who can end it; never empty.
+    pub parties: Vec<Party>,
+    /// How many of them must.
+    pub needs: Needs,
+    /// The parties were read, not concluded.
+    pub certain: bool,
+    /// How they are known, where that has to be said.
+    pub how: Option<&'static str>,
+    /// For how long it has lasted.
+    pub since: Duration,
+    /// That is a lower bound.
+    pub at_least: bool,
+    /// It ends by itself after some time.
+    pub timed: bool,
+}
+
+/// The wait-for graph at the end of a capture.
+pub struct Graph<'a> {
+    scene: &'a Scene<'a>,
+    threads: Vec<Option<Wait>>,
+}
+
+impl<'a> Graph<'a> {
+    /// The graph of all threads that sleep.
+    pub fn of(scene: &'a Scene<'a>) -> Self {
+        Self {
+            scene,
+            threads: threads::waits(scene),
+        }
+    }
+
+    /// What a node waits for, if anybody is known who could end it.
+    pub fn wait(&self, node: Node) -> Option<&Wait> {
+        match node {
+            Node::Thread(index) => self.threads.get(index)?.as_ref(),
+        }
+    }
+
+    /// The thread that a node is.
+    pub fn thread(&self, node: Node) -> Option<&'a Thread> {
+        match node {
+            Node::Thread(index) => self.scene.capture.threads.get(index),
+        }
+    }
+
+    /// The process that a node belongs to.
+    pub fn pid(&self, node: Node) -> u32 {
+        self.thread(node).map_or(0, |thread| thread.pid)
+    }
+
+    /// Everything that may wait.
+    fn nodes(&self) -> impl Iterator<Item = Node> {
+        (0..self.threads.len()).map(Node::Thread)
+    }
+
+    /// The living threads of a process.
+    fn threads_of(&self, pid: u32) -> impl Iterator<Item = Node> {
+        let own = self.scene.living().filter(move |(_, it)| it.pid == pid);
+        own.map(|(index, _)| Node::Thread(index))
+    }
+
+    /// Cycles that have stood for the threshold.
+    pub fn cycles(&self) -> Vec<Cycle> {
+        cycles::cycles(self, self.scene.thresholds.deadlock)
+    }
+
+    /// From a thread, by its index, to the one that could make progress.
+    pub fn chain(&self, thread: usize) -> Chain {
+        chain::follow(self, Node::Thread(thread))
+    }
+
+    /// The name of a node in words: `worker-4712`.
+    pub fn name(&self, node: Node) -> String {
+        match node {
+            Node::Thread(index) => match self.scene.capture.threads.get(index) {
+                Some(thread) => super::words::thread(thread),
+                None => "a thread".to_owned(),
+            },
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What threads wait for in futexes: a lock, with who holds it.
+
+use super::{Needs, Node, Party, Wait, channels};
+use crate::analyze::Scene;
+use crate::model::{Lock, LockKind, Owner, OwnerFrom, Reason, State, Subject, Thread};
+use crate::words::text::clean;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Share of its life that a thread has to spend in waits for the interpreter lock to count as waiting for it
+/// all the time: such a wait wakes up every 5 ms to ask again.
+const ALWAYS: f64 = 0.9;
+
+/// The locks of a capture, by who waits for them and where they lie.
+pub(super) struct Locks<'a> {
+    by_waiter: HashMap<usize, &'a Lock>,
+    by_place: HashMap<(u32, u64), &'a Lock>,
+}
+
+impl<'a> Locks<'a> {
+    pub(super) fn new(scene: &Scene<'a>) -> Self {
+        let locks = &scene.capture.locks;
+        let waiters = locks.iter().flat_map(|lock| {
+            let now = lock.waiters.iter().filter(|waiter| waiter.now);
+            now.map(move |waiter| (waiter.thread, lock))
+        });
+        Self {
+            by_waiter: waiters.collect(),
+            by_place: locks
+                .iter()
+                .map(|lock| ((lock.pid, lock.address), lock))
+                .collect(),
+        }
+    }
+
+    /// The lock that a thread sleeps on.
+    fn of(&self, index: usize, thread: &Thread) -> Option<&'a Lock> {
+        let place = (thread.pid, thread.now.args[0]);
+        let known = self.by_waiter.get(&index);
+        known.or_else(|| self.by_place.get(&place)).copied()
+    }
+}
+
+/// The wait of each thread, by index.
+pub(super) fn waits(scene: &Scene<'_>) -> Vec<Option<Wait>> {
+    let locks = Locks::new(scene);
+    let looked_up = channels::by_thread(scene);
+    let mut waits: Vec<Option<Wait>> = vec![None; scene.capture.threads.len()];
+    for (index, thread) in scene.living() {
+        if let Some(slot) = waits.get_mut(index) {
+            *slot = futex(scene, &locks, index, thread)
+                .or_else(|| channels::wait(scene, &looked_up, thread));
+        }
+    }
+    waits
+}
+
+fn futex(scene: &Scene<'_>, locks: &Locks<'_>, index: usize, thread: &Thread) -> Option<Wait> {
+    let now = &thread.now;
+    if now.state != State::Blocked || now.reason != Some(Reason::Futex) {
+        return for_ever_without_gil(scene, index, thread);
+    }
+    let lock = locks.of(index, thread)?;
+    let owner = lock.owner.as_ref()?;
+    let mut wait = on_lock(scene, lock, owner);
+    if lock.kind == LockKind::PythonGil {
+        wait.since = for_ever_without_gil(scene, index, thread)
+            .map_or(now.since, |always| always.since.max(now.since));
+        return Some(wait);
+    }
+    wait.since = now.since;
+    wait.at_least = now.since_inferred;
+    wait.timed = is_timed(thread);
+    Some(wait)
+}
+
+/// A thread that waits for the interpreter lock whenever it was looked at, in the 5 ms between two waits too.
+fn for_ever_without_gil(scene: &Scene<'_>, index: usize, thread: &Thread) -> Option<Wait> {
+    let gils = scene.capture.locks.iter();
+    let mut gils = gils.filter(|lock| lock.kind == LockKind::PythonGil && lock.pid == thread.pid);
+    let lock = gils.find(|lock| lock.waiters.iter().any(|waiter| waiter.thread == index))?;
+    let waiter = lock.waiters.iter().find(|waiter| waiter.thread == index)?;
+    let always = waiter.total.as_secs_f64() >= ALWAYS * thread.observed.as_secs_f64();
+    let owner = gil_owner(scene, lock).filter(|owner| always && owner.tid != thread.tid)?;
+    Some(Wait {
+        since: waiter.total,
+        at_least: true,
+        ..on_lock(scene, lock, &owner)
+    })
+}
+
+/// Who holds an interpreter's lock; the lock itself knows while somebody waits at the very end.
+fn gil_owner(scene: &Scene<'_>, lock: &Lock) -> Option<Owner> {
+    if lock.owner.is_some() {
+        return lock.owner.clone();
+    }
+    let python = scene.process(lock.pid)?.python.as_ref()?;
+    let (_, holder) = scene.thread(python.gil_holder_tid?)?;
+    Some(Owner {
+        tid: holder.tid,
+        comm: holder.comm.clone(),
+        from: OwnerFrom::Memory,
+    })
+}
+
+fn on_lock(scene: &Scene<'_>, lock: &Lock, owner: &Owner) -> Wait {
+    let party = match scene.thread(owner.tid) {
+        Some((index, _)) => Party::Node(Node::Thread(index)),
+        None => Party::Stranger(owner.tid, owner.comm.clone()),
+    };
+    Wait {
+        what: lock_words(lock),
+        role: match lock.kind {
+            LockKind::ThreadEnd => "would have to end",
+            _ => "holds it",
+        },
+        subject: Some(Subject::Lock(lock.pid, lock.address)),
+        parties: vec![party],
+        needs: Needs::Any,
+        certain: owner.from != OwnerFrom::LastWaker,
+        how: match owner.from {
+            OwnerFrom::Word | OwnerFrom::Memory => None,
+            OwnerFrom::LastWaker => Some("it passed the lock on last"),
+        },
+        since: Duration::ZERO,
+        at_least: false,
+        timed: false,
+    }
+}
+
+/// `glibc mutex 0x55d0c0a2b0c0 (heap)`.
+pub(crate) fn lock_words(lock: &Lock) -> String {
+    match lock.kind {
+        LockKind::PythonGil => "the Python GIL".to_owned(),
+        LockKind::ThreadEnd => "the end of a thread".to_owned(),
+        kind => {
+            let place = clean(&lock.place);
+            format!("{} {:#x} ({place})", kind.label(), lock.address)
+        }
+    }
+}
+
+/// Whether a futex wait has a time limit: the fourth argument of `futex`, the fifth of `futex_wait`.
+fn is_timed(thread: &Thread) -> bool {
+    match thread.now.syscall {
+        Some("futex") => thread.now.args[3] != 0,
+        Some("futex_wait") => thread.now.args[4] != 0,
+        _ => false,
+    }
+}

@@ -1,0 +1,43 @@
+//! Futexes that are no locks of one owner: the end of a thread, and read-write locks.
+
+use super::{
+    super::{Recorded, Threads},
+    draft::{Draft, Form, host_tid},
+    lives_for, waiting,
+};
+use crate::{capture::locks::Fact, target};
+use remora_common::futex;
+
+/// The thread whose end is waited for: glibc's `pthread_join` waits for the id of the thread to go from its
+/// `struct pthread`, by the kernel's hand (`CLONE_CHILD_CLEARTID`).
+pub fn ending_thread(
+    recorded: &Recorded,
+    threads: &Threads,
+    draft: &Draft,
+    fact: Option<&Fact>,
+) -> Option<u32> {
+    let waits = waiting(threads, draft).next()?;
+    let word = fact?.while_waited.as_ref()?.lock;
+    let operation = waits.args[1] & futex::COMMAND;
+    let waits_for_word = matches!(operation, futex::WAIT | futex::WAIT_BITSET)
+        && waits.args[2] == u64::from(word)
+        && u64::from(word) > futex::CONTENDED;
+    let tid = host_tid(recorded, draft.at.tgid, word);
+    let lives = || target::process_of(tid) == Some(draft.at.tgid);
+    (waits_for_word && tid != waits.tid && lives()).then_some(tid)
+}
+
+/// Of a read-write lock, the thread that has locked it for writing, 0 if readers have it; `None`: it is none, as
+/// far as its memory and the way it is waited for tell.
+pub fn writer(recorded: &Recorded, draft: &Draft, fact: Option<&Fact>, form: Form) -> Option<u32> {
+    let lock = fact?.rwlock?;
+    let is_wait = matches!(
+        form.command(),
+        Some((futex::WAIT_BITSET | futex::WAIT, 2..))
+    );
+    let tid = match lock.writer {
+        0 => 0,
+        writer => host_tid(recorded, draft.at.tgid, writer),
+    };
+    (is_wait && (tid == 0 || lives_for(tid, draft))).then_some(tid)
+}

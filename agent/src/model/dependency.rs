@@ -1,0 +1,48 @@
+//! Whom threads that sleep at the end of a capture wait for, where neither a lock nor a socket says so: the
+//! other end of a pipe, a child, who holds a lock on a file.
+
+use serde::{Deserialize, Serialize};
+
+/// What a thread waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Awaited {
+    /// Bytes in a pipe or FIFO, or room in one.
+    Pipe {
+        /// Its descriptor.
+        fd: u32,
+        /// Inode number; 0 for a FIFO, which has a name.
+        inode: u64,
+        /// `pipe:[12345]`, or the path of a FIFO.
+        name: String,
+        /// It reads; else it writes.
+        reads: bool,
+    },
+    /// A socket, by a poll of this descriptor alone.
+    Socket {
+        /// Its descriptor.
+        fd: u32,
+    },
+    /// The end of a child process.
+    Child,
+    /// A lock on a file.
+    File {
+        /// Its path.
+        name: String,
+    },
+}
+
+/// A thread that sleeps, and who can end that.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Dependency {
+    /// The thread.
+    pub tid: u32,
+    /// What it waits for.
+    pub on: Awaited,
+    /// The call has a time limit.
+    pub timed: bool,
+    /// Processes that can end it, by id and name: those that hold the other end of the pipe, the children, the
+    /// one that has locked the file. Empty for a socket: it has its own peer.
+    pub parties: Vec<(u32, String)>,
+    /// There may be more parties than these.
+    pub cut: bool,
+}
