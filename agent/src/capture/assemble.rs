@@ -19,8 +19,8 @@ use super::{
 use crate::{
     kernel::{Arch, clocks::CpuClocks, syscalls},
     model::{
-        Capture, Dependency, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue,
-        Sample, Signal, State, Tasks, Thread, classify, timeline::Window,
+        Capture, Dependency, End, Losses, Now, Overhead, Process, PythonWait, Reason, ReasonTotals,
+        RunQueue, Sample, Signal, State, Tasks, Thread, classify, timeline::Window,
     },
     target,
 };
@@ -75,6 +75,8 @@ pub struct Recorded {
     pub futexes: Facts,
     /// Whom sleeping threads wait for otherwise.
     pub dependencies: Vec<Dependency>,
+    /// And in locks of Python.
+    pub python_waits: Vec<PythonWait>,
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,
@@ -163,6 +165,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         wakes: names::wakes(&recorded, &threads),
         locks,
         dependencies: recorded.dependencies.clone(),
+        python_waits: recorded.python_waits.clone(),
         loops: series::loops(&recorded, &threads),
         timeline: series::timeline(&recorded, &threads),
         tasks: recorded.tasks,

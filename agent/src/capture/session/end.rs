@@ -13,7 +13,7 @@ use crate::{
         timeline::Recorder,
     },
     kernel::{Kernel, clocks::CpuClocks},
-    model::{End, Python, Tasks},
+    model::{End, Python, PythonWait, Tasks},
     probe::Probe,
 };
 use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
@@ -35,6 +35,7 @@ struct Moment {
     locks: WaitedWords,
     interpreters: Vec<(u32, Python)>,
     blocked: BlockedStacks,
+    python_waits: Vec<PythonWait>,
     tasks: Vec<(u32, Tasks)>,
     sockets: SocketsSeen,
 }
@@ -88,6 +89,7 @@ impl Session {
             gathered: self.gathered,
             spaces: self.spaces,
             pythons: self.pythons,
+            python_waits: moment.python_waits,
             tasks: moment.tasks,
             sockets: moment.sockets,
             blocked: moment.blocked,
@@ -137,6 +139,7 @@ impl Session {
             locks,
             interpreters,
             blocked,
+            python_waits: self.pythons.waits(&self.probe.threads()),
             tasks: self.pythons.tasks(),
             sockets: self.sockets.finish(start_ns),
         }
