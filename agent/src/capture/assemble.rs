@@ -21,7 +21,7 @@ use crate::{
     kernel::{Arch, clocks::CpuClocks, syscalls},
     model::{
         Capture, Conditions, Dependency, End, Losses, Now, Overhead, Process, PythonObjects,
-        Reason, ReasonTotals, RunQueue, Sample, Signal, State, Tasks, Thread, classify,
+        PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, State, Tasks, Thread, classify,
     },
     target,
 };
@@ -80,6 +80,8 @@ pub struct Recorded {
     pub futexes: Facts,
     /// Whom sleeping threads wait for otherwise.
     pub dependencies: Vec<Dependency>,
+    /// And in locks of Python.
+    pub python_waits: Vec<PythonWait>,
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,
@@ -169,6 +171,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         wakes: names::wakes(&recorded, &threads),
         locks,
         dependencies: recorded.dependencies.clone(),
+        python_waits: recorded.python_waits.clone(),
         loops: series::loops(&recorded, &threads),
         timeline: series::timeline(&recorded, &threads),
         tasks: recorded.tasks,

@@ -9,13 +9,18 @@ use crate::{
         Finder, NotFound, Python, asyncio,
         code::{Code, Resolver},
         lock,
+        threads::waits,
     },
     target::{
         maps::Snapshot,
         memory::{Memory, ProcessMemory},
     },
 };
-use remora_common::{python::Interpreter, thread::ThreadSlot};
+use remora_common::{
+    python::Interpreter,
+    reason::Reason,
+    thread::{STATE_BLOCKED, ThreadSlot},
+};
 use std::{collections::HashMap, sync::Arc};
 
 /// Beats between two searches in a process that has no interpreter yet, at the most.
@@ -199,6 +204,54 @@ impl Pythons {
         let mut found: Vec<_> = found.collect();
         found.sort_by_key(|(pid, _)| *pid);
         found
+    }
+
+    /// What threads that sleep in a futex wait for, where that is a lock or a join of Python's `threading`.
+    pub fn waits(&self, slots: &[ThreadSlot]) -> Vec<model::PythonWait> {
+        let mut all = Vec::new();
+        for (key, found) in &self.by_space {
+            let Found::Yes(known) = found else { continue };
+            let own = slots.iter().filter(|slot| slot.tgid == key.tgid);
+            let id_offset = known.python.layout.thread.thread_id;
+            let tids: HashMap<u64, u32> = own
+                .clone()
+                .filter(|slot| slot.python_thread != 0)
+                .map(|slot| (slot.python_thread, slot.tid))
+                .collect();
+            let asleep = own.filter(|slot| {
+                let in_futex = slot.reason == Reason::Futex as u32;
+                slot.state == STATE_BLOCKED && !slot.is_woken() && in_futex
+            });
+            let waiting: Vec<(u64, u64)> = asleep
+                .map(|slot| (slot.python_thread, slot.args[0]))
+                .collect();
+            // Another state of the same thread: the thread's id tells.
+            let id = |state: u64| known.memory.u64(state.wrapping_add(id_offset.into()));
+            let tid_of = |state: u64| {
+                let by_id = || {
+                    let wanted = id(state)?;
+                    tids.iter().find(|(other, _)| id(**other) == Some(wanted))
+                };
+                tids.get(&state)
+                    .or_else(|| by_id().map(|(_, tid)| tid))
+                    .copied()
+            };
+            let minor = known.python.version.minor;
+            for wait in waits::waits(&known.python, minor, &known.memory, &waiting) {
+                let holders = wait.holders.iter();
+                all.extend(tid_of(wait.state).map(|tid| model::PythonWait {
+                    tid,
+                    what: match wait.what {
+                        waits::What::Lock => model::PythonAwaited::Lock,
+                        waits::What::RLock => model::PythonAwaited::RLock,
+                        waits::What::Thread => model::PythonAwaited::Thread,
+                    },
+                    object: wait.object,
+                    holders: holders.filter_map(|state| tid_of(*state)).collect(),
+                }));
+            }
+        }
+        all
     }
 
     /// The asyncio tasks of each process at this moment, of those that have any.

@@ -46,3 +46,28 @@ pub struct Dependency {
     /// There may be more parties than these.
     pub cut: bool,
 }
+
+/// What a thread of a Python program waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum PythonAwaited {
+    /// A `threading.Lock`.
+    Lock,
+    /// A `threading.RLock`.
+    RLock,
+    /// The end of a `threading.Thread`.
+    Thread,
+}
+
+/// A thread that sleeps in a lock or join of Python's `threading`, as the interpreter's memory tells.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct PythonWait {
+    /// The thread.
+    pub tid: u32,
+    /// What it waits for.
+    pub what: PythonAwaited,
+    /// Address of the object.
+    pub object: u64,
+    /// Threads that hold the lock, or the one that would have to end. Of a `Lock`, which notes nobody: those
+    /// that stand in the body of a `with` of it.
+    pub holders: Vec<u32>,
+}

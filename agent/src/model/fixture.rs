@@ -79,6 +79,7 @@ impl Builder {
             loops: Vec::new(),
             locks: Vec::new(),
             dependencies: Vec::new(),
+            python_waits: Vec::new(),
             timeline: Timeline::default(),
             tasks: Vec::new(),
             sockets: Vec::new(),

@@ -29,7 +29,7 @@ pub mod timeline;
 pub(crate) mod fixture;
 
 pub use condition::{Actor, Busy, Call, Condition, Conditions, CpuLimit, Scheduling};
-pub use dependency::{Awaited, Dependency};
+pub use dependency::{Awaited, Dependency, PythonAwaited, PythonWait};
 pub use fidelity::Fidelity;
 pub use finding::{
     Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, Subject, Verdict,
@@ -233,6 +233,8 @@ pub struct Capture {
     pub locks: Vec<Lock>,
     /// Whom threads that sleep at the end wait for, beyond locks and sockets.
     pub dependencies: Vec<Dependency>,
+    /// The same in locks and joins of Python's `threading`.
+    pub python_waits: Vec<PythonWait>,
     /// What each thread did, window by window.
     pub timeline: Timeline,
     /// Asyncio tasks at the end of the capture, by process.

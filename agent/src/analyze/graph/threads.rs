@@ -2,7 +2,9 @@
 
 use super::{Needs, Node, Party, Wait, channels};
 use crate::analyze::Scene;
-use crate::model::{Lock, LockKind, Owner, OwnerFrom, Reason, State, Subject, Thread};
+use crate::model::{
+    Lock, LockKind, Owner, OwnerFrom, PythonAwaited, PythonWait, Reason, State, Subject, Thread,
+};
 use crate::words::text::clean;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -44,15 +46,48 @@ impl<'a> Locks<'a> {
 /// The wait of each thread, by index.
 pub(super) fn waits(scene: &Scene<'_>) -> Vec<Option<Wait>> {
     let locks = Locks::new(scene);
+    let in_python = scene.capture.python_waits.iter();
+    let in_python = in_python.map(|wait| (wait.tid, wait)).collect();
     let looked_up = channels::by_thread(scene);
     let mut waits: Vec<Option<Wait>> = vec![None; scene.capture.threads.len()];
     for (index, thread) in scene.living() {
         if let Some(slot) = waits.get_mut(index) {
-            *slot = futex(scene, &locks, index, thread)
+            *slot = python(scene, &in_python, thread)
+                .or_else(|| futex(scene, &locks, index, thread))
                 .or_else(|| channels::wait(scene, &looked_up, thread));
         }
     }
     waits
+}
+
+/// A lock or join of Python's `threading`.
+fn python(scene: &Scene<'_>, waits: &HashMap<u32, &PythonWait>, thread: &Thread) -> Option<Wait> {
+    let wait = *waits.get(&thread.tid)?;
+    let now = &thread.now;
+    // Two holders of one lock: one of the frames was not what it seemed.
+    let ([holder], State::Blocked) = (wait.holders.as_slice(), now.state) else {
+        return None;
+    };
+    let (index, _) = scene.thread(*holder)?;
+    let object = wait.object;
+    let (what, role) = match wait.what {
+        PythonAwaited::Lock => (format!("threading.Lock {object:#x}"), "holds it"),
+        PythonAwaited::RLock => (format!("threading.RLock {object:#x}"), "holds it"),
+        PythonAwaited::Thread => ("the end of a thread".to_owned(), "would have to end"),
+    };
+    let by_frame = wait.what == PythonAwaited::Lock;
+    Some(Wait {
+        what,
+        role,
+        subject: Some(Subject::Lock(thread.pid, now.args[0])),
+        parties: vec![Party::Node(Node::Thread(index))],
+        needs: Needs::Any,
+        certain: !by_frame,
+        how: by_frame.then_some("its frame stands in a `with` of it"),
+        since: now.since,
+        at_least: now.since_inferred,
+        timed: is_timed(thread),
+    })
 }
 
 fn futex(scene: &Scene<'_>, locks: &Locks<'_>, index: usize, thread: &Thread) -> Option<Wait> {

@@ -14,7 +14,7 @@ use crate::{
         timeline::Recorder,
     },
     kernel::{Kernel, clocks::CpuClocks},
-    model::{End, Python, PythonObjects, Tasks},
+    model::{End, Python, PythonObjects, PythonWait, Tasks},
     probe::Probe,
 };
 use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
@@ -36,6 +36,7 @@ struct Moment {
     locks: WaitedWords,
     interpreters: Vec<(u32, Python)>,
     blocked: BlockedStacks,
+    python_waits: Vec<PythonWait>,
     tasks: Vec<(u32, Tasks)>,
     sockets: SocketsSeen,
 }
@@ -93,6 +94,7 @@ impl Session {
             gathered: self.gathered,
             spaces: self.spaces,
             pythons: self.pythons,
+            python_waits: moment.python_waits,
             tasks: moment.tasks,
             python_objects,
             sockets: moment.sockets,
@@ -159,6 +161,7 @@ impl Session {
             locks,
             interpreters,
             blocked,
+            python_waits: self.pythons.waits(&self.probe.threads()),
             tasks: self.pythons.tasks(),
             sockets: self.sockets.finish(start_ns),
         }

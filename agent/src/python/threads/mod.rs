@@ -9,6 +9,7 @@ mod gil;
 mod stack;
 #[cfg(test)]
 mod tests;
+pub mod waits;
 
 use super::find::Python;
 use super::layout::Layout;

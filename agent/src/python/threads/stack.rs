@@ -43,10 +43,10 @@ pub(super) fn read(layout: &Layout, memory: &impl Memory, state: u64, limit: usi
     stack
 }
 
-struct Walk<'a, M> {
-    layout: &'a Layout,
-    memory: &'a M,
-    limit: usize,
+pub(super) struct Walk<'a, M> {
+    pub layout: &'a Layout,
+    pub memory: &'a M,
+    pub limit: usize,
 }
 
 impl<M: Memory> Walk<'_, M> {
@@ -84,7 +84,7 @@ impl<M: Memory> Walk<'_, M> {
     }
 
     /// The address of the thread's innermost frame, 0 when it runs none.
-    fn first(&self, state: u64) -> Option<u64> {
+    pub fn first(&self, state: u64) -> Option<u64> {
         let first = self.memory.u64(at(state, self.layout.thread.frame))?;
         match self.layout.thread.cframe_frame {
             ABSENT => Some(first),
@@ -138,16 +138,16 @@ fn mark_entry(frames: &mut [PythonFrame]) {
 }
 
 /// The members of a frame.
-struct Frame {
-    code: u64,
-    previous: u64,
-    instruction: u64,
-    owner: u8,
+pub(super) struct Frame {
+    pub code: u64,
+    pub previous: u64,
+    pub instruction: u64,
+    pub owner: u8,
 }
 
 impl Frame {
     /// Reads as much as is needed and no more: a frame may lie at the end of its memory.
-    fn read<M: Memory>(walk: &Walk<'_, M>, address: u64) -> Option<Self> {
+    pub fn read<M: Memory>(walk: &Walk<'_, M>, address: u64) -> Option<Self> {
         let layout = &walk.layout.frame;
         let mut bytes = [0; FRAME_BYTES];
         let end = usize::from(layout.bytes());
