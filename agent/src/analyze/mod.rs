@@ -8,10 +8,18 @@
 //! A false alarm costs more than a missed one. So every analyzer asks for evidence of harm, not only for an
 //! unusual figure, and says in its file which healthy programs look similar and what tells them apart.
 
+mod blocked_syscall;
+mod busy_spin;
 mod close_wait;
+mod cycle_overrun;
+mod event_loops;
 mod incident;
+mod loop_blocked;
 mod scene;
+mod starved;
+mod stopped;
 pub mod thresholds;
+mod waiting;
 mod words;
 
 #[cfg(test)]
@@ -43,7 +51,15 @@ impl Findings {
 type Analyzer = fn(&Scene<'_>, &mut Findings);
 
 /// All of them.
-const ANALYZERS: [Analyzer; 1] = [close_wait::analyze];
+const ANALYZERS: [Analyzer; 7] = [
+    stopped::analyze,
+    loop_blocked::analyze,
+    blocked_syscall::analyze,
+    starved::analyze,
+    busy_spin::analyze,
+    cycle_overrun::analyze,
+    close_wait::analyze,
+];
 
 /// A process that used less than this share of a CPU had nothing to do.
 const IDLE_CPU: f64 = 0.01;

@@ -107,6 +107,8 @@ thresholds! {
     not_consuming, "not-consuming": Duration = Duration::from_secs(5);
     /// A send queue holds bytes, and the peer took none for so long.
     peer_not_consuming, "peer-not-consuming": Duration = Duration::from_secs(5);
+    /// A process is stopped for so long.
+    stopped, "stopped": Duration = Duration::from_secs(1);
     /// An event loop did not come back to its wait for so long.
     loop_blocked, "loop-blocked": Duration = Duration::from_secs(1);
     /// An iteration of an event loop may take so long.
@@ -119,6 +121,8 @@ thresholds! {
     lock_contention, "lock-contention": f64 = 0.2;
     /// A thread is ready and without a CPU for that share of the time that it wants one.
     starved, "starved": f64 = 0.5;
+    /// And it went without one for so long in one stretch, or its control group was held back.
+    starved_stretch, "starved-stretch": Duration = Duration::from_millis(500);
     /// A wait that is neither lock, loop nor socket lasts for so long.
     blocked_syscall, "blocked-syscall": Duration = Duration::from_secs(5);
     /// A thread that spins uses that share of a CPU.

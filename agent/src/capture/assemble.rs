@@ -20,8 +20,8 @@ use super::{
 use crate::{
     kernel::{Arch, clocks::CpuClocks, syscalls},
     model::{
-        Capture, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue, Sample,
-        Signal, State, Tasks, Thread, classify,
+        Capture, Conditions, End, Losses, Now, Overhead, Process, Reason, ReasonTotals, RunQueue,
+        Sample, Signal, State, Tasks, Thread, classify,
     },
     target,
 };
@@ -63,6 +63,8 @@ pub struct Recorded {
     pub sockets: SocketsSeen,
     pub blocked: BlockedStacks,
     pub memory: MemoryRecord,
+    /// What holds the processes, and what was not read of it.
+    pub conditions: (Conditions, u64),
     pub kernel_losses: BTreeMap<Loss, u64>,
     /// Program runs that the kernel skipped.
     pub skipped_runs: u64,
@@ -168,6 +170,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         sockets: recorded.sockets.sockets,
         socket_counts: recorded.sockets.counts,
         memory,
+        conditions: recorded.conditions.0,
         signals: recorded.signals,
         losses,
         judgement: None,
@@ -228,6 +231,7 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
         .losses
         .iter()
         .for_each(|(name, count)| losses.add(name, *count));
+    losses.add("conditions_unread", recorded.conditions.1);
     losses.add("fault_regions_merged", gathered.fault_regions_merged);
     losses.add("fault_samples_dropped", gathered.fault_samples_dropped);
     losses.add("memory_unreadable", recorded.blocked.memory_unreadable);

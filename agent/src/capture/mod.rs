@@ -12,11 +12,13 @@
 //! | `timeline` | the flight recorder: window by window |
 //! | `locks` | what is looked up of futexes at the end |
 //! | `memory` | resident memory and mappings, from `/proc` |
+//! | `conditions` | what holds the processes: tracers, freezers, limits, file locks |
 //! | `meter` | what the capture itself costs |
 //! | `assemble` | names for everything, and the plain data of the model |
 
 mod assemble;
 mod blocked;
+mod conditions;
 mod gather;
 mod locks;
 mod memory;

@@ -3,6 +3,7 @@
 
 use super::{
     assemble,
+    conditions::ConditionWatch,
     gather::Gathered,
     memory::MemoryWatch,
     meter::Meter,
@@ -147,6 +148,7 @@ struct Session {
     /// Window by window; from the start of the recording on.
     recorder: Option<Recorder>,
     memory: MemoryWatch,
+    conditions: ConditionWatch,
     /// Where the scheduler's code lies, once it was looked up.
     scheduler: Option<Option<Range<u64>>>,
     processes: BTreeMap<u32, Process>,
@@ -248,6 +250,7 @@ impl Session {
             gathered: Gathered::default(),
             recorder: None,
             memory: MemoryWatch::new()?,
+            conditions: ConditionWatch::new(),
             scheduler: None,
             processes: BTreeMap::new(),
             unread: 0,
@@ -278,6 +281,7 @@ impl Session {
                 python: None,
             });
             self.memory.began(pid);
+            self.conditions.began(pid);
             if !self.is_mapped(pid) {
                 self.map(pid);
             }

@@ -83,6 +83,7 @@ impl Builder {
             sockets: Vec::new(),
             socket_counts: SocketCounts::default(),
             memory: Vec::new(),
+            conditions: Conditions::default(),
             signals: Vec::new(),
             losses: Losses::default(),
             judgement: None,

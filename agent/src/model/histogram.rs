@@ -74,6 +74,20 @@ impl Histogram {
         last.map_or(0, |(bucket, _)| bucket_floor_ns(usize::from(*bucket) + 1))
     }
 
+    /// Number of lengths that are at least this long: those of the bucket that it lies in are left out.
+    pub fn count_from(&self, least: Duration) -> u64 {
+        let least_ns = u64::try_from(least.as_nanos()).unwrap_or(u64::MAX);
+        let long = self.counts.iter();
+        let long = long.filter(|(bucket, _)| bucket_floor_ns(usize::from(*bucket)) >= least_ns);
+        long.map(|(_, count)| u64::from(*count)).sum()
+    }
+
+    /// The beginning of the shortest one's bucket, in nanoseconds; 0 without any.
+    pub fn shortest_ns(&self) -> u64 {
+        let first = self.counts.first();
+        first.map_or(0, |(bucket, _)| bucket_floor_ns(usize::from(*bucket)))
+    }
+
     /// The quantiles, none beyond `longest`, which is known exactly; `None` without any length.
     pub fn quantiles(&self, longest: Duration) -> Option<Quantiles> {
         let longest_ns = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
@@ -143,6 +157,15 @@ mod tests {
         assert!(of(&[1_000_001]).quantiles(longest).unwrap().p99 <= longest);
         assert_eq!(of(&[]).quantiles(longest), None);
         assert!(of(&[u64::MAX]).quantiles(Duration::MAX).is_some());
+    }
+
+    #[test]
+    fn long_ones_are_counted_and_the_shortest_is_known() {
+        let lengths = of(&[1_000, 1_000_000, 2_000_000, 900_000_000]);
+        assert_eq!(lengths.count_from(Duration::from_millis(500)), 1);
+        assert_eq!(lengths.count_from(Duration::ZERO), 4);
+        assert!((900..=1_000).contains(&lengths.shortest_ns()));
+        assert_eq!(of(&[]).count_from(Duration::ZERO), 0);
     }
 
     #[test]

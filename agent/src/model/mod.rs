@@ -3,6 +3,7 @@
 //! Everything downstream (findings, reports) is a function of [`Capture`]; it can be made by hand
 //! in a test.
 
+mod condition;
 mod fidelity;
 mod finding;
 mod frame;
@@ -24,6 +25,7 @@ pub mod timeline;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+pub use condition::{Actor, Busy, Call, Condition, Conditions, CpuLimit, Policy, Scheduling};
 pub use fidelity::Fidelity;
 pub use finding::{
     Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, Subject, Verdict,
@@ -223,6 +225,9 @@ pub struct Capture {
     pub socket_counts: SocketCounts,
     /// Memory, by process.
     pub memory: Vec<Memory>,
+    /// What holds the processes besides themselves.
+    #[serde(default)]
+    pub conditions: Conditions,
     /// Which hook each signal took, or why it is off.
     pub signals: Vec<Signal>,
     /// What was lost.

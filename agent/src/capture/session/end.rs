@@ -70,6 +70,9 @@ impl Session {
             .recorder
             .take()
             .map_or_else(Default::default, Recorder::finish);
+        let conditions = self
+            .conditions
+            .finish(&self.processes, &taken.living, kernel.arch);
         let threads = taken.living.iter().chain(&self.gathered.ended);
         let memory = self.memory.finish(&self.gathered, threads);
         let recorded = Recorded {
@@ -90,6 +93,7 @@ impl Session {
             sockets: moment.sockets,
             blocked: moment.blocked,
             memory,
+            conditions,
             kernel_losses: taken.kernel_losses,
             skipped_runs: self.probe.skipped_runs(),
             table_losses: self.tables.losses().to_vec(),

@@ -1,0 +1,372 @@
+//! `busy_spin`: a CPU is burnt without progress.
+//!
+//! A worker with honest work uses a CPU as well. So a use of the CPU is never evidence; what is asked for are
+//! samples in the calls by which a program asks whether there is something to do (epoll, poll, select, yield), or
+//! in a spin lock, and none in the calls that take in or give out anything. A server that never runs dry
+//! asks as often, but it reads and writes each time. A Python loop spends most of a turn in its own
+//! machinery, and counts when nothing but that is seen.
+
+use super::event_loops::{framework, is_in_epoll};
+use super::{Findings, Scene, words};
+use crate::model::{
+    Confidence, Finding, FindingKind, Frame, FrameKind, Severity, Socket, Stack, Subject, Thread,
+};
+use crate::words::text::{bytes, count, percent, share};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// It takes so many samples to say something.
+const ENOUGH: u64 = 50;
+/// Of them, so many in asking calls or a spin lock.
+const ASKS: f64 = 0.5;
+/// In those of a Python loop: its machinery, and some in the poll itself.
+const MACHINERY: (f64, f64) = (0.6, 0.02);
+/// Samples in calls that take in or give out: more is work.
+const WORKS: f64 = 0.02;
+
+/// Kernel functions of calls that ask, beside those of epoll.
+const ASKING: [&str; 12] = [
+    "do_sys_poll",
+    "do_poll",
+    "__x64_sys_poll",
+    "__x64_sys_ppoll",
+    "do_select",
+    "core_sys_select",
+    "kern_select",
+    "do_pselect",
+    "__x64_sys_select",
+    "__x64_sys_pselect6",
+    "do_sched_yield",
+    "__x64_sys_sched_yield",
+];
+/// Functions of the C library for them: as leaf.
+const ASKING_USER: [&str; 10] = [
+    "poll",
+    "__poll",
+    "__GI___poll",
+    "ppoll",
+    "__ppoll",
+    "select",
+    "__select",
+    "sched_yield",
+    "__sched_yield",
+    "__GI___sched_yield",
+];
+/// Functions that spin on a lock word.
+const SPINNING: [&str; 3] = [
+    "pthread_spin_lock",
+    "__pthread_spin_lock",
+    "__GI___pthread_spin_lock",
+];
+/// Kernel functions that move bytes or messages.
+const WORKING: [&str; 14] = [
+    "vfs_read",
+    "vfs_write",
+    "ksys_read",
+    "ksys_write",
+    "__sys_recv",
+    "___sys_recv",
+    "__sys_send",
+    "___sys_send",
+    "do_readv",
+    "do_writev",
+    "do_iter_read",
+    "do_iter_write",
+    "__sys_accept",
+    "do_accept",
+];
+/// Python files of loops' machinery.
+const LOOP_FILES: [&str; 6] = [
+    "asyncio/base_events.py",
+    "asyncio/events.py",
+    "asyncio/selector_events.py",
+    "asyncio/tasks.py",
+    "asyncio/futures.py",
+    "selectors.py",
+];
+
+/// What samples of a thread lie in.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    all: u64,
+    asks: u64,
+    yields: u64,
+    spins: u64,
+    works: u64,
+    machinery: u64,
+    /// Stack with the most of the asking or spinning.
+    stack: Option<(u64, usize)>,
+}
+
+/// What it spins in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spin {
+    Asks,
+    Yields,
+    Lock,
+    Loop(&'static str),
+}
+
+pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+    let mut tallies: HashMap<usize, Tally> = HashMap::new();
+    for sample in &scene.capture.samples {
+        if let Some(stack) = scene.capture.stacks.get(sample.stack) {
+            let tally = tallies.entry(sample.thread).or_default();
+            tally.add(stack, sample.stack, sample.count);
+        }
+    }
+    for (index, thread) in scene.living() {
+        let busy = thread.on_cpu.as_secs_f64()
+            >= scene.thresholds.busy_spin * thread.observed.as_secs_f64();
+        if !busy || thread.observed < Duration::from_secs(1) {
+            continue;
+        }
+        if let Some(tally) = tallies.get(&index)
+            && let Some(spin) = tally.spin(scene)
+        {
+            findings.push(finding(scene, (index, thread), tally, spin));
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, stack: &Stack, index: usize, count: u64) {
+        self.all += count;
+        let leaf = leaf(stack);
+        let is_leaf = |names: &[&str]| leaf.is_some_and(|frame| names.contains(&&*frame.name));
+        let kernel = |names: &[&str]| {
+            let mut frames = stack
+                .frames
+                .iter()
+                .filter(|frame| frame.kind == FrameKind::Kernel);
+            frames.any(|frame| names.iter().any(|name| frame.name.starts_with(name)))
+        };
+        let asks = is_in_epoll(stack) || kernel(&ASKING) || is_leaf(&ASKING_USER);
+        let spins = is_leaf(&SPINNING);
+        if asks {
+            self.asks += count;
+            let yields = kernel(&["do_sched_yield", "__x64_sys_sched_yield"])
+                || leaf.is_some_and(|frame| frame.name.contains("sched_yield"));
+            self.yields += if yields { count } else { 0 };
+        }
+        self.spins += if spins { count } else { 0 };
+        self.works += if kernel(&WORKING) { count } else { 0 };
+        let machinery = is_machinery(stack);
+        self.machinery += if machinery { count } else { 0 };
+        if (asks || spins || machinery) && self.stack.is_none_or(|(most, _)| count > most) {
+            self.stack = Some((count, index));
+        }
+    }
+
+    fn spin(&self, scene: &Scene<'_>) -> Option<Spin> {
+        let of_all = |part: u64| part as f64 / self.all.max(1) as f64;
+        if self.all < ENOUGH || of_all(self.works) > WORKS {
+            return None;
+        }
+        if of_all(self.spins) >= ASKS {
+            return Some(Spin::Lock);
+        }
+        if of_all(self.asks) >= ASKS {
+            return Some(if self.yields * 2 > self.asks {
+                Spin::Yields
+            } else {
+                Spin::Asks
+            });
+        }
+        let stack = self
+            .stack
+            .and_then(|(_, stack)| scene.capture.stacks.get(stack))?;
+        let (_, name) = framework(stack)?;
+        let turns = of_all(self.machinery) >= MACHINERY.0 && of_all(self.asks) >= MACHINERY.1;
+        turns.then_some(Spin::Loop(name))
+    }
+}
+
+/// The innermost frame of the program.
+fn leaf(stack: &Stack) -> Option<&Frame> {
+    stack
+        .frames
+        .iter()
+        .rev()
+        .find(|frame| frame.kind != FrameKind::Kernel)
+}
+
+/// Whether the innermost Python frame belongs to the loop itself.
+fn is_machinery(stack: &Stack) -> bool {
+    let mut frames = stack.frames.iter().rev();
+    let leaf = frames.find(|frame| frame.kind == FrameKind::Python);
+    let file = leaf.and_then(|frame| frame.file.as_deref());
+    file.is_some_and(|file| LOOP_FILES.iter().any(|own| file.ends_with(own)))
+}
+
+fn finding(
+    scene: &Scene<'_>,
+    (index, thread): (usize, &Thread),
+    tally: &Tally,
+    spin: Spin,
+) -> Finding {
+    let mut finding = scene.about_thread(FindingKind::BusySpin, Severity::Warning, thread);
+    finding.since = Some(thread.observed);
+    finding.since_at_least = true;
+    finding.confidence = Confidence::Inferred;
+    finding.about = vec![Subject::Thread(thread.tid)];
+    let what = match spin {
+        Spin::Asks => "asks for events again and again, and nothing comes of it".to_owned(),
+        Spin::Yields => "yields the CPU again and again instead of waiting".to_owned(),
+        Spin::Lock => "spins on a lock".to_owned(),
+        Spin::Loop(name) => format!("goes around its {name} loop with nothing to do"),
+    };
+    finding.summary = format!(
+        "thread {} of {} burns {} of a CPU: it {what}",
+        words::thread(thread),
+        scene.process_name(thread.pid),
+        share(thread.on_cpu, thread.observed),
+    );
+    let of_all = |part: u64| percent(part as f64, tally.all as f64);
+    let mut cpu = format!(
+        "of {} samples {} in asking calls",
+        count(tally.all),
+        of_all(tally.asks)
+    );
+    match spin {
+        Spin::Lock => {
+            cpu = format!(
+                "of {} samples {} in the spin lock",
+                count(tally.all),
+                of_all(tally.spins)
+            )
+        }
+        Spin::Loop(_) => cpu.push_str(&format!(
+            ", {} in the loop's own code",
+            of_all(tally.machinery)
+        )),
+        _ => {}
+    }
+    finding = finding.fact(
+        "cpu",
+        format!("{cpu}, {} in calls that read or write", of_all(tally.works)),
+    );
+    if let Some(rate) = rate(scene, index) {
+        finding = finding.fact("rate", rate);
+    }
+    for socket in ready(scene, thread) {
+        finding.because_of.push(Subject::Socket(socket.inode));
+        finding = finding.fact("socket", ready_words(socket));
+    }
+    let code = tally
+        .stack
+        .and_then(|(_, stack)| words::code(scene.capture.stacks.get(stack)?));
+    if let Some(code) = code {
+        finding = finding.fact("code", code);
+    }
+    finding = finding.fact("inferred", "from where its CPU samples lie");
+    finding.next = match spin {
+        Spin::Lock | Spin::Yields => "wait in the kernel instead (a mutex, a condition variable); find who holds what it spins for".into(),
+        _ => "read what is ready, or take it out of the set (a closed peer, EPOLLOUT without data to send); wait with a time limit above 0".into(),
+    };
+    finding
+}
+
+/// How often it asks, where that is known exactly.
+fn rate(scene: &Scene<'_>, index: usize) -> Option<String> {
+    let own = scene.event_loop(index).filter(|own| own.exact)?;
+    let seconds = scene.capture.duration.as_secs_f64().max(1e-3);
+    let a_second = (own.waits as f64 / seconds) as u64;
+    let empty = own.timeouts.unwrap_or(0);
+    Some(format!(
+        "{} waits a second, {} of them empty",
+        count(a_second),
+        percent(empty as f64, own.waits as f64)
+    ))
+}
+
+/// Sockets that its epoll set reports again and again: something is there, and nothing is taken.
+fn ready<'a>(scene: &Scene<'a>, thread: &'a Thread) -> impl Iterator<Item = &'a Socket> {
+    const EDGE: u32 = 1 << 31;
+    let sockets = scene.capture.sockets.iter();
+    let sockets = sockets.filter(|it| it.open && it.pid == thread.pid && it.backlog.is_none());
+    let stuck = sockets.filter(|socket| {
+        let level = socket.watched_by.iter().any(|watch| {
+            let own = watch.tids.is_empty() || watch.tids.contains(&thread.tid);
+            own && watch.armed() && watch.events & EDGE == 0
+        });
+        let tcp = socket.tcp.unwrap_or_default();
+        let unread = socket.receive.min > 0 && socket.receive.min == socket.receive.max;
+        let quiet = tcp.received_in_capture == 0 && tcp.sent_in_capture == 0;
+        let over = socket.receive_shut
+            || socket.state == crate::model::CLOSE_WAIT
+            || socket.state == "closed";
+        let writable =
+            socket.watched_by.iter().any(|watch| watch.events & 4 != 0) && socket.send.max == 0;
+        level && quiet && (unread || over || writable)
+    });
+    stuck.take(2)
+}
+
+fn ready_words(socket: &Socket) -> String {
+    let name = words::socket(socket);
+    match socket.receive.last {
+        0 => format!(
+            "{name} ({}) is in its epoll set and always ready",
+            socket.state
+        ),
+        unread => format!(
+            "{name}: {} unread and left there, so it is always ready",
+            bytes(unread.into())
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analyze::{Thresholds, judge};
+    use crate::model::fixture::Builder;
+
+    fn kinds(words: &[(&[&str], u64)]) -> Vec<FindingKind> {
+        let mut builder = Builder::new(7, "router");
+        for (stack, samples) in words {
+            builder.samples(0, stack, *samples);
+        }
+        let judgement = judge(&builder.finish(), &Thresholds::default());
+        judgement.findings().map(|finding| finding.kind).collect()
+    }
+
+    #[test]
+    fn a_thread_that_asks_all_the_time_spins_and_one_that_works_does_not() {
+        let asks: (&[&str], u64) = (
+            &["main", "epoll_wait", "k:do_syscall_64", "k:do_epoll_wait"],
+            2000,
+        );
+        let handler: (&[&str], u64) = (&["main", "handle"], 800);
+        assert_eq!(kinds(&[asks, handler]), [FindingKind::BusySpin]);
+        let reads: (&[&str], u64) = (&["main", "read", "k:do_syscall_64", "k:ksys_read"], 100);
+        assert!(
+            kinds(&[asks, handler, reads]).is_empty(),
+            "it takes something in"
+        );
+        assert!(
+            kinds(&[(&["main", "compute"], 2900)]).is_empty(),
+            "honest work"
+        );
+        assert_eq!(
+            kinds(&[(&["main", "pthread_spin_lock"], 2900)]),
+            [FindingKind::BusySpin]
+        );
+    }
+
+    #[test]
+    fn a_python_loop_that_turns_without_work_is_told_by_its_own_machinery() {
+        let run_once = "p:BaseEventLoop._run_once@/lib/asyncio/base_events.py:1900";
+        let select = "p:EpollSelector.select@/lib/selectors.py:468";
+        let own: (&[&str], u64) = (&[run_once, select], 1500);
+        let poll: (&[&str], u64) = (&[run_once, select, "epoll_wait"], 200);
+        let user: (&[&str], u64) = (&[run_once, "p:wait@feed.py:3"], 900);
+        assert_eq!(kinds(&[own, poll, user]), [FindingKind::BusySpin]);
+        let much: (&[&str], u64) = (&[run_once, "p:parse@feed.py:9"], 2500);
+        assert!(
+            kinds(&[(own.0, 300), poll, much]).is_empty(),
+            "its callbacks do something"
+        );
+    }
+}

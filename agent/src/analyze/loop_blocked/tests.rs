@@ -1,0 +1,155 @@
+//! Loops that are stuck, and loops that are not.
+
+use super::*;
+use crate::analyze::{Thresholds, judge};
+use crate::model::{
+    Capture, Histogram, Reason, Socket, ThreadLoop, Unread, Watch,
+    fixture::{Builder, ms, socket},
+};
+use std::time::Duration;
+
+const ASYNCIO: [&str; 3] = [
+    "p:BaseEventLoop.run_forever@/usr/lib/python3.11/asyncio/base_events.py:607",
+    "p:BaseEventLoop._run_once@/usr/lib/python3.11/asyncio/base_events.py:1922",
+    "p:Handle._run@/usr/lib/python3.11/asyncio/events.py:80",
+];
+
+fn found(capture: &Capture) -> Vec<(FindingKind, Confidence, String)> {
+    let judgement = judge(capture, &Thresholds::default());
+    let findings = judgement.findings();
+    findings
+        .map(|it| (it.kind, it.confidence, it.summary.clone()))
+        .collect()
+}
+
+fn own_loop(busy_now: Option<Duration>) -> ThreadLoop {
+    ThreadLoop {
+        thread: 0,
+        kind: Reason::Epoll,
+        epoll_fd: Some(5),
+        exact: false,
+        waits: 100,
+        timeouts: None,
+        events: None,
+        blocked: ms(900),
+        iterations: 99,
+        busy: ms(100),
+        longest: ms(3),
+        late: 0,
+        late_time: Duration::ZERO,
+        late_queued: Duration::ZERO,
+        late_from: ms(100),
+        lengths: Histogram::default(),
+        busy_now,
+    }
+}
+
+fn asleep(capture: &mut Capture, reason: Reason, since: Duration, stack: Option<usize>) {
+    let now = &mut capture.threads[0].now;
+    now.state = State::Blocked;
+    now.reason = Some(reason);
+    now.since = since;
+    now.stack = stack;
+}
+
+fn with(words: &[&'static str]) -> Vec<&'static str> {
+    ASYNCIO.iter().chain(words).copied().collect()
+}
+
+#[test]
+fn a_loop_that_was_wedged_before_the_capture_is_known_by_its_stack() {
+    let mut builder = Builder::new(7, "feedd");
+    let stack = builder.stack(&with(&["p:pump@feed.py:41", "connect"]));
+    let mut capture = builder.finish();
+    asleep(&mut capture, Reason::SocketReceive, ms(90_000), Some(stack));
+    let found = found(&capture);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let (kind, confidence, summary) = &found[0];
+    assert_eq!(
+        (*kind, *confidence),
+        (FindingKind::LoopBlocked, Confidence::Certain)
+    );
+    assert!(
+        summary.contains("the asyncio loop") && summary.contains("90.0 s"),
+        "{summary}"
+    );
+}
+
+#[test]
+fn an_idle_loop_and_one_that_is_back_are_nothing() {
+    let mut builder = Builder::new(7, "feedd");
+    let stack = builder.stack(&with(&["p:pump@feed.py:41"]));
+    let mut capture = builder.finish();
+    asleep(&mut capture, Reason::Epoll, ms(90_000), Some(stack));
+    assert!(found(&capture).is_empty());
+    asleep(&mut capture, Reason::Futex, ms(200), Some(stack));
+    capture.loops.push(own_loop(Some(ms(300))));
+    assert!(found(&capture).is_empty(), "shorter than the threshold");
+    asleep(&mut capture, Reason::Futex, ms(2_000), Some(stack));
+    capture.loops[0].busy_now = Some(ms(2_000));
+    assert_eq!(found(&capture).len(), 1);
+}
+
+#[test]
+fn a_callback_on_the_cpu_is_told_from_a_loop_that_never_runs_dry() {
+    let mut builder = Builder::new(7, "feedd");
+    builder.samples(0, &with(&["p:parse@feed.py:9", "p:scale@feed.py:5"]), 1000);
+    builder.samples(0, &with(&["p:parse@feed.py:9"]), 900);
+    let capture = builder.finish();
+    let stuck = found(&capture);
+    assert_eq!(stuck.len(), 1, "{stuck:?}");
+    assert_eq!(stuck[0].1, Confidence::Inferred);
+
+    let mut builder = Builder(capture);
+    builder.samples(0, &with(&[])[..2], 40);
+    assert!(
+        found(&builder.finish()).is_empty(),
+        "samples in the loop itself"
+    );
+}
+
+#[test]
+fn a_thread_that_waits_for_one_client_in_epoll_is_no_loop() {
+    let mut capture = Builder::new(7, "postgres").finish();
+    capture.loops.push(own_loop(Some(ms(2_500))));
+    asleep(&mut capture, Reason::Disk, ms(2_500), None);
+    capture.sockets.push(watched(9));
+    assert!(found(&capture).is_empty());
+    capture.sockets.push(watched(10));
+    assert_eq!(found(&capture).len(), 1, "it serves two, alone");
+    capture.sockets[1].watched_by[0].tids = vec![7, 8];
+    assert!(found(&capture).is_empty(), "threads take turns");
+}
+
+fn watched(fd: u32) -> Socket {
+    Socket {
+        watched_by: vec![Watch {
+            pid: 7,
+            epoll_fd: 5,
+            tids: vec![7],
+            events: 1,
+        }],
+        ..socket(7, fd)
+    }
+}
+
+#[test]
+fn an_epoll_set_with_events_that_nobody_waits_on_points_to_the_thread_that_does_not_idle() {
+    let mut capture = Builder::new(7, "router").finish();
+    asleep(&mut capture, Reason::Futex, ms(60_000), None);
+    let mut unread = watched(9);
+    unread.watched_by[0].tids.clear();
+    capture.sockets.push(unread);
+    assert!(found(&capture).is_empty(), "nothing has come");
+    capture.sockets[0].oldest_unread = Some(Unread {
+        min: ms(3_000),
+        max: None,
+        inferred: false,
+    });
+    capture.sockets[0].receive.last = 5;
+    let found = found(&capture);
+    assert_eq!(
+        (found[0].0, found[0].1),
+        (FindingKind::LoopBlocked, Confidence::Inferred)
+    );
+}

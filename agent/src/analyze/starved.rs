@@ -1,0 +1,297 @@
+//! `starved`: a thread is ready and gets no CPU.
+//!
+//! What looks similar and is none: a batch with more threads than CPUs, which waits because of itself
+//! (its own threads use the CPUs it may use); a thread that was told to give way (nice above 0, SCHED_IDLE, SCHED_BATCH);
+//! a thread that shares a CPU fairly, whose waits are many and short. So it takes both: a large
+//! share of the time that it wanted a CPU, and one long stretch, or a control group that was held back.
+
+use super::{Findings, Scene, words};
+use crate::model::{
+    CpuLimit, Finding, FindingKind, Policy, Scheduling, Severity, State, Subject, Thread,
+};
+use crate::words::text::{clean, count, duration, percent, share};
+use std::time::Duration;
+
+/// Less time without a CPU than this is nothing.
+const LEAST: Duration = Duration::from_millis(250);
+/// A process whose own threads use that share of its CPUs starves itself.
+const OWN_DOING: f64 = 0.8;
+/// The limit of a control group matters when it held back in that share of its periods, and so many.
+const THROTTLED: (f64, u64) = (0.25, 5);
+/// Who gets less than this of what it wants makes no progress to speak of.
+const HOPELESS: f64 = 0.95;
+/// Processes named that run instead.
+const SHOWN: usize = 3;
+
+/// A thread without a CPU.
+struct Starved<'a> {
+    thread: &'a Thread,
+    queued: Duration,
+    wanted: Duration,
+    scheduling: Option<Scheduling>,
+}
+
+pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+    for process in &scene.capture.processes {
+        let mut starved: Vec<Starved<'_>> = scene
+            .living()
+            .filter(|(_, thread)| thread.pid == process.pid)
+            .filter_map(|(_, thread)| starved(scene, thread))
+            .collect();
+        starved.sort_by_key(|it| (std::cmp::Reverse(it.queued), it.thread.tid));
+        if let Some(worst) = starved.first() {
+            findings.push(finding(scene, worst, &starved));
+        }
+    }
+}
+
+/// The limit that held a process back, if one did.
+fn throttling<'a>(scene: &Scene<'a>, pid: u32) -> Option<&'a CpuLimit> {
+    let limit = scene.capture.conditions.of(pid)?.limit.as_ref()?;
+    let often = limit.throttled as f64 >= THROTTLED.0 * limit.periods as f64;
+    (often && limit.throttled >= THROTTLED.1).then_some(limit)
+}
+
+fn starved<'a>(scene: &Scene<'_>, thread: &'a Thread) -> Option<Starved<'a>> {
+    let queue = &thread.run_queue;
+    let queued = queue.after_wake + queue.preempted;
+    let wanted = queued + thread.on_cpu;
+    if queued < LEAST || queued < wanted.mul_f64(scene.thresholds.starved.min(1.0)) {
+        return None;
+    }
+    let condition = scene.capture.conditions.of(thread.pid);
+    let scheduling = condition.and_then(|it| it.scheduling.iter().find(|it| it.tid == thread.tid));
+    let found = Starved {
+        thread,
+        queued,
+        wanted,
+        scheduling: scheduling.copied(),
+    };
+    if throttling(scene, thread.pid).is_some() {
+        return Some(found);
+    }
+    let gives_way = scheduling
+        .is_some_and(|it| it.nice > 0 || matches!(it.policy, Policy::Idle | Policy::Batch));
+    let long = queue.longest >= scene.thresholds.starved_stretch;
+    (long && !gives_way && !is_own_doing(scene, thread, scheduling)).then_some(found)
+}
+
+/// Whether the CPUs that a thread may use are used by its own process.
+fn is_own_doing(scene: &Scene<'_>, thread: &Thread, scheduling: Option<&Scheduling>) -> bool {
+    let others = scene
+        .capture
+        .threads
+        .iter()
+        .filter(|other| other.pid == thread.pid);
+    let used: Duration = others.map(|other| other.on_cpu).sum();
+    let cpus = match scheduling.map_or(0, |it| it.cpus) {
+        0 => scene.capture.conditions.cpus,
+        allowed => allowed.min(scene.capture.conditions.cpus.max(1)),
+    };
+    let available = scene.capture.duration.as_secs_f64() * f64::from(cpus.max(1));
+    used.as_secs_f64() >= OWN_DOING * available
+}
+
+fn finding(scene: &Scene<'_>, worst: &Starved<'_>, all: &[Starved<'_>]) -> Finding {
+    let thread = worst.thread;
+    let lost = worst.queued.as_secs_f64() / worst.wanted.as_secs_f64().max(1e-9);
+    let severity = if lost >= HOPELESS {
+        Severity::Critical
+    } else {
+        Severity::Warning
+    };
+    let mut finding = scene.about_thread(FindingKind::Starved, severity, thread);
+    finding.since = Some(thread.observed);
+    finding.since_at_least = true;
+    finding.about = all
+        .iter()
+        .map(|it| Subject::Thread(it.thread.tid))
+        .collect();
+    let limit = throttling(scene, thread.pid);
+    let why = match limit {
+        Some(limit) => format!(
+            "its control group was held back in {} of {} periods",
+            count(limit.throttled),
+            count(limit.periods)
+        ),
+        None => format!("once for {}", duration(thread.run_queue.longest)),
+    };
+    finding.summary = format!(
+        "thread {} of {} was ready but without a CPU for {} of the time that it wanted one: {why}",
+        words::thread(thread),
+        scene.process_name(thread.pid),
+        share(worst.queued, worst.wanted),
+    );
+    finding = finding.fact("queue", queue(thread, worst));
+    if all.len() > 1 {
+        finding = finding.fact(
+            "threads",
+            format!("{} more of this process are as short of CPU", all.len() - 1),
+        );
+    }
+    if let Some(limit) = limit {
+        finding = finding.fact("limit", limit_words(limit));
+    }
+    finding = finding.fact("cpu", cpus(scene, worst));
+    for busy in scene
+        .capture
+        .conditions
+        .busiest
+        .iter()
+        .filter(|busy| busy.actor.pid != thread.pid)
+        .take(SHOWN)
+    {
+        let name = format!("{} ({})", clean(&busy.actor.comm), busy.actor.pid);
+        finding = finding.fact(
+            "runs",
+            format!("{name} used {:.2} CPUs meanwhile", busy.cpus),
+        );
+        if limit.is_none() {
+            finding.because_of.push(Subject::Process(busy.actor.pid));
+        }
+    }
+    finding.next = match limit {
+        Some(_) => "raise the control group's CPU limit, or let it do less at a time".into(),
+        None => {
+            "give it CPUs of its own (cpuset, affinity, priority), or move what runs instead".into()
+        }
+    };
+    finding
+}
+
+fn queue(thread: &Thread, worst: &Starved<'_>) -> String {
+    let queue = &thread.run_queue;
+    let now = match thread.now.state {
+        State::Runnable => format!(
+            "; ready and waiting now, for {}",
+            duration(thread.now.since)
+        ),
+        _ => String::new(),
+    };
+    format!(
+        "ready without a CPU for {} of {}, the longest stretch {}; {} on a CPU{now}",
+        duration(worst.queued),
+        duration(thread.observed),
+        duration(queue.longest),
+        duration(thread.on_cpu),
+    )
+}
+
+fn limit_words(limit: &CpuLimit) -> String {
+    let quota = limit.quota_cpus.map_or_else(
+        || "an unknown quota".to_owned(),
+        |cpus| format!("{cpus:.2} CPUs"),
+    );
+    format!(
+        "control group {} may use {quota}: held back in {} of {} periods ({}), {} in all",
+        clean(&limit.cgroup),
+        count(limit.throttled),
+        count(limit.periods),
+        percent(limit.throttled as f64, limit.periods as f64),
+        duration(limit.time),
+    )
+}
+
+fn cpus(scene: &Scene<'_>, worst: &Starved<'_>) -> String {
+    let conditions = &scene.capture.conditions;
+    let mut words = format!("load {:.1} on {} CPUs", conditions.load, conditions.cpus);
+    if let Some(it) = worst.scheduling {
+        words.push_str(&format!(
+            "; the thread may use {} of them, nice {}, policy {}",
+            it.cpus,
+            it.nice,
+            it.policy.name()
+        ));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analyze::{Thresholds, judge};
+    use crate::model::{
+        Capture, Condition, RunQueue,
+        fixture::{Builder, ms},
+    };
+
+    /// 30 s; the thread wanted a CPU for 20 s.
+    fn capture(queued: Duration, longest: Duration, nice: i32) -> Capture {
+        let mut capture = Builder::new(7, "router").finish();
+        let thread = &mut capture.threads[0];
+        thread.on_cpu = ms(20_000) - queued;
+        thread.run_queue = RunQueue {
+            preempted: queued,
+            preemptions: 9,
+            longest,
+            ..RunQueue::default()
+        };
+        capture.conditions.cpus = 2;
+        capture.conditions.processes = vec![Condition {
+            pid: 7,
+            scheduling: vec![Scheduling {
+                tid: 7,
+                nice,
+                policy: Policy::Other,
+                cpus: 2,
+            }],
+            ..Condition::default()
+        }];
+        capture
+    }
+
+    fn found(capture: &Capture) -> Vec<FindingKind> {
+        let judgement = judge(capture, &Thresholds::default());
+        judgement.findings().map(|finding| finding.kind).collect()
+    }
+
+    #[test]
+    fn it_takes_a_large_share_and_a_long_stretch() {
+        assert_eq!(
+            found(&capture(ms(15_000), ms(900), 0)),
+            [FindingKind::Starved]
+        );
+        assert!(
+            found(&capture(ms(15_000), ms(40), 0)).is_empty(),
+            "short waits: a fair share"
+        );
+        assert!(
+            found(&capture(ms(5_000), ms(900), 0)).is_empty(),
+            "a small share"
+        );
+        assert!(
+            found(&capture(ms(15_000), ms(900), 10)).is_empty(),
+            "it gives way"
+        );
+    }
+
+    #[test]
+    fn a_batch_that_fills_its_own_cpus_is_nothing() {
+        let mut capture = capture(ms(15_000), ms(900), 0);
+        capture.threads[0].on_cpu = ms(25_000);
+        capture.threads[0].run_queue.preempted = ms(26_000);
+        let mut second = capture.threads[0].clone();
+        second.tid = 8;
+        capture.threads.push(second);
+        assert!(found(&capture).is_empty());
+    }
+
+    #[test]
+    fn a_limit_that_holds_back_is_named() {
+        let mut capture = capture(ms(15_000), ms(80), 0);
+        capture.conditions.processes[0].limit = Some(CpuLimit {
+            cgroup: "/box".into(),
+            quota_cpus: Some(0.2),
+            periods: 300,
+            throttled: 290,
+            time: ms(15_000),
+        });
+        let judgement = judge(&capture, &Thresholds::default());
+        let finding = judgement.findings().next().expect("one");
+        assert!(
+            finding.summary.contains("290 of 300 periods"),
+            "{}",
+            finding.summary
+        );
+    }
+}

@@ -1,0 +1,219 @@
+"""Event loops that are sick in a known way, and healthy ones that look like it: `python3 sick_loops.py MODE`.
+
+Prints `ready {"pid":…,"tids":{…}}` when it is (or is about to be) so, stays so, and ends by itself after
+five minutes.
+"""
+
+import asyncio
+import json
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+
+KEEP = []
+
+
+def ready(**tids):
+    tids = {"main": threading.get_native_id(), **tids}
+    print("ready " + json.dumps({"pid": os.getpid(), "tids": tids}), flush=True)
+
+
+def deaf():
+    """A server on this host that accepts and never answers; its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    KEEP.append(listener)
+    return listener.getsockname()
+
+
+# What a callback does that it should not.
+
+
+def blocked_in_recv():
+    client = socket.create_connection(deaf())
+    client.recv(1)
+
+
+def blocked_in_sleep():
+    # Each wait is short; the loop does not come back all the same.
+    while True:
+        time.sleep(0.3)
+
+
+def blocked_on_lock():
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+def blocked_on_queue():
+    queue.Queue().get()
+
+
+def blocked_on_cpu():
+    total = 0
+    while True:
+        for value in range(1000):
+            total += value * value
+
+
+SICK = {
+    "recv": blocked_in_recv,
+    "sleep": blocked_in_sleep,
+    "lock": blocked_on_lock,
+    "queue": blocked_on_queue,
+    "cpu": blocked_on_cpu,
+}
+
+
+async def wedge(what):
+    ready()
+    await asyncio.sleep(0.05)
+    what()
+
+
+async def idle():
+    ready()
+    await asyncio.Event().wait()
+
+
+async def ticking():
+    """A loop with a little to do ten times a second."""
+    ready()
+    while True:
+        sum(range(2000))
+        await asyncio.sleep(0.1)
+
+
+async def saturated():
+    """Never runs dry, and each piece is short: tasks that hand on to each other, and bytes that come."""
+    left, right = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=left)
+    other, back = await asyncio.open_connection(sock=right)
+
+    async def echo():
+        while True:
+            back.write(await other.read(4096))
+            await back.drain()
+
+    KEEP.append(asyncio.create_task(echo()))
+    ready()
+    while True:
+        for _ in range(32):
+            writer.write(b"x" * 100)
+        await writer.drain()
+        await reader.read(4096)
+
+
+async def executor():
+    """A blocking call where it belongs: in a thread."""
+    loop = asyncio.get_running_loop()
+    ready()
+    await loop.run_in_executor(None, blocked_in_recv)
+
+
+async def batch():
+    """Long pieces of work, and rest between them."""
+    ready()
+    while True:
+        end = time.monotonic() + 0.7
+        while time.monotonic() < end:
+            sum(value * value for value in range(500))
+        await asyncio.sleep(0.3)
+
+
+async def late_sleeps():
+    """Iterations that a blocking call makes late, again and again."""
+    ready()
+    while True:
+        time.sleep(0.65)
+        await asyncio.sleep(0.05)
+
+
+async def rare():
+    """One long iteration, then only short ones."""
+    ready()
+    time.sleep(0.7)
+    await ticking_quietly()
+
+
+async def ticking_quietly():
+    while True:
+        await asyncio.sleep(0.01)
+
+
+async def turning():
+    """Waits for a condition by going around the loop."""
+    ready()
+    done = False
+    while not done:
+        await asyncio.sleep(0)
+
+
+async def unread():
+    """Watches a socket, and never reads what is there."""
+    left, right = socket.socketpair()
+    KEEP.extend([left, right])
+    right.send(b"x" * 64)
+    asyncio.get_running_loop().add_reader(left.fileno(), lambda: None)
+    ready()
+    await asyncio.Event().wait()
+
+
+async def in_thread(what):
+    """The loop that is sick runs in another thread; the main one is well."""
+    began = threading.Event()
+    tids = {}
+
+    def run():
+        tids["feed"] = threading.get_native_id()
+        began.set()
+        asyncio.run(wedge_quietly(what))
+
+    threading.Thread(target=run, name="feed", daemon=True).start()
+    began.wait()
+    ready(**tids)
+    await asyncio.Event().wait()
+
+
+async def wedge_quietly(what):
+    await asyncio.sleep(0.05)
+    what()
+
+
+def compute():
+    """Honest work in a thread without a loop."""
+    ready()
+    blocked_on_cpu()
+
+
+HEALTHY = {
+    "idle": idle,
+    "ticking": ticking,
+    "saturated": saturated,
+    "executor": executor,
+    "batch": batch,
+    "late-sleeps": late_sleeps,
+    "rare": rare,
+    "turning": turning,
+    "unread": unread,
+}
+
+
+def main():
+    signal.alarm(300)
+    mode = sys.argv[1]
+    if mode == "compute":
+        compute()
+    elif mode in HEALTHY:
+        asyncio.run(HEALTHY[mode]())
+    elif mode.startswith("thread-"):
+        asyncio.run(in_thread(SICK[mode.removeprefix("thread-")]))
+    else:
+        asyncio.run(wedge(SICK[mode]))
+
+
+main()
