@@ -12,8 +12,7 @@
 use super::event_loops::{Places, stuck};
 use super::{Findings, Scene, waiting, words};
 use crate::model::{
-    Call, Confidence, Finding, FindingKind, FrameKind, Reason, Severity, Stack, State, Subject,
-    Thread,
+    Call, Finding, FindingKind, FrameKind, Reason, Severity, Stack, State, Subject, Thread,
 };
 use crate::words::{label, text::clean};
 
@@ -224,13 +223,6 @@ fn finding(scene: &Scene<'_>, thread: &Thread, wait: Wait) -> Finding {
     let kernel: Vec<&str> = kernel_frames(stack).take(FRAMES).collect();
     if !kernel.is_empty() {
         finding = finding.fact("kernel", kernel.join(" <- "));
-    }
-    if thread.now.since_inferred {
-        finding.confidence = Confidence::Inferred;
-        finding = finding.fact(
-            "inferred",
-            "since when: from the scheduler's clock, for it was so before the look",
-        );
     }
     finding.next = next(wait).into();
     finding

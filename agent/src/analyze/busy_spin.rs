@@ -11,7 +11,7 @@ use super::{Findings, Scene, words};
 use crate::model::{
     Confidence, Finding, FindingKind, Frame, FrameKind, Severity, Socket, Stack, Subject, Thread,
 };
-use crate::words::text::{bytes, count, percent, share};
+use crate::words::text::{count, percent, share};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -116,9 +116,11 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
         }
     }
     for (index, thread) in scene.living() {
-        let busy = thread.on_cpu.as_secs_f64()
-            >= scene.thresholds.busy_spin * thread.observed.as_secs_f64();
-        if !busy || thread.observed < Duration::from_secs(1) {
+        // Others may have the CPU meanwhile: who spins never sleeps.
+        let queue = &thread.run_queue;
+        let wanted = thread.on_cpu + queue.after_wake + queue.preempted;
+        let wants_all = wanted >= thread.observed.mul_f64(scene.thresholds.busy_spin.min(1.0));
+        if !wants_all || thread.observed < Duration::from_secs(1) {
             continue;
         }
         if let Some(tally) = tallies.get(&index)
@@ -311,8 +313,8 @@ fn ready_words(socket: &Socket) -> String {
             socket.state
         ),
         unread => format!(
-            "{name}: {} unread and left there, so it is always ready",
-            bytes(unread.into())
+            "{name}: {} bytes unread and left there, so it is always ready",
+            count(unread.into())
         ),
     }
 }

@@ -51,7 +51,10 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 fn is_too_often(scene: &Scene<'_>, own: &ThreadLoop, over: u64) -> bool {
     let share = over as f64 / own.iterations.max(1) as f64;
     let time = over as f64 * scene.thresholds.cycle.as_secs_f64();
+    // Without a CPU: that is another finding.
+    let starved = own.late_queued * 2 > own.late_time;
     over >= LEAST
+        && !starved
         && (share > scene.thresholds.cycle_overruns
             || time >= TIME_SHARE * scene.capture.duration.as_secs_f64())
 }

@@ -7,7 +7,7 @@
 use super::event_loops::{Kind, Places, Stuck, stuck, task_loop};
 use super::{Findings, Scene, waiting, words};
 use crate::model::{Confidence, Finding, FindingKind, Severity, Socket, State, Subject, Thread};
-use crate::words::text::{bytes, clean, count};
+use crate::words::text::{clean, count};
 
 /// Sockets with unread bytes that are shown.
 const SHOWN: usize = 2;
@@ -54,11 +54,11 @@ fn finding(scene: &Scene<'_>, thread: &Thread, stuck: Stuck) -> Finding {
         finding.next = waiting::next(thread);
     } else {
         let share = thread.on_cpu.as_secs_f64() / thread.observed.as_secs_f64().max(1e-3) * 100.0;
-        let samples = count(stuck.samples);
-        finding = finding.fact(
-            "cpu",
-            format!("{share:.0} % of a CPU; all {samples} samples in one callback"),
-        );
+        let rest = match stuck.samples {
+            0 => "each of its waits lies in one callback".to_owned(),
+            samples => format!("all {} samples lie in one callback", count(samples)),
+        };
+        finding = finding.fact("cpu", format!("{share:.0} % of a CPU; {rest}"));
         finding.next =
             "take the long work out of the loop (a thread, a process, smaller pieces), or declare \
             it: --threshold loop-blocked=TIME"
@@ -75,9 +75,9 @@ fn finding(scene: &Scene<'_>, thread: &Thread, stuck: Stuck) -> Finding {
     }
     for socket in unread(scene, thread).take(SHOWN) {
         let queue = format!(
-            "{}: {} unread",
+            "{}: {} bytes unread",
             words::socket(socket),
-            bytes(socket.receive.last.into())
+            count(socket.receive.last.into())
         );
         finding = finding.fact("queue", queue);
     }

@@ -4,9 +4,9 @@
 //! group. What looks similar and is none: a process under `strace` or a profiler that lets it run, which
 //! stops for microseconds at a time. So a stop counts only when it lasts, and a tracer alone is nothing.
 
-use super::{Findings, Scene, words};
+use super::{Findings, Scene};
 use crate::model::{Finding, FindingKind, Process, Reason, Severity, State, Subject, Thread};
-use crate::words::text::clean;
+use crate::words::text::{clean, duration};
 use std::time::Duration;
 
 /// Threads that a finding names as its subjects.
@@ -33,9 +33,9 @@ fn is_stopped(thread: &Thread) -> bool {
 }
 
 /// How long something holds for all of these threads, and whether that is a bound.
-fn since(threads: &[&Thread]) -> Option<(Duration, bool)> {
+fn since(threads: &[&Thread]) -> Option<Duration> {
     let shortest = threads.iter().min_by_key(|thread| thread.now.since)?;
-    Some((shortest.now.since, shortest.now.since_inferred))
+    Some(shortest.now.since)
 }
 
 /// Held by the freezer of its control group.
@@ -46,15 +46,15 @@ fn frozen(scene: &Scene<'_>, process: &Process, threads: &[&Thread]) -> Option<F
         .of(process.pid)?
         .frozen
         .as_deref()?;
-    let (since, at_least) = since(threads)?;
+    let since = since(threads)?;
     if since < scene.thresholds.stopped {
         return None;
     }
-    let mut finding = start(scene, process, threads, (since, at_least));
+    let mut finding = start(scene, process, threads, since);
     finding.summary = format!(
         "{} does not run: its control group has been frozen for {}",
         scene.process_name(process.pid),
-        words::since(since, at_least)
+        duration(since)
     );
     let group = clean(group);
     finding = finding.fact(
@@ -75,10 +75,10 @@ fn halted(scene: &Scene<'_>, process: &Process, threads: &[&Thread]) -> Option<F
         .copied()
         .filter(|thread| is_stopped(thread) && thread.now.since >= scene.thresholds.stopped)
         .collect();
-    let (since, at_least) = since(&stopped)?;
-    let mut finding = start(scene, process, &stopped, (since, at_least));
+    let since = since(&stopped)?;
+    let mut finding = start(scene, process, &stopped, since);
     let name = scene.process_name(process.pid);
-    let time = words::since(since, at_least);
+    let time = duration(since);
     let who = match stopped.len() == threads.len() {
         true => format!("{name} is stopped"),
         false => format!(
@@ -114,15 +114,9 @@ fn halted(scene: &Scene<'_>, process: &Process, threads: &[&Thread]) -> Option<F
     Some(finding)
 }
 
-fn start(
-    scene: &Scene<'_>,
-    process: &Process,
-    threads: &[&Thread],
-    (since, at_least): (Duration, bool),
-) -> Finding {
+fn start(scene: &Scene<'_>, process: &Process, threads: &[&Thread], since: Duration) -> Finding {
     let mut finding = scene.about_process(FindingKind::Stopped, Severity::Critical, process.pid);
     finding.since = Some(since);
-    finding.since_at_least = at_least;
     let threads = threads
         .iter()
         .take(MAX_SUBJECTS)

@@ -77,7 +77,7 @@ pub fn evidence(scene: &Scene<'_>, thread: &Thread, mut finding: Finding) -> Fin
                 fact.push_str(&format!(": {}", words::socket(socket)));
             }
         }
-        Reason::WaitChild => {
+        Reason::WaitChild if matches!(now.syscall, Some("wait4" | "waitid")) => {
             // `waitid` has it second, `wait4` first; 0 and below mean any.
             let at = usize::from(now.syscall == Some("waitid"));
             let child = now.args.get(at).map_or(0, |pid| *pid as i32);
