@@ -13,6 +13,7 @@ mod busy_spin;
 mod close_wait;
 mod cycle_overrun;
 mod event_loops;
+mod heartbeat;
 mod incident;
 mod loop_blocked;
 mod scene;
@@ -27,6 +28,7 @@ mod nonsense;
 #[cfg(test)]
 mod tests;
 
+pub use heartbeat::{Heartbeat, MAX_HEARTBEATS, Pulse};
 pub use thresholds::Thresholds;
 
 use crate::model::{Capture, Finding, FindingKind, Judgement, Verdict};
@@ -51,10 +53,11 @@ impl Findings {
 type Analyzer = fn(&Scene<'_>, &mut Findings);
 
 /// All of them.
-const ANALYZERS: [Analyzer; 7] = [
+const ANALYZERS: [Analyzer; 8] = [
     stopped::analyze,
     loop_blocked::analyze,
     blocked_syscall::analyze,
+    heartbeat::analyze,
     starved::analyze,
     busy_spin::analyze,
     cycle_overrun::analyze,
@@ -66,7 +69,17 @@ const IDLE_CPU: f64 = 0.01;
 
 /// Judges a capture.
 pub fn judge(capture: &Capture, thresholds: &Thresholds) -> Judgement {
-    let scene = Scene::new(capture, thresholds);
+    judge_with(capture, thresholds, &[])
+}
+
+/// Judges a capture in which something was declared to move.
+pub fn judge_with(
+    capture: &Capture,
+    thresholds: &Thresholds,
+    heartbeats: &[Heartbeat],
+) -> Judgement {
+    let mut scene = Scene::new(capture, thresholds);
+    scene.heartbeats = heartbeats;
     let mut findings = Findings::default();
     for analyze in ANALYZERS {
         analyze(&scene, &mut findings);

@@ -5,7 +5,7 @@
 //! a thread that shares a CPU fairly, whose waits are many and short. So it takes both: a large
 //! share of the time that it wanted a CPU, and one long stretch, or a control group that was held back.
 
-use super::{Findings, Scene, words};
+use super::{Findings, Scene, event_loops::total, words};
 use crate::model::{
     CpuLimit, Finding, FindingKind, Policy, Scheduling, Severity, State, Subject, Thread,
 };
@@ -53,10 +53,9 @@ fn throttling<'a>(scene: &Scene<'a>, pid: u32) -> Option<&'a CpuLimit> {
 }
 
 fn starved<'a>(scene: &Scene<'_>, thread: &'a Thread) -> Option<Starved<'a>> {
-    let queue = &thread.run_queue;
-    let queued = queue.after_wake + queue.preempted;
-    let wanted = queued + thread.on_cpu;
-    if queued < LEAST || queued < wanted.mul_f64(scene.thresholds.starved.min(1.0)) {
+    let (queued, wanted) = (thread.queued(), thread.wanted());
+    let lost = queued.as_secs_f64() / wanted.as_secs_f64().max(1e-9);
+    if queued < LEAST || lost < scene.thresholds.starved.min(1.0) {
         return None;
     }
     let condition = scene.capture.conditions.of(thread.pid);
@@ -72,7 +71,7 @@ fn starved<'a>(scene: &Scene<'_>, thread: &'a Thread) -> Option<Starved<'a>> {
     }
     let gives_way = scheduling
         .is_some_and(|it| it.nice > 0 || matches!(it.policy, Policy::Idle | Policy::Batch));
-    let long = queue.longest >= scene.thresholds.starved_stretch;
+    let long = thread.run_queue.longest >= scene.thresholds.starved_stretch;
     (long && !gives_way && !is_own_doing(scene, thread, scheduling)).then_some(found)
 }
 
@@ -83,7 +82,7 @@ fn is_own_doing(scene: &Scene<'_>, thread: &Thread, scheduling: Option<&Scheduli
         .threads
         .iter()
         .filter(|other| other.pid == thread.pid);
-    let used: Duration = others.map(|other| other.on_cpu).sum();
+    let used = total(others.map(|other| other.on_cpu));
     let cpus = match scheduling.map_or(0, |it| it.cpus) {
         0 => scene.capture.conditions.cpus,
         allowed => allowed.min(scene.capture.conditions.cpus.max(1)),
