@@ -117,9 +117,8 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     }
     for (index, thread) in scene.living() {
         // Others may have the CPU meanwhile: who spins never sleeps.
-        let queue = &thread.run_queue;
-        let wanted = thread.on_cpu + queue.after_wake + queue.preempted;
-        let wants_all = wanted >= thread.observed.mul_f64(scene.thresholds.busy_spin.min(1.0));
+        let wants_all = thread.wanted().as_secs_f64()
+            >= scene.thresholds.busy_spin.min(1.0) * thread.observed.as_secs_f64();
         if !wants_all || thread.observed < Duration::from_secs(1) {
             continue;
         }
@@ -133,7 +132,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 
 impl Tally {
     fn add(&mut self, stack: &Stack, index: usize, count: u64) {
-        self.all += count;
+        self.all = self.all.saturating_add(count);
         let leaf = leaf(stack);
         let is_leaf = |names: &[&str]| leaf.is_some_and(|frame| names.contains(&&*frame.name));
         let kernel = |names: &[&str]| {
@@ -146,15 +145,19 @@ impl Tally {
         let asks = is_in_epoll(stack) || kernel(&ASKING) || is_leaf(&ASKING_USER);
         let spins = is_leaf(&SPINNING);
         if asks {
-            self.asks += count;
+            self.asks = self.asks.saturating_add(count);
             let yields = kernel(&["do_sched_yield", "__x64_sys_sched_yield"])
                 || leaf.is_some_and(|frame| frame.name.contains("sched_yield"));
-            self.yields += if yields { count } else { 0 };
+            self.yields = self.yields.saturating_add(if yields { count } else { 0 });
         }
-        self.spins += if spins { count } else { 0 };
-        self.works += if kernel(&WORKING) { count } else { 0 };
+        self.spins = self.spins.saturating_add(if spins { count } else { 0 });
+        self.works = self
+            .works
+            .saturating_add(if kernel(&WORKING) { count } else { 0 });
         let machinery = is_machinery(stack);
-        self.machinery += if machinery { count } else { 0 };
+        self.machinery = self
+            .machinery
+            .saturating_add(if machinery { count } else { 0 });
         if (asks || spins || machinery) && self.stack.is_none_or(|(most, _)| count > most) {
             self.stack = Some((count, index));
         }
@@ -169,7 +172,7 @@ impl Tally {
             return Some(Spin::Lock);
         }
         if of_all(self.asks) >= ASKS {
-            return Some(if self.yields * 2 > self.asks {
+            return Some(if self.yields > self.asks / 2 {
                 Spin::Yields
             } else {
                 Spin::Asks

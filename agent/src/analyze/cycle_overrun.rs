@@ -6,7 +6,7 @@
 //! block are not seen, so that many iterations look like one: there the samples of the long iterations
 //! have to show that they are one piece of work.
 
-use super::event_loops::{Kind, Place, Places, is_in_call, is_in_epoll, kind};
+use super::event_loops::{Kind, Place, Places, is_in_call, is_in_epoll, kind, sampled, total};
 use super::{Findings, Scene, Thresholds, words};
 use crate::model::{Confidence, Finding, FindingKind, Severity, Subject, Thread, ThreadLoop};
 use crate::words::text::{count, duration, percent};
@@ -52,7 +52,7 @@ fn is_too_often(scene: &Scene<'_>, own: &ThreadLoop, over: u64) -> bool {
     let share = over as f64 / own.iterations.max(1) as f64;
     let time = over as f64 * scene.thresholds.cycle.as_secs_f64();
     // Without a CPU: that is another finding.
-    let starved = own.late_queued * 2 > own.late_time;
+    let starved = own.late_queued > own.late_time / 2;
     over >= LEAST
         && !starved
         && (share > scene.thresholds.cycle_overruns
@@ -72,16 +72,19 @@ fn is_work(scene: &Scene<'_>, places: &[Place]) -> bool {
     {
         return false;
     }
-    let samples: u64 = late.iter().map(|place| place.late_samples).sum();
-    let blocked: Duration = late.iter().map(|place| place.late_blocked).sum();
+    let samples = count_of(late.iter().copied());
+    let blocked = total(late.iter().map(|place| place.late_blocked));
     let in_calls = late
         .iter()
         .filter(|place| stack(place).is_some_and(is_in_call));
-    let in_calls: u64 = in_calls.map(|place| place.late_samples).sum();
-    let on_cpu = Duration::from_secs(1) / scene.capture.freq_hz.max(1)
-        * u32::try_from(samples).unwrap_or(u32::MAX);
+    let in_calls = count_of(in_calls.copied());
+    let on_cpu = sampled(scene, samples);
     let few = samples >= ENOUGH && in_calls as f64 <= FEW_CALLS * samples as f64;
     few || blocked > on_cpu
+}
+
+fn count_of<'a>(places: impl Iterator<Item = &'a Place>) -> u64 {
+    places.fold(0, |sum, place| sum.saturating_add(place.late_samples))
 }
 
 fn finding(
@@ -159,18 +162,19 @@ fn distribution(own: &ThreadLoop) -> String {
 
 /// What long iterations did most.
 fn stacks(scene: &Scene<'_>, places: &[Place], mut finding: Finding) -> Finding {
-    let period = Duration::from_secs(1) / scene.capture.freq_hz.max(1);
     let time = |place: &Place| {
-        place.late_blocked + period * u32::try_from(place.late_samples).unwrap_or(u32::MAX)
+        place
+            .late_blocked
+            .saturating_add(sampled(scene, place.late_samples))
     };
-    let all: Duration = places.iter().map(time).sum();
+    let all = total(places.iter().map(time));
     let mut by_code: Vec<(Duration, String)> = Vec::new();
     for place in places.iter().filter(|place| !time(place).is_zero()) {
         let Some(code) = scene.capture.stacks.get(place.stack).and_then(words::code) else {
             continue;
         };
         match by_code.iter_mut().find(|(_, known)| *known == code) {
-            Some((sum, _)) => *sum += time(place),
+            Some((sum, _)) => *sum = sum.saturating_add(time(place)),
             None => by_code.push((time(place), code)),
         }
     }

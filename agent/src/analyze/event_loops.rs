@@ -363,31 +363,42 @@ fn in_one_callback(
             (samples > 0 || !blocked.is_zero()).then_some((place.stack, samples, blocked, stack))
         })
         .collect();
-    let samples: u64 = stacks.iter().map(|it| it.1).sum();
-    let blocked: Duration = stacks.iter().map(|it| it.2).sum();
+    let samples = stacks
+        .iter()
+        .fold(0_u64, |sum, it| sum.saturating_add(it.1));
+    let blocked = total(stacks.iter().map(|it| it.2));
     if stacks.iter().any(|it| is_in_epoll(it.3)) {
         return None;
     }
-    let period = Duration::from_secs(1) / scene.capture.freq_hz.max(1);
-    let on_cpu = period.saturating_mul(u32::try_from(samples).unwrap_or(u32::MAX));
+    let on_cpu = sampled(scene, samples);
     if samples < ENOUGH_SAMPLES && blocked < on_cpu.max(Duration::from_millis(500)) {
         return None;
     }
     let shared = match kind {
         Kind::Framework(_) => share_callback(stacks.iter().map(|it| it.3)),
         Kind::Epoll | Kind::Orphan(_) => {
-            let calls: u64 = stacks
+            let calls = stacks
                 .iter()
                 .filter(|it| is_in_call(it.3))
-                .map(|it| it.1)
-                .sum();
+                .fold(0_u64, |sum, it| sum.saturating_add(it.1));
             calls as f64 <= FEW_CALLS * samples as f64
         }
     };
     let most = stacks
         .iter()
-        .max_by_key(|it| period.saturating_mul(it.1 as u32) + it.2)?;
+        .max_by_key(|it| sampled(scene, it.1).saturating_add(it.2))?;
     shared.then_some((most.0, samples))
+}
+
+/// The sum of times, as far as one can be told.
+pub fn total(times: impl Iterator<Item = Duration>) -> Duration {
+    times.fold(Duration::ZERO, Duration::saturating_add)
+}
+
+/// The time that CPU samples stand for.
+pub fn sampled(scene: &Scene<'_>, samples: u64) -> Duration {
+    let period = Duration::from_secs(1) / scene.capture.freq_hz.max(1);
+    period.saturating_mul(u32::try_from(samples).unwrap_or(u32::MAX))
 }
 
 /// Whether a stack is inside a system call.

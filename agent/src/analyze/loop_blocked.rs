@@ -37,7 +37,7 @@ fn finding(scene: &Scene<'_>, thread: &Thread, stuck: Stuck) -> Finding {
     finding.about = vec![Subject::Thread(thread.tid)];
     let what = match stuck.blocked {
         true => waiting::phrase(scene, thread),
-        false if thread.on_cpu.mul_f64(2.0) >= thread.observed => {
+        false if thread.on_cpu.as_secs_f64() * 2.0 >= thread.observed.as_secs_f64() => {
             "runs one callback on the CPU".to_owned()
         }
         false => "is in one callback".to_owned(),

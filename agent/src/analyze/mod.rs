@@ -15,6 +15,7 @@ mod cycle_overrun;
 mod deadlock;
 mod event_loops;
 pub mod graph;
+mod heartbeat;
 mod incident;
 mod loop_blocked;
 mod memory_leak;
@@ -30,6 +31,7 @@ mod nonsense;
 #[cfg(test)]
 mod tests;
 
+pub use heartbeat::{Heartbeat, MAX_HEARTBEATS, Pulse};
 pub use thresholds::Thresholds;
 
 use crate::model::{
@@ -63,6 +65,7 @@ const ANALYZERS: &[Analyzer] = &[
     deadlock::analyze,
     loop_blocked::analyze,
     blocked_syscall::analyze,
+    heartbeat::analyze,
     starved::analyze,
     busy_spin::analyze,
     cycle_overrun::analyze,
@@ -75,7 +78,17 @@ const IDLE_CPU: f64 = 0.01;
 
 /// Judges a capture.
 pub fn judge(capture: &Capture, thresholds: &Thresholds) -> Judgement {
-    let scene = Scene::new(capture, thresholds);
+    judge_with(capture, thresholds, &[])
+}
+
+/// Judges a capture in which something was declared to move.
+pub fn judge_with(
+    capture: &Capture,
+    thresholds: &Thresholds,
+    heartbeats: &[Heartbeat],
+) -> Judgement {
+    let mut scene = Scene::new(capture, thresholds);
+    scene.heartbeats = heartbeats;
     let mut findings = Findings::default();
     for analyze in ANALYZERS {
         analyze(&scene, &mut findings);

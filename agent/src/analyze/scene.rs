@@ -1,6 +1,6 @@
 //! What all analyzers look at: the capture, with an index of what they ask it for.
 
-use super::Thresholds;
+use super::{Heartbeat, Thresholds};
 use crate::model::{
     Capture, Finding, FindingKind, IdlePlaces, Process, Socket, Stack, State, Thread,
 };
@@ -14,6 +14,8 @@ pub struct Scene<'a> {
     pub capture: &'a Capture,
     /// From where on something is wrong.
     pub thresholds: &'a Thresholds,
+    /// What was declared to move.
+    pub heartbeats: &'a [Heartbeat],
     idle: IdlePlaces<'a>,
     threads: HashMap<u32, usize>,
     processes: HashMap<u32, &'a Process>,
@@ -30,6 +32,7 @@ impl<'a> Scene<'a> {
         Self {
             capture,
             thresholds,
+            heartbeats: &[],
             idle: IdlePlaces::new(capture),
             threads: living.map(|(index, thread)| (thread.tid, index)).collect(),
             processes: capture.processes.iter().map(|p| (p.pid, p)).collect(),

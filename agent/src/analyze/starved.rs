@@ -5,8 +5,10 @@
 //! a thread that shares a CPU fairly, whose waits are many and short. So it takes both: a large
 //! share of the time that it wanted a CPU, and one long stretch, or a control group that was held back.
 
-use super::{Findings, Scene, words};
-use crate::model::{CpuLimit, Finding, FindingKind, Scheduling, Severity, State, Subject, Thread};
+use super::{Findings, Scene, event_loops::total, words};
+use crate::model::{
+    CpuLimit, Finding, FindingKind, Policy, Scheduling, Severity, State, Subject, Thread,
+};
 use crate::words::text::{clean, count, duration, percent, share};
 use std::time::Duration;
 
@@ -51,10 +53,9 @@ fn throttling<'a>(scene: &Scene<'a>, pid: u32) -> Option<&'a CpuLimit> {
 }
 
 fn starved<'a>(scene: &Scene<'_>, thread: &'a Thread) -> Option<Starved<'a>> {
-    let queue = &thread.run_queue;
-    let queued = queue.after_wake + queue.preempted;
-    let wanted = queued + thread.on_cpu;
-    if queued < LEAST || queued < wanted.mul_f64(scene.thresholds.starved.min(1.0)) {
+    let (queued, wanted) = (thread.queued(), thread.wanted());
+    let lost = queued.as_secs_f64() / wanted.as_secs_f64().max(1e-9);
+    if queued < LEAST || lost < scene.thresholds.starved.min(1.0) {
         return None;
     }
     let condition = scene.capture.conditions.of(thread.pid);
@@ -68,9 +69,9 @@ fn starved<'a>(scene: &Scene<'_>, thread: &'a Thread) -> Option<Starved<'a>> {
     if throttling(scene, thread.pid).is_some() {
         return Some(found);
     }
-    let gives_way =
-        scheduling.is_some_and(|it| it.nice > 0 || matches!(it.policy, "idle" | "batch"));
-    let long = queue.longest >= scene.thresholds.starved_stretch;
+    let gives_way = scheduling
+        .is_some_and(|it| it.nice > 0 || matches!(it.policy, Policy::Idle | Policy::Batch));
+    let long = thread.run_queue.longest >= scene.thresholds.starved_stretch;
     (long && !gives_way && !is_own_doing(scene, thread, scheduling)).then_some(found)
 }
 
@@ -81,7 +82,7 @@ fn is_own_doing(scene: &Scene<'_>, thread: &Thread, scheduling: Option<&Scheduli
         .threads
         .iter()
         .filter(|other| other.pid == thread.pid);
-    let used: Duration = others.map(|other| other.on_cpu).sum();
+    let used = total(others.map(|other| other.on_cpu));
     let cpus = match scheduling.map_or(0, |it| it.cpus) {
         0 => scene.capture.conditions.cpus,
         allowed => allowed.min(scene.capture.conditions.cpus.max(1)),
@@ -196,7 +197,9 @@ fn cpus(scene: &Scene<'_>, worst: &Starved<'_>) -> String {
     if let Some(it) = worst.scheduling {
         words.push_str(&format!(
             "; the thread may use {} of them, nice {}, policy {}",
-            it.cpus, it.nice, it.policy
+            it.cpus,
+            it.nice,
+            it.policy.name()
         ));
     }
     words
@@ -228,7 +231,7 @@ mod tests {
             scheduling: vec![Scheduling {
                 tid: 7,
                 nice,
-                policy: "other",
+                policy: Policy::Other,
                 cpus: 2,
             }],
             ..Condition::default()

@@ -7,7 +7,7 @@ use super::{
     tasks, units,
 };
 use crate::{
-    analyze,
+    analyze::{self, Heartbeat, MAX_HEARTBEATS},
     capture::{self, Plan, Progress},
     model::{Capture, Verdict, recording},
     preflight,
@@ -45,6 +45,9 @@ pub struct Args {
     /// Judge by another threshold than the default: loop-blocked=2s, say (docs/findings.md has them)
     #[arg(long = "threshold", value_name = "NAME=VALUE")]
     thresholds: Vec<String>,
+    /// What has to move, and how often: thread=NAME,every=300s, socket=PORT,every=5s or socket=fd:9,every=5s
+    #[arg(long = "heartbeat", value_name = "WHAT,every=TIME")]
+    heartbeats: Vec<Heartbeat>,
     /// The asyncio tasks instead (CPython 3.8 to 3.13): state, what each awaits, where
     #[arg(long)]
     tasks: bool,
@@ -75,6 +78,13 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     }
     let thresholds = units::thresholds(&args.thresholds)
         .map_err(|error| Failure::new(USAGE, anyhow::Error::msg(error)))?;
+    if args.heartbeats.len() > MAX_HEARTBEATS {
+        let many = anyhow!(
+            "{} heartbeats: at most {MAX_HEARTBEATS} can be declared",
+            args.heartbeats.len()
+        );
+        return Err(Failure::new(USAGE, many));
+    }
     if !probe::has_kernel_side() {
         return Err(Failure::new(CANNOT_OBSERVE, ProbeError::NoKernelSide));
     }
@@ -85,7 +95,7 @@ pub fn run(args: Args) -> Result<u8, Failure> {
         let text = recording::write(&capture).map_err(|error| Failure::new(FAILED, error))?;
         std::fs::write(path, text).map_err(|error| Failure::new(FAILED, error))?;
     }
-    let judgement = analyze::judge(&capture, &thresholds);
+    let judgement = analyze::judge_with(&capture, &thresholds, &args.heartbeats);
     let found = matches!(judgement.verdict, Verdict::Sick(_));
     capture.judgement = Some(judgement);
     print(&args, &capture)?;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 /// The machine's side of a capture.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(bound(deserialize = "'de: 'static"))]
 pub struct Conditions {
     /// CPUs that are online.
     pub cpus: u32,
@@ -47,7 +46,6 @@ pub struct Actor {
 
 /// What holds one process.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(bound(deserialize = "'de: 'static"))]
 pub struct Condition {
     /// Which.
     pub pid: u32,
@@ -78,6 +76,57 @@ pub struct CpuLimit {
     pub time: Duration,
 }
 
+/// Rules by which a thread gets its CPU: `SCHED_*` of `include/uapi/linux/sched.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Policy {
+    /// The usual one.
+    Other,
+    /// Real time, first come first served.
+    Fifo,
+    /// Real time, in turns.
+    RoundRobin,
+    /// As the usual one, and gives way.
+    Batch,
+    /// Only what nobody else wants.
+    Idle,
+    /// By deadlines.
+    Deadline,
+    /// By a BPF scheduler.
+    Ext,
+    /// Newer than this table.
+    Unknown,
+}
+
+impl Policy {
+    /// From the kernel's number.
+    pub const fn of(number: u32) -> Self {
+        match number {
+            0 => Self::Other,
+            1 => Self::Fifo,
+            2 => Self::RoundRobin,
+            3 => Self::Batch,
+            5 => Self::Idle,
+            6 => Self::Deadline,
+            7 => Self::Ext,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Its name, as `chrt` has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Other => "other",
+            Self::Fifo => "fifo",
+            Self::RoundRobin => "rr",
+            Self::Batch => "batch",
+            Self::Idle => "idle",
+            Self::Deadline => "deadline",
+            Self::Ext => "ext",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// How a thread is scheduled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Scheduling {
@@ -85,8 +134,8 @@ pub struct Scheduling {
     pub tid: u32,
     /// `-20` to `19`.
     pub nice: i32,
-    /// `other`, `batch`, `idle`, `fifo`, `rr`, `deadline`.
-    pub policy: &'static str,
+    /// By which rules.
+    pub policy: Policy,
     /// CPUs that it may run on.
     pub cpus: u32,
 }

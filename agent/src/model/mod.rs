@@ -28,7 +28,7 @@ pub mod timeline;
 #[cfg(test)]
 pub(crate) mod fixture;
 
-pub use condition::{Actor, Busy, Call, Condition, Conditions, CpuLimit, Scheduling};
+pub use condition::{Actor, Busy, Call, Condition, Conditions, CpuLimit, Policy, Scheduling};
 pub use dependency::{Awaited, Dependency, PythonAwaited, PythonWait};
 pub use fidelity::Fidelity;
 pub use finding::{

@@ -97,6 +97,18 @@ pub struct Thread {
 }
 
 impl Thread {
+    /// Time ready but without a CPU.
+    pub fn queued(&self) -> Duration {
+        self.run_queue
+            .after_wake
+            .saturating_add(self.run_queue.preempted)
+    }
+
+    /// Time that it wanted a CPU: with one and without.
+    pub fn wanted(&self) -> Duration {
+        self.on_cpu.saturating_add(self.queued())
+    }
+
     /// Time blocked, for any reason.
     pub fn blocked(&self) -> Duration {
         self.waits.iter().map(|wait| wait.total).sum()

@@ -12,7 +12,7 @@ mod cgroup;
 
 use crate::{
     kernel::Arch,
-    model::{Actor, Condition, Conditions, Process, Scheduling},
+    model::{Actor, Condition, Conditions, Policy, Process, Scheduling},
     target::{self, proc_fs},
 };
 use busy::CpuTimes;
@@ -153,23 +153,9 @@ fn schedule(pid: u32, tid: u32) -> Option<Scheduling> {
     Some(Scheduling {
         tid,
         nice,
-        policy: policy_name(policy),
+        policy: Policy::of(policy),
         cpus,
     })
-}
-
-/// `SCHED_*` of `include/uapi/linux/sched.h`.
-const fn policy_name(policy: u32) -> &'static str {
-    match policy {
-        0 => "other",
-        1 => "fifo",
-        2 => "rr",
-        3 => "batch",
-        5 => "idle",
-        6 => "deadline",
-        7 => "ext",
-        _ => "unknown",
-    }
 }
 
 /// CPUs in a mask as `ff,00000003`.
@@ -218,7 +204,10 @@ mod tests {
     fn our_own_schedule_is_read() {
         let own = std::process::id();
         let found = schedule(own, own).expect("we are there");
-        assert!(found.cpus >= 1 && found.policy == "other", "{found:?}");
+        assert!(
+            found.cpus >= 1 && found.policy == Policy::Other,
+            "{found:?}"
+        );
         assert!(online_cpus() >= found.cpus);
     }
 

@@ -1,0 +1,328 @@
+//! `heartbeat_missed`: a thread or socket that was declared was silent for too long.
+//!
+//! Nothing is guessed here: what has to move, and how often, is said by the user
+//! (`--heartbeat thread=NAME,every=300s`, `--heartbeat socket=PORT,every=5s`). A thread moves when it runs, so one that is
+//! woken every second only to look at the clock moves, too.
+
+use super::{Findings, Scene, waiting, words};
+use crate::model::{Address, Finding, FindingKind, Severity, Socket, State, Subject, Thread};
+use crate::words::text::{clean, duration};
+use std::time::Duration;
+
+/// The most that may be declared.
+pub const MAX_HEARTBEATS: usize = 64;
+
+/// Bytes of a thread's name that the kernel keeps.
+const COMM_BYTES: usize = 15;
+
+/// What has to move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pulse {
+    /// Each thread of this name has to run.
+    Thread(String),
+    /// A connection with this port, at either end, has to receive.
+    Port(u16),
+    /// The connection of this descriptor has to receive.
+    Descriptor(u32),
+}
+
+/// What has to move, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// What.
+    pub pulse: Pulse,
+    /// At least once in so long.
+    pub every: Duration,
+}
+
+impl std::str::FromStr for Heartbeat {
+    type Err = String;
+
+    /// From `thread=NAME,every=300s`, `socket=PORT,every=5s` or `socket=fd:9,every=5s`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |why: &str| {
+            format!(
+                "\"{text}\" {why}: write thread=NAME,every=300s or socket=PORT,every=5s (socket=fd:9 for a descriptor)"
+            )
+        };
+        // A thread's name may have a comma.
+        let (pulse, every) = text
+            .rsplit_once(",every=")
+            .ok_or_else(|| wrong("does not say every="))?;
+        let every = match every.parse::<f64>() {
+            Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+            Err(_) => humantime::parse_duration(every).ok(),
+        };
+        let every = every.filter(|every| {
+            (Duration::from_millis(100)..=Duration::from_secs(7 * 24 * 3600)).contains(every)
+        });
+        let every = every.ok_or_else(|| wrong("wants a time from 100ms to 7d"))?;
+        let pulse = match pulse.split_once('=') {
+            Some(("thread", name)) if !name.is_empty() => Pulse::Thread(name.to_owned()),
+            Some(("socket", place)) => match place.strip_prefix("fd:") {
+                Some(fd) => fd.parse().map(Pulse::Descriptor),
+                None => place.trim_start_matches(':').parse().map(Pulse::Port),
+            }
+            .map_err(|_| wrong("names neither a port nor fd:NUMBER"))?,
+            _ => return Err(wrong("names neither a thread nor a socket")),
+        };
+        Ok(Self { pulse, every })
+    }
+}
+
+pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+    for heartbeat in scene.heartbeats {
+        match &heartbeat.pulse {
+            Pulse::Thread(name) => threads(scene, name, heartbeat.every, findings),
+            Pulse::Port(port) => {
+                let is_it = |socket: &Socket| has_port(socket, *port);
+                sockets(
+                    scene,
+                    &format!("port {port}"),
+                    is_it,
+                    heartbeat.every,
+                    findings,
+                );
+            }
+            Pulse::Descriptor(fd) => {
+                let is_it = |socket: &Socket| socket.fd == *fd;
+                sockets(scene, &format!("fd {fd}"), is_it, heartbeat.every, findings);
+            }
+        }
+    }
+}
+
+fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findings) {
+    let kept = name.floor_char_boundary(COMM_BYTES);
+    let kept = name.get(..kept).unwrap_or(name);
+    let mut found = false;
+    for (_, thread) in scene.living().filter(|(_, thread)| thread.comm == kept) {
+        found = true;
+        let still = matches!(thread.now.state, State::Blocked | State::Runnable);
+        if still && thread.now.since > every {
+            findings.push(silent(scene, thread, every));
+        }
+    }
+    if !found && let Some(process) = scene.capture.processes.first() {
+        let mut finding = scene.about_process(
+            FindingKind::HeartbeatMissed,
+            Severity::Critical,
+            process.pid,
+        );
+        let name = clean(name);
+        finding.summary = format!(
+            "{} has no thread {name}, which should run every {}",
+            scene.process_name(process.pid),
+            duration(every)
+        );
+        finding.about = vec![Subject::Process(process.pid)];
+        finding = finding.fact(
+            "threads",
+            format!(
+                "none of {} is called {name}: it never began, or has ended",
+                scene.living().count()
+            ),
+        );
+        finding.next = "look at what should start it, and at the log of its end".into();
+        findings.push(finding);
+    }
+}
+
+fn silent(scene: &Scene<'_>, thread: &Thread, every: Duration) -> Finding {
+    let mut finding = scene.about_thread(FindingKind::HeartbeatMissed, Severity::Critical, thread);
+    let since = thread.now.since;
+    finding.since = Some(since);
+    let what = match thread.now.state {
+        State::Blocked => waiting::phrase(scene, thread),
+        _ => "is ready, without a CPU".to_owned(),
+    };
+    finding.summary = format!(
+        "thread {} of {} has not run for {}, where {} is allowed: it {what}",
+        words::thread(thread),
+        scene.process_name(thread.pid),
+        duration(since),
+        duration(every),
+    );
+    finding.about = vec![Subject::Thread(thread.tid)];
+    // What blocks this thread is a finding about it.
+    finding.because_of = vec![Subject::Thread(thread.tid), Subject::Process(thread.pid)];
+    if thread.now.state == State::Blocked {
+        finding = waiting::evidence(scene, thread, finding);
+    } else {
+        finding = finding.fact(
+            "queue",
+            format!("ready without a CPU for {}", duration(since)),
+        );
+    }
+    if let Some(code) = scene.stack_now(thread).and_then(words::code) {
+        finding = finding.fact("code", code);
+    }
+    finding.next = "find what should wake it".into();
+    finding
+}
+
+fn has_port(socket: &Socket, port: u16) -> bool {
+    let of =
+        |address: &Option<Address>| matches!(address, Some(Address::Inet(at)) if at.port() == port);
+    of(&socket.local) || of(&socket.peer)
+}
+
+fn sockets(
+    scene: &Scene<'_>,
+    name: &str,
+    is_it: impl Fn(&Socket) -> bool,
+    every: Duration,
+    findings: &mut Findings,
+) {
+    let sockets = scene.capture.sockets.iter();
+    let declared: Vec<&Socket> = sockets
+        .filter(|socket| socket.open && socket.backlog.is_none() && is_it(socket))
+        .collect();
+    let last = |socket: &Socket| socket.tcp.and_then(|tcp| tcp.last_receive);
+    let heard: Vec<(Duration, &Socket)> = declared
+        .iter()
+        .filter_map(|socket| Some((last(socket)?, *socket)))
+        .collect();
+    if let Some((silence, socket)) = heard.iter().min_by_key(|(silence, _)| *silence) {
+        if *silence > every {
+            findings.push(unheard(scene, socket, *silence, every));
+        }
+    } else if !declared.is_empty() {
+        let why = format!("{name}: when such a socket received last is not recorded by the kernel");
+        findings
+            .not_judged
+            .push((FindingKind::HeartbeatMissed, why));
+    } else if let Some(process) = scene.capture.processes.first() {
+        let mut finding = scene.about_process(
+            FindingKind::HeartbeatMissed,
+            Severity::Critical,
+            process.pid,
+        );
+        finding.summary = format!(
+            "{} has no connection at {name}, which should receive every {}",
+            scene.process_name(process.pid),
+            duration(every)
+        );
+        finding.about = vec![Subject::Process(process.pid)];
+        finding = finding.fact(
+            "sockets",
+            format!("none of {} is at {name}", scene.capture.sockets.len()),
+        );
+        finding.next = "look at what should make the connection, and at the log of its end".into();
+        findings.push(finding);
+    }
+}
+
+fn unheard(scene: &Scene<'_>, socket: &Socket, silence: Duration, every: Duration) -> Finding {
+    let mut finding =
+        scene.about_process(FindingKind::HeartbeatMissed, Severity::Critical, socket.pid);
+    finding.since = Some(silence);
+    finding.summary = format!(
+        "{} has received nothing on {} for {}, where {} is allowed",
+        scene.process_name(socket.pid),
+        words::socket(socket),
+        duration(silence),
+        duration(every),
+    );
+    finding.about = vec![Subject::Socket(socket.inode)];
+    finding.because_of = vec![Subject::Socket(socket.inode), Subject::Process(socket.pid)];
+    finding = finding.fact(
+        "socket",
+        format!("{} ({})", words::socket(socket), socket.state),
+    );
+    if let Some(peer) = &socket.peer_process {
+        finding.because_of.push(Subject::Process(peer.pid));
+        finding = finding.fact("peer", format!("{} ({})", clean(&peer.comm), peer.pid));
+    }
+    finding.next = "look at the peer, and whether the connection is half-open".into();
+    finding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analyze::{Thresholds, judge_with};
+    use crate::model::{
+        Reason, Tcp,
+        fixture::{Builder, ms, socket},
+    };
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_declared_is_understood() {
+        let heartbeat: Heartbeat = "thread=feed,x,every=300s".parse().unwrap();
+        assert_eq!(heartbeat.pulse, Pulse::Thread("feed,x".into()));
+        assert_eq!(heartbeat.every, Duration::from_secs(300));
+        let pulse = |text: &str| text.parse::<Heartbeat>().map(|it| it.pulse);
+        assert_eq!(pulse("socket=8080,every=5"), Ok(Pulse::Port(8080)));
+        assert_eq!(pulse("socket=fd:9,every=5m"), Ok(Pulse::Descriptor(9)));
+        for wrong in [
+            "",
+            "thread=x",
+            "thread=,every=1s",
+            "socket=http,every=1s",
+            "socket=99999,every=1s",
+            "cycle=a,every=1s",
+            "thread=x,every=0",
+            "thread=x,every=-1s",
+            "thread=x,every=NaN",
+        ] {
+            assert!(pulse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_declared_thread_that_sleeps_too_long_or_is_not_there_is_told() {
+        let mut capture = Builder::new(7, "feedd").finish();
+        capture.threads[0].now.state = State::Blocked;
+        capture.threads[0].now.reason = Some(Reason::Futex);
+        capture.threads[0].now.since = ms(314_000);
+        let found = |texts: &[&str]| {
+            let declared: Vec<Heartbeat> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            let judgement = judge_with(&capture, &Thresholds::default(), &declared);
+            judgement
+                .findings()
+                .map(|it| it.summary.clone())
+                .collect::<Vec<_>>()
+        };
+        assert!(found(&["thread=feedd,every=320s"]).is_empty());
+        let missed = found(&["thread=feedd,every=300s"]);
+        assert!(missed[0].contains("has not run for"), "{missed:?}");
+        assert!(found(&["thread=other,every=300s"])[0].contains("has no thread other"));
+        assert!(found(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_declared_connection_that_is_silent_too_long_is_told() {
+        let mut capture = Builder::new(7, "feedd").finish();
+        let mut silent = socket(7, 9);
+        silent.peer = Some(Address::Inet("10.0.0.2:8080".parse().unwrap()));
+        silent.tcp = Some(Tcp {
+            last_receive: Some(ms(6_000)),
+            ..Tcp::default()
+        });
+        capture.sockets.push(silent);
+        let found = |text: &str| {
+            let judgement = judge_with(&capture, &Thresholds::default(), &[text.parse().unwrap()]);
+            judgement.findings().count()
+        };
+        assert_eq!(
+            (found("socket=8080,every=5s"), found("socket=8080,every=7s")),
+            (1, 0)
+        );
+        assert_eq!(
+            (
+                found("socket=fd:9,every=5s"),
+                found("socket=fd:10,every=7s")
+            ),
+            (1, 1)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken(text in "(thread|socket|every|=|,|fd:|[0-9a-z]{0,3}){0,12}") {
+            let _ = text.parse::<Heartbeat>();
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Stops, loops, CPUs and system calls: each sick program is found, each that looks like it is not.
+//!
+//! A few cases of each kind; `cargo xtask specimens` runs all of them.
+
+use remora_tests::cases::{self, Case};
+use remora_tests::gate::{privileged, skip};
+
+/// One run of a case; a second one where the machine was too busy to let it be what it is.
+fn check(names: &[&str]) {
+    let Some(_turn) = privileged() else { return };
+    let all = cases::all();
+    for name in names {
+        let case: &Case = all
+            .iter()
+            .find(|case| case.name == *name)
+            .unwrap_or_else(|| panic!("there is no case {name}"));
+        match cases::run(case) {
+            Err(why) => skip(&format!("{name}: {why}")),
+            Ok(outcome) => assert!(outcome.right, "{name}: {}", outcome.words),
+        }
+    }
+}
+
+#[test]
+fn stopped_processes_are_found_with_who_stopped_them() {
+    check(&["stopped-signal", "stopped-tracer", "stopped-freezer-v2"]);
+}
+
+#[test]
+fn processes_that_run_under_a_tracer_are_well() {
+    check(&["traced-running", "stopped-now-and-then"]);
+}
+
+#[test]
+fn loops_that_were_wedged_before_the_look_are_found() {
+    check(&["loop-receives", "loop-of-a-thread", "loop-takes-mutex-c"]);
+}
+
+#[test]
+fn loops_that_rest_or_never_rest_are_well() {
+    check(&["loop-idle", "loop-saturated", "loop-of-one-client"]);
+}
+
+#[test]
+fn system_calls_that_hang_are_found_with_their_file() {
+    check(&["file-lock", "threads-at-rest"]);
+}
+
+#[test]
+fn a_thread_without_a_cpu_and_one_that_spins_are_told_from_one_that_works() {
+    check(&["starved-by-limit", "spin-epoll", "cpu-computes"]);
+}
+
+#[test]
+fn late_iterations_are_found_unless_they_are_declared() {
+    check(&["cycle-sleeps", "cycle-declared"]);
+}
+
+#[test]
+fn a_declared_heartbeat_is_missed() {
+    check(&["heartbeat-thread"]);
+}
