@@ -12,6 +12,8 @@ pub const SOCKET_TCP: u32 = 2;
 pub const SOCKET_NAME_OF_PEER: u32 = 4;
 /// `last_receive_jiffies` means something.
 pub const SOCKET_LAST_RECEIVE: u32 = 8;
+/// `last_send_jiffies` and `last_ack_jiffies` mean something.
+pub const SOCKET_LAST_SEND: u32 = 16;
 
 /// `AF_UNIX`, `AF_INET`, `AF_INET6`, `AF_NETLINK`, `AF_VSOCK` of `include/linux/socket.h`.
 pub const AF_UNIX: u32 = 1;
@@ -126,11 +128,24 @@ pub struct SocketRecord {
     pub peer_window: u32,
     /// TCP: probes of a closed window that are not answered yet.
     pub probes: u32,
-    /// TCP: timer ticks since data came last.
+    /// TCP: timer ticks since data came last. Listening: since the connection that waits first was made, or
+    /// since its data came last.
     pub last_receive_jiffies: u32,
+    /// TCP: timer ticks since data was sent last, probes with data and what is sent again included.
+    pub last_send_jiffies: u32,
+    /// TCP: segments with data that came in, so far; wraps.
+    pub data_segments_in: u32,
+    /// TCP: segments with data that were sent, so far; wraps.
+    pub data_segments_out: u32,
+    /// TCP: the size of segments that the peer sends, as the kernel guesses it, in bytes.
+    pub segment_bytes: u32,
+    /// Unix: bytes that were read of the first message.
+    pub head_consumed: u32,
+    /// TCP: timer ticks since the peer acknowledged something last, a probe included.
+    pub last_ack_jiffies: u32,
 }
 
-const _: () = assert!(size_of::<SocketRecord>() == 200);
+const _: () = assert!(size_of::<SocketRecord>() == 224);
 
 /// The longest record with its name.
 pub const SOCKET_RECORD_MAX: usize = size_of::<SocketRecord>() + SOCKET_NAME_BYTES;
@@ -247,8 +262,20 @@ socket_offsets! {
     tcp_probes,
     /// `inet_connection_sock.icsk_ack.lrcvtime`.
     tcp_last_receive,
+    /// `tcp_sock.lsndtime`.
+    tcp_last_send,
+    /// `tcp_sock.rcv_tstamp`.
+    tcp_last_ack,
+    /// `tcp_sock.data_segs_in`.
+    tcp_data_segments_in,
+    /// `tcp_sock.data_segs_out`.
+    tcp_data_segments_out,
+    /// `inet_connection_sock.icsk_ack.rcv_mss`.
+    tcp_segment_bytes,
     /// `inet_connection_sock.icsk_accept_queue.rskq_accept_head`.
     tcp_accept_head,
+    /// `request_sock.sk`: the connection that waits to be accepted.
+    request_sock,
     /// `udp_sock.forward_deficit`.
     udp_deficit,
     /// `udp_sock.reader_queue`.

@@ -80,7 +80,8 @@ pub mod sockets {
         drops_second, sock_socket, tcp_received_to, tcp_read_to, tcp_written_to,
         tcp_acked_to, tcp_bytes_received, tcp_bytes_acked, tcp_bytes_sent,
         tcp_bytes_retransmitted, tcp_retransmits, tcp_peer_window, tcp_probes,
-        tcp_last_receive, tcp_accept_head, udp_deficit, udp_reader_queue, unix_peer,
+        tcp_last_receive, tcp_last_send, tcp_last_ack, tcp_data_segments_in, tcp_data_segments_out,
+        tcp_segment_bytes, tcp_accept_head, request_sock, udp_deficit, udp_reader_queue, unix_peer,
         unix_address, unix_address_len, unix_address_name, unix_queue_bytes,
         vsock_local, vsock_peer,
     );

@@ -128,6 +128,10 @@ fn tcp(sock: u64, record: &mut SocketRecord) {
         record.receive_queue = record.backlog;
         record.send_queue = 0;
         record.head = read(sock, offsets::tcp_accept_head());
+        if record.head != 0 && offsets::request_sock() != ABSENT {
+            let child: u64 = read(record.head, offsets::request_sock());
+            last_receive(child, record);
+        }
         return;
     }
     let received: u32 = read(sock, offsets::tcp_received_to());
@@ -143,11 +147,26 @@ fn tcp(sock: u64, record: &mut SocketRecord) {
     record.retransmits = read(sock, offsets::tcp_retransmits());
     record.peer_window = read(sock, offsets::tcp_peer_window());
     record.probes = read::<u8>(sock, offsets::tcp_probes()) as u32;
-    if offsets::tcp_last_receive() != ABSENT {
-        // SAFETY: the helper has no preconditions.
-        let now = unsafe { bpf_jiffies64() } as u32;
-        record.last_receive_jiffies = now.wrapping_sub(read(sock, offsets::tcp_last_receive()));
-        record.flags |= SOCKET_LAST_RECEIVE;
+    record.data_segments_in = read(sock, offsets::tcp_data_segments_in());
+    record.data_segments_out = read(sock, offsets::tcp_data_segments_out());
+    record.segment_bytes = read::<u16>(sock, offsets::tcp_segment_bytes()) as u32;
+    last_receive(sock, record);
+}
+
+/// When a connection received last, and sent last.
+#[inline(always)]
+fn last_receive(sock: u64, record: &mut SocketRecord) {
+    if sock == 0 || offsets::tcp_last_receive() == ABSENT {
+        return;
+    }
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_jiffies64() } as u32;
+    record.last_receive_jiffies = now.wrapping_sub(read(sock, offsets::tcp_last_receive()));
+    record.flags |= SOCKET_LAST_RECEIVE;
+    if offsets::tcp_last_send() != ABSENT && offsets::tcp_last_ack() != ABSENT {
+        record.last_ack_jiffies = now.wrapping_sub(read(sock, offsets::tcp_last_ack()));
+        record.last_send_jiffies = now.wrapping_sub(read(sock, offsets::tcp_last_send()));
+        record.flags |= SOCKET_LAST_SEND;
     }
 }
 
@@ -185,7 +204,12 @@ fn unix(sock: u64, record: &mut SocketRecord, name: *mut u8) -> u32 {
         record.backlog = record.receive_messages;
         record.receive_queue = record.receive_messages;
         record.send_queue = 0;
-    } else if record.kind == SOCK_STREAM && offsets::unix_queue_bytes() != ABSENT {
+        return unix_names(sock, peer, record, name);
+    }
+    if record.head != 0 && record.kind != SOCK_DGRAM {
+        record.head_consumed = consumed(record.head);
+    }
+    if record.kind == SOCK_STREAM && offsets::unix_queue_bytes() != ABSENT {
         record.receive_queue = read(sock, offsets::unix_queue_bytes());
     } else if record.kind == SOCK_DGRAM {
         record.receive_queue = if record.head == 0 {
@@ -196,6 +220,24 @@ fn unix(sock: u64, record: &mut SocketRecord, name: *mut u8) -> u32 {
     } else {
         sum_queue(sock + offsets::receive_queue() as u64, record);
     }
+    unix_names(sock, peer, record, name)
+}
+
+/// The bytes of a message that were read.
+#[inline(always)]
+fn consumed(buffer: u64) -> u32 {
+    if offsets::buffer_cb() == ABSENT {
+        return 0;
+    }
+    read(
+        buffer + offsets::buffer_cb() as u64,
+        offsets::unix_consumed(),
+    )
+}
+
+/// The name of a unix socket, or its peer's; returns its bytes.
+#[inline(always)]
+fn unix_names(sock: u64, peer: u64, record: &mut SocketRecord, name: *mut u8) -> u32 {
     let own = unix_name(sock, name);
     if own != 0 || peer == 0 {
         return own;
@@ -216,11 +258,7 @@ fn sum_queue(queue: u64, record: &mut SocketRecord) {
             break;
         }
         let len: u32 = read(buffer, offsets::buffer_len());
-        let consumed: u32 = read(
-            buffer + offsets::buffer_cb() as u64,
-            offsets::unix_consumed(),
-        );
-        sum = sum.wrapping_add(len.wrapping_sub(consumed));
+        sum = sum.wrapping_add(len.wrapping_sub(consumed(buffer)));
         messages += 1;
         buffer = read(buffer, offsets::buffer_next());
     }

@@ -11,17 +11,24 @@
 mod blocked_syscall;
 mod busy_spin;
 mod close_wait;
+mod connections;
 mod cycle_overrun;
 mod deadlock;
 mod event_loops;
+mod fd_leak;
+mod feed_gap;
 pub mod graph;
 mod heartbeat;
 mod incident;
 mod loop_blocked;
 mod memory_leak;
+mod not_consuming;
+mod peer_not_consuming;
+mod readers;
 mod scene;
 mod starved;
 mod stopped;
+mod tasks;
 pub mod thresholds;
 mod waiting;
 mod words;
@@ -64,11 +71,15 @@ const ANALYZERS: &[Analyzer] = &[
     stopped::analyze,
     deadlock::analyze,
     loop_blocked::analyze,
+    not_consuming::analyze,
+    peer_not_consuming::analyze,
     blocked_syscall::analyze,
     heartbeat::analyze,
     starved::analyze,
     busy_spin::analyze,
     cycle_overrun::analyze,
+    feed_gap::analyze,
+    fd_leak::analyze,
     memory_leak::analyze,
     close_wait::analyze,
 ];

@@ -124,6 +124,11 @@ fn socket() -> impl Strategy<Value = Socket> {
                     bytes_sent: bytes,
                     silence: a,
                     last_receive: flag.then_some(b),
+                    last_send: Some(a),
+                    last_ack: flag.then_some(a),
+                    segments_in: events,
+                    segments_out: fd,
+                    segments_in_capture: bytes,
                     zero_window: flag,
                     ..Tcp::default()
                 });
@@ -147,7 +152,10 @@ fn socket() -> impl Strategy<Value = Socket> {
                     held_by: vec![pid, fd],
                     accepted: flag,
                     inferred: false,
+                    unread: events,
+                    reads: flag.then_some(false),
                 });
+                (socket.not_read_for, socket.not_taken_for) = (a, b);
                 socket
             },
         )

@@ -21,6 +21,7 @@ pub struct Scene<'a> {
     processes: HashMap<u32, &'a Process>,
     loops: HashMap<usize, &'a ThreadLoop>,
     sockets: HashMap<(u32, u32), &'a Socket>,
+    sockets_by_process: HashMap<u32, Vec<&'a Socket>>,
 }
 
 impl<'a> Scene<'a> {
@@ -29,6 +30,13 @@ impl<'a> Scene<'a> {
         let living = capture.threads.iter().enumerate();
         let living = living.filter(|(_, thread)| thread.now.state != State::Exited);
         let open = capture.sockets.iter().filter(|socket| socket.open);
+        let mut sockets_by_process: HashMap<u32, Vec<&Socket>> = HashMap::new();
+        for socket in open.clone() {
+            sockets_by_process
+                .entry(socket.pid)
+                .or_default()
+                .push(socket);
+        }
         Self {
             capture,
             thresholds,
@@ -40,6 +48,7 @@ impl<'a> Scene<'a> {
             sockets: open
                 .map(|socket| ((socket.pid, socket.fd), socket))
                 .collect(),
+            sockets_by_process,
         }
     }
 
@@ -68,6 +77,12 @@ impl<'a> Scene<'a> {
     /// A socket that was open at the end.
     pub fn socket(&self, pid: u32, fd: u32) -> Option<&'a Socket> {
         self.sockets.get(&(pid, fd)).copied()
+    }
+
+    /// The sockets of a process that were open at the end.
+    pub fn sockets_of(&self, pid: u32) -> impl Iterator<Item = &'a Socket> {
+        let own = self.sockets_by_process.get(&pid).into_iter().flatten();
+        own.copied()
     }
 
     /// Whether what a thread does now is its normal idle.

@@ -131,10 +131,14 @@ thresholds! {
     feed_gap_intervals, "feed-gap-intervals": f64 = 30.0;
     /// And for so long at least.
     feed_gap, "feed-gap": Duration = Duration::from_secs(5);
+    /// Data that come for so long after the last word from this side are a feed's.
+    feed_life, "feed-life": Duration = Duration::from_secs(600);
     /// A connection that its peer closed stays open for so long.
     close_wait, "close-wait": Duration = Duration::from_secs(10);
     /// That share of the limit on open files is in use.
     fd_limit, "fd-limit": f64 = 0.9;
+    /// Descriptors that rise are a leak only in a capture of this length.
+    fd_leak, "fd-leak": Duration = Duration::from_secs(20);
     /// Growth of memory is suspected to be a leak when it lasts for so long.
     memory_leak, "memory-leak": Duration = Duration::from_secs(30);
     /// And confirmed when it lasts for so long.

@@ -164,6 +164,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
             .into_owned(),
         processes: processes(&recorded, &threads),
         families: Vec::new(),
+        descriptors: Vec::new(),
         threads: threads_named,
         stacks,
         samples,

@@ -11,6 +11,7 @@
 //! | `blocked` | stacks of the threads that are asleep at the end |
 //! | `timeline` | the flight recorder: window by window |
 //! | `locks` | what is looked up of futexes at the end |
+//! | `descriptors` | what the descriptors are of |
 //! | `memory` | resident memory and mappings, from `/proc` |
 //! | `conditions` | what holds the processes: tracers, freezers, limits, file locks |
 //! | `meter` | what the capture itself costs |
@@ -20,6 +21,7 @@ mod assemble;
 mod blocked;
 mod conditions;
 mod dependencies;
+mod descriptors;
 mod gather;
 mod locks;
 mod memory;

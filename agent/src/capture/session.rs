@@ -4,6 +4,7 @@
 use super::{
     assemble,
     conditions::ConditionWatch,
+    descriptors,
     gather::Gathered,
     memory::MemoryWatch,
     meter::Meter,
@@ -177,6 +178,7 @@ pub async fn record(
     let targets = target::resolve(&plan.selection)?;
     let pids: Vec<u32> = targets.iter().map(Target::pid).collect();
     let families = target::relatives(&pids);
+    let mut descriptors = descriptors::begin(&pids);
     let kernel = Kernel::read()?;
     kernel.require()?;
     let threads_now = targets
@@ -247,6 +249,8 @@ pub async fn record(
     let (recorded, probe) = session.finish(plan, &kernel, run, &mut progress).await;
     let mut capture = assemble::capture(recorded);
     capture.families = families;
+    descriptors::end(&mut descriptors);
+    capture.descriptors = descriptors;
     // Our own programs are frames of kernel stacks too: they have names as long as they are loaded.
     drop(probe);
     Ok(capture)

@@ -71,6 +71,7 @@ impl Builder {
             kernel: "6.18.5".into(),
             processes: Vec::new(),
             families: Vec::new(),
+            descriptors: Vec::new(),
             threads: Vec::new(),
             stacks: Vec::new(),
             samples: Vec::new(),
@@ -312,6 +313,8 @@ pub(crate) fn socket(pid: u32, fd: u32) -> Socket {
         receive_shut: false,
         send_shut: false,
         oldest_unread: None,
+        not_read_for: Duration::ZERO,
+        not_taken_for: Duration::ZERO,
         watched_by: Vec::new(),
         peer_process: None,
     }

@@ -5,6 +5,7 @@
 
 mod condition;
 mod dependency;
+mod descriptors;
 mod fidelity;
 mod finding;
 mod frame;
@@ -30,6 +31,7 @@ pub(crate) mod fixture;
 
 pub use condition::{Actor, Busy, Call, Condition, Conditions, CpuLimit, Policy, Scheduling};
 pub use dependency::{Awaited, Dependency, PythonAwaited, PythonWait};
+pub use descriptors::{Census, DescriptorKind, Descriptors};
 pub use fidelity::Fidelity;
 pub use finding::{
     Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, Subject, Verdict,
@@ -241,6 +243,8 @@ pub struct Capture {
     pub tasks: Vec<(u32, Tasks)>,
     /// Descriptors of sockets, by process and number.
     pub sockets: Vec<Socket>,
+    /// What the descriptors of a process are of, by process.
+    pub descriptors: Vec<Descriptors>,
     /// How many there were.
     pub socket_counts: SocketCounts,
     /// Memory, by process.

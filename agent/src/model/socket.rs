@@ -208,6 +208,20 @@ pub struct Tcp {
     pub probes: u32,
     /// Since data came last; before that, since the connection began.
     pub last_receive: Option<Duration>,
+    /// Since data was sent last, probes and what is sent again included; before that, since the connection
+    /// began.
+    pub last_send: Option<Duration>,
+    /// Since the peer acknowledged something last, be it the same again; before that, since the connection
+    /// began.
+    pub last_ack: Option<Duration>,
+    /// Segments with data that came since the connection began, modulo 2³².
+    pub segments_in: u32,
+    /// Segments with data that were sent since then, modulo 2³².
+    pub segments_out: u32,
+    /// Segments with data that came in this capture.
+    pub segments_in_capture: u64,
+    /// Size of the peer's segments, as the kernel guesses it, in bytes.
+    pub segment_bytes: u32,
     /// At least so long no byte was received, sent or acknowledged.
     pub silence: Duration,
 }
@@ -289,6 +303,11 @@ pub struct PeerProcess {
     pub accepted: bool,
     /// It was told by addresses that are equal in two network namespaces.
     pub inferred: bool,
+    /// Bytes that it has not read, at the end.
+    pub unread: u32,
+    /// Whether it read something between the beginning of the capture and its end; `None`: it was looked at
+    /// once.
+    pub reads: Option<bool>,
 }
 
 /// What waits for longer than this is worth a word.
@@ -355,6 +374,10 @@ pub struct Socket {
     pub send_shut: bool,
     /// How long there has been something unread; `None`: nothing is.
     pub oldest_unread: Option<Unread>,
+    /// At least so long nothing was read or accepted, as samples tell: it begins with the first.
+    pub not_read_for: Duration,
+    /// At least so long the peer took and acknowledged nothing, as samples tell.
+    pub not_taken_for: Duration,
     /// Event loops that watch it.
     pub watched_by: Vec<Watch>,
     /// Who is at the other end.
@@ -370,6 +393,17 @@ impl Socket {
     /// Time between its first sample and its last.
     pub const fn seen_for(&self) -> Duration {
         self.last_seen.saturating_sub(self.first_seen)
+    }
+
+    /// Whether it is a connection to another host: over IP, and neither to this host's addresses nor to a
+    /// process of it.
+    pub fn is_external(&self) -> bool {
+        let (Some(Address::Inet(local)), Some(Address::Inet(peer))) = (&self.local, &self.peer)
+        else {
+            return false;
+        };
+        let ours = peer.ip().is_loopback() || peer.ip() == local.ip();
+        self.open && self.peer_process.is_none() && !ours
     }
 
     /// Whether there is something to say of it: bytes that wait, losses, a peer that has gone. What is

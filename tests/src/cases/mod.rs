@@ -58,6 +58,11 @@ pub struct Case {
     pub arguments: &'static [&'static str],
 }
 
+/// Those of sockets.
+pub fn sockets() -> Vec<Case> {
+    sockets::CASES.to_vec()
+}
+
 /// Every case.
 pub fn all() -> Vec<Case> {
     [locks::CASES, sockets::CASES, threads::CASES, memory::CASES].concat()

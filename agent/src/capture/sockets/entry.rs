@@ -4,8 +4,8 @@ use super::age::{Arrivals, Head};
 use crate::model::{Address, Backlog, Depth, Family, Kind, Socket, Tcp, Unread, state_name};
 use crate::target::escape;
 use remora_common::socket::{
-    AF_INET, AF_INET6, AF_UNIX, AF_VSOCK, SOCK_DGRAM, SOCKET_LAST_RECEIVE, SOCKET_NAME_OF_PEER,
-    SOCKET_RECEIVE_CUT, SOCKET_TCP, STATE_LISTEN, SocketRecord,
+    AF_INET, AF_INET6, AF_UNIX, AF_VSOCK, SOCK_DGRAM, SOCKET_LAST_RECEIVE, SOCKET_LAST_SEND,
+    SOCKET_NAME_OF_PEER, SOCKET_RECEIVE_CUT, SOCKET_TCP, STATE_LISTEN, SocketRecord,
 };
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -82,6 +82,10 @@ pub(super) struct Entry {
     head: Head,
     /// Since when no byte was sent or acknowledged, as far as samples tell.
     send_quiet_ns: u64,
+    /// Since when nothing was read, and nothing taken by the peer.
+    read_quiet_ns: u64,
+    taken_quiet_ns: u64,
+    segments_in: u64,
 }
 
 impl Entry {
@@ -104,6 +108,9 @@ impl Entry {
             arrivals: Arrivals::default(),
             head: Head::default(),
             send_quiet_ns: record.at_ns,
+            read_quiet_ns: record.at_ns,
+            taken_quiet_ns: record.at_ns,
+            segments_in: 0,
         };
         entry.sample(pass, record, tick_ns);
         entry
@@ -119,6 +126,13 @@ impl Entry {
         self.backlog_max = self.backlog_max.max(record.backlog);
         self.drops += grown(before.drops, record.drops);
         self.retransmits += grown(before.retransmits, record.retransmits);
+        self.segments_in += grown(before.data_segments_in, record.data_segments_in);
+        if was_read(&before, record) {
+            self.read_quiet_ns = record.at_ns;
+        }
+        if was_taken(&before, record) {
+            self.taken_quiet_ns = record.at_ns;
+        }
         if record.bytes_received < before.bytes_received || record.bytes_sent < before.bytes_sent {
             // The socket was connected anew.
             (self.first_received, self.first_sent) = (0, 0);
@@ -156,13 +170,27 @@ impl Entry {
     }
 
     /// How long there has been something unread at `now_ns`.
-    fn oldest_unread(&self, now_ns: u64) -> Option<Unread> {
+    fn oldest_unread(&self, now_ns: u64, tick_ns: u64) -> Option<Unread> {
         if !is_stream(&self.last) {
-            return self.head.age(now_ns);
+            return self.oldest_message(now_ns, tick_ns);
         }
         (unread(&self.last) > 0)
             .then(|| self.arrivals.age(now_ns, taken(&self.last)))
             .flatten()
+    }
+
+    /// How long the first message has been there. The first connection of a backlog knows when it was made.
+    fn oldest_message(&self, now_ns: u64, tick_ns: u64) -> Option<Unread> {
+        let mut age = self.head.age(now_ns)?;
+        if self.last.state == STATE_LISTEN && self.last.flags & SOCKET_LAST_RECEIVE != 0 {
+            let ticks = u64::from(self.last.last_receive_jiffies).saturating_sub(1);
+            let made = Duration::from_nanos(ticks.saturating_mul(tick_ns));
+            if made >= age.min {
+                (age.min, age.inferred) = (made, false);
+                age.max = age.max.map(|max| max.max(made));
+            }
+        }
+        Some(age)
     }
 
     /// As plain data; `start_ns` is the beginning of the capture.
@@ -208,7 +236,9 @@ impl Entry {
             error: last.error,
             receive_shut: last.shutdown & 1 != 0,
             send_shut: last.shutdown & 2 != 0,
-            oldest_unread: self.oldest_unread(last.at_ns),
+            oldest_unread: self.oldest_unread(last.at_ns, tick_ns),
+            not_read_for: Duration::from_nanos(last.at_ns.saturating_sub(self.read_quiet_ns)),
+            not_taken_for: Duration::from_nanos(last.at_ns.saturating_sub(self.taken_quiet_ns)),
             watched_by: Vec::new(),
             peer_process: None,
         }
@@ -219,6 +249,10 @@ impl Entry {
         let fin = u64::from(fin_counted(last));
         let quiet_ns = self.send_quiet_ns.max(self.arrivals.last_ns().unwrap_or(0));
         let quiet_ns = quiet_ns.max(self.first_ns);
+        let ticks = |flag, ticks: u32| {
+            let time = Duration::from_nanos(tick_ns.saturating_mul(ticks.into()));
+            (last.flags & flag != 0).then_some(time)
+        };
         Tcp {
             bytes_received: last.bytes_received.saturating_sub(fin),
             bytes_sent: last.bytes_sent,
@@ -234,9 +268,13 @@ impl Entry {
             peer_window: last.peer_window,
             zero_window: last.peer_window == 0 && last.send_queue > 0 && has_window(last.state),
             probes: last.probes,
-            last_receive: (last.flags & SOCKET_LAST_RECEIVE != 0).then(|| {
-                Duration::from_nanos(tick_ns.saturating_mul(last.last_receive_jiffies.into()))
-            }),
+            last_receive: ticks(SOCKET_LAST_RECEIVE, last.last_receive_jiffies),
+            last_send: ticks(SOCKET_LAST_SEND, last.last_send_jiffies),
+            last_ack: ticks(SOCKET_LAST_SEND, last.last_ack_jiffies),
+            segments_in: last.data_segments_in,
+            segments_out: last.data_segments_out,
+            segments_in_capture: self.segments_in,
+            segment_bytes: last.segment_bytes,
             silence: Duration::from_nanos(last.at_ns.saturating_sub(quiet_ns)),
         }
     }
@@ -260,6 +298,25 @@ impl Entry {
 fn grown(before: u32, now: u32) -> u64 {
     let grown = now.wrapping_sub(before);
     u64::from(if grown > i32::MAX as u32 { now } else { grown })
+}
+
+/// Whether something was read, or accepted, between two samples: of a stream of TCP every byte tells, of
+/// messages the first one or a shorter queue.
+pub(super) fn was_read(before: &SocketRecord, now: &SocketRecord) -> bool {
+    if is_stream(now) {
+        return taken(before) != taken(now);
+    }
+    let head = (before.head, before.head_consumed);
+    let gone = before.head != 0 && head != (now.head, now.head_consumed);
+    gone || now.receive_queue < before.receive_queue || now.backlog < before.backlog
+}
+
+/// Whether the peer took or acknowledged something between two samples.
+fn was_taken(before: &SocketRecord, now: &SocketRecord) -> bool {
+    if is_stream(now) {
+        return before.bytes_acked != now.bytes_acked || now.send_queue < before.send_queue;
+    }
+    now.send_queue < before.send_queue
 }
 
 /// Whether it is a connection of TCP, with positions in its stream.

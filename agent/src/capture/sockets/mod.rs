@@ -47,6 +47,9 @@ const PART: u32 = 20;
 /// Time for finding who is at the other end, once, after the capture.
 const PEERS_TIME: Duration = Duration::from_secs(1);
 
+/// Time for a look at the peers of senders that seem stuck, once, at the beginning.
+const FIRST_PEERS_TIME: Duration = Duration::from_millis(200);
+
 /// A pass that ended.
 pub struct Passed {
     probe: SocketProbe,
@@ -77,6 +80,8 @@ pub struct Sockets {
     processes: BTreeSet<u32>,
     tracker: Tracker,
     loops: Loops,
+    /// Peers of senders that seemed stuck at the first sample.
+    first_peers: Option<peers::First>,
     failed: u64,
     skipped: u64,
 }
@@ -108,6 +113,7 @@ impl Sockets {
             processes: BTreeSet::new(),
             tracker: Tracker::new(tick_ns()),
             loops: Loops::default(),
+            first_peers: None,
             failed: 0,
             skipped: 0,
         }
@@ -163,6 +169,9 @@ impl Sockets {
         self.tracker
             .pass(records(&passed.output), whole, passed.took);
         self.loops.note(threads);
+        if self.first_peers.is_none() {
+            self.first_peers = Some(self.look_at_peers(&passed.probe));
+        }
         let rest = passed.on_cpu.saturating_mul(PART);
         if rest > self.period {
             self.skipped += (rest.as_nanos() / self.period.as_nanos().max(1)) as u64 - 1;
@@ -170,6 +179,15 @@ impl Sockets {
         let pause = rest.max(self.period).saturating_sub(passed.took);
         self.due = Instant::now() + pause;
         self.work = Work::Idle(passed.probe, passed.output);
+    }
+
+    /// Whether a peer takes what waits for it shows by comparison with another look at the end.
+    fn look_at_peers(&self, probe: &SocketProbe) -> peers::First {
+        let stuck = self.tracker.stuck_senders();
+        if stuck.is_empty() {
+            return peers::First::new();
+        }
+        peers::first(probe, Instant::now() + FIRST_PEERS_TIME, &stuck)
     }
 
     /// The last sample, now.
@@ -195,7 +213,12 @@ impl Sockets {
         if sockets.is_empty() {
             return Vec::new();
         }
-        peers::find(probe, Instant::now() + PEERS_TIME, &mut sockets);
+        peers::find(
+            probe,
+            Instant::now() + PEERS_TIME,
+            &mut sockets,
+            peers::First::new(),
+        );
         let peers = sockets
             .iter()
             .filter_map(|it| Some((it.pid, it.peer_process.as_ref()?)));
@@ -230,7 +253,8 @@ impl Sockets {
         self.processes.retain(|pid| is_there(*pid));
         let interests_unread = self.loops.join(&self.processes, &mut seen.sockets);
         let deadline = Instant::now() + PEERS_TIME;
-        let peers_unresolved = peers::find(probe, deadline, &mut seen.sockets);
+        let first = self.first_peers.take().unwrap_or_default();
+        let peers_unresolved = peers::find(probe, deadline, &mut seen.sockets, first);
         seen.losses = vec![
             ("socket_samples_failed", self.failed),
             ("socket_samples_skipped", self.skipped),

@@ -1,7 +1,7 @@
 //! Who is at the other end, as far as that is on this host: one pass over the sockets of every process,
 //! matched by address pair, or by the inode of a unix socket's peer.
 
-use super::entry::inet;
+use super::entry::{inet, was_read};
 use crate::{
     model::{Address, PeerProcess, Socket},
     probe::SocketProbe,
@@ -21,6 +21,12 @@ const MAX_SERVERS: usize = 65_536;
 
 /// Processes that hold a peer and are named.
 const MAX_HELD_BY: usize = 16;
+
+/// Peers of senders that are stuck: those that are looked at at the beginning, too.
+const MAX_FIRST: usize = 1024;
+
+/// Sockets as they were at the beginning, by inode.
+pub(super) type First = HashMap<u64, SocketRecord>;
 
 /// Protocol, address, and address of its peer.
 type Pair = (u32, SocketAddr, SocketAddr);
@@ -50,11 +56,32 @@ struct Search {
     /// Name of a listening unix socket → server.
     names: HashMap<Vec<u8>, (u32, u32, u64)>,
     remembered: usize,
+    /// Peers as they were at the beginning.
+    first: First,
+}
+
+/// The peers of these sockets as they are now.
+pub(super) fn first(probe: &SocketProbe, deadline: Instant, sockets: &[Socket]) -> First {
+    let search = Search::new(sockets);
+    let mut first = First::new();
+    let _whole = probe.host(deadline, |record, _| {
+        if first.len() < MAX_FIRST && search.is_peer(record) {
+            first.insert(record.inode, *record);
+        }
+    });
+    first
 }
 
 /// Adds their peers to the sockets; returns for how many there should be one and none was found.
-pub(super) fn find(probe: &SocketProbe, deadline: Instant, sockets: &mut [Socket]) -> u64 {
+/// `first` tells which of them read something meanwhile.
+pub(super) fn find(
+    probe: &SocketProbe,
+    deadline: Instant,
+    sockets: &mut [Socket],
+    first: First,
+) -> u64 {
     let mut search = Search::new(sockets);
+    search.first = first;
     if search.targets.is_empty() {
         return 0;
     }
@@ -105,6 +132,15 @@ impl Search {
         search
     }
 
+    /// Whether it is somebody's peer.
+    fn is_peer(&self, record: &SocketRecord) -> bool {
+        if record.family == AF_UNIX {
+            return self.inodes.contains_key(&record.inode);
+        }
+        inet(record)
+            .is_some_and(|(local, peer)| self.pairs.contains_key(&(record.protocol, local, peer)))
+    }
+
     /// One socket of some process.
     fn see(&mut self, record: &SocketRecord, name: &[u8], sockets: &mut [Socket]) {
         if self.targets.contains(&record.tgid) {
@@ -112,7 +148,7 @@ impl Search {
         }
         if record.family == AF_UNIX {
             for at in self.inodes.get(&record.inode).into_iter().flatten() {
-                meet(sockets.get_mut(*at), record, false);
+                meet(sockets.get_mut(*at), record, &self.first, false);
             }
             let own = record.flags & SOCKET_NAME_OF_PEER == 0 && !name.is_empty();
             if own && record.state == STATE_LISTEN && self.remembered < MAX_SERVERS {
@@ -133,7 +169,7 @@ impl Search {
             let elsewhere = socket.namespace != record.namespace;
             // Every namespace has a loopback of its own.
             if !(elsewhere && local.ip().is_loopback()) {
-                meet(Some(socket), record, elsewhere);
+                meet(Some(socket), record, &self.first, elsewhere);
             }
         }
         let serves = match record.protocol {
@@ -178,6 +214,8 @@ impl Search {
                     held_by: vec![pid],
                     accepted: socket.kind.protocol == PROTOCOL_UDP,
                     inferred: false,
+                    unread: 0,
+                    reads: None,
                 });
             }
         }
@@ -198,7 +236,7 @@ impl Search {
 }
 
 /// A peer was found; the first one counts, unless it is less sure.
-fn meet(socket: Option<&mut Socket>, record: &SocketRecord, inferred: bool) {
+fn meet(socket: Option<&mut Socket>, record: &SocketRecord, first: &First, inferred: bool) {
     let Some(socket) = socket else {
         return;
     };
@@ -222,6 +260,10 @@ fn meet(socket: Option<&mut Socket>, record: &SocketRecord, inferred: bool) {
         held_by: vec![record.tgid],
         accepted: true,
         inferred,
+        unread: record.receive_queue,
+        reads: first
+            .get(&record.inode)
+            .map(|before| was_read(before, record)),
     });
 }
 

@@ -4,7 +4,7 @@
 use super::entry::Entry;
 use crate::model::timeline::SocketWindow;
 use crate::model::{Socket, SocketCounts};
-use remora_common::socket::SocketRecord;
+use remora_common::socket::{SOCKET_LAST_SEND, SocketRecord};
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
@@ -15,6 +15,9 @@ const MAX_SOCKETS: usize = 65_536;
 
 /// Sockets that were closed, kept for the report.
 const MAX_CLOSED: usize = 4096;
+
+/// A sender that sent nothing for so long although there is something to send may be stuck.
+const STUCK: Duration = Duration::from_millis(100);
 
 /// Process, descriptor, inode.
 type Key = (u32, u32, u64);
@@ -114,6 +117,19 @@ impl Tracker {
                 }
             }
         }
+    }
+
+    /// Sockets that have something to send and did not send for a moment.
+    pub fn stuck_senders(&self) -> Vec<Socket> {
+        let stuck = self.open.values().filter(|entry| {
+            let sent = entry.last.flags & SOCKET_LAST_SEND != 0;
+            let ticks = u64::from(entry.last.last_send_jiffies);
+            let since = Duration::from_nanos(ticks.saturating_mul(self.tick_ns));
+            entry.last.send_queue > 0 && !(sent && since < STUCK)
+        });
+        stuck
+            .map(|entry| entry.model(true, 0, self.tick_ns))
+            .collect()
     }
 
     /// Ends a window of the timeline, once a beat: the sockets in whose queues something was meanwhile.

@@ -25,6 +25,8 @@ const TCP_COUNTS: &str =
     "TCP connections have no counters of bytes: no rates, no age of unread bytes";
 const RETRANSMITS: &str = "retransmits are not seen";
 const WINDOW: &str = "a closed window of the peer is not seen";
+const SILENT_FEED: &str =
+    "a feed that fell silent, or a peer that takes nothing, is not told after the fact";
 const UDP_QUEUE: &str = "receive queues of UDP show what the reader has taken over, too";
 const UNIX_PEER: &str = "peers of unix sockets are not found";
 const UNIX_NAME: &str = "unix sockets have no name";
@@ -91,8 +93,15 @@ const TABLE: &[Wanted] = table! {
     tcp_probes: "inet_connection_sock" "icsk_probes_out", Some(WINDOW);
     tcp_last_receive: "inet_connection_sock" "icsk_ack.lrcvtime",
         Some("TCP connections do not say when data came last");
+    tcp_last_send: "tcp_sock" "lsndtime", Some(SILENT_FEED);
+    tcp_last_ack: "tcp_sock" "rcv_tstamp", Some(SILENT_FEED);
+    tcp_data_segments_in: "tcp_sock" "data_segs_in", Some(SILENT_FEED);
+    tcp_data_segments_out: "tcp_sock" "data_segs_out", Some(SILENT_FEED);
+    tcp_segment_bytes: "inet_connection_sock" "icsk_ack.rcv_mss", Some(SILENT_FEED);
     tcp_accept_head: "inet_connection_sock" "icsk_accept_queue.rskq_accept_head",
         Some("connections that wait to be accepted have no age");
+    request_sock: "request_sock" "sk",
+        Some("connections that wait to be accepted have no age of before the capture");
     udp_deficit: "udp_sock" "forward_deficit", Some(UDP_QUEUE);
     udp_reader_queue: "udp_sock" "reader_queue", Some(UDP_QUEUE);
     unix_peer: "unix_sock" "peer", Some(UNIX_PEER);

@@ -40,6 +40,8 @@ pub(super) struct Socket<'a> {
     /// `null`: it may have been there before the capture.
     oldest_unread_max_s: Option<f64>,
     oldest_unread_inferred: bool,
+    not_read_for_s: f64,
+    not_taken_for_s: f64,
     tcp: Option<Tcp>,
     drops: u32,
     drops_in_capture: u64,
@@ -79,6 +81,12 @@ struct Tcp {
     zero_window: bool,
     probes: u32,
     last_receive_s: Option<f64>,
+    last_send_s: Option<f64>,
+    last_ack_s: Option<f64>,
+    data_segments_in: u32,
+    data_segments_out: u32,
+    data_segments_in_capture: u64,
+    segment_bytes: u32,
     silence_s: f64,
 }
 
@@ -103,6 +111,8 @@ struct Peer<'a> {
     holders: u32,
     accepted: bool,
     inferred: bool,
+    unread_bytes: u32,
+    reads: Option<bool>,
 }
 
 /// How many sockets came and went.
@@ -167,6 +177,8 @@ fn socket(socket: &model::Socket) -> Socket<'_> {
         oldest_unread_min_s: unread.map(|unread| unread.min.as_secs_f64()),
         oldest_unread_max_s: unread.and_then(|unread| Some(unread.max?.as_secs_f64())),
         oldest_unread_inferred: unread.is_some_and(|unread| unread.inferred),
+        not_read_for_s: socket.not_read_for.as_secs_f64(),
+        not_taken_for_s: socket.not_taken_for.as_secs_f64(),
         tcp: socket.tcp.map(|tcp| tcp_of(&tcp, socket)),
         drops: socket.drops,
         drops_in_capture: socket.drops_in_capture,
@@ -206,6 +218,12 @@ fn tcp_of(tcp: &model::Tcp, socket: &model::Socket) -> Tcp {
         peer_window_bytes: tcp.peer_window,
         zero_window: tcp.zero_window,
         probes: tcp.probes,
+        last_send_s: tcp.last_send.map(|time| time.as_secs_f64()),
+        last_ack_s: tcp.last_ack.map(|time| time.as_secs_f64()),
+        data_segments_in: tcp.segments_in,
+        data_segments_out: tcp.segments_out,
+        data_segments_in_capture: tcp.segments_in_capture,
+        segment_bytes: tcp.segment_bytes,
         last_receive_s: tcp.last_receive.map(|time| time.as_secs_f64()),
         silence_s: tcp.silence.as_secs_f64(),
     }
@@ -230,5 +248,7 @@ fn peer(peer: &PeerProcess) -> Peer<'_> {
         holders: peer.holders,
         accepted: peer.accepted,
         inferred: peer.inferred,
+        unread_bytes: peer.unread,
+        reads: peer.reads,
     }
 }

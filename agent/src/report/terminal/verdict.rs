@@ -164,6 +164,34 @@ fn tree(page: &mut Page, capture: &Capture) {
     }
 }
 
+/// How many connections to other hosts each target has: with none, no network is to blame.
+fn connections(page: &mut Page, capture: &Capture) {
+    let seen = capture.signals.iter().any(|signal| {
+        signal.name == "sockets" && !matches!(signal.state, crate::model::HookState::Off(_))
+    });
+    for process in capture.processes.iter().filter(|_| seen).take(TREES) {
+        let own = capture.sockets.iter().filter(|it| it.pid == process.pid);
+        let external = own.filter(|socket| socket.is_external());
+        let (mut all, mut left) = (0, 0);
+        for socket in external {
+            all += 1;
+            left += u64::from(socket.state == crate::model::CLOSE_WAIT);
+        }
+        let what = match (all, left) {
+            (0, _) => "no external connection at all".to_owned(),
+            (1, 0) => "1 external connection".to_owned(),
+            (all, 0) => format!("{} external connections", count(all)),
+            (all, left) => format!(
+                "{} external connection(s), {} of them closed by the peer",
+                count(all),
+                count(left)
+            ),
+        };
+        let line = format!("{} ({}) has {what}", clean(&process.comm), process.pid);
+        hanging(page, QUIET, "network    ", &line);
+    }
+}
+
 /// What was looked at, lost and spent.
 fn sum(page: &mut Page, capture: &Capture) {
     let lost: u64 = capture.losses.non_zero().map(|(_, lost)| lost).sum();
@@ -181,6 +209,7 @@ fn sum(page: &mut Page, capture: &Capture) {
     let cost = capture.overhead.bpf_cpu_pct + capture.overhead.agent_cpu_pct;
     page.plain("");
     tree(page, capture);
+    connections(page, capture);
     let line = format!(
         "looked at {}; {lost}; cost {cost:.1} % of a core",
         watched(capture)

@@ -41,6 +41,8 @@ fn a_queue_that_is_not_read_names_its_age_its_loop_and_its_peer() {
         held_by: vec![4690],
         accepted: true,
         inferred: false,
+        unread: 0,
+        reads: None,
     });
     let page = page(vec![stuck, socket(4711, 13)]);
     assert_eq!(

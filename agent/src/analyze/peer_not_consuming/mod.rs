@@ -1,0 +1,256 @@
+//! `peer_not_consuming`: something waits to be sent, and the peer has taken none of it for longer than the
+//! threshold.
+//!
+//! Healthy programs have full send queues, too. What tells them apart:
+//!
+//! * data under way: some of them are acknowledged in the look;
+//! * a slow peer: one on this host that **reads** between the beginning of the look and its end is left alone,
+//!   however little it reads (TCP opens its window in large steps only, so the queue itself may stand still
+//!   for long);
+//! * a server of the public: clients vanish, with a page half sent. An accepted connection to another host
+//!   counts only where a thread waits for it that has other things to do: an event loop, or the only thread;
+//! * a few bytes in a unix socket that its owner does not look at: it counts when there is no room for more, or
+//!   when a thread waits.
+
+#[cfg(test)]
+mod tests;
+
+use crate::analyze::connections::{Servers, has_local_peer, is_own_pair};
+use crate::analyze::readers::{Readers, wait};
+use crate::analyze::{Findings, Scene, tasks, words};
+use crate::model::{
+    AwaitKind, CLOSE_WAIT, Confidence, Family, Finding, FindingKind, Reason, Severity, Socket,
+    Subject, Thread,
+};
+use crate::words::text::{bytes, clean, count, duration};
+use std::time::Duration;
+
+/// Sockets of which each gets a finding of its own, in one process.
+const MAX_FINDINGS: usize = 8;
+
+/// A connection whose peer takes nothing.
+struct Stuck<'a> {
+    socket: &'a Socket,
+    /// The thread that waits for room.
+    sender: Option<&'a Thread>,
+    since: Duration,
+}
+
+pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+    let servers = Servers::of(scene.capture);
+    for process in &scene.capture.processes {
+        let own = scene.sockets_of(process.pid);
+        let mut full = own.filter(|socket| stands_still(scene, socket)).peekable();
+        if full.peek().is_none() {
+            continue;
+        }
+        let readers = Readers::of(scene, process.pid);
+        let stuck = full.filter_map(|socket| stuck(scene, &readers, &servers, socket));
+        let mut stuck: Vec<_> = stuck.collect();
+        stuck.sort_by_key(|it| {
+            (
+                it.sender.is_none(),
+                std::cmp::Reverse(it.since),
+                it.socket.fd,
+            )
+        });
+        let others = stuck.len().saturating_sub(1);
+        let shown = stuck.iter().take(MAX_FINDINGS);
+        findings
+            .found
+            .extend(shown.map(|it| finding(scene, it, others)));
+    }
+}
+
+/// Something waited to be sent in every sample, and the peer took nothing in the whole look.
+fn stands_still(scene: &Scene<'_>, socket: &Socket) -> bool {
+    let threshold = scene.thresholds.peer_not_consuming;
+    let look = threshold.min(scene.capture.duration.mul_f64(0.8));
+    let family = matches!(
+        socket.family,
+        Family::Unix | Family::Ipv4 | Family::Ipv6 | Family::Vsock
+    );
+    socket.open
+        && family
+        && socket.backlog.is_none()
+        && socket.send.min > 0
+        && socket.samples > 1
+        && matches!(socket.state, "established" | CLOSE_WAIT)
+        && socket.not_taken_for >= look
+}
+
+fn stuck<'a>(
+    scene: &Scene<'_>,
+    readers: &Readers<'a>,
+    servers: &Servers,
+    socket: &'a Socket,
+) -> Option<Stuck<'a>> {
+    if socket.peer_process.as_ref().and_then(|peer| peer.reads) == Some(true) {
+        return None;
+    }
+    let sends = [Reason::SocketSend, Reason::FileWrite, Reason::DeviceWrite];
+    let sender = readers.waits_on(socket.fd, &sends);
+    if !is_harm(readers, servers, socket, sender) {
+        return None;
+    }
+    let since = still_for(readers, socket).max(sender.map(wait).unwrap_or_default());
+    (since >= scene.thresholds.peer_not_consuming).then_some(Stuck {
+        socket,
+        sender,
+        since,
+    })
+}
+
+/// For so long the peer has taken nothing, at least.
+fn still_for(readers: &Readers<'_>, socket: &Socket) -> Duration {
+    // While no thread ran nothing was written: what waits is older.
+    let asleep = readers.asleep_for();
+    let before = match &socket.tcp {
+        // The window is closed: nothing was sent since then, so it has not been opened.
+        Some(tcp) if tcp.zero_window => tcp.last_send.unwrap_or_default(),
+        Some(tcp) => tcp.last_ack.unwrap_or_default().min(asleep),
+        None => asleep,
+    };
+    socket.not_taken_for.max(before)
+}
+
+fn is_harm(
+    readers: &Readers<'_>,
+    servers: &Servers,
+    socket: &Socket,
+    sender: Option<&Thread>,
+) -> bool {
+    let full = socket.send.last >= socket.send_limit / 4;
+    if is_own_pair(socket) || has_local_peer(socket) {
+        let stuck = socket.tcp.is_some_and(|tcp| tcp.zero_window) || full;
+        return sender.is_some() || stuck;
+    }
+    if !servers.accepted(socket) {
+        return sender.is_some() || socket.tcp.is_some();
+    }
+    sender.is_some_and(|sender| {
+        let only_loop = readers
+            .only_loop()
+            .is_some_and(|it| it.thread.tid == sender.tid);
+        readers.count() == 1 || only_loop
+    })
+}
+
+fn finding(scene: &Scene<'_>, stuck: &Stuck<'_>, others: usize) -> Finding {
+    let socket = stuck.socket;
+    let kind = FindingKind::PeerNotConsuming;
+    let mut finding = match stuck.sender {
+        Some(thread) => scene.about_thread(kind, Severity::Critical, thread),
+        None => scene.about_process(kind, Severity::Warning, socket.pid),
+    };
+    finding.since = Some(stuck.since);
+    finding.since_at_least = true;
+    let peer = match (&socket.peer_process, &socket.peer) {
+        (Some(peer), _) => format!("{} ({})", peer.comm, peer.pid),
+        (None, Some(peer)) => peer.to_string(),
+        (None, None) => "the peer".to_owned(),
+    };
+    finding.summary = format!(
+        "{} has not taken what {} sends to it on fd {} for {}",
+        clean(&peer),
+        scene.process_name(socket.pid),
+        socket.fd,
+        words::since(stuck.since, true),
+    );
+    finding = finding.fact("queue", queue(socket));
+    if let Some(thread) = stuck.sender {
+        let line = format!(
+            "thread {} waits in {} for room, {}",
+            words::thread(thread),
+            clean(thread.now.syscall.unwrap_or("send")),
+            words::since(thread.now.since, thread.now.since_inferred),
+        );
+        finding = finding.fact("waits", line);
+        finding.about.push(Subject::Thread(thread.tid));
+        if let Some(code) = scene.stack_now(thread).and_then(words::code) {
+            finding = finding.fact("code", code);
+        }
+    }
+    if stuck.sender.is_none() {
+        for line in tasks::waiting(scene, socket.pid, &[AwaitKind::Stream, AwaitKind::Socket])
+            .into_iter()
+            .filter(|line| line.contains("drain") || line.contains("send"))
+        {
+            finding = finding.fact("waits", line);
+        }
+    }
+    finding = finding.fact("peer", peer_words(socket));
+    if let Some(peer) = &socket.peer_process {
+        finding.because_of = vec![Subject::Socket(peer.inode), Subject::Process(peer.pid)];
+        if peer.inferred {
+            finding.confidence = Confidence::Inferred;
+        }
+    }
+    finding.next = match &socket.peer_process {
+        Some(peer) => format!("look at the peer: remora triage --pid {}", peer.pid),
+        None => "look at the peer's host: is it stopped, wedged, or cut off?".to_owned(),
+    };
+    if others > 0 {
+        finding
+            .next
+            .push_str(&format!("; {} more like it", count(others as u64)));
+    }
+    finding.about.push(Subject::Socket(socket.inode));
+    finding
+}
+
+fn queue(socket: &Socket) -> String {
+    let mut line = format!(
+        "{}: {} wait to be taken of {} that may",
+        words::socket(socket),
+        bytes(socket.send.last.into()),
+        bytes(socket.send_limit.into()),
+    );
+    if let Some(tcp) = &socket.tcp {
+        if tcp.zero_window {
+            line.push_str("; the peer's window is closed");
+        }
+        if let Some(sent) = tcp.last_send {
+            line.push_str(&format!(", data went out last {} ago", duration(sent)));
+        }
+        if tcp.retransmits_in_capture > 0 {
+            let again = count(tcp.retransmits_in_capture);
+            line.push_str(&format!(", {again} segments sent again in this look"));
+        }
+    }
+    line
+}
+
+fn peer_words(socket: &Socket) -> String {
+    let Some(peer) = &socket.peer_process else {
+        let probes = socket.tcp.map_or(0, |tcp| tcp.probes);
+        return match (socket.tcp.and_then(|tcp| tcp.last_ack), probes) {
+            (Some(ack), probes) if probes > 0 => format!(
+                "not on this host; its kernel answered last {} ago, {} probes are unanswered",
+                duration(ack),
+                count(probes.into())
+            ),
+            (Some(ack), _) => format!(
+                "not on this host; its kernel answered last {} ago",
+                duration(ack)
+            ),
+            _ => "not found on this host".to_owned(),
+        };
+    };
+    let read = match peer.reads {
+        Some(false) => ", and it read nothing in this look",
+        _ => "",
+    };
+    let accepted = if peer.accepted {
+        ""
+    } else {
+        ", not accepted yet"
+    };
+    format!(
+        "{} ({}) on this host, its fd {}{accepted}: {} unread there{read}",
+        clean(&peer.comm),
+        peer.pid,
+        peer.fd,
+        bytes(peer.unread.into()),
+    )
+}
