@@ -12,6 +12,7 @@ mod close_wait;
 mod deadlock;
 pub mod graph;
 mod incident;
+mod lock_contention;
 mod scene;
 pub mod thresholds;
 mod words;
@@ -45,7 +46,11 @@ impl Findings {
 type Analyzer = fn(&Scene<'_>, &mut Findings);
 
 /// All of them.
-const ANALYZERS: [Analyzer; 2] = [deadlock::analyze, close_wait::analyze];
+const ANALYZERS: [Analyzer; 3] = [
+    deadlock::analyze,
+    lock_contention::analyze,
+    close_wait::analyze,
+];
 
 /// A process that used less than this share of a CPU had nothing to do.
 const IDLE_CPU: f64 = 0.01;
