@@ -20,6 +20,7 @@ mod feed_gap;
 pub mod graph;
 mod heartbeat;
 mod incident;
+mod lock_contention;
 mod loop_blocked;
 mod memory_leak;
 mod not_consuming;
@@ -77,6 +78,7 @@ const ANALYZERS: &[Analyzer] = &[
     heartbeat::analyze,
     starved::analyze,
     busy_spin::analyze,
+    lock_contention::analyze,
     cycle_overrun::analyze,
     feed_gap::analyze,
     fd_leak::analyze,

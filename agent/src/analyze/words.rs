@@ -1,6 +1,6 @@
 //! The words of findings: how a stack, a thread, a socket is said in one line.
 
-use crate::model::{FrameKind, Socket, Stack, Thread};
+use crate::model::{FrameKind, Socket, Stack, Task, Thread};
 use crate::words::{
     label,
     text::{clean, duration},
@@ -47,6 +47,25 @@ pub fn code(stack: &Stack) -> Option<String> {
         .map(|frame| label::frame_short(frame))
         .collect();
     (!words.is_empty()).then(|| words.join(" <- "))
+}
+
+/// The innermost functions of a task that are not asyncio's own, leaf first; asyncio's where there are no others.
+pub fn task_code(task: &Task) -> Option<String> {
+    let is_own = |file: &str| !file.contains("/asyncio/");
+    let has_own = task.frames.iter().any(|frame| is_own(&frame.file));
+    let frames = task.frames.iter().rev();
+    let words: Vec<String> = frames
+        .filter(|frame| !has_own || is_own(&frame.file))
+        .take(FRAMES)
+        .map(|frame| {
+            let file = label::base_name(&frame.file);
+            match frame.line {
+                Some(line) => format!("{} ({file}:{line})", frame.function),
+                None => format!("{} ({file})", frame.function),
+            }
+        })
+        .collect();
+    (!words.is_empty()).then(|| clean(&words.join(" <- ")).into_owned())
 }
 
 /// `worker-4712`, safe to print.

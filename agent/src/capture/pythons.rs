@@ -21,7 +21,7 @@ use remora_common::{
     reason::Reason,
     thread::{STATE_BLOCKED, ThreadSlot},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 /// Beats between two searches in a process that has no interpreter yet, at the most.
 const MAX_BACKOFF: u32 = 16;
@@ -54,6 +54,8 @@ pub struct Pythons {
     finder: Finder,
     by_space: HashMap<SpaceKey, Found>,
     on: bool,
+    /// What each task awaited at an early moment of the capture, by process and task; and that moment.
+    early: Option<(Instant, HashMap<(u32, u64), u64>)>,
 }
 
 impl Pythons {
@@ -254,8 +256,36 @@ impl Pythons {
         all
     }
 
+    /// Notes once what each task awaits, to tell at the end who still awaits the same.
+    pub fn note_tasks(&mut self) {
+        if self.early.is_some() || !self.any() {
+            return;
+        }
+        let all = self.read_tasks();
+        let tasks = all.iter().flat_map(|(pid, tasks)| {
+            let tasks = tasks.tasks.iter();
+            tasks.filter_map(|task| Some(((*pid, task.id), task.awaits.as_ref()?.object)))
+        });
+        self.early = Some((Instant::now(), tasks.collect()));
+    }
+
     /// The asyncio tasks of each process at this moment, of those that have any.
     pub fn tasks(&self) -> Vec<(u32, Tasks)> {
+        let mut all = self.read_tasks();
+        let Some((then, early)) = &self.early else {
+            return all;
+        };
+        for (pid, tasks) in &mut all {
+            for task in &mut tasks.tasks {
+                let object = task.awaits.as_ref().map(|awaits| awaits.object);
+                let same = object.is_some() && early.get(&(*pid, task.id)).copied() == object;
+                task.same_for = same.then(|| then.elapsed());
+            }
+        }
+        all
+    }
+
+    fn read_tasks(&self) -> Vec<(u32, Tasks)> {
         let mut all = Vec::new();
         for (key, found) in &self.by_space {
             if let Found::Yes(known) = found

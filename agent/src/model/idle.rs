@@ -139,7 +139,7 @@ fn candidate(wait: &Wait, stacks: &[Stack], sites: &[Option<usize>]) -> Option<P
 }
 
 /// Whether the inner user frames of a stack name a lock.
-fn takes_lock(stack: &Stack) -> bool {
+pub fn takes_lock(stack: &Stack) -> bool {
     let user = stack
         .frames
         .iter()

@@ -38,7 +38,7 @@ pub use finding::{
 };
 pub use frame::{Frame, FrameKind, PythonWalk, Stack, Walk};
 pub use histogram::{Histogram, Quantiles};
-pub use idle::{Idleness, classify, is_event_loop, user_sites};
+pub use idle::{Idleness, classify, is_event_loop, takes_lock, user_sites};
 pub use idle_places::IdlePlaces;
 pub use kin::{Kin, Relative};
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};

@@ -78,6 +78,11 @@ pub struct Task {
     pub frames_cut: bool,
     /// What it awaits; `None` unless it is waiting.
     pub awaits: Option<Await>,
+    /// Addresses of the locks in the body of whose `async with` it stands: it holds them.
+    pub holds: Vec<u64>,
+    /// So long before the end of the capture it was seen to await the same; `None`: it was not looked at then,
+    /// or awaited something else.
+    pub same_for: Option<Duration>,
     /// It moved each time that it was read: no frames and no `awaits` are shown.
     pub torn: bool,
 }

@@ -46,6 +46,12 @@ struct TaskView<'a> {
     cancelling: bool,
     torn: bool,
     awaits: Option<AwaitView<'a>>,
+    /// Locks in the body of whose `async with` it stands.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    holds: Vec<String>,
+    /// It was seen to await the same so long before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    same_for_s: Option<f64>,
     /// Outermost first.
     stack: Vec<FrameView<'a>>,
     stack_cut: bool,
@@ -121,6 +127,8 @@ fn task_view(task: &Task) -> TaskView<'_> {
         frames,
         frames_cut,
         awaits,
+        holds,
+        same_for,
         torn,
     } = task;
     TaskView {
@@ -132,6 +140,8 @@ fn task_view(task: &Task) -> TaskView<'_> {
         cancelling: *cancelling,
         torn: *torn,
         awaits: awaits.as_ref().map(await_view),
+        holds: holds.iter().copied().map(hex).collect(),
+        same_for_s: same_for.map(|time| time.as_secs_f64()),
         stack: frames.iter().map(frame_view).collect(),
         stack_cut: *frames_cut,
     }

@@ -62,10 +62,13 @@ fn judge(case: &Case, specimen: &Specimen, said: &Value) -> Result<String, Strin
             Some(finding) => Err(format!("a false alarm: {finding:#}")),
         };
     };
-    let first = findings.first().ok_or("nothing was found")?;
-    if first["kind"] != kind {
-        return Err(format!("the first finding is another: {first:#}"));
-    }
+    let worst = findings.first().ok_or("nothing was found")?;
+    // It may be the consequence of another one: what a peer did, say.
+    let of_worst = findings.iter().filter(|finding| finding["incident"] == 0);
+    let first = of_worst
+        .clone()
+        .find(|finding| finding["kind"] == kind)
+        .ok_or_else(|| format!("the worst finding is another: {worst:#}"))?;
     let tid = (!thread.is_empty()).then(|| u64::from(specimen.tid(thread)));
     if tid.is_some() && first["tid"].as_u64() != tid {
         return Err(format!("not about thread {thread} ({tid:?}): {first:#}"));

@@ -174,6 +174,7 @@ impl Graph<'_> {
                 let thread = self.scene.capture.threads.get(index);
                 Subject::Thread(thread.map_or(0, |thread| thread.tid))
             }
+            Node::Task(pid, id) => Subject::Task(pid, id),
         }
     }
 
@@ -184,14 +185,21 @@ impl Graph<'_> {
                 let thread = self.scene.capture.threads.get(index)?;
                 words::code(self.scene.stack_now(thread)?)
             }
+            Node::Task(..) => words::task_code(self.task(node)?),
         }
     }
 
     /// What a node does now, in words.
     pub fn does(&self, node: Node) -> String {
-        let Node::Thread(index) = node;
-        let Some(thread) = self.scene.capture.threads.get(index) else {
-            return "a thread that has ended".to_owned();
+        if let Some(task) = self.task(node) {
+            let doing = match &task.awaits {
+                Some(awaits) => format!("{} for {}", task.state.name(), awaits.kind.name()),
+                None => task.state.name().to_owned(),
+            };
+            return format!("{} is {doing}", self.name(node));
+        }
+        let Some(thread) = self.thread(node) else {
+            return self.name(node);
         };
         let now = &thread.now;
         let since = words::since(now.since, now.since_inferred);

@@ -10,16 +10,19 @@
 mod chain;
 mod channels;
 mod cycles;
+mod tasks;
 mod threads;
 
 pub use chain::{Chain, End, Step};
 pub use cycles::Cycle;
+pub use threads::lock_words;
 
 #[cfg(test)]
 mod tests;
 
 use super::Scene;
-use crate::model::{Subject, Thread};
+use crate::model::{Subject, Task, Thread};
+use crate::words::text::clean;
 use std::time::Duration;
 
 /// What waits.
@@ -27,6 +30,8 @@ use std::time::Duration;
 pub enum Node {
     /// A thread: index in [`crate::model::Capture::threads`].
     Thread(usize),
+    /// An asyncio task, by its process and address.
+    Task(u32, u64),
 }
 
 /// Who can end a wait.
@@ -78,6 +83,7 @@ pub struct Wait {
 pub struct Graph<'a> {
     scene: &'a Scene<'a>,
     threads: Vec<Option<Wait>>,
+    tasks: tasks::Tasks<'a>,
 }
 
 impl<'a> Graph<'a> {
@@ -86,6 +92,7 @@ impl<'a> Graph<'a> {
         Self {
             scene,
             threads: threads::waits(scene),
+            tasks: tasks::Tasks::new(scene),
         }
     }
 
@@ -93,24 +100,45 @@ impl<'a> Graph<'a> {
     pub fn wait(&self, node: Node) -> Option<&Wait> {
         match node {
             Node::Thread(index) => self.threads.get(index)?.as_ref(),
+            Node::Task(pid, id) => self.tasks.waits.get(&(pid, id)),
         }
     }
 
-    /// The thread that a node is.
+    /// The thread that a node is, or that runs the loop of a task.
     pub fn thread(&self, node: Node) -> Option<&'a Thread> {
         match node {
             Node::Thread(index) => self.scene.capture.threads.get(index),
+            Node::Task(pid, _) => {
+                let loop_id = self.task(node)?.loop_id;
+                let mut all = self.scene.capture.tasks.iter();
+                let (_, tasks) = all.find(|(of, _)| *of == pid)?;
+                let own = tasks.loops.iter().find(|it| it.id == loop_id)?;
+                Some(self.scene.thread(own.tid?)?.1)
+            }
+        }
+    }
+
+    /// The task that a node is.
+    pub fn task(&self, node: Node) -> Option<&'a Task> {
+        match node {
+            Node::Thread(_) => None,
+            Node::Task(pid, id) => self.tasks.by_id.get(&(pid, id)).copied(),
         }
     }
 
     /// The process that a node belongs to.
     pub fn pid(&self, node: Node) -> u32 {
-        self.thread(node).map_or(0, |thread| thread.pid)
+        match node {
+            Node::Thread(_) => self.thread(node).map_or(0, |thread| thread.pid),
+            Node::Task(pid, _) => pid,
+        }
     }
 
     /// Everything that may wait.
     fn nodes(&self) -> impl Iterator<Item = Node> {
-        (0..self.threads.len()).map(Node::Thread)
+        let tasks = self.tasks.waits.keys();
+        let tasks = tasks.map(|(pid, id)| Node::Task(*pid, *id));
+        (0..self.threads.len()).map(Node::Thread).chain(tasks)
     }
 
     /// The living threads of a process.
@@ -129,13 +157,12 @@ impl<'a> Graph<'a> {
         chain::follow(self, Node::Thread(thread))
     }
 
-    /// The name of a node in words: `worker-4712`.
+    /// The name of a node in words: `worker-4712`, `task "pump"`.
     pub fn name(&self, node: Node) -> String {
-        match node {
-            Node::Thread(index) => match self.scene.capture.threads.get(index) {
-                Some(thread) => super::words::thread(thread),
-                None => "a thread".to_owned(),
-            },
+        match (self.task(node), self.thread(node)) {
+            (Some(task), _) => format!("task \"{}\"", clean(&task.name)),
+            (None, Some(thread)) => super::words::thread(thread),
+            (None, None) => "one that has ended".to_owned(),
         }
     }
 }

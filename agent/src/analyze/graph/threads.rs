@@ -164,7 +164,7 @@ fn on_lock(scene: &Scene<'_>, lock: &Lock, owner: &Owner) -> Wait {
 }
 
 /// `glibc mutex 0x55d0c0a2b0c0 (heap)`.
-pub(crate) fn lock_words(lock: &Lock) -> String {
+pub fn lock_words(lock: &Lock) -> String {
     match lock.kind {
         LockKind::PythonGil => "the Python GIL".to_owned(),
         LockKind::ThreadEnd => "the end of a thread".to_owned(),

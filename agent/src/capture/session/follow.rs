@@ -31,6 +31,7 @@ impl Session {
         for key in self.pythons.due() {
             self.bind(key);
         }
+        self.pythons.note_tasks();
         self.learn_python();
         self.memory.beat();
     }

@@ -45,6 +45,7 @@ impl Related {
 impl Session {
     /// Enlists the processes that some thread waits for.
     pub(super) fn follow_waits(&mut self, related: &mut Related, start_ns: u64, arch: Arch) {
+        self.pythons.note_tasks();
         related.left = related.left.saturating_sub(1);
         related.due = Instant::now() + PERIOD;
         let wanted = self.waited_for(start_ns, arch);

@@ -220,25 +220,34 @@ impl<M: Memory> Reader<'_, M> {
         Some(memory.bytes(next)? == [YIELD_FROM])
     }
 
+    /// Where the value stack of a suspended frame ends.
+    pub(super) fn stack_end(&self, frame: u64) -> Option<u64> {
+        let bytes: [u8; FRAME_BYTES] = self.objects.memory().bytes(frame)?;
+        self.behind_stack(frame, &bytes)
+    }
+
     /// What lies on top of a suspended frame's value stack.
     fn stack_top(&self, frame: u64, bytes: &[u8]) -> Option<u64> {
-        let at = |offset: Offset| word_at(bytes, offset.into());
-        let offsets = &self.layout.frame;
-        let top = at(offsets.stack_top);
-        let behind = match (self.minor, offsets.value_stack) {
-            (..10, _) => top,
-            // A count of items.
-            (_, ABSENT) => frame
-                .checked_add(offsets.locals.into())?
-                .checked_add(8 * u64::from(top as u32))?,
-            (_, stack) => at(stack).checked_add(8 * u64::from(top as u32))?,
-        };
-        let address = behind.checked_sub(8)?;
+        let address = self.behind_stack(frame, bytes)?.checked_sub(8)?;
         // Near the frame's beginning it is among the bytes that were read.
         let near = usize::try_from(address.wrapping_sub(frame)).ok();
         match near.and_then(|near| bytes.get(near..near.checked_add(8)?)) {
             Some(word) => Some(word_at(word, 0)),
             None => self.objects.memory().u64(address),
+        }
+    }
+
+    fn behind_stack(&self, frame: u64, bytes: &[u8]) -> Option<u64> {
+        let at = |offset: Offset| word_at(bytes, offset.into());
+        let offsets = &self.layout.frame;
+        let top = at(offsets.stack_top);
+        match (self.minor, offsets.value_stack) {
+            (..10, _) => Some(top),
+            // A count of items.
+            (_, ABSENT) => frame
+                .checked_add(offsets.locals.into())?
+                .checked_add(8 * u64::from(top as u32)),
+            (_, stack) => at(stack).checked_add(8 * u64::from(top as u32)),
         }
     }
 

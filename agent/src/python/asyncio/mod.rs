@@ -13,6 +13,7 @@ mod awaits;
 mod coroutine;
 mod find;
 mod future;
+mod holds;
 mod layout;
 mod loops;
 mod read;

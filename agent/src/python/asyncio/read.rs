@@ -121,6 +121,8 @@ impl<M: Memory> Reader<'_, M> {
                     frames: Vec::new(),
                     frames_cut: false,
                     awaits: None,
+                    holds: Vec::new(),
+                    same_for: None,
                     torn: true,
                 })
             }
@@ -173,6 +175,10 @@ impl<M: Memory> Reader<'_, M> {
                 self.awaits(task.waiter, &chain.links, whole, around.now)
             })
             .flatten();
+        let holds = match chain.stage {
+            Stage::Suspended => self.holds(&chain.links, &frames, awaits.as_ref()),
+            _ => Vec::new(),
+        };
         let above = stack.running.iter().rev();
         frames.extend(above.map(|link| self.located(link)));
         Some(Task {
@@ -185,6 +191,8 @@ impl<M: Memory> Reader<'_, M> {
             frames,
             frames_cut: chain.cut || stack.running_cut,
             awaits,
+            holds,
+            same_for: None,
             torn: false,
         })
     }

@@ -23,6 +23,8 @@ fn task(id: u64, name: &str, state: TaskState, frames: Vec<TaskFrame>) -> Task {
         frames,
         frames_cut: false,
         awaits: None,
+        holds: Vec::new(),
+        same_for: None,
         torn: false,
     }
 }
