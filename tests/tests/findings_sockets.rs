@@ -10,7 +10,9 @@ const AT_ONCE: usize = 5;
 
 /// Runs the cases whose names begin so; says what is wrong with each.
 fn all(wanted: impl Fn(&Case) -> bool) {
-    let names = ["unread-", "untaken-", "silent-", "leak-", "healthy-"];
+    let names = [
+        "unread-", "untaken-", "silent-", "leak-", "left-", "healthy-",
+    ];
     let cases = cases::sockets().into_iter();
     let cases: Vec<Case> = cases.filter(|case| wanted(case)).collect();
     assert!(

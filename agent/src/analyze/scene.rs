@@ -85,6 +85,18 @@ impl<'a> Scene<'a> {
         own.copied()
     }
 
+    /// Those of them that say something of a target: of a process that was looked at for another's sake only
+    /// those that lead to a target.
+    pub fn sockets_that_matter(&self, process: &Process) -> impl Iterator<Item = &'a Socket> {
+        let own = process.is_target();
+        self.sockets_of(process.pid).filter(move |socket| {
+            let peer = socket.peer_process.as_ref();
+            own || peer
+                .and_then(|peer| self.process(peer.pid))
+                .is_some_and(Process::is_target)
+        })
+    }
+
     /// Whether what a thread does now is its normal idle.
     pub fn is_idle_now(&self, thread: usize) -> bool {
         self.idle.now_is_idle(thread)

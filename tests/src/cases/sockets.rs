@@ -37,6 +37,9 @@ const LONG: &[&str] = &["--duration", "10s", "--threshold", "fd-leak=8s"];
 /// What fed for so long is a feed.
 const FEED: &[&str] = &["--threshold", "feed-life=1s"];
 
+/// A closed connection is left alone for longer than a test should last.
+const CLOSED: &[&str] = &["--threshold", "close-wait=5s"];
+
 pub(super) const CASES: &[Case] = &[
     case(
         "unread-unwatched-unix-c",
@@ -149,6 +152,24 @@ pub(super) const CASES: &[Case] = &[
             "files that nobody closed, and hardly a descriptor left",
             Program::Python(PYTHON, "near-limit"),
             sick(LEAK, "", &["256", "sick_sockets.py"]),
+        )
+    },
+    Case {
+        arguments: CLOSED,
+        ..case(
+            "left-close-wait-c",
+            "the peer closed, and this side did not",
+            Program::C(C, "close-wait"),
+            sick("close_wait", "", &["the peer closed"]),
+        )
+    },
+    Case {
+        after_s: 6,
+        arguments: CLOSED,
+        ..healthy(
+            "healthy-half-closed-c",
+            "a peer that closed its own direction, and is still served",
+            Program::C(C, "half-closed"),
         )
     },
     healthy(

@@ -73,7 +73,7 @@ impl Stuck<'_> {
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let servers = Servers::of(scene.capture);
     for process in &scene.capture.processes {
-        let own = scene.sockets_of(process.pid);
+        let own = scene.sockets_that_matter(process);
         let mut unread = own
             .filter(|socket| holds_something(scene, socket))
             .peekable();

@@ -39,7 +39,7 @@ struct Stuck<'a> {
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let servers = Servers::of(scene.capture);
     for process in &scene.capture.processes {
-        let own = scene.sockets_of(process.pid);
+        let own = scene.sockets_that_matter(process);
         let mut full = own.filter(|socket| stands_still(scene, socket)).peekable();
         if full.peek().is_none() {
             continue;
