@@ -28,6 +28,7 @@ const fn healthy(name: &'static str, about: &'static str, program: Program) -> C
 }
 
 const UNREAD: &str = "not_consuming";
+const BLOCKED: &str = "loop_blocked";
 const UNTAKEN: &str = "peer_not_consuming";
 const SILENT: &str = "feed_gap";
 const LEAK: &str = "fd_leak";
@@ -76,6 +77,18 @@ pub(super) const CASES: &[Case] = &[
         sick(UNREAD, "main", &["NOT for reading"]),
     ),
     case(
+        "unread-elsewhere-c",
+        "a loop whose handler does not come back, with data waiting",
+        Program::C(C, "elsewhere"),
+        sick(BLOCKED, "main", &["handle_slowly"]),
+    ),
+    case(
+        "unread-blocked-asyncio",
+        "the same in asyncio: a callback that sleeps",
+        Program::Python(PYTHON, "blocked"),
+        sick(BLOCKED, "main", &["handle_forever"]),
+    ),
+    case(
         "unread-lock-workers-c",
         "a thread for each connection, and all of them wait for a lock",
         Program::C(C, "busy-workers"),
@@ -101,15 +114,15 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "untaken-blocked-tcp-c",
-        "a thread blocked in send: the peer reads nothing",
+        "a thread blocked in send: the peer, a child, reads nothing and is the cause",
         Program::C(C, "blocked-sender-tcp"),
-        sick(UNTAKEN, "main", &["send_all", "peer ("]),
+        sick(UNREAD, "", &["no thread reads", "waits on the other end"]),
     ),
     case(
         "untaken-blocked-unix-c",
         "the same over a unix stream",
         Program::C(C, "blocked-sender-unix"),
-        sick(UNTAKEN, "main", &["send_all", "peer ("]),
+        sick(UNREAD, "", &["no thread reads", "waits on the other end"]),
     ),
     case(
         "untaken-drain-asyncio",
