@@ -98,7 +98,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 /// may still want it.
 fn holds_something(scene: &Scene<'_>, socket: &Socket) -> bool {
     let threshold = scene.thresholds.not_consuming;
-    let look = threshold.min(scene.capture.duration.mul_f64(0.8));
+    let look = scene.whole_look(socket, threshold);
     let waits = match &socket.backlog {
         Some(backlog) => backlog.now > 0,
         None => socket.receive.min > 0 && socket.oldest_unread.is_some(),

@@ -65,7 +65,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 /// Something waited to be sent in every sample, and the peer took nothing in the whole look.
 fn stands_still(scene: &Scene<'_>, socket: &Socket) -> bool {
     let threshold = scene.thresholds.peer_not_consuming;
-    let look = threshold.min(scene.capture.duration.mul_f64(0.8));
+    let look = scene.whole_look(socket, threshold);
     let family = matches!(
         socket.family,
         Family::Unix | Family::Ipv4 | Family::Ipv6 | Family::Vsock
