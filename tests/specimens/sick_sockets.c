@@ -267,6 +267,37 @@ static void no_accept(void)
     event_loop(epoll, 0);
 }
 
+/* The other end has closed, and this one was told and did not. */
+static void close_wait(void)
+{
+    int ends[2];
+    pair(true, ends);
+    int epoll = watching(silent_pipe(), EPOLLIN);
+    close(ends[1]);
+    ready();
+    event_loop(epoll, 0);
+}
+
+/* The other end has closed its direction, and goes on reading. */
+static void half_closed(void)
+{
+    int ends[2];
+    pair(true, ends);
+    if (child()) {
+        close(ends[0]);
+        must(shutdown(ends[1], SHUT_WR), "shutdown");
+        while (read(ends[1], bytes, sizeof bytes) > 0) {
+        }
+        exit(0);
+    }
+    close(ends[1]);
+    ready();
+    for (;;) {
+        must(write(ends[0], bytes, 1000), "write");
+        ms(200);
+    }
+}
+
 static NAMED void send_all(int fd)
 {
     for (;;)
@@ -413,6 +444,8 @@ static const struct {
     {"busy-workers", busy_workers},
     {"dead-reader", dead_reader},
     {"no-accept", no_accept},
+    {"close-wait", close_wait},
+    {"half-closed", half_closed},
     {"blocked-sender-tcp", blocked_sender_tcp},
     {"blocked-sender-unix", blocked_sender_unix},
     {"slow-reader-tcp", slow_reader_tcp},

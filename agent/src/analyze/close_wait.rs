@@ -1,8 +1,9 @@
 //! `close_wait`: the peer closed a connection, and this side did not.
 //!
 //! Every connection passes through this state for the moment that its owner needs to close it. What tells a
-//! leak apart is time: this one lasts. When the peer closed is not recorded by the kernel; the connection
-//! was silent since, so its silence is a bound, and the capture's own samples are another.
+//! leak apart is time: this one lasts. The peer's FIN acknowledged something, as every segment does, and the
+//! kernel keeps when that happened last: so the peer closed at that time or before. Where this side goes on
+//! sending to a peer that has closed its own direction only, acknowledgements come, and the time is short.
 
 use super::{Findings, Scene, words};
 use crate::model::{CLOSE_WAIT, Finding, FindingKind, Severity, Socket, Subject};
@@ -12,14 +13,11 @@ use crate::words::text::{bytes, clean, count};
 const SHOWN: usize = 3;
 
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
-    for process in &scene.capture.processes {
-        let mut left: Vec<&Socket> = scene
-            .capture
-            .sockets
-            .iter()
-            .filter(|socket| socket.pid == process.pid && is_left(scene, socket))
-            .collect();
-        left.sort_by_key(|socket| (std::cmp::Reverse(socket.seen_for()), socket.fd));
+    let targets = scene.capture.processes.iter();
+    for process in targets.filter(|process| process.is_target()) {
+        let own = scene.sockets_of(process.pid);
+        let mut left: Vec<&Socket> = own.filter(|socket| is_left(scene, socket)).collect();
+        left.sort_by_key(|socket| (std::cmp::Reverse(silence(socket)), socket.fd));
         if let Some(oldest) = left.first() {
             findings.push(finding(scene, &left, oldest));
         }
@@ -32,7 +30,9 @@ fn is_left(scene: &Scene<'_>, socket: &Socket) -> bool {
 }
 
 fn silence(socket: &Socket) -> std::time::Duration {
-    socket.tcp.map_or(socket.seen_for(), |tcp| tcp.silence)
+    socket.tcp.map_or(socket.seen_for(), |tcp| {
+        tcp.silence.max(tcp.last_ack.unwrap_or_default())
+    })
 }
 
 fn finding(scene: &Scene<'_>, left: &[&Socket], oldest: &Socket) -> Finding {

@@ -7,6 +7,13 @@ use crate::model::{
 use crate::model::{Confidence, Severity, ThreadLoop};
 use crate::words::text::clean;
 use std::collections::HashMap;
+use std::time::Duration;
+
+/// The last sample is a little before the end.
+const WHOLE: f64 = 0.8;
+
+/// What was seen for a shorter time says nothing.
+const LEAST_LOOK: Duration = Duration::from_secs(1);
 
 /// A capture under examination.
 pub struct Scene<'a> {
@@ -83,6 +90,25 @@ impl<'a> Scene<'a> {
     pub fn sockets_of(&self, pid: u32) -> impl Iterator<Item = &'a Socket> {
         let own = self.sockets_by_process.get(&pid).into_iter().flatten();
         own.copied()
+    }
+
+    /// How long something must have stood still in a socket to have done so in the whole look: nearly as long
+    /// as the socket was looked at, a second at least, and `threshold` at the most.
+    pub fn whole_look(&self, socket: &Socket, threshold: Duration) -> Duration {
+        let looked = self.capture.duration.saturating_sub(socket.first_seen);
+        looked.mul_f64(WHOLE).max(LEAST_LOOK).min(threshold)
+    }
+
+    /// Those of them that say something of a target: of a process that was looked at for another's sake only
+    /// those that lead to a target.
+    pub fn sockets_that_matter(&self, process: &Process) -> impl Iterator<Item = &'a Socket> {
+        let own = process.is_target();
+        self.sockets_of(process.pid).filter(move |socket| {
+            let peer = socket.peer_process.as_ref();
+            own || peer
+                .and_then(|peer| self.process(peer.pid))
+                .is_some_and(Process::is_target)
+        })
     }
 
     /// Whether what a thread does now is its normal idle.

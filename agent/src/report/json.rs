@@ -2,6 +2,7 @@
 //! the names; times inside the capture are in nanoseconds. Order is stable: the same capture gives
 //! the same bytes.
 
+mod descriptors;
 pub mod findings;
 mod locks;
 mod loops;
@@ -88,6 +89,8 @@ struct Target<'a> {
     related: Option<&'a str>,
     /// `null` for a process that was not there when the capture began.
     family: Option<Family<'a>>,
+    /// `null` where they were not looked at.
+    descriptors: Option<descriptors::Descriptors<'a>>,
     /// Its Python interpreter.
     python: Option<Python<'a>>,
 }
@@ -320,6 +323,7 @@ fn targets(capture: &Capture) -> Vec<Target<'_>> {
             parent_pid: process.parent,
             related: process.related.as_deref(),
             family: family(capture, process.pid),
+            descriptors: descriptors::of(capture, process.pid),
             python: process.python.as_ref().map(|python| Python {
                 version: &python.version,
                 free_threaded: python.free_threaded,

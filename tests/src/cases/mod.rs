@@ -10,7 +10,7 @@ mod run;
 mod sockets;
 mod threads;
 
-pub use run::{Outcome, run};
+pub use run::{Outcome, run, start};
 
 /// What runs a case.
 #[derive(Clone, Copy, Debug)]

@@ -82,7 +82,11 @@ fn judge(case: &Case, specimen: &Specimen, said: &Value) -> Result<String, Strin
     Ok(first["summary"].as_str().unwrap_or_default().to_owned())
 }
 
-fn start(program: Program) -> Result<Specimen, String> {
+/// Starts a case's program and waits until it is ready.
+///
+/// # Errors
+/// Why this machine cannot run it.
+pub fn start(program: Program) -> Result<Specimen, String> {
     match program {
         Program::C(name, mode) => {
             let source = format!("{name}.c");

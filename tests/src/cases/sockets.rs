@@ -28,6 +28,7 @@ const fn healthy(name: &'static str, about: &'static str, program: Program) -> C
 }
 
 const UNREAD: &str = "not_consuming";
+const BLOCKED: &str = "loop_blocked";
 const UNTAKEN: &str = "peer_not_consuming";
 const SILENT: &str = "feed_gap";
 const LEAK: &str = "fd_leak";
@@ -36,6 +37,9 @@ const LEAK: &str = "fd_leak";
 const LONG: &[&str] = &["--duration", "10s", "--threshold", "fd-leak=8s"];
 /// What fed for so long is a feed.
 const FEED: &[&str] = &["--threshold", "feed-life=1s"];
+
+/// A closed connection is left alone for longer than a test should last.
+const CLOSED: &[&str] = &["--threshold", "close-wait=5s"];
 
 pub(super) const CASES: &[Case] = &[
     case(
@@ -73,6 +77,18 @@ pub(super) const CASES: &[Case] = &[
         sick(UNREAD, "main", &["NOT for reading"]),
     ),
     case(
+        "unread-elsewhere-c",
+        "a loop whose handler does not come back, with data waiting",
+        Program::C(C, "elsewhere"),
+        sick(BLOCKED, "main", &["handle_slowly"]),
+    ),
+    case(
+        "unread-blocked-asyncio",
+        "the same in asyncio: a callback that sleeps",
+        Program::Python(PYTHON, "blocked"),
+        sick(BLOCKED, "main", &["handle_forever"]),
+    ),
+    case(
         "unread-lock-workers-c",
         "a thread for each connection, and all of them wait for a lock",
         Program::C(C, "busy-workers"),
@@ -98,15 +114,15 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "untaken-blocked-tcp-c",
-        "a thread blocked in send: the peer reads nothing",
+        "a thread blocked in send: the peer, a child, reads nothing and is the cause",
         Program::C(C, "blocked-sender-tcp"),
-        sick(UNTAKEN, "main", &["send_all", "peer ("]),
+        sick(UNREAD, "", &["no thread reads", "waits on the other end"]),
     ),
     case(
         "untaken-blocked-unix-c",
         "the same over a unix stream",
         Program::C(C, "blocked-sender-unix"),
-        sick(UNTAKEN, "main", &["send_all", "peer ("]),
+        sick(UNREAD, "", &["no thread reads", "waits on the other end"]),
     ),
     case(
         "untaken-drain-asyncio",
@@ -149,6 +165,24 @@ pub(super) const CASES: &[Case] = &[
             "files that nobody closed, and hardly a descriptor left",
             Program::Python(PYTHON, "near-limit"),
             sick(LEAK, "", &["256", "sick_sockets.py"]),
+        )
+    },
+    Case {
+        arguments: CLOSED,
+        ..case(
+            "left-close-wait-c",
+            "the peer closed, and this side did not",
+            Program::C(C, "close-wait"),
+            sick("close_wait", "", &["the peer closed"]),
+        )
+    },
+    Case {
+        after_s: 6,
+        arguments: CLOSED,
+        ..healthy(
+            "healthy-half-closed-c",
+            "a peer that closed its own direction, and is still served",
+            Program::C(C, "half-closed"),
         )
     },
     healthy(

@@ -45,7 +45,8 @@ struct Gap<'a> {
 }
 
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
-    for process in &scene.capture.processes {
+    let targets = scene.capture.processes.iter();
+    for process in targets.filter(|process| process.is_target()) {
         let gaps = scene.sockets_of(process.pid);
         let mut gaps: Vec<_> = gaps.filter_map(|socket| gap(scene, socket)).collect();
         gaps.sort_by_key(|gap| (std::cmp::Reverse(gap.silence), gap.socket.fd));

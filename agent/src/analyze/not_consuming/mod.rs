@@ -73,7 +73,7 @@ impl Stuck<'_> {
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let servers = Servers::of(scene.capture);
     for process in &scene.capture.processes {
-        let own = scene.sockets_of(process.pid);
+        let own = scene.sockets_that_matter(process);
         let mut unread = own
             .filter(|socket| holds_something(scene, socket))
             .peekable();
@@ -98,7 +98,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 /// may still want it.
 fn holds_something(scene: &Scene<'_>, socket: &Socket) -> bool {
     let threshold = scene.thresholds.not_consuming;
-    let look = threshold.min(scene.capture.duration.mul_f64(0.8));
+    let look = scene.whole_look(socket, threshold);
     let waits = match &socket.backlog {
         Some(backlog) => backlog.now > 0,
         None => socket.receive.min > 0 && socket.oldest_unread.is_some(),

@@ -39,7 +39,7 @@ struct Stuck<'a> {
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let servers = Servers::of(scene.capture);
     for process in &scene.capture.processes {
-        let own = scene.sockets_of(process.pid);
+        let own = scene.sockets_that_matter(process);
         let mut full = own.filter(|socket| stands_still(scene, socket)).peekable();
         if full.peek().is_none() {
             continue;
@@ -65,7 +65,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 /// Something waited to be sent in every sample, and the peer took nothing in the whole look.
 fn stands_still(scene: &Scene<'_>, socket: &Socket) -> bool {
     let threshold = scene.thresholds.peer_not_consuming;
-    let look = threshold.min(scene.capture.duration.mul_f64(0.8));
+    let look = scene.whole_look(socket, threshold);
     let family = matches!(
         socket.family,
         Family::Unix | Family::Ipv4 | Family::Ipv6 | Family::Vsock
