@@ -319,3 +319,6 @@ const fn next(wait: Wait) -> &'static str {
         Wait::Exec => "look at the new child: it hangs before its exec",
     }
 }
+
+#[cfg(test)]
+mod tests;
