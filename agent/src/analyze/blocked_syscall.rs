@@ -216,6 +216,9 @@ fn finding(scene: &Scene<'_>, thread: &Thread, wait: Wait) -> Finding {
         );
         finding.because_of.push(Subject::Process(holder.pid));
     }
+    if wait == Wait::PipeWrite {
+        finding = readers(call, finding);
+    }
     let stack = scene.stack_now(thread);
     if let Some(code) = stack.and_then(words::code) {
         finding = finding.fact("code", code);
@@ -225,6 +228,20 @@ fn finding(scene: &Scene<'_>, thread: &Thread, wait: Wait) -> Finding {
         finding = finding.fact("kernel", kernel.join(" <- "));
     }
     finding.next = next(wait).into();
+    finding
+}
+
+/// Who could empty the pipe.
+fn readers(call: Option<&Call>, mut finding: Finding) -> Finding {
+    let readers = call.map(|call| call.readers.as_slice()).unwrap_or_default();
+    for reader in readers {
+        let name = format!("{} ({})", clean(&reader.comm), reader.pid);
+        finding = finding.fact(
+            "peer",
+            format!("{name} has the reading end, and does not read"),
+        );
+        finding.because_of.push(Subject::Process(reader.pid));
+    }
     finding
 }
 
@@ -302,3 +319,6 @@ const fn next(wait: Wait) -> &'static str {
         Wait::Exec => "look at the new child: it hangs before its exec",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// It takes so many samples to say something.
-const ENOUGH: u64 = 50;
+const ENOUGH: u64 = 30;
 /// Of them, so many in asking calls or a spin lock.
 const ASKS: f64 = 0.5;
 /// In those of a Python loop: its machinery, and some in the poll itself.
@@ -221,8 +221,12 @@ fn finding(
         Spin::Lock => "spins on a lock".to_owned(),
         Spin::Loop(name) => format!("goes around its {name} loop with nothing to do"),
     };
+    let more = match thread.queued() > thread.wanted() / 5 {
+        true => ", and would take all of it",
+        false => "",
+    };
     finding.summary = format!(
-        "thread {} of {} burns {} of a CPU: it {what}",
+        "thread {} of {} burns {} of a CPU{more}: it {what}",
         words::thread(thread),
         scene.process_name(thread.pid),
         share(thread.on_cpu, thread.observed),

@@ -185,3 +185,6 @@ fn stacks(scene: &Scene<'_>, places: &[Place], mut finding: Finding) -> Finding 
     }
     finding
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,15 +95,26 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findings) {
     let kept = name.floor_char_boundary(COMM_BYTES);
     let kept = name.get(..kept).unwrap_or(name);
-    let mut found = false;
-    for (_, thread) in scene.living().filter(|(_, thread)| thread.comm == kept) {
-        found = true;
-        let still = matches!(thread.now.state, State::Blocked | State::Runnable);
-        if still && thread.now.since > every {
-            findings.push(silent(scene, thread, every));
+    let own = || {
+        scene
+            .living()
+            .map(|(_, thread)| thread)
+            .filter(|thread| thread.comm == kept)
+    };
+    for process in &scene.capture.processes {
+        let still = own().filter(|thread| {
+            let waits = matches!(thread.now.state, State::Blocked | State::Runnable);
+            thread.pid == process.pid && waits && thread.now.since > every
+        });
+        let mut still: Vec<&Thread> = still.collect();
+        still.sort_by_key(|thread| (std::cmp::Reverse(thread.now.since), thread.tid));
+        if let Some(worst) = still.first() {
+            findings.push(silent(scene, worst, &still, every));
         }
     }
-    if !found && let Some(process) = scene.capture.processes.first() {
+    if own().next().is_none()
+        && let Some(process) = scene.capture.processes.first()
+    {
         let mut finding = scene.about_process(
             FindingKind::HeartbeatMissed,
             Severity::Critical,
@@ -128,7 +139,7 @@ fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findin
     }
 }
 
-fn silent(scene: &Scene<'_>, thread: &Thread, every: Duration) -> Finding {
+fn silent(scene: &Scene<'_>, thread: &Thread, all: &[&Thread], every: Duration) -> Finding {
     let mut finding = scene.about_thread(FindingKind::HeartbeatMissed, Severity::Critical, thread);
     let since = thread.now.since;
     finding.since = Some(since);
@@ -143,9 +154,10 @@ fn silent(scene: &Scene<'_>, thread: &Thread, every: Duration) -> Finding {
         duration(since),
         duration(every),
     );
-    finding.about = vec![Subject::Thread(thread.tid)];
-    // What blocks this thread is a finding about it.
-    finding.because_of = vec![Subject::Thread(thread.tid), Subject::Process(thread.pid)];
+    let threads = || all.iter().map(|thread| Subject::Thread(thread.tid));
+    finding.about = threads().collect();
+    // What blocks such a thread is a finding about it.
+    finding.because_of = threads().chain([Subject::Process(thread.pid)]).collect();
     if thread.now.state == State::Blocked {
         finding = waiting::evidence(scene, thread, finding);
     } else {
@@ -153,6 +165,10 @@ fn silent(scene: &Scene<'_>, thread: &Thread, every: Duration) -> Finding {
             "queue",
             format!("ready without a CPU for {}", duration(since)),
         );
+    }
+    if all.len() > 1 {
+        let more = format!("{} more threads of that name are as silent", all.len() - 1);
+        finding = finding.fact("threads", more);
     }
     if let Some(code) = scene.stack_now(thread).and_then(words::code) {
         finding = finding.fact("code", code);

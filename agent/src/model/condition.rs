@@ -151,4 +151,6 @@ pub struct Call {
     pub path: String,
     /// Who holds the file lock that it waits for.
     pub holders: Vec<Actor>,
+    /// Who could empty the pipe that it waits for.
+    pub readers: Vec<Actor>,
 }

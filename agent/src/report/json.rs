@@ -2,6 +2,7 @@
 //! the names; times inside the capture are in nanoseconds. Order is stable: the same capture gives
 //! the same bytes.
 
+mod conditions;
 mod descriptors;
 pub mod findings;
 mod locks;
@@ -54,6 +55,8 @@ struct Report<'a> {
     memory: Vec<memory::Process<'a>>,
     /// Objects of Python interpreters by type, at the start and the end.
     python_objects: Vec<objects::Process<'a>>,
+    /// What holds the processes besides themselves.
+    conditions: conditions::View<'a>,
     signals: BTreeMap<&'a str, Signal<'a>>,
     /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
     loss: BTreeMap<&'a str, u64>,
@@ -269,6 +272,7 @@ fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
         socket_counts: sockets::counts(capture),
         memory: memory::memory(capture),
         python_objects: objects::objects(capture),
+        conditions: conditions::view(&capture.conditions),
         signals: signals(capture),
         loss: losses(capture),
         overhead: overhead(capture),

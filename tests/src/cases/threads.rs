@@ -345,12 +345,18 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case {
         arguments: &["--heartbeat", "thread=sick_threads,every=1s"],
+        // They all have one name, and sleep from the same moment on.
+        expect: Expect::Sick {
+            kind: "heartbeat_missed",
+            thread: "",
+            says: &["is allowed", "7 more threads"],
+        },
         ..sick(
-            "heartbeat-thread",
-            "a thread that should run every second and sleeps",
+            "heartbeat-threads",
+            "threads that should run every second and sleep",
             "rest",
             "heartbeat_missed",
-            &["is allowed"],
+            &["is allowed", "7 more threads"],
         )
     },
     Case {

@@ -3,13 +3,15 @@
 //!
 //! Nothing is opened or looked up in a file system, for the one that a target hangs in would hang us.
 
-use super::actor;
+use super::{actor, pipes};
 use crate::{
     kernel::{Arch, syscalls},
     model::{Actor, Call, Reason},
+    probe::now_ns,
     target::{ResidentMemory, escape, memory::Memory, proc_fs},
 };
-use remora_common::thread::{STATE_BLOCKED, ThreadSlot};
+use remora_common::thread::{FLAG_SINCE_INFERRED, STATE_BLOCKED, ThreadSlot};
+use std::time::Duration;
 
 /// Calls of a process that are looked at.
 const MAX_CALLS: usize = 32;
@@ -17,6 +19,8 @@ const MAX_CALLS: usize = 32;
 const MAX_PATH: usize = 512;
 /// Lines of `/proc/locks` that are read, in bytes.
 const MAX_LOCKS: u64 = 4 << 20;
+/// A wait that has lasted so long is searched for its other end.
+const A_WHILE: Duration = Duration::from_secs(2);
 /// Holders that are named.
 const MAX_HOLDERS: usize = 3;
 
@@ -97,11 +101,20 @@ fn call(pid: u32, slot: &ThreadSlot, name: &str, locks: &mut FileLocks) -> Optio
         let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
         call.fd = Some(fd);
         call.path = escape(link.as_os_str().as_encoded_bytes());
+        if slot.reason == Reason::PipeWrite as u32 && has_lasted(slot) {
+            call.readers = pipes::readers(&call.path);
+        }
         if matches!(name, "flock" | "fcntl") {
             call.holders = locks.holders(pid);
         }
     }
     Some(call)
+}
+
+/// Whether a wait began before the capture, or a while ago: a search costs.
+fn has_lasted(slot: &ThreadSlot) -> bool {
+    let ns = now_ns().saturating_sub(slot.since_ns);
+    slot.flags & FLAG_SINCE_INFERRED != 0 || u128::from(ns) >= A_WHILE.as_nanos()
 }
 
 /// The path at an address of a process's memory, as far as it is there.

@@ -4,11 +4,13 @@
 //! | --- | --- |
 //! | `cgroup` | control groups, version 1 and 2: frozen, throttled |
 //! | `calls` | what blocked system calls are about |
+//! | `pipes` | who could empty a pipe |
 //! | `busy` | who uses the CPUs |
 
 mod busy;
 mod calls;
 mod cgroup;
+mod pipes;
 
 use crate::{
     kernel::Arch,
