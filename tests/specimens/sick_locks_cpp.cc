@@ -47,8 +47,11 @@ static void take_in_order(const char *name, std::mutex &first, std::mutex &secon
 {
     know(name);
     for (;;) {
-        std::scoped_lock both(first, second);
-        std::this_thread::sleep_for(5ms);
+        {
+            std::scoped_lock both(first, second);
+            std::this_thread::sleep_for(1ms);
+        }
+        std::this_thread::sleep_for(20ms);
     }
 }
 

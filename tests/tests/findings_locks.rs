@@ -43,5 +43,10 @@ fn a_contended_lock_is_found_with_its_holder() {
 
 #[test]
 fn locks_that_are_passed_on_and_pools_at_rest_are_well() {
-    check(&["passed-on-c", "pool-rust", "unix-rest-c", "in-order-asyncio"]);
+    check(&[
+        "passed-on-c",
+        "pool-rust",
+        "unix-rest-c",
+        "in-order-asyncio",
+    ]);
 }

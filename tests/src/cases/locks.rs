@@ -268,6 +268,12 @@ pub(super) const CASES: &[Case] = &[
         &["futex lock", "take"],
     ),
     contended(
+        "contention-unowned-rust",
+        "two threads take two std Mutex in different orders: their memory names nobody",
+        rust("abba"),
+        &["futex lock", "take_both"],
+    ),
+    contended(
         "contention-gil-python",
         "four threads compute in Python",
         threads("gil_busy"),
