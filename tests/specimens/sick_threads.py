@@ -3,6 +3,7 @@
 `python3 sick_threads.py MODE`; modes are the functions below.
 """
 
+import ctypes
 import json
 import os
 import queue
@@ -81,6 +82,34 @@ def join():
             thread.join()
 
     start("joiner", joins)
+
+
+def gil_mutex():
+    """One holds a mutex of C and wants the GIL back; the other holds the GIL and wants the mutex."""
+    mutex = ctypes.create_string_buffer(64)
+
+    def wants_gil():
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+        time.sleep(1)
+
+    def wants_mutex():
+        time.sleep(0.5)
+        ctypes.PyDLL(None).pthread_mutex_lock(mutex)
+
+    start("one", wants_gil)
+    start("two", wants_mutex)
+
+
+def gil_busy():
+    """Four threads that compute: each gets the GIL for a quarter of the time."""
+
+    def run():
+        number = 0
+        while True:
+            number += 1
+
+    for number in range(4):
+        start(f"busy-{number}", run)
 
 
 def pool():

@@ -110,10 +110,12 @@ fn loser<'a>(
     idle: &HashSet<(usize, usize)>,
 ) -> Option<Loser<'a>> {
     let thread = scene.capture.threads.get(waiter.thread)?;
+    // The GIL is waited for as a condition is.
+    let is_gil = lock.kind == LockKind::PythonGil;
     let own = lock
         .waiter_stacks
         .iter()
-        .filter(|it| it.thread == waiter.thread);
+        .filter(|it| it.thread == waiter.thread && !is_gil);
     let at_rest = own
         .filter(|it| idle.contains(&(it.thread, it.stack)))
         .fold(Duration::ZERO, |sum, it| sum.saturating_add(it.total));

@@ -11,7 +11,7 @@ use std::time::Duration;
 const FRAMES: usize = 4;
 
 /// Functions of C libraries that only lead into the system call, and so say nothing of the program.
-const WRAPPERS: [&str; 10] = [
+const WRAPPERS: [&str; 14] = [
     "__futex_abstimed_wait_common",
     "__GI___",
     "__libc_",
@@ -21,6 +21,10 @@ const WRAPPERS: [&str; 10] = [
     "futex_wait",
     "lll_mutex_lock",
     "___pthread",
+    "__pthread_",
+    "__gthread",
+    "std::",
+    "<std::",
     "syscall",
 ];
 

@@ -16,8 +16,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
 };
 
-pub use rwlock::ReadWriteLock;
-
 /// Futexes of all targets that are looked at, those with the longest waits first.
 const MAX_FUTEXES: usize = 4096;
 
@@ -52,8 +50,9 @@ pub struct Fact {
     /// The same words while a thread waited, right after all counting stopped: who owned it then. `None`
     /// when nobody waited.
     pub while_waited: Option<Mutex>,
-    /// The read-write lock that lies there, if it looks like one that is taken.
-    pub rwlock: Option<ReadWriteLock>,
+    /// Of a read-write lock that may lie there: the thread that has locked it for writing, as its own PID
+    /// namespace has it.
+    pub rwlock: Option<u32>,
 }
 
 /// All of them.
@@ -190,7 +189,7 @@ fn look_at(tgid: u32, addresses: &[u64], waited: &WaitedWords, facts: &mut Facts
             while_waited,
             rwlock: memory
                 .as_ref()
-                .and_then(|memory| rwlock::rwlock(memory, *address)),
+                .and_then(|memory| rwlock::writer(memory, *address)),
         };
         facts.futexes.insert(key, fact);
     }

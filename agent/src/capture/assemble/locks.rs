@@ -95,9 +95,7 @@ fn lock(recorded: &Recorded, threads: &Threads, mut draft: Draft, names: &mut Na
     };
     let by_memory = match kind {
         LockKind::ThreadEnd => ends.map(|tid| (tid, OwnerFrom::Word)),
-        LockKind::ReadWrite => writer
-            .filter(|tid| *tid != 0)
-            .map(|tid| (tid, OwnerFrom::Memory)),
+        LockKind::ReadWrite => writer.map(|tid| (tid, OwnerFrom::Memory)),
         _ => by_memory,
     };
     let mut operations: Vec<&'static str> =

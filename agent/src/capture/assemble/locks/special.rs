@@ -27,17 +27,14 @@ pub fn ending_thread(
     (waits_for_word && tid != waits.tid && lives()).then_some(tid)
 }
 
-/// Of a read-write lock, the thread that has locked it for writing, 0 if readers have it; `None`: it is none, as
-/// far as its memory and the way it is waited for tell.
+/// The thread that has locked a read-write lock for writing; `None`: it is none, as far as its memory and the way
+/// it is waited for tell, or readers have it, who are not noted.
 pub fn writer(recorded: &Recorded, draft: &Draft, fact: Option<&Fact>, form: Form) -> Option<u32> {
-    let lock = fact?.rwlock?;
+    let writer = fact?.rwlock?;
     let is_wait = matches!(
         form.command(),
         Some((futex::WAIT_BITSET | futex::WAIT, 2..))
     );
-    let tid = match lock.writer {
-        0 => 0,
-        writer => host_tid(recorded, draft.at.tgid, writer),
-    };
-    (is_wait && (tid == 0 || lives_for(tid, draft))).then_some(tid)
+    let tid = host_tid(recorded, draft.at.tgid, writer);
+    (is_wait && lives_for(tid, draft)).then_some(tid)
 }

@@ -1,0 +1,52 @@
+//! Deadlocks and contention: each sick program is found, each that looks like it is not.
+//!
+//! A few cases of each kind; `cargo xtask specimens` runs all of them.
+
+use remora_tests::cases::{self, Case};
+use remora_tests::gate::{privileged, skip};
+
+/// One run of each case.
+fn check(names: &[&str]) {
+    let Some(_turn) = privileged() else { return };
+    let all = cases::all();
+    for name in names {
+        let case: &Case = all
+            .iter()
+            .find(|case| case.name == *name)
+            .unwrap_or_else(|| panic!("there is no case {name}"));
+        match cases::run(case) {
+            Err(why) => skip(&format!("{name}: {why}")),
+            Ok(outcome) => assert!(outcome.right, "{name}: {}", outcome.words),
+        }
+    }
+}
+
+#[test]
+fn threads_that_wait_for_each_other_are_found() {
+    check(&["deadlock-mutexes-c", "deadlock-rwlock-c", "deadlock-join-c"]);
+}
+
+#[test]
+fn processes_that_wait_for_each_other_are_found() {
+    check(&["deadlock-pipes-full-c", "deadlock-unix-sockets-c"]);
+}
+
+#[test]
+fn threads_and_tasks_of_python_that_wait_for_each_other_are_found() {
+    check(&["deadlock-locks-python", "deadlock-locks-asyncio"]);
+}
+
+#[test]
+fn a_contended_lock_is_found_with_its_holder() {
+    check(&["contention-mutex-c"]);
+}
+
+#[test]
+fn locks_that_are_passed_on_and_pools_at_rest_are_well() {
+    check(&[
+        "passed-on-c",
+        "pool-rust",
+        "unix-rest-c",
+        "in-order-asyncio",
+    ]);
+}
