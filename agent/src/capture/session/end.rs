@@ -7,13 +7,13 @@ use crate::{
         blocked::{self, BlockedStacks},
         locks::{self, Facts, WaitedWords},
         meter::Meter,
-        objects::ObjectWatch,
+        objects::{Insides, ObjectWatch},
         sockets::SocketsSeen,
         spaces::SpaceKey,
         timeline::Recorder,
     },
     kernel::{Kernel, clocks::CpuClocks},
-    model::{End, Python, PythonObjects, Tasks},
+    model::{End, Python, Tasks},
     probe::Probe,
 };
 use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
@@ -71,7 +71,7 @@ impl Session {
             .recorder
             .take()
             .map_or_else(Default::default, Recorder::finish);
-        let python_objects = self.python_objects();
+        let insides = self.insides();
         let conditions = self
             .conditions
             .finish(&self.processes, &taken.living, kernel.arch);
@@ -92,7 +92,7 @@ impl Session {
             spaces: self.spaces,
             pythons: self.pythons,
             tasks: moment.tasks,
-            python_objects,
+            insides,
             sockets: moment.sockets,
             blocked: moment.blocked,
             memory,
@@ -114,15 +114,14 @@ impl Session {
         (recorded, self.probe)
     }
 
-    /// The objects of interpreters at the start and the end.
-    fn python_objects(&mut self) -> Vec<PythonObjects> {
+    /// The objects of interpreters and the blocks of malloc at the start and the end.
+    fn insides(&mut self) -> Insides {
         match self.objects.take().map(ObjectWatch::finish) {
-            Some(Some(objects)) => objects,
             Some(None) => {
                 self.unread += 1;
-                Vec::new()
+                Insides::default()
             }
-            None => Vec::new(),
+            found => found.flatten().unwrap_or_default(),
         }
     }
 
