@@ -57,6 +57,8 @@ struct Report<'a> {
     python_objects: Vec<objects::Process<'a>>,
     /// What holds the processes besides themselves.
     conditions: conditions::View<'a>,
+    /// Blocks of glibc's malloc by size, at the start and the end.
+    heap_sizes: Vec<objects::Heap>,
     signals: BTreeMap<&'a str, Signal<'a>>,
     /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
     loss: BTreeMap<&'a str, u64>,
@@ -273,6 +275,7 @@ fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
         memory: memory::memory(capture),
         python_objects: objects::objects(capture),
         conditions: conditions::view(&capture.conditions),
+        heap_sizes: objects::heaps(capture),
         signals: signals(capture),
         loss: losses(capture),
         overhead: overhead(capture),
