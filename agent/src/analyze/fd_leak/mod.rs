@@ -129,20 +129,7 @@ fn finding(
         _ => Severity::Warning,
     };
     let mut finding = scene.about_process(FindingKind::FdLeak, severity, pid);
-    let name = scene.process_name(pid);
-    finding.summary = match (full, rise) {
-        (Some(limit), _) => format!(
-            "{name} has {} of the {} descriptors that it may have open",
-            count(open),
-            count(limit)
-        ),
-        (None, Some(rise)) => format!(
-            "{name} opens descriptors and does not close them: {} more in {}",
-            count(rise.descriptors),
-            duration(rise.over)
-        ),
-        (None, None) => name,
-    };
+    finding.summary = summary(scene, descriptors, full, rise);
     if let Some(rise) = rise {
         finding.since = Some(rise.over);
         finding.since_at_least = true;
@@ -177,6 +164,29 @@ fn finding(
     finding.next = "find who opens these and on which way out they are not closed".into();
     finding.about = vec![Subject::Files(pid)];
     finding
+}
+
+fn summary(
+    scene: &Scene<'_>,
+    descriptors: &Descriptors,
+    full: Option<u64>,
+    rise: Option<&Rise>,
+) -> String {
+    let name = scene.process_name(descriptors.pid);
+    let open = descriptors.end.open;
+    match (full, rise) {
+        (Some(limit), _) => format!(
+            "{name} has {} of the {} descriptors that it may have open",
+            count(open),
+            count(limit)
+        ),
+        (None, Some(rise)) => format!(
+            "{name} opens descriptors and does not close them: {} more in {}",
+            count(rise.descriptors),
+            duration(rise.over)
+        ),
+        (None, None) => name,
+    }
 }
 
 fn rate(rise: &Rise, descriptors: &Descriptors) -> String {

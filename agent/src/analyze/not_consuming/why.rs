@@ -129,60 +129,53 @@ impl<'a> Why<'a> {
         socket: &Socket,
     ) -> String {
         let fd = socket.fd;
-        let who = thread.map(|it| does(&it));
-        let who = who.unwrap_or_else(|| "its loop is not seen".to_owned());
+        let who = thread.map_or_else(|| "its loop is not seen".to_owned(), |it| does(&it));
         match self {
-            Self::Elsewhere(watch, it) => {
-                let by = if it.inferred {
-                    "told from its stack or from being the only thread; "
-                } else {
-                    ""
-                };
-                format!(
-                    "{}; fd {fd} is in its epoll set (fd {}), which it has not come back to {by}for {}",
-                    does(it),
-                    watch.epoll_fd,
-                    words::since(it.away_for(scene).max(scene.capture.duration), true)
-                )
-            }
-            Self::Spent(watch) => format!(
-                "{who}; fd {fd} is in epoll set fd {} as a one-shot that has fired and was NOT armed again",
-                watch.epoll_fd
-            ),
-            Self::NotAskedFor(watch) => format!(
-                "{who}; fd {fd} is in epoll set fd {} for {} and NOT for reading: reading is paused",
-                watch.epoll_fd,
-                watch.event_names().join(", ")
-            ),
-            Self::Missed(watch) => format!(
-                "{who}; fd {fd} is edge-triggered in epoll set fd {}: it was told once, did not read to the \
-                 end, and is not told again before more comes",
-                watch.epoll_fd
-            ),
-            Self::Asleep(watch) => format!(
-                "{who}; fd {fd} is level-triggered in epoll set fd {} and should wake it: a low-water mark \
-                 (SO_RCVLOWAT) above what is there, or another descriptor of the set, must hold it back",
-                watch.epoll_fd
-            ),
+            Self::Elsewhere(watch, it) => elsewhere(scene, watch, it, fd),
             Self::Nobody(watch) => format!(
                 "fd {fd} is in epoll set fd {}, and no thread was seen waiting on it",
                 watch.epoll_fd
             ),
-            Self::Ignored(watch) => format!(
-                "{who}; fd {fd} is in epoll set fd {}: it is told of it and does not read",
-                watch.epoll_fd
-            ),
+            Self::NoReader => no_reader(readers, socket),
             Self::NotWatched => {
-                let unread = scene.capture.losses.non_zero();
-                let mut unread = unread.filter(|(name, _)| *name == "epoll_interests_unread");
-                match unread.next() {
-                    None => format!("{who}; fd {fd} is NOT in any epoll set: reading is paused"),
-                    Some(_) => format!(
+                let mut losses = scene.capture.losses.non_zero();
+                match losses.any(|(name, _)| name == "epoll_interests_unread") {
+                    false => format!("{who}; fd {fd} is NOT in any epoll set: reading is paused"),
+                    true => format!(
                         "{who}; fd {fd} is in none of the epoll sets that could be read (some could not)"
                     ),
                 }
             }
-            Self::NoReader => no_reader(readers, socket),
+            Self::Spent(watch)
+            | Self::NotAskedFor(watch)
+            | Self::Missed(watch)
+            | Self::Asleep(watch)
+            | Self::Ignored(watch) => {
+                format!("{who}; fd {fd} {}", self.watched(watch))
+            }
+        }
+    }
+
+    /// How the loop watches it, in vain.
+    fn watched(&self, watch: &Watch) -> String {
+        let set = watch.epoll_fd;
+        match self {
+            Self::Spent(_) => format!(
+                "is in epoll set fd {set} as a one-shot that has fired and was NOT armed again"
+            ),
+            Self::NotAskedFor(_) => format!(
+                "is in epoll set fd {set} for {} and NOT for reading: reading is paused",
+                watch.event_names().join(", ")
+            ),
+            Self::Missed(_) => format!(
+                "is edge-triggered in epoll set fd {set}: it was told once, did not read to the end, and is \
+                 not told again before more comes"
+            ),
+            Self::Asleep(_) => format!(
+                "is level-triggered in epoll set fd {set} and should wake it: a low-water mark (SO_RCVLOWAT) \
+                 above what is there, or another descriptor of the set, must hold it back"
+            ),
+            _ => format!("is in epoll set fd {set}: it is told of it and does not read"),
         }
     }
 
@@ -216,6 +209,25 @@ impl<'a> Why<'a> {
             }
         }
     }
+}
+
+/// The loop's thread does something else.
+fn elsewhere(scene: &Scene<'_>, watch: &Watch, it: &LoopThread<'_>, fd: u32) -> String {
+    let told = match it.inferred {
+        true => " (that this thread runs the loop is told from its stack)",
+        false => "",
+    };
+    let away = match it.away_for(scene) {
+        // It was on a CPU throughout.
+        Duration::ZERO => scene.capture.duration,
+        away => away,
+    };
+    format!(
+        "{}; fd {fd} is in its epoll set (fd {}), which it has not come back to for {}{told}",
+        does(it),
+        watch.epoll_fd,
+        words::since(away, true)
+    )
 }
 
 /// Without an event loop: what the threads do instead.

@@ -145,14 +145,9 @@ fn finding(scene: &Scene<'_>, stuck: &Stuck<'_>, others: usize) -> Finding {
     };
     finding.since = Some(stuck.since);
     finding.since_at_least = true;
-    let peer = match (&socket.peer_process, &socket.peer) {
-        (Some(peer), _) => format!("{} ({})", peer.comm, peer.pid),
-        (None, Some(peer)) => peer.to_string(),
-        (None, None) => "the peer".to_owned(),
-    };
     finding.summary = format!(
         "{} has not taken what {} sends to it on fd {} for {}",
-        clean(&peer),
+        peer_name(socket),
         scene.process_name(socket.pid),
         socket.fd,
         words::since(stuck.since, true),
@@ -197,6 +192,15 @@ fn finding(scene: &Scene<'_>, stuck: &Stuck<'_>, others: usize) -> Finding {
     }
     finding.about.push(Subject::Socket(socket.inode));
     finding
+}
+
+fn peer_name(socket: &Socket) -> String {
+    let peer = match (&socket.peer_process, &socket.peer) {
+        (Some(peer), _) => format!("{} ({})", peer.comm, peer.pid),
+        (None, Some(peer)) => peer.to_string(),
+        (None, None) => "the peer".to_owned(),
+    };
+    clean(&peer).into_owned()
 }
 
 fn queue(socket: &Socket) -> String {
