@@ -23,18 +23,19 @@ def ready(**tids):
 
 
 def deaf():
-    """A server on this host that accepts and never answers; its address."""
+    """A connection to a server that accepts and never answers."""
     listener = socket.create_server(("127.0.0.1", 0))
-    KEEP.append(listener)
-    return listener.getsockname()
+    client = socket.create_connection(listener.getsockname())
+    KEEP.append(listener.accept())
+    listener.close()
+    return client
 
 
 # What a callback does that it should not.
 
 
 def blocked_in_recv():
-    client = socket.create_connection(deaf())
-    client.recv(1)
+    deaf().recv(1)
 
 
 def blocked_in_sleep():

@@ -231,30 +231,7 @@ fn finding(
         scene.process_name(thread.pid),
         share(thread.on_cpu, thread.observed),
     );
-    let of_all = |part: u64| percent(part as f64, tally.all as f64);
-    let mut cpu = format!(
-        "of {} samples {} in asking calls",
-        count(tally.all),
-        of_all(tally.asks)
-    );
-    match spin {
-        Spin::Lock => {
-            cpu = format!(
-                "of {} samples {} in the spin lock",
-                count(tally.all),
-                of_all(tally.spins)
-            )
-        }
-        Spin::Loop(_) => cpu.push_str(&format!(
-            ", {} in the loop's own code",
-            of_all(tally.machinery)
-        )),
-        _ => {}
-    }
-    finding = finding.fact(
-        "cpu",
-        format!("{cpu}, {} in calls that read or write", of_all(tally.works)),
-    );
+    finding = finding.fact("cpu", cpu(tally, spin));
     if let Some(rate) = rate(scene, index) {
         finding = finding.fact("rate", rate);
     }
@@ -274,6 +251,24 @@ fn finding(
         _ => "read what is ready, or take it out of the set (a closed peer, EPOLLOUT without data to send); wait with a time limit above 0".into(),
     };
     finding
+}
+
+/// Where its samples lie.
+fn cpu(tally: &Tally, spin: Spin) -> String {
+    let of_all = |part: u64| percent(part as f64, tally.all as f64);
+    let all = count(tally.all);
+    let own = match spin {
+        Spin::Lock => format!("of {all} samples {} in the spin lock", of_all(tally.spins)),
+        Spin::Loop(_) => format!(
+            "of {all} samples {} in asking calls, {} in the loop's own code",
+            of_all(tally.asks),
+            of_all(tally.machinery)
+        ),
+        Spin::Asks | Spin::Yields => {
+            format!("of {all} samples {} in asking calls", of_all(tally.asks))
+        }
+    };
+    format!("{own}, {} in calls that read or write", of_all(tally.works))
 }
 
 /// How often it asks, where that is known exactly.

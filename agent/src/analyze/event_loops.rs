@@ -171,7 +171,7 @@ pub fn stuck(
         None if now.state == State::Blocked && now.since >= thread.observed => (now.since, false),
         None => (thread.observed, true),
     };
-    if since < threshold || is_in_selector(scene, thread) {
+    if since < threshold || is_in_selector(scene, thread) || has_left(scene, thread, kind) {
         return None;
     }
     let blocked = now.state == State::Blocked && now.since >= threshold;
@@ -341,6 +341,14 @@ fn is_in_selector(scene: &Scene<'_>, thread: &Thread) -> bool {
             .as_ref()
             .is_some_and(|file| file.ends_with("selectors.py"))
     }) && caller.is_some_and(|frame| frame.name.ends_with("_run_once"))
+}
+
+/// Whether a thread stands outside of the loop that it ran: the loop has ended.
+fn has_left(scene: &Scene<'_>, thread: &Thread, kind: Kind) -> bool {
+    let outside = |stack: &Stack| !stack.truncated && framework(stack).is_none();
+    matches!(kind, Kind::Framework(_))
+        && task_loop(scene, thread).is_none()
+        && scene.stack_now(thread).is_some_and(outside)
 }
 
 /// Whether everything that a thread did (`late`: in late iterations) was in one callback; then the stack

@@ -132,6 +132,23 @@ fn finding(scene: &Scene<'_>, worst: &Starved<'_>, all: &[Starved<'_>]) -> Findi
         finding = finding.fact("limit", limit_words(limit));
     }
     finding = finding.fact("cpu", cpus(scene, worst));
+    finding = who_runs(scene, thread, limit, finding);
+    finding.next = match limit {
+        Some(_) => "raise the control group's CPU limit, or let it do less at a time".into(),
+        None => {
+            "give it CPUs of its own (cpuset, affinity, priority), or move what runs instead".into()
+        }
+    };
+    finding
+}
+
+/// The processes that run instead.
+fn who_runs(
+    scene: &Scene<'_>,
+    thread: &Thread,
+    limit: Option<&CpuLimit>,
+    mut finding: Finding,
+) -> Finding {
     for busy in scene
         .capture
         .conditions
@@ -149,12 +166,6 @@ fn finding(scene: &Scene<'_>, worst: &Starved<'_>, all: &[Starved<'_>]) -> Findi
             finding.because_of.push(Subject::Process(busy.actor.pid));
         }
     }
-    finding.next = match limit {
-        Some(_) => "raise the control group's CPU limit, or let it do less at a time".into(),
-        None => {
-            "give it CPUs of its own (cpuset, affinity, priority), or move what runs instead".into()
-        }
-    };
     finding
 }
 

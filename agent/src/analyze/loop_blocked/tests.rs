@@ -109,6 +109,20 @@ fn a_callback_on_the_cpu_is_told_from_a_loop_that_never_runs_dry() {
 }
 
 #[test]
+fn a_thread_whose_loop_has_ended_is_none() {
+    let mut builder = Builder::new(7, "feedd");
+    builder.wait(0, Reason::Sleep, &with(&["p:pump@feed.py:41"]), ms(500));
+    let inside = builder.stack(&with(&["p:pump@feed.py:41"]));
+    let outside = builder.stack(&["p:main@feed.py:99", "p:join@threading.py:1100"]);
+    let mut capture = builder.finish();
+    capture.loops.push(own_loop(Some(ms(2_000))));
+    asleep(&mut capture, Reason::Futex, ms(2_000), Some(outside));
+    assert!(found(&capture).is_empty());
+    asleep(&mut capture, Reason::Futex, ms(2_000), Some(inside));
+    assert_eq!(found(&capture).len(), 1);
+}
+
+#[test]
 fn a_thread_that_waits_for_one_client_in_epoll_is_no_loop() {
     let mut capture = Builder::new(7, "postgres").finish();
     capture.loops.push(own_loop(Some(ms(2_500))));
