@@ -23,10 +23,15 @@ def ready(**tids):
 
 
 def deaf():
-    """A connection to a server that accepts and never answers."""
+    """A connection to another process, which accepts and never answers."""
     listener = socket.create_server(("127.0.0.1", 0))
+    parent = os.getpid()
+    if os.fork() == 0:
+        connection = listener.accept()
+        while connection and os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(0)
     client = socket.create_connection(listener.getsockname())
-    KEEP.append(listener.accept())
     listener.close()
     return client
 

@@ -497,9 +497,12 @@ NAMED static void opens_a_fifo(void)
 NAMED static void waits_for_an_exec(void)
 {
     ready(getpid());
-    if (vfork() == 0)
+    if (vfork() == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        alarm(300);
         for (;;)
             syscall(SYS_pause);
+    }
 }
 
 /* A slow reader: the pipe is full most of the time, and it moves. */

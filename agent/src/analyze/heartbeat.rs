@@ -93,8 +93,11 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 }
 
 fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findings) {
-    let kept = name.floor_char_boundary(COMM_BYTES);
-    let kept = name.get(..kept).unwrap_or(name);
+    let cut = (0..=COMM_BYTES).rev().find(|at| name.is_char_boundary(*at));
+    let kept = match name.len() > COMM_BYTES {
+        true => name.get(..cut.unwrap_or(0)).unwrap_or(name),
+        false => name,
+    };
     let own = || {
         scene
             .living()
