@@ -26,6 +26,9 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 /// Beats between two searches in a process that has no interpreter yet, at the most.
 const MAX_BACKOFF: u32 = 16;
 
+/// What tasks await, by process and task.
+type Awaited = HashMap<(u32, u64), u64>;
+
 /// One process with an interpreter.
 pub struct Known {
     /// What was found.
@@ -55,7 +58,7 @@ pub struct Pythons {
     by_space: HashMap<SpaceKey, Found>,
     on: bool,
     /// What each task awaited at an early moment of the capture, by process and task; and that moment.
-    early: Option<(Instant, HashMap<(u32, u64), u64>)>,
+    early: Option<(Instant, Awaited)>,
 }
 
 impl Pythons {

@@ -132,7 +132,7 @@ impl<'m, M: Memory> Reader<'m, M> {
                 continue;
             }
             match self.task(id, &around) {
-                Reading::Task(task) => into.tasks.push(task),
+                Reading::Task(task) => into.tasks.push(*task),
                 Reading::Done => {}
                 Reading::Gone => into.loss.vanished += 1,
                 Reading::Unreadable => into.loss.unreadable += 1,

@@ -18,7 +18,7 @@ const ATTEMPTS: usize = 4;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reading {
     /// It was read, or is torn.
-    Task(Task),
+    Task(Box<Task>),
     /// It is done.
     Done,
     /// There is no task at its address any more.
@@ -93,7 +93,7 @@ impl<M: Memory> Reader<'_, M> {
                 && later.is_some_and(|later| stack.is_same(&later));
             if let Some(task) = seen {
                 if stood_still {
-                    return Reading::Task(task);
+                    return Reading::Task(Box::new(task));
                 }
                 state = Some(task.state);
             }
@@ -111,7 +111,7 @@ impl<M: Memory> Reader<'_, M> {
             (None, ..) => Reading::Gone,
             (Some(now), ..) if !now.pending => Reading::Done,
             (Some(now), Some(name), Some(class)) if now.name == before.name => {
-                Reading::Task(Task {
+                Reading::Task(Box::new(Task {
                     id,
                     name,
                     class: class.short_name().to_owned(),
@@ -124,7 +124,7 @@ impl<M: Memory> Reader<'_, M> {
                     holds: Vec::new(),
                     same_for: None,
                     torn: true,
-                })
+                }))
             }
             _ => Reading::Unreadable,
         }
