@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 /// Names a folder of specimens that were built beforehand, with their sources: what
@@ -114,8 +115,11 @@ pub fn build_with(compiler: &str, name: &str, arguments: &[&str]) -> Result<Path
     if is_fresh(&binary, &source_folder) {
         return Ok(binary);
     }
-    // Another test process may build the same one: each its own file, the last rename wins.
-    let partial = folder().join(format!("{name}.{}.partial", std::process::id()));
+    // Another test process, or thread of this one, may build the same one: each its own file, the last
+    // rename wins.
+    static BUILDS: AtomicU32 = AtomicU32::new(0);
+    let build = BUILDS.fetch_add(1, Ordering::Relaxed);
+    let partial = folder().join(format!("{name}.{}-{build}.partial", std::process::id()));
     let output = Command::new(compiler)
         .current_dir(&source_folder)
         .arg("-o")

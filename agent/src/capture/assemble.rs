@@ -12,6 +12,7 @@ use super::{
     gather::{self, Gathered},
     locks::Facts,
     memory::MemoryRecord,
+    objects::Insides,
     pythons::Pythons,
     sockets::SocketsSeen,
     spaces::Spaces,
@@ -20,8 +21,8 @@ use super::{
 use crate::{
     kernel::{Arch, clocks::CpuClocks, syscalls},
     model::{
-        Capture, Conditions, Dependency, End, Losses, Now, Overhead, Process, PythonObjects,
-        PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, State, Tasks, Thread, classify,
+        Capture, Conditions, Dependency, End, Losses, Now, Overhead, Process, PythonWait, Reason,
+        ReasonTotals, RunQueue, Sample, Signal, State, Tasks, Thread, classify,
     },
     target,
 };
@@ -60,8 +61,8 @@ pub struct Recorded {
     pub pythons: Pythons,
     /// Asyncio tasks at the end, by process.
     pub tasks: Vec<(u32, Tasks)>,
-    /// Objects of interpreters at the start and the end.
-    pub python_objects: Vec<PythonObjects>,
+    /// Objects of interpreters and blocks of malloc at the start and the end.
+    pub insides: Insides,
     pub sockets: SocketsSeen,
     pub blocked: BlockedStacks,
     pub memory: MemoryRecord,
@@ -180,7 +181,8 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         socket_counts: recorded.sockets.counts,
         memory,
         conditions: recorded.conditions.0,
-        python_objects: recorded.python_objects,
+        python_objects: recorded.insides.objects,
+        heaps: recorded.insides.heaps,
         signals: recorded.signals,
         losses,
         judgement: None,

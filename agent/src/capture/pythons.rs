@@ -197,15 +197,16 @@ impl Pythons {
         looks
     }
 
-    /// The interpreters that were found, by process.
-    pub fn interpreters(&self) -> Vec<(u32, Python)> {
-        let found = self.by_space.iter().filter_map(|(key, found)| match found {
-            Found::Yes(known) => Some((key.tgid, known.python.clone())),
+    /// The interpreter of a process that has not executed another program.
+    pub fn of(&self, tgid: u32) -> Option<Python> {
+        let found = self.by_space.get(&SpaceKey {
+            tgid,
+            generation: 0,
+        })?;
+        match found {
+            Found::Yes(known) => Some(known.python.clone()),
             _ => None,
-        });
-        let mut found: Vec<_> = found.collect();
-        found.sort_by_key(|(pid, _)| *pid);
-        found
+        }
     }
 
     /// What threads that sleep in a futex wait for, where that is a lock or a join of Python's `threading`.

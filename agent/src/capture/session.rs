@@ -220,7 +220,9 @@ pub async fn record(
     }
     let clocks = CpuClocks::read();
     let meter = Meter::start(&session.probe);
-    session.objects = ObjectWatch::start(session.pythons.interpreters(), plan.duration);
+    let inside = session.processes.keys();
+    let inside = inside.map(|pid| (*pid, session.pythons.of(*pid))).collect();
+    session.objects = ObjectWatch::start(inside, plan.duration);
     let threads = session.probe.threads().len();
     if threads == 0 {
         return Err(CaptureError::Gone);

@@ -88,6 +88,7 @@ impl Builder {
             memory: Vec::new(),
             conditions: Conditions::default(),
             python_objects: Vec::new(),
+            heaps: Vec::new(),
             signals: Vec::new(),
             losses: Losses::default(),
             judgement: None,

@@ -244,7 +244,7 @@ pub struct Memory {
     /// What ends its growth, the nearest first; none where none could be read.
     #[serde(default)]
     pub limits: Vec<MemoryLimit>,
-    /// How old it was at the end; `None` where that could not be read.
+    /// How old it was at the end, or would be had it not ended; `None` where that could not be read.
     #[serde(default)]
     pub age: Option<Duration>,
 }

@@ -9,6 +9,7 @@ mod descriptors;
 mod fidelity;
 mod finding;
 mod frame;
+mod heap;
 mod histogram;
 mod idle;
 mod idle_places;
@@ -37,6 +38,7 @@ pub use finding::{
     Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, Subject, Verdict,
 };
 pub use frame::{Frame, FrameKind, PythonWalk, Stack, Walk};
+pub use heap::{HeapSizes, SizeClass};
 pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, takes_lock, user_sites};
 pub use idle_places::IdlePlaces;
@@ -254,6 +256,9 @@ pub struct Capture {
     /// Objects of Python interpreters at the start and the end, by process.
     #[serde(default)]
     pub python_objects: Vec<PythonObjects>,
+    /// Blocks of glibc's malloc at the start and the end, by process.
+    #[serde(default)]
+    pub heaps: Vec<HeapSizes>,
     /// Which hook each signal took, or why it is off.
     pub signals: Vec<Signal>,
     /// What was lost.

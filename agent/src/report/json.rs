@@ -53,6 +53,8 @@ struct Report<'a> {
     memory: Vec<memory::Process<'a>>,
     /// Objects of Python interpreters by type, at the start and the end.
     python_objects: Vec<objects::Process<'a>>,
+    /// Blocks of glibc's malloc by size, at the start and the end.
+    heap_sizes: Vec<objects::Heap>,
     signals: BTreeMap<&'a str, Signal<'a>>,
     /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
     loss: BTreeMap<&'a str, u64>,
@@ -266,6 +268,7 @@ fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
         socket_counts: sockets::counts(capture),
         memory: memory::memory(capture),
         python_objects: objects::objects(capture),
+        heap_sizes: objects::heaps(capture),
         signals: signals(capture),
         loss: losses(capture),
         overhead: overhead(capture),

@@ -7,6 +7,7 @@
 //! Processes vanish while they are looked at. Everything here is total and bounded: what is gone is
 //! an absent value or a [`TargetError`], never a panic.
 
+mod budget;
 mod describe;
 mod error;
 mod exit_watch;
@@ -16,6 +17,7 @@ mod image;
 pub mod maps;
 pub mod memory;
 mod pagemap;
+pub mod pages;
 mod place;
 pub(crate) mod proc_fs;
 mod relatives;
@@ -24,6 +26,7 @@ mod select;
 #[cfg(test)]
 mod specimen;
 
+pub use budget::Budget;
 pub use describe::{escape, name, thread_name};
 pub use error::{Inside, TargetError};
 pub use exit_watch::ExitWatch;
@@ -31,7 +34,7 @@ pub use identity::Identity;
 pub use image::Exe;
 pub use pagemap::{PageFlags, Pagemap, Region};
 pub use place::{Place, places};
-pub use proc_fs::{namespace_thread_ids, process_of};
+pub use proc_fs::{namespace_thread_ids, process_of, vm_swap_bytes};
 pub use relatives::relatives;
 pub use resident::ResidentMemory;
 pub use select::{Selection, resolve};

@@ -114,6 +114,14 @@ pub fn process_of(tid: u32) -> Option<u32> {
     status_value(&status(tid).ok()?, "Tgid")?.parse().ok()
 }
 
+/// What a process has in swap, in bytes; 0 on a host without swap.
+pub fn vm_swap_bytes(pid: u32) -> Option<u64> {
+    let status = status(pid).ok()?;
+    let swap = status_value(&status, "VmSwap").unwrap_or("0 kB");
+    let kib: u64 = swap.strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 /// All processes that `/proc` shows.
 pub(crate) fn processes() -> io::Result<Vec<u32>> {
     ids("/proc")

@@ -2,8 +2,9 @@
 
 use super::super::{Scene, words};
 use crate::model::{
-    Confidence, Finding, FindingKind, Frame, FrameKind, GrowthForm, LeakLevel, LimitKind, Mapping,
-    Memory, MemoryTrend, PythonObjects, Reached, Severity, Stack, Subject, TypeCount,
+    Confidence, Finding, FindingKind, Frame, FrameKind, GrowthForm, HeapSizes, LeakLevel,
+    LimitKind, Mapping, Memory, MemoryTrend, PythonObjects, Reached, Severity, Stack, Subject,
+    TypeCount,
 };
 use crate::words::text::{bytes, clean, count, duration, percent};
 use std::collections::BTreeMap;
@@ -50,6 +51,14 @@ pub(super) fn finding(
     let growing = objects.map(growing).unwrap_or_default();
     if let Some(objects) = objects {
         finding = finding.fact("objects", object_words(objects, &growing));
+    }
+    let heaps = scene.capture.heaps.iter();
+    if let Some(line) = heaps
+        .filter(|heap| heap.pid == pid)
+        .last()
+        .and_then(|heap| sizes(heap, memory))
+    {
+        finding = finding.fact("sizes", line);
     }
     if let Some(line) = cache(memory) {
         finding = finding.fact("cache", line);
@@ -260,6 +269,39 @@ fn object_words(objects: &PythonObjects, growing: &[&TypeCount]) -> String {
             names.join(", ")
         ),
     }
+}
+
+/// The sizes of glibc's blocks that have most of the growth.
+fn sizes(heap: &HeapSizes, memory: &Memory) -> Option<String> {
+    if heap.cut {
+        return None;
+    }
+    let whole = memory.grown_bytes() as f64;
+    let grown = heap.classes.iter();
+    let words: Vec<String> = grown
+        .filter(|class| class.growth_bytes() as f64 > (whole * WORTH).max(1.0))
+        .take(SHOWN)
+        .map(|class| {
+            let least = if class.size_bytes > 4096 {
+                "at least "
+            } else {
+                ""
+            };
+            format!(
+                "{} of {least}{} bytes ({})",
+                count(class.growth().unsigned_abs()),
+                count(class.size_bytes),
+                bytes(class.growth_bytes().unsigned_abs())
+            )
+        })
+        .collect();
+    (!words.is_empty()).then(|| {
+        let apart = duration(heap.apart);
+        format!(
+            "blocks of malloc more than {apart} before: {}",
+            words.join(", ")
+        )
+    })
 }
 
 fn cache(memory: &Memory) -> Option<String> {

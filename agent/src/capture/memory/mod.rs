@@ -61,7 +61,7 @@ pub struct ProcessMemory {
     pub end: Option<Smaps>,
     /// What ends its growth, as it was at the end.
     pub limits: Vec<MemoryLimit>,
-    /// How old it was at the end.
+    /// How old it was at the end, or would be.
     pub age: Option<Duration>,
     /// It has ended.
     gone: bool,
@@ -219,8 +219,10 @@ impl MemoryWatch {
             self.unread += u64::from(!asked);
             if let Some(known) = self.record.processes.get_mut(&pid) {
                 known.limits = limits::read(pid);
-                known.age = limits::age(start_ticks);
             }
+        }
+        for known in self.record.processes.values_mut() {
+            known.age = limits::age(known.start_ticks);
         }
     }
 

@@ -8,13 +8,13 @@ use crate::{
         dependencies,
         locks::{self, Facts, WaitedWords},
         meter::Meter,
-        objects::ObjectWatch,
+        objects::{Insides, ObjectWatch},
         sockets::SocketsSeen,
         spaces::SpaceKey,
         timeline::Recorder,
     },
     kernel::{Kernel, clocks::CpuClocks},
-    model::{End, Python, PythonObjects, PythonWait, Tasks},
+    model::{End, Python, PythonWait, Tasks},
     probe::Probe,
 };
 use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
@@ -74,7 +74,7 @@ impl Session {
             .recorder
             .take()
             .map_or_else(Default::default, Recorder::finish);
-        let python_objects = self.python_objects();
+        let insides = self.insides();
         let conditions = self
             .conditions
             .finish(&self.processes, &taken.living, kernel.arch);
@@ -96,7 +96,7 @@ impl Session {
             pythons: self.pythons,
             python_waits: moment.python_waits,
             tasks: moment.tasks,
-            python_objects,
+            insides,
             sockets: moment.sockets,
             blocked: moment.blocked,
             memory,
@@ -119,15 +119,14 @@ impl Session {
         (recorded, self.probe)
     }
 
-    /// The objects of interpreters at the start and the end.
-    fn python_objects(&mut self) -> Vec<PythonObjects> {
+    /// The objects of interpreters and the blocks of malloc at the start and the end.
+    fn insides(&mut self) -> Insides {
         match self.objects.take().map(ObjectWatch::finish) {
-            Some(Some(objects)) => objects,
             Some(None) => {
                 self.unread += 1;
-                Vec::new()
+                Insides::default()
             }
-            None => Vec::new(),
+            found => found.flatten().unwrap_or_default(),
         }
     }
 

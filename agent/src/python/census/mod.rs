@@ -11,15 +11,13 @@
 //! [`MAX_OBJECTS`] objects or its time, whatever the target has made of its lists.
 
 mod lists;
-mod pages;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 use super::Python;
 use super::object::Objects;
-use crate::target::memory::Memory;
-use pages::Pages;
+use crate::target::{Budget, memory::Memory, pages::Pages};
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
@@ -56,35 +54,6 @@ pub struct Census {
     pub torn: u64,
     /// How long it took.
     pub took: Duration,
-}
-
-/// Until when a look goes on: time on a CPU, which is what it costs, and not for ever where a CPU is hard to get.
-#[derive(Clone, Copy, Debug)]
-struct Budget {
-    cpu: Duration,
-    until: Instant,
-}
-
-impl Budget {
-    /// Wall-clock time that may pass for each second on a CPU.
-    const WAITS: u32 = 3;
-
-    fn of(time: Duration) -> Self {
-        Self {
-            cpu: cpu_time().saturating_add(time),
-            until: Instant::now() + time * Self::WAITS,
-        }
-    }
-
-    fn is_spent(&self) -> bool {
-        cpu_time() >= self.cpu || Instant::now() >= self.until
-    }
-}
-
-/// Time that this thread has had a CPU.
-fn cpu_time() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::try_from(now).unwrap_or_default()
 }
 
 /// Objects by the address of their type.

@@ -1,8 +1,7 @@
 //! The way through one list.
 
-use super::pages::Pages;
-use super::{Budget, MAX_OBJECTS, Tally};
-use crate::target::memory::Memory;
+use super::{MAX_OBJECTS, Tally};
+use crate::target::{Budget, memory::Memory, pages::Pages};
 use std::thread::sleep;
 use std::time::Duration;
 

@@ -117,6 +117,8 @@ function memory() {
     inner('mappings', 'Growth by mapping', mappingColumns, 'change_bytes');
     const objects = list(report.python_objects).flatMap((one) => list(one.types).map((row) => ({ pid: one.pid, ...row })));
     if (objects.length) { const box = el('div', { style: { marginTop: '16px' } }, el('h2', null, 'Python objects by type')); part.append(box); table(box, { name: 'python-objects', columns: objectColumns, rows: objects, sort: 'growth' }); }
+    const sizes = list(report.heap_sizes).flatMap((one) => list(one.sizes).map((row) => ({ pid: one.pid, ...row })));
+    if (sizes.length) { const box = el('div', { style: { marginTop: '16px' } }, el('h2', null, 'Blocks of malloc by size')); part.append(box); table(box, { name: 'heap-sizes', columns: blockColumns, rows: sizes, sort: 'growth_bytes' }); }
   });
 }
 

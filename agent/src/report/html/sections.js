@@ -124,6 +124,8 @@ const mappingColumns = [...processColumns, name('name', 'mapping', 460), name('k
   size('change_bytes', 'change', { value: (row) => row.end_bytes - row.start_bytes })];
 
 const objectColumns = [...processColumns, name('name', 'type', 360), number('start_count', 'at the start', { width: 110 }), number('end_count', 'at the end', { width: 110 }), number('growth', 'growth', { width: 100 })];
+const blockColumns = [...processColumns, size('size_bytes', 'block', { width: 110 }), number('start_count', 'at the start', { width: 110 }), number('end_count', 'at the end', { width: 110 }), number('growth', 'growth', { width: 100 }),
+  size('growth_bytes', 'growth', { width: 110, value: (row) => row.growth * row.size_bytes })];
 
 const taskColumns = [
   ...processColumns, name('name', 'task', 180), name('state', 'state', 90),

@@ -1,7 +1,7 @@
 //! Memory by the page: neighbours in a list are often neighbours in memory, and a read of a page costs hardly
 //! more than one of a word. What is kept is old; who minds reads it anew.
 
-use crate::target::memory::Memory;
+use super::memory::Memory;
 
 const PAGE: u64 = 4096;
 
@@ -15,21 +15,33 @@ struct Page {
 }
 
 /// Memory of which some pages are kept.
-pub(super) struct Pages<'m, M> {
+pub struct Pages<'m, M> {
     memory: &'m M,
     kept: Vec<Option<Page>>,
 }
 
+impl<M> std::fmt::Debug for Pages<'_, M> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Pages").finish_non_exhaustive()
+    }
+}
+
 impl<'m, M: Memory> Pages<'m, M> {
-    pub(super) fn new(memory: &'m M) -> Self {
+    /// None is kept yet.
+    pub fn new(memory: &'m M) -> Self {
         Self {
             memory,
             kept: (0..KEPT).map(|_| None).collect(),
         }
     }
 
+    /// What it reads.
+    pub fn memory(&self) -> &'m M {
+        self.memory
+    }
+
     /// `N` bytes, perhaps old.
-    pub(super) fn bytes<const N: usize>(&mut self, address: u64) -> Option<[u8; N]> {
+    pub fn bytes<const N: usize>(&mut self, address: u64) -> Option<[u8; N]> {
         let at = (address % PAGE) as usize;
         if at + N > PAGE as usize {
             return self.memory.bytes(address);
@@ -39,7 +51,7 @@ impl<'m, M: Memory> Pages<'m, M> {
     }
 
     /// `N` bytes as they are now.
-    pub(super) fn fresh<const N: usize>(&mut self, address: u64) -> Option<[u8; N]> {
+    pub fn fresh<const N: usize>(&mut self, address: u64) -> Option<[u8; N]> {
         let number = address / PAGE;
         if let Some(slot) = self.kept.get_mut(number as usize % KEPT) {
             slot.take_if(|page| page.number == number);
