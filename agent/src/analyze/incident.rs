@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Groups findings; incidents come the worst first.
 pub fn group(mut findings: Vec<Finding>) -> Vec<Incident> {
-    findings.sort_by(|a, b| rank(a).cmp(&rank(b)));
+    findings.sort_by_cached_key(rank);
     findings.dedup_by(|later, first| is_same(later, first));
     let causes = causes(&findings);
     let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -27,7 +27,7 @@ pub fn group(mut findings: Vec<Finding>) -> Vec<Incident> {
             })
         })
         .collect();
-    incidents.sort_by(|a, b| rank(&a.cause).cmp(&rank(&b.cause)));
+    incidents.sort_by_cached_key(|incident| rank(&incident.cause));
     incidents
 }
 

@@ -47,15 +47,15 @@ pub(super) fn finding(
         finding = finding.fact("code", line);
     }
     let objects = scene.capture.python_objects.iter();
-    let objects = objects.filter(|objects| objects.pid == pid).last();
+    let objects = objects.rev().find(|objects| objects.pid == pid);
     let growing = objects.map(growing).unwrap_or_default();
     if let Some(objects) = objects {
         finding = finding.fact("objects", object_words(objects, &growing));
     }
     let heaps = scene.capture.heaps.iter();
     if let Some(line) = heaps
-        .filter(|heap| heap.pid == pid)
-        .last()
+        .rev()
+        .find(|heap| heap.pid == pid)
         .and_then(|heap| sizes(heap, memory))
     {
         finding = finding.fact("sizes", line);
