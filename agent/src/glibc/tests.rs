@@ -126,7 +126,7 @@ proptest! {
         let mut at = 0_usize;
         for size in sizes {
             if let Some(place) = bytes.get_mut(at + 8..at + 16) {
-                place.copy_from_slice(&(size * 16 | 1).to_ne_bytes());
+                place.copy_from_slice(&((size * 16) | 1).to_ne_bytes());
             }
             at += size as usize * 16;
         }

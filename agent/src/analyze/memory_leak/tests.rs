@@ -115,7 +115,8 @@ fn thirty_seconds_never_confirm() {
 
 #[test]
 fn healthy_growth_is_none() {
-    let forms: [(&str, fn(u32) -> u64); 7] = [
+    type Form = fn(u32) -> u64;
+    let forms: [(&str, Form); 7] = [
         ("flat", |_| 0),
         ("warm-up", |at| {
             (80.0 * (1.0 - (-f64::from(at) / 8.0).exp())) as u64 * MIB
