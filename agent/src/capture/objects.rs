@@ -27,14 +27,13 @@ const MIN_CAPTURE: Duration = Duration::from_secs(5);
 /// Processes that are looked at.
 const MAX_PROCESSES: usize = 16;
 
-/// One look at all of them takes that part of the capture's length, within these bounds: time on a CPU that
-/// nobody else wants.
+/// One look at all of them takes that part of the capture's length, within these bounds: time on a CPU.
 const SHARE: u32 = 10;
 const MIN_LOOK: Duration = Duration::from_secs(1);
 const MAX_LOOK: Duration = Duration::from_secs(3);
 
-/// The least of all claims to a CPU: setpriority(2).
-const NICE: i32 = 19;
+/// A lesser claim to a CPU than that of the targets: setpriority(2).
+const NICE: i32 = 5;
 
 /// Types and sizes that are kept of a process.
 const MAX_KEPT: usize = 100;
@@ -74,8 +73,7 @@ impl ObjectWatch {
         let work = move || {
             // Without it, it is a thread like others.
             let _ = setpriority_process(Some(gettid()), NICE);
-            // Two sorts of things in each.
-            let each = look / (2 * u32::try_from(targets.len()).unwrap_or(1));
+            let each = look / u32::try_from(targets.len()).unwrap_or(1);
             let first: Vec<First> = targets
                 .into_iter()
                 .filter_map(|(pid, python)| First::look(pid, python, each))

@@ -42,18 +42,17 @@ fn heap(line: &str) -> Option<Heap> {
 /// Where the rows of an arena's heap may begin, and where its last chunk begins, if that is known.
 pub(super) fn arena<M: Memory>(memory: &M, heap: &Heap) -> Option<(Vec<u64>, Option<u64>)> {
     let state = memory.u64(heap.start)?;
+    // The top of the arena lies in its newest heap, which may have grown since its mapping was read.
+    let top = memory.u64(state.checked_add(TOP)?)?;
+    let room = heap.start..heap.start.checked_add(ARENA_ALIGNMENT)?;
+    let top = room.contains(&top).then_some(top);
     let own = state > heap.start && state - heap.start <= MAX_HEAP_INFO;
     if !own {
         // A later heap of its arena: the first chunk is right behind `heap_info` (2 or 3 pairs of words, 2.35).
         let begins = [32, 48, 64].map(|behind| heap.start + behind);
-        return state.is_multiple_of(16).then(|| (begins.to_vec(), None));
+        return state.is_multiple_of(16).then(|| (begins.to_vec(), top));
     }
-    let top = memory.u64(state.checked_add(TOP)?)?;
     // The state is some 2,200 bytes long: 254 bins, and what each version has added.
     let begins = (state + 2000..state + 2600).filter(|at| at.is_multiple_of(16));
-    // The top of the arena lies in its newest heap, which may have grown since its mapping was read.
-    let here = (heap.start..heap.start + ARENA_ALIGNMENT)
-        .contains(&top)
-        .then_some(top);
-    Some((begins.collect(), here))
+    Some((begins.collect(), top))
 }

@@ -6,7 +6,7 @@
 //! says that it is in use.
 //!
 //! There are the main heap (`[heap]`, by `brk`) and those of arenas (aligned to 64 MiB, `malloc/arena.c`). Whether
-//! a row is one shows at its end: the main heap's last chunk ends with the mapping, an arena's is the one that its
+//! a row is one shows at its end: nothing is mapped behind the main heap's last chunk, an arena's is the one that its
 //! state calls `top`. Where it is another allocator's, or moves too fast, nothing fits and nothing is said.
 //!
 //! Only heads of chunks are read, by the page. What is swapped out would be swapped in by that, so a process that

@@ -14,6 +14,8 @@ const ALIGNMENT: u64 = 16;
 /// What a heap may have grown by since its mapping was read.
 const GROWN: u64 = 256 << 20;
 const PAGE: u64 = 4096;
+/// How often a last chunk that grows is looked at again.
+const TRIES: u32 = 100;
 /// Bytes of the fence posts (`sysmalloc`).
 const FENCE: u64 = 32;
 /// Chunks between two looks at the clock.
@@ -47,7 +49,8 @@ pub(super) fn heap<M: Memory>(
     most: u64,
 ) -> Row {
     if heap.main {
-        return row(pages, (heap.start, heap.end), heap.end, budget, most);
+        let limit = heap.end.saturating_add(GROWN);
+        return row(pages, (heap.start, limit), limit, budget, most);
     }
     let Some((begins, top)) = arena(pages.memory(), heap) else {
         return Row::default();
@@ -73,7 +76,7 @@ fn row<M: Memory>(
     let Some(mut size) = head(pages, begin, limit) else {
         return row;
     };
-    let mut at = begin;
+    let (mut at, mut grown) = (begin, 0);
     loop {
         if row.chunks >= most || (row.chunks.is_multiple_of(CLOCK) && budget.is_spent()) {
             row.cut = true;
@@ -92,8 +95,15 @@ fn row<M: Memory>(
             return row;
         }
         let Some(behind) = head(pages, next, limit) else {
-            // The heap has grown since its mapping was read: then the last chunk ends behind it.
-            row.ended = end == limit && is_grown_top(pages, next, limit);
+            // The last chunk of the main heap: what follows is not there. Or it grows at this moment.
+            let now = pages.fresh(at + 8).map(u64::from_ne_bytes);
+            if now != Some(size) && grown < TRIES {
+                grown += 1;
+                size = head(pages, at, limit).unwrap_or(size);
+                continue;
+            }
+            let behind = pages.fresh::<8>(next + 8);
+            row.ended = end == limit && next.is_multiple_of(PAGE) && behind.is_none();
             return row;
         };
         if behind & PREVIOUS_IN_USE != 0 {
@@ -102,19 +112,6 @@ fn row<M: Memory>(
         row.chunks += 1;
         (at, size) = (next, behind);
     }
-}
-
-/// Whether the chunk at an address is the last of a heap that ends now where its mapping had not come to yet: at
-/// the end of a page, not far behind.
-fn is_grown_top<M: Memory>(pages: &mut Pages<'_, M>, at: u64, limit: u64) -> bool {
-    let size = (at < limit)
-        .then(|| pages.bytes(at + 8).map(u64::from_ne_bytes))
-        .flatten();
-    let end = size.and_then(|size| {
-        let in_use = size & FLAGS == PREVIOUS_IN_USE;
-        in_use.then(|| at.checked_add(size & !FLAGS)).flatten()
-    });
-    end.is_some_and(|end| end > limit && end - limit <= GROWN && end.is_multiple_of(PAGE))
 }
 
 /// The size of the chunk at an address, with its flags; `None` when it cannot be one.

@@ -12,7 +12,7 @@ pub struct Budget {
 
 impl Budget {
     /// Wall-clock time that may pass for each second on a CPU.
-    pub const WAITS: u32 = 3;
+    pub const WAITS: u32 = 6;
 
     /// So much from now on.
     pub fn of(time: Duration) -> Self {
