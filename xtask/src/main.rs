@@ -66,6 +66,9 @@ enum Command {
         /// Write what came out as a table, in Markdown
         #[arg(long, value_name = "FILE")]
         table: Option<String>,
+        /// So many at a time
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+        jobs: Option<u32>,
         /// Only those whose name holds one of these
         names: Vec<String>,
     },
@@ -86,9 +89,12 @@ fn main() -> ExitCode {
         } => kernels::test(&filters),
         Command::Test { filters, .. } => test::test(&filters),
         Command::Bench(args) => bench::run(&args),
-        Command::Specimens { list, table, names } => {
-            specimens::specimens(list, table.as_deref(), &names)
-        }
+        Command::Specimens {
+            list,
+            table,
+            jobs,
+            names,
+        } => specimens::specimens(list, table.as_deref(), jobs, &names),
         Command::Lint => lint::lint(),
     };
     match done {

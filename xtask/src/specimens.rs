@@ -8,7 +8,12 @@ use anyhow::ensure;
 ///
 /// # Errors
 /// No build, no root, or remora's verdict on one is wrong.
-pub fn specimens(list: bool, table: Option<&str>, names: &[String]) -> anyhow::Result<()> {
+pub fn specimens(
+    list: bool,
+    table: Option<&str>,
+    jobs: Option<u32>,
+    names: &[String],
+) -> anyhow::Result<()> {
     ensure!(
         list || is_root(),
         "remora needs root to look at the specimens: run it with sudo -E"
@@ -30,6 +35,9 @@ pub fn specimens(list: bool, table: Option<&str>, names: &[String]) -> anyhow::R
     }
     if let Some(file) = table {
         command.args(["--table", file]);
+    }
+    if let Some(jobs) = jobs {
+        command.args(["--jobs", &jobs.to_string()]);
     }
     run(command.args(names))
 }

@@ -1,15 +1,24 @@
 //! Runs the sick programs and their healthy twins, one after the other, and shows what remora says of each:
-//! `specimens [--list] [--table FILE] [NAME…]`.
+//! `specimens [--list] [--table FILE] [--jobs N] [NAME…]`.
 
 use remora_tests::cases::{self, Case, Expect, Outcome};
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread::scope;
 
-const USAGE: &str = "usage: specimens [--list] [--table FILE] [NAME…]";
+/// Programs at a time, unless told: most of them wait.
+const AT_ONCE: usize = 3;
+
+/// A case, and what became of it.
+type Ran = (Case, Result<Outcome, String>);
+
+const USAGE: &str = "usage: specimens [--list] [--table FILE] [--jobs N] [NAME…]";
 
 fn main() -> ExitCode {
     let mut names = Vec::new();
-    let (mut list, mut table) = (false, None);
+    let (mut list, mut table, mut jobs) = (false, None, AT_ONCE);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -17,6 +26,10 @@ fn main() -> ExitCode {
             "--table" => match arguments.next() {
                 Some(file) => table = Some(file),
                 None => return usage(),
+            },
+            "--jobs" => match arguments.next().and_then(|jobs| jobs.parse().ok()) {
+                Some(number @ 1..=16) => jobs = number,
+                _ => return usage(),
             },
             flag if flag.starts_with('-') => return usage(),
             _ => names.push(argument),
@@ -36,7 +49,7 @@ fn main() -> ExitCode {
             .for_each(|case| println!("{:<36} {}", case.name, case.about));
         return ExitCode::SUCCESS;
     }
-    run(&chosen, table.as_deref())
+    run(&chosen, table.as_deref(), jobs)
 }
 
 fn usage() -> ExitCode {
@@ -44,26 +57,24 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn run(chosen: &[Case], table: Option<&str>) -> ExitCode {
-    let mut ran: Vec<(Case, Result<Outcome, String>)> = Vec::new();
-    for case in chosen {
-        let outcome = cases::run(case);
-        match &outcome {
-            Ok(outcome) => {
-                let mark = if outcome.right { "ok   " } else { "WRONG" };
-                println!(
-                    "{mark} {:<36} {:<18} {}",
-                    case.name, outcome.verdict, outcome.words
-                );
-            }
-            Err(why) => println!(
-                "skip  {:<36} {}",
-                case.name,
-                why.lines().next().unwrap_or_default()
-            ),
+fn run(chosen: &[Case], table: Option<&str>, jobs: usize) -> ExitCode {
+    let left: Mutex<VecDeque<(usize, Case)>> =
+        Mutex::new(chosen.iter().copied().enumerate().collect());
+    let done: Mutex<Vec<(usize, Ran)>> = Mutex::default();
+    scope(|threads| {
+        for _ in 0..jobs {
+            threads.spawn(|| {
+                while let Some((at, case)) = { left.lock().expect("no panic").pop_front() } {
+                    let outcome = cases::run(&case);
+                    say(&case, &outcome);
+                    done.lock().expect("no panic").push((at, (case, outcome)));
+                }
+            });
         }
-        ran.push((*case, outcome));
-    }
+    });
+    let mut ran = done.into_inner().expect("no panic");
+    ran.sort_by_key(|(at, _)| *at);
+    let ran: Vec<Ran> = ran.into_iter().map(|(_, ran)| ran).collect();
     let sum = sum(&ran);
     println!("\n{sum}");
     if let Some(file) = table
@@ -72,7 +83,7 @@ fn run(chosen: &[Case], table: Option<&str>) -> ExitCode {
         eprintln!("specimens: {file}: {error}");
         return ExitCode::FAILURE;
     }
-    let right = |(_, outcome): &(Case, Result<Outcome, String>)| match outcome {
+    let right = |(_, outcome): &Ran| match outcome {
         Ok(outcome) => outcome.right,
         Err(_) => true,
     };
@@ -83,8 +94,24 @@ fn run(chosen: &[Case], table: Option<&str>) -> ExitCode {
     }
 }
 
+fn say(case: &Case, outcome: &Result<Outcome, String>) {
+    match outcome {
+        Ok(outcome) => {
+            let mark = if outcome.right { "ok   " } else { "WRONG" };
+            println!(
+                "{mark} {:<36} {:<18} {}",
+                case.name, outcome.verdict, outcome.words
+            );
+        }
+        Err(why) => {
+            let why = why.lines().next().unwrap_or_default();
+            println!("skip  {:<36} {why}", case.name);
+        }
+    }
+}
+
 /// `12 of 12 sick ones found; no false alarm on 11 healthy ones; 0 could not run here`.
-fn sum(ran: &[(Case, Result<Outcome, String>)]) -> String {
+fn sum(ran: &[Ran]) -> String {
     let (mut sick, mut found, mut healthy, mut false_alarms, mut skipped) = (0, 0, 0, 0, 0);
     for (case, outcome) in ran {
         match (case.expect, outcome) {
@@ -105,7 +132,7 @@ fn sum(ran: &[(Case, Result<Outcome, String>)]) -> String {
     )
 }
 
-fn markdown(ran: &[(Case, Result<Outcome, String>)], sum: &str) -> String {
+fn markdown(ran: &[Ran], sum: &str) -> String {
     let mut text = format!(
         "# Specimens\n\nWhat remora says of programs that are sick in a known way, and of healthy ones that look like them. Made by\n\
          `cargo xtask specimens --table docs/specimens.md`.\n\n{sum}.\n\n| specimen | what it does | must be | is | |\n| --- | --- | --- | --- | --- |\n"
