@@ -5,7 +5,7 @@ use remora_tests::gate::{privileged, skip};
 use std::thread;
 
 /// Cases that run at a time: they sleep most of their time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 6;
 
 fn run(all: &[Case]) -> Vec<(&'static str, Result<Outcome, String>)> {
     let mut outcomes = Vec::new();

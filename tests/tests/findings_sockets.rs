@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::thread::scope;
 
 /// Cases at a time: they mostly wait.
-const AT_ONCE: usize = 10;
+const AT_ONCE: usize = 6;
 
 /// Shorter waits and looks than the default thresholds ask for; `cargo xtask specimens` takes those.
 const QUICK: [&str; 8] = [
