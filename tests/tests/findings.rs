@@ -2,13 +2,14 @@
 
 use remora_tests::gate::privileged;
 use remora_tests::remora::Remora;
-use remora_tests::specimen::Specimen;
+use remora_tests::specimen::Start;
 use serde_json::Value;
 
 #[test]
 fn a_process_that_sleeps_is_idle_and_the_contract_is_kept() {
     let Some(_turn) = privileged() else { return };
-    let specimen = Specimen::start("nanosleep");
+    // Half a second each: short sleeps are work on a slow machine.
+    let specimen = Start::mode("nanosleep").period_us(500_000).start();
     let pid = specimen.pid().to_string();
     let run = Remora::with(&["triage", "--json", "--pid", &pid, "--duration", "1s"]).run();
     run.assert_code(0);
