@@ -2,7 +2,7 @@
  * takes the name `grown` and rests: what it has then is the truth. Each way has a function of its own,
  * and the amounts are those of tests/tests/memory.rs. */
 #include "specimen.h"
-
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,8 +127,22 @@ static void wait_for_go(void)
         sleep_ns(10 * MS);
 }
 
+/* Before Linux 6.7 a thread's stack may get huge pages, so few faults that samples tell little. */
+static void no_huge_stack(void)
+{
+    pthread_attr_t attributes;
+    void *stack;
+    size_t bytes;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+        die("pthread_getattr_np");
+    pthread_attr_getstack(&attributes, &stack, &bytes);
+    pthread_attr_destroy(&attributes);
+    madvise(stack, bytes, MADV_NOHUGEPAGE);
+}
+
 static void *help(void *unused)
 {
+    no_huge_stack();
     free(malloc(100)); /* its arena is there from the start */
     wait_for_go();
     grow_arena();

@@ -37,6 +37,8 @@ mod words;
 #[cfg(test)]
 mod nonsense;
 #[cfg(test)]
+mod recorded;
+#[cfg(test)]
 mod tests;
 
 pub use heartbeat::{Heartbeat, MAX_HEARTBEATS, Pulse};

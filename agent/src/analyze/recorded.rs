@@ -1,0 +1,63 @@
+//! What real runs saw, judged again: `remora triage --recording FILE` (hidden) made the files in `recordings/`.
+
+use super::*;
+use crate::model::{Confidence, Finding, recording};
+
+fn judged(text: &'static str) -> Judgement {
+    let capture = recording::read(text).expect("a capture of an earlier run");
+    judge(&capture, &Thresholds::default())
+}
+
+fn says(finding: &Finding, word: &str) -> bool {
+    let facts = finding.evidence.iter().map(|fact| fact.value.as_str());
+    facts
+        .chain([finding.summary.as_str()])
+        .any(|text| text.contains(word))
+}
+
+/// Two threads of a C program that took two mutexes in different orders.
+#[test]
+fn a_deadlock_of_two_mutexes() {
+    let judgement = judged(include_str!("../../recordings/deadlock.json"));
+    assert_eq!(judgement.verdict, Verdict::Sick(FindingKind::Deadlock));
+    let [incident] = &judgement.incidents[..] else {
+        panic!("one deadlock: {:#?}", judgement.incidents);
+    };
+    assert_eq!(incident.cause.confidence, Confidence::Certain);
+    for word in [
+        "take_second (sick_locks.c:86)",
+        "glibc mutex",
+        "one-",
+        "two-",
+    ] {
+        assert!(says(&incident.cause, word), "{word}: {:#?}", incident.cause);
+    }
+}
+
+/// An asyncio callback that takes a `threading.Lock` twice.
+#[test]
+fn a_loop_that_a_lock_blocks() {
+    let judgement = judged(include_str!("../../recordings/loop_blocked.json"));
+    assert_eq!(judgement.verdict, Verdict::Sick(FindingKind::LoopBlocked));
+    let cause = &judgement.incidents[0].cause;
+    for word in [
+        "asyncio loop",
+        "blocked_on_lock (sick_loops.py:55)",
+        "Task-1",
+    ] {
+        assert!(says(cause, word), "{word}: {cause:#?}");
+    }
+}
+
+/// redis under its benchmark.
+#[test]
+fn a_server_under_load_is_healthy() {
+    let judgement = judged(include_str!("../../recordings/healthy.json"));
+    assert_eq!(
+        judgement.verdict,
+        Verdict::Healthy,
+        "{:#?}",
+        judgement.incidents
+    );
+    assert!(judgement.incidents.is_empty());
+}
