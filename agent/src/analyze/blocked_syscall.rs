@@ -10,7 +10,7 @@
 //! waits for the other end of a FIFO to be opened.
 
 use super::event_loops::{Places, stuck};
-use super::{Findings, Scene, waiting, words};
+use super::{Findings, Scene, graph::Graph, waiting, words};
 use crate::model::{
     Call, Finding, FindingKind, FrameKind, Reason, Severity, Stack, State, Subject, Thread,
 };
@@ -105,7 +105,7 @@ enum Wait {
 }
 
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
-    let mut places = None;
+    let mut made = None;
     for (index, thread) in scene.living() {
         let now = &thread.now;
         if now.state != State::Blocked || now.since < scene.thresholds.blocked_syscall {
@@ -114,7 +114,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
         let Some(wait) = classify(scene, thread) else {
             continue;
         };
-        let places = places.get_or_insert_with(|| Places::new(scene));
+        let (places, graph) = made.get_or_insert_with(|| (Places::new(scene), Graph::of(scene)));
         // Of a loop that is said already, with this wait.
         if stuck(
             scene,
@@ -124,7 +124,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
         )
         .is_none()
         {
-            findings.push(finding(scene, thread, wait));
+            findings.push(finding(graph, (index, thread), wait));
         }
     }
 }
@@ -189,7 +189,8 @@ fn opens_to_write(thread: &Thread) -> bool {
     flags & 3 != 0
 }
 
-fn finding(scene: &Scene<'_>, thread: &Thread, wait: Wait) -> Finding {
+fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), wait: Wait) -> Finding {
+    let scene = graph.scene();
     let call = waiting::call_of(scene, thread);
     let severity = match wait {
         // Its holder may be at work, and a second instance may stand by.
@@ -208,17 +209,7 @@ fn finding(scene: &Scene<'_>, thread: &Thread, wait: Wait) -> Finding {
         words::since(now.since, false),
     );
     finding = finding.fact("call", arguments(thread));
-    finding = waiting::evidence(scene, thread, finding);
-    for holder in call.map(|call| call.holders.as_slice()).unwrap_or_default() {
-        finding = finding.fact(
-            "holds",
-            format!("{} ({}) has the lock", clean(&holder.comm), holder.pid),
-        );
-        finding.because_of.push(Subject::Process(holder.pid));
-    }
-    if wait == Wait::PipeWrite {
-        finding = readers(call, finding);
-    }
+    finding = waiting::evidence(graph, index, thread, finding);
     let stack = scene.stack_now(thread);
     if let Some(code) = stack.and_then(words::code) {
         finding = finding.fact("code", code);
@@ -228,20 +219,6 @@ fn finding(scene: &Scene<'_>, thread: &Thread, wait: Wait) -> Finding {
         finding = finding.fact("kernel", kernel.join(" <- "));
     }
     finding.next = next(wait).into();
-    finding
-}
-
-/// Who could empty the pipe.
-fn readers(call: Option<&Call>, mut finding: Finding) -> Finding {
-    let readers = call.map(|call| call.readers.as_slice()).unwrap_or_default();
-    for reader in readers {
-        let name = format!("{} ({})", clean(&reader.comm), reader.pid);
-        finding = finding.fact(
-            "peer",
-            format!("{name} has the reading end, and does not read"),
-        );
-        finding.because_of.push(Subject::Process(reader.pid));
-    }
     finding
 }
 

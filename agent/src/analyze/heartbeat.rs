@@ -4,7 +4,7 @@
 //! (`--heartbeat thread=NAME,every=300s`, `--heartbeat socket=PORT,every=5s`). A thread moves when it runs, so one that is
 //! woken every second only to look at the clock moves, too.
 
-use super::{Findings, Scene, waiting, words};
+use super::{Findings, Scene, graph::Graph, waiting, words};
 use crate::model::{Address, Finding, FindingKind, Severity, Socket, State, Subject, Thread};
 use crate::words::text::{clean, duration};
 use std::time::Duration;
@@ -93,26 +93,22 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 }
 
 fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findings) {
+    let graph = Graph::of(scene);
     let cut = (0..=COMM_BYTES).rev().find(|at| name.is_char_boundary(*at));
     let kept = match name.len() > COMM_BYTES {
         true => name.get(..cut.unwrap_or(0)).unwrap_or(name),
         false => name,
     };
-    let own = || {
-        scene
-            .living()
-            .map(|(_, thread)| thread)
-            .filter(|thread| thread.comm == kept)
-    };
+    let own = || scene.living().filter(|(_, thread)| thread.comm == kept);
     for process in &scene.capture.processes {
-        let still = own().filter(|thread| {
+        let still = own().filter(|(_, thread)| {
             let waits = matches!(thread.now.state, State::Blocked | State::Runnable);
             thread.pid == process.pid && waits && thread.now.since > every
         });
-        let mut still: Vec<&Thread> = still.collect();
-        still.sort_by_key(|thread| (std::cmp::Reverse(thread.now.since), thread.tid));
-        if let Some(worst) = still.first() {
-            findings.push(silent(scene, worst, &still, every));
+        let mut still: Vec<(usize, &Thread)> = still.collect();
+        still.sort_by_key(|(_, thread)| (std::cmp::Reverse(thread.now.since), thread.tid));
+        if let Some(&worst) = still.first() {
+            findings.push(silent(&graph, worst, &still, every));
         }
     }
     if own().next().is_none()
@@ -142,12 +138,18 @@ fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findin
     }
 }
 
-fn silent(scene: &Scene<'_>, thread: &Thread, all: &[&Thread], every: Duration) -> Finding {
+fn silent(
+    graph: &Graph<'_>,
+    (index, thread): (usize, &Thread),
+    all: &[(usize, &Thread)],
+    every: Duration,
+) -> Finding {
+    let scene = graph.scene();
     let mut finding = scene.about_thread(FindingKind::HeartbeatMissed, Severity::Critical, thread);
     let since = thread.now.since;
     finding.since = Some(since);
     let what = match thread.now.state {
-        State::Blocked => waiting::phrase(scene, thread),
+        State::Blocked => waiting::phrase(graph, index, thread),
         _ => "is ready, without a CPU".to_owned(),
     };
     finding.summary = format!(
@@ -157,12 +159,12 @@ fn silent(scene: &Scene<'_>, thread: &Thread, all: &[&Thread], every: Duration) 
         duration(since),
         duration(every),
     );
-    let threads = || all.iter().map(|thread| Subject::Thread(thread.tid));
+    let threads = || all.iter().map(|(_, thread)| Subject::Thread(thread.tid));
     finding.about = threads().collect();
     // What blocks such a thread is a finding about it.
     finding.because_of = threads().chain([Subject::Process(thread.pid)]).collect();
     if thread.now.state == State::Blocked {
-        finding = waiting::evidence(scene, thread, finding);
+        finding = waiting::evidence(graph, index, thread, finding);
     } else {
         finding = finding.fact(
             "queue",

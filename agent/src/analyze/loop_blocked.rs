@@ -5,7 +5,7 @@
 //! meant to take that long (declared by `--threshold loop-blocked=…`); a thread that waits for one socket by poll.
 
 use super::event_loops::{Kind, Places, Stuck, stuck, task_loop};
-use super::{Findings, Scene, waiting, words};
+use super::{Findings, Scene, graph::Graph, waiting, words};
 use crate::model::{Confidence, Finding, FindingKind, Severity, Socket, State, Subject, Thread};
 use crate::words::text::{clean, count};
 
@@ -14,6 +14,7 @@ const SHOWN: usize = 2;
 
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let places = Places::new(scene);
+    let mut graph = None;
     for (index, thread) in scene.living() {
         let found = stuck(
             scene,
@@ -22,12 +23,14 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
             scene.thresholds.loop_blocked,
         );
         if let Some(found) = found {
-            findings.push(finding(scene, thread, found));
+            let graph = graph.get_or_insert_with(|| Graph::of(scene));
+            findings.push(finding(graph, (index, thread), found));
         }
     }
 }
 
-fn finding(scene: &Scene<'_>, thread: &Thread, stuck: Stuck) -> Finding {
+fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -> Finding {
+    let scene = graph.scene();
     let mut finding = scene.about_thread(FindingKind::LoopBlocked, Severity::Critical, thread);
     finding.since = Some(stuck.since);
     finding.since_at_least = stuck.at_least;
@@ -36,7 +39,7 @@ fn finding(scene: &Scene<'_>, thread: &Thread, stuck: Stuck) -> Finding {
     }
     finding.about = vec![Subject::Thread(thread.tid)];
     let what = match stuck.blocked {
-        true => waiting::phrase(scene, thread),
+        true => waiting::phrase(graph, index, thread),
         false if thread.on_cpu.as_secs_f64() * 2.0 >= thread.observed.as_secs_f64() => {
             "runs one callback on the CPU".to_owned()
         }
@@ -50,7 +53,7 @@ fn finding(scene: &Scene<'_>, thread: &Thread, stuck: Stuck) -> Finding {
     );
     finding = finding.fact("loop", loop_fact(scene, thread, stuck));
     if stuck.blocked {
-        finding = waiting::evidence(scene, thread, finding);
+        finding = waiting::evidence(graph, index, thread, finding);
         finding.next = waiting::next(thread);
     } else {
         let share = thread.on_cpu.as_secs_f64() / thread.observed.as_secs_f64().max(1e-3) * 100.0;

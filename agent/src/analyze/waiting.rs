@@ -1,66 +1,83 @@
-//! What a thread waits for now, in words; and what that points to.
+//! What a thread waits for now, in words, and what that points to: along the wait-for graph where somebody is
+//! known who could end the wait, else by what the call itself says.
 
-use super::{Scene, words};
-use crate::model::{Finding, Lock, LockKind, Reason, Subject, Thread};
+use super::{
+    Scene,
+    graph::{Graph, Node},
+    words,
+};
+use crate::model::{Call, Finding, Gil, Lock, LockKind, Reason, Subject, Thread};
 use crate::words::{label, text::clean};
 
-/// What a blocked thread waits for: `waits for a lock that worker-12 holds`.
-pub fn phrase(scene: &Scene<'_>, thread: &Thread) -> String {
-    let now = &thread.now;
-    match now.reason {
-        Some(Reason::Futex) => match lock(scene, thread) {
-            Some(lock) if lock.kind == LockKind::PythonGil => "waits for the GIL".to_owned(),
-            Some(lock) if is_lock(lock) => match &lock.owner {
-                Some(owner) => format!(
-                    "waits for a lock that {}-{} holds",
-                    clean(&owner.comm),
-                    owner.tid
-                ),
-                None => "waits for a lock".to_owned(),
-            },
-            _ => "waits for another thread (condition, semaphore or join)".to_owned(),
-        },
-        Some(Reason::Sleep) => "sleeps".to_owned(),
-        Some(Reason::SocketReceive | Reason::Poll) => "waits for bytes from a socket".to_owned(),
-        Some(Reason::SocketSend) => "waits for room to send".to_owned(),
-        Some(Reason::SocketConnect) => "waits for a connection to be made".to_owned(),
-        Some(Reason::PipeRead) => "waits for bytes from a pipe".to_owned(),
-        Some(Reason::PipeWrite) => "waits for room in a pipe".to_owned(),
-        Some(Reason::WaitChild) => "waits for a child process to end".to_owned(),
-        Some(Reason::Disk) => "waits for the disk".to_owned(),
-        Some(Reason::PageFault) => "waits for a page of memory".to_owned(),
-        Some(reason) => match now.syscall {
-            Some(name) => format!("waits in {name}"),
-            None => format!("waits ({})", reason.label()),
-        },
-        None => "is busy".to_owned(),
+/// What a blocked thread, given with its index, waits for: `waits for a lock: worker-12 holds it`.
+pub fn phrase(graph: &Graph<'_>, index: usize, thread: &Thread) -> String {
+    let what = what(graph.scene(), index, thread);
+    let wait = graph.wait(Node::Thread(index));
+    match wait.and_then(|wait| graph.only_party(wait)) {
+        Some(party) => format!("{what}: {party}"),
+        None => what,
     }
 }
 
-/// Adds what the wait is about, and what it is because of.
-pub fn evidence(scene: &Scene<'_>, thread: &Thread, mut finding: Finding) -> Finding {
+fn what(scene: &Scene<'_>, index: usize, thread: &Thread) -> String {
+    let now = &thread.now;
+    let words = match now.reason {
+        Some(Reason::Futex) => match lock(scene, index) {
+            Some(lock) if lock.kind == LockKind::PythonGil => "waits for the GIL",
+            Some(lock) if lock.kind == LockKind::ThreadEnd => "waits for the end of a thread",
+            Some(lock) if is_lock(lock) => "waits for a lock",
+            _ => "waits for another thread (condition, semaphore or join)",
+        },
+        Some(Reason::Sleep) => "sleeps",
+        Some(Reason::SocketReceive | Reason::Poll) => "waits for bytes from a socket",
+        Some(Reason::SocketSend) => "waits for room to send",
+        Some(Reason::SocketConnect) => "waits for a connection to be made",
+        Some(Reason::PipeRead) => "waits for bytes from a pipe",
+        Some(Reason::PipeWrite) => "waits for room in a pipe",
+        Some(Reason::WaitChild) => "waits for a child process to end",
+        Some(Reason::Disk) => "waits for the disk",
+        Some(Reason::PageFault) => "waits for a page of memory",
+        Some(reason) => {
+            return match now.syscall {
+                Some(name) => format!("waits in {name}"),
+                None => format!("waits ({})", reason.label()),
+            };
+        }
+        None => "is busy",
+    };
+    words.to_owned()
+}
+
+/// Adds what the wait is about, and what it is because of: the blame chain, where there is one.
+pub fn evidence(graph: &Graph<'_>, index: usize, thread: &Thread, mut finding: Finding) -> Finding {
+    let chain = graph.chain(index);
+    if chain.steps.is_empty() {
+        return by_call(graph.scene(), index, thread, finding);
+    }
+    finding.evidence.extend(chain.facts(graph));
+    finding.because_of.extend(chain.because_of(graph));
+    finding
+}
+
+/// What the call says, where nobody is known who could end it.
+fn by_call(scene: &Scene<'_>, index: usize, thread: &Thread, mut finding: Finding) -> Finding {
     let now = &thread.now;
     let reason = now.reason.unwrap_or(Reason::Unknown);
-    let call = now
-        .syscall
-        .map(|name| format!(" ({name})"))
-        .unwrap_or_default();
-    let time = words::since(now.since, false);
-    let mut fact = format!("{}{call} for {time}", label::reason(reason, now.syscall));
+    let call = now.syscall.map(|name| format!(" ({name})"));
+    let time = words::since(now.since, now.since_inferred);
+    let mut fact = format!(
+        "{}{} for {time}",
+        label::reason(reason, now.syscall),
+        call.unwrap_or_default()
+    );
     match reason {
         Reason::Futex => {
-            finding
-                .because_of
-                .push(Subject::Lock(thread.pid, now.args[0]));
-            if let Some(lock) = lock(scene, thread) {
-                finding
-                    .because_of
-                    .push(Subject::Lock(lock.pid, lock.address));
+            let address = now.args[0];
+            finding.because_of.push(Subject::Lock(thread.pid, address));
+            if let Some(lock) = lock(scene, index) {
+                let subject = Subject::Lock(lock.pid, lock.address);
+                finding.because_of.push(subject);
                 fact.push_str(&format!(": {} at {:#x}", lock.kind.label(), lock.address));
-                if let Some(owner) = &lock.owner {
-                    finding.because_of.push(Subject::Thread(owner.tid));
-                    fact.push_str(&format!(", held by {}-{}", clean(&owner.comm), owner.tid));
-                }
             }
             if let Some(holder) = gil_holder(scene, thread) {
                 finding.because_of.push(Subject::Thread(holder));
@@ -71,32 +88,14 @@ pub fn evidence(scene: &Scene<'_>, thread: &Thread, mut finding: Finding) -> Fin
             let fd = u32::try_from(now.args[0]).ok();
             if let Some(socket) = fd.and_then(|fd| scene.socket(thread.pid, fd)) {
                 finding.because_of.push(Subject::Socket(socket.inode));
-                if let Some(peer) = &socket.peer_process {
-                    finding.because_of.push(Subject::Process(peer.pid));
-                }
                 fact.push_str(&format!(": {}", words::socket(socket)));
-            }
-        }
-        Reason::WaitChild if matches!(now.syscall, Some("wait4" | "waitid")) => {
-            // `waitid` has it second, `wait4` first; 0 and below mean any.
-            let at = usize::from(now.syscall == Some("waitid"));
-            let child = now.args.get(at).map_or(0, |pid| *pid as i32);
-            if child > 0 {
-                finding.because_of.push(Subject::Process(child as u32));
-                fact.push_str(&format!(": {}", scene.process_name(child as u32)));
             }
         }
         _ => {}
     }
-    let pipe = matches!(reason, Reason::PipeRead | Reason::PipeWrite);
-    if let Some(call) = call_of(scene, thread) {
+    if let Some(call) = call_of(scene, thread).filter(|call| !call.path.is_empty()) {
         let fd = call.fd.map(|fd| format!("fd {fd}, ")).unwrap_or_default();
-        if !call.path.is_empty() {
-            fact.push_str(&format!(": {fd}{}", clean(&call.path)));
-        }
-        if pipe && let Some(inode) = pipe_inode(&call.path) {
-            finding.because_of.push(Subject::Pipe(inode));
-        }
+        fact.push_str(&format!(": {fd}{}", clean(&call.path)));
     }
     finding.fact("waits", fact)
 }
@@ -117,14 +116,12 @@ pub fn next(thread: &Thread) -> String {
     words.to_owned()
 }
 
-/// The lock that a thread waits for now.
-pub fn lock<'a>(scene: &Scene<'a>, thread: &Thread) -> Option<&'a Lock> {
-    let (index, _) = scene.thread(thread.tid)?;
+/// The lock that a thread, given by its index, waits for now.
+fn lock<'a>(scene: &Scene<'a>, index: usize) -> Option<&'a Lock> {
     let mut locks = scene.capture.locks.iter();
     locks.find(|lock| {
-        lock.waiters
-            .iter()
-            .any(|waiter| waiter.thread == index && waiter.now)
+        let mut waiters = lock.waiters.iter();
+        waiters.any(|waiter| waiter.thread == index && waiter.now)
     })
 }
 
@@ -135,18 +132,13 @@ fn is_lock(lock: &Lock) -> bool {
 /// The thread that has the interpreter lock, where this one waits for it.
 fn gil_holder(scene: &Scene<'_>, thread: &Thread) -> Option<u32> {
     let stack = scene.stack_now(thread)?;
-    let waits = stack.gil() == Some(crate::model::Gil::WaitedFor);
+    let waits = stack.gil() == Some(Gil::WaitedFor);
     let holder = scene.process(thread.pid)?.python.as_ref()?.gil_holder_tid?;
     (waits && holder != thread.tid).then_some(holder)
 }
 
 /// What was found of the call in which a thread is blocked.
-pub fn call_of<'a>(scene: &Scene<'a>, thread: &Thread) -> Option<&'a crate::model::Call> {
+pub fn call_of<'a>(scene: &Scene<'a>, thread: &Thread) -> Option<&'a Call> {
     let condition = scene.capture.conditions.of(thread.pid)?;
     condition.calls.iter().find(|call| call.tid == thread.tid)
-}
-
-/// The inode number in `pipe:[4711]`.
-fn pipe_inode(link: &str) -> Option<u64> {
-    link.strip_prefix("pipe:[")?.strip_suffix(']')?.parse().ok()
 }

@@ -181,26 +181,7 @@ pub async fn record(
     let mut descriptors = descriptors::begin(&pids);
     let kernel = Kernel::read()?;
     kernel.require()?;
-    let threads_now = targets
-        .iter()
-        .map(|target| target.threads.len() as u32)
-        .sum();
-    let probe = Probe::load(
-        &kernel,
-        &Settings {
-            freq_hz: plan.freq_hz,
-            min_block: plan.min_block,
-            follow_children: plan.selection.children,
-            wait_hook: plan.wait_hook,
-            python: plan.python != PythonMode::Off,
-            loops: plan.loops,
-            late: plan.late,
-            sockets: plan.socket_period.is_some(),
-            fault_period: plan.fault_period,
-            fault_hook: plan.fault_hook,
-            threads_now,
-        },
-    )?;
+    let probe = Probe::load(&kernel, &settings(plan, &targets))?;
     let mut session = Session::new(probe, plan)?;
     session.know(&targets).await;
     if plan.python == PythonMode::On {
@@ -256,6 +237,24 @@ pub async fn record(
     // Our own programs are frames of kernel stacks too: they have names as long as they are loaded.
     drop(probe);
     Ok(capture)
+}
+
+/// What the kernel side is to do for a plan.
+fn settings(plan: &Plan, targets: &[Target]) -> Settings {
+    let threads = targets.iter().map(|target| target.threads.len() as u32);
+    Settings {
+        freq_hz: plan.freq_hz,
+        min_block: plan.min_block,
+        follow_children: plan.selection.children,
+        wait_hook: plan.wait_hook,
+        python: plan.python != PythonMode::Off,
+        loops: plan.loops,
+        late: plan.late,
+        sockets: plan.socket_period.is_some(),
+        fault_period: plan.fault_period,
+        fault_hook: plan.fault_hook,
+        threads_now: threads.sum(),
+    }
 }
 
 impl Session {

@@ -149,8 +149,4 @@ pub struct Call {
     pub fd: Option<u32>,
     /// What that is, or the path in its arguments; escaped; empty when it could not be read.
     pub path: String,
-    /// Who holds the file lock that it waits for.
-    pub holders: Vec<Actor>,
-    /// Who could empty the pipe that it waits for.
-    pub readers: Vec<Actor>,
 }

@@ -3,6 +3,7 @@
 //! the same bytes.
 
 mod conditions;
+mod dependencies;
 mod descriptors;
 pub mod findings;
 mod locks;
@@ -10,11 +11,12 @@ mod loops;
 mod memory;
 mod objects;
 mod sockets;
+mod targets;
 mod thread;
 pub(super) mod timeline;
 
 use super::{ReportError, label, nanos, tasks, top};
-use crate::model::{self, Capture, End, Fidelity, HookState, Idleness, Site, Stack};
+use crate::model::{Capture, End, Fidelity, HookState, Idleness, Site, Stack};
 use remora_common::loss::Loss;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -26,17 +28,33 @@ const SCHEMA: u32 = 1;
 /// Stacks listed on and off the CPU.
 const TOP: usize = 20;
 
-/// The document.
+/// What every document begins with.
 #[derive(Serialize)]
-struct Report<'a> {
+struct Head<'a> {
     schema: u32,
     /// `healthy`, `idle`, or the kind of the worst finding.
     verdict: &'static str,
     verdict_note: String,
     capture: About<'a>,
-    targets: Vec<Target<'a>>,
+    targets: Vec<targets::Target<'a>>,
     findings: Vec<findings::Entry<'a>>,
     not_judged: Vec<findings::NotJudged<'a>>,
+}
+
+/// What every document ends with.
+#[derive(Serialize)]
+struct Foot<'a> {
+    signals: BTreeMap<&'a str, Signal<'a>>,
+    /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
+    loss: BTreeMap<&'a str, u64>,
+    overhead: Overhead<'a>,
+}
+
+/// The whole document.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
     threads: Vec<thread::Thread<'a>>,
     top: Top,
     stacks: Stacks,
@@ -59,10 +77,12 @@ struct Report<'a> {
     conditions: conditions::View<'a>,
     /// Blocks of glibc's malloc by size, at the start and the end.
     heap_sizes: Vec<objects::Heap>,
-    signals: BTreeMap<&'a str, Signal<'a>>,
-    /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
-    loss: BTreeMap<&'a str, u64>,
-    overhead: Overhead<'a>,
+    /// Threads that wait for other processes, and for whom.
+    dependencies: Vec<dependencies::Wait<'a>>,
+    /// Threads that wait in locks of Python's `threading`.
+    python_waits: Vec<dependencies::InPython<'a>>,
+    #[serde(flatten)]
+    foot: Foot<'a>,
 }
 
 /// How it was captured.
@@ -77,56 +97,6 @@ struct About<'a> {
     /// Kernel release.
     kernel: &'a str,
     agent_version: &'static str,
-}
-
-/// A target process.
-#[derive(Serialize)]
-struct Target<'a> {
-    pid: u32,
-    comm: &'a str,
-    exe: &'a str,
-    threads: u32,
-    exited: bool,
-    /// Process that forked it during the capture.
-    parent_pid: Option<u32>,
-    /// It is no target: why it was looked at all the same.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    related: Option<&'a str>,
-    /// `null` for a process that was not there when the capture began.
-    family: Option<Family<'a>>,
-    /// `null` where they were not looked at.
-    descriptors: Option<descriptors::Descriptors<'a>>,
-    /// Its Python interpreter.
-    python: Option<Python<'a>>,
-}
-
-/// Where a target stood in the process tree when the capture began.
-#[derive(Serialize)]
-struct Family<'a> {
-    age_s: f64,
-    /// Its parent first.
-    ancestors: Vec<Relative<'a>>,
-    children: Vec<Relative<'a>>,
-    children_left_out: usize,
-}
-
-/// A parent or child.
-#[derive(Serialize)]
-struct Relative<'a> {
-    pid: u32,
-    comm: &'a str,
-    age_s: f64,
-}
-
-/// A Python interpreter at the end of the capture.
-#[derive(Serialize)]
-struct Python<'a> {
-    version: &'a str,
-    free_threaded: bool,
-    threads: u32,
-    /// `null`: nobody held it, or it could not be told.
-    gil_holder_tid: Option<u32>,
-    torn: bool,
 }
 
 /// The stacks that hold most of the time.
@@ -214,54 +184,54 @@ struct Program<'a> {
 /// What `triage --json` prints: the verdict and its evidence, without the tables.
 #[derive(Serialize)]
 struct Short<'a> {
-    schema: u32,
-    verdict: &'static str,
-    verdict_note: String,
-    capture: About<'a>,
-    targets: Vec<Target<'a>>,
-    findings: Vec<findings::Entry<'a>>,
-    not_judged: Vec<findings::NotJudged<'a>>,
-    signals: BTreeMap<&'a str, Signal<'a>>,
-    loss: BTreeMap<&'a str, u64>,
-    overhead: Overhead<'a>,
+    #[serde(flatten)]
+    head: Head<'a>,
+    #[serde(flatten)]
+    foot: Foot<'a>,
 }
 
 /// The verdict and its evidence as indented JSON.
 pub fn verdict(capture: &Capture) -> Result<Vec<u8>, ReportError> {
-    let short = Short {
-        schema: SCHEMA,
-        verdict: findings::verdict(capture),
-        verdict_note: findings::note(capture),
-        capture: about(capture),
-        targets: targets(capture),
-        findings: findings::findings(capture),
-        not_judged: findings::not_judged(capture),
-        signals: signals(capture),
-        loss: losses(capture),
-        overhead: overhead(capture),
-    };
-    let mut bytes = serde_json::to_vec_pretty(&short).map_err(ReportError::Json)?;
-    bytes.push(b'\n');
-    Ok(bytes)
+    indented(&Short {
+        head: head(capture),
+        foot: foot(capture),
+    })
 }
 
 /// The document as indented JSON.
 pub fn render(capture: &Capture) -> Result<Vec<u8>, ReportError> {
-    let report = report(capture).map_err(ReportError::Json)?;
-    let mut bytes = serde_json::to_vec_pretty(&report).map_err(ReportError::Json)?;
+    indented(&report(capture).map_err(ReportError::Json)?)
+}
+
+fn indented(document: &impl Serialize) -> Result<Vec<u8>, ReportError> {
+    let mut bytes = serde_json::to_vec_pretty(document).map_err(ReportError::Json)?;
     bytes.push(b'\n');
     Ok(bytes)
 }
 
-fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
-    Ok(Report {
+fn head(capture: &Capture) -> Head<'_> {
+    Head {
         schema: SCHEMA,
         verdict: findings::verdict(capture),
         verdict_note: findings::note(capture),
         capture: about(capture),
-        targets: targets(capture),
+        targets: targets::targets(capture),
         findings: findings::findings(capture),
         not_judged: findings::not_judged(capture),
+    }
+}
+
+fn foot(capture: &Capture) -> Foot<'_> {
+    Foot {
+        signals: signals(capture),
+        loss: losses(capture),
+        overhead: overhead(capture),
+    }
+}
+
+fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
+    Ok(Report {
+        head: head(capture),
         threads: thread::threads(capture),
         top: top_stacks(capture),
         stacks: stacks(capture),
@@ -274,11 +244,11 @@ fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
         socket_counts: sockets::counts(capture),
         memory: memory::memory(capture),
         python_objects: objects::objects(capture),
-        conditions: conditions::view(&capture.conditions),
+        conditions: conditions::view(capture),
         heap_sizes: objects::heaps(capture),
-        signals: signals(capture),
-        loss: losses(capture),
-        overhead: overhead(capture),
+        dependencies: dependencies::waits(capture),
+        python_waits: dependencies::in_python(capture),
+        foot: foot(capture),
     })
 }
 
@@ -316,51 +286,6 @@ fn about(capture: &Capture) -> About<'_> {
         kernel: &capture.kernel,
         agent_version: env!("CARGO_PKG_VERSION"),
     }
-}
-
-fn targets(capture: &Capture) -> Vec<Target<'_>> {
-    let processes = capture.processes.iter();
-    processes
-        .map(|process| Target {
-            pid: process.pid,
-            comm: &process.comm,
-            exe: &process.exe,
-            threads: process.threads,
-            exited: process.exited,
-            parent_pid: process.parent,
-            related: process.related.as_deref(),
-            family: family(capture, process.pid),
-            descriptors: descriptors::of(capture, process.pid),
-            python: process.python.as_ref().map(|python| Python {
-                version: &python.version,
-                free_threaded: python.free_threaded,
-                threads: python.threads,
-                gil_holder_tid: python.gil_holder_tid,
-                torn: python.torn,
-            }),
-        })
-        .collect()
-}
-
-fn family(capture: &Capture, pid: u32) -> Option<Family<'_>> {
-    let family = capture.families.iter().find(|family| family.pid == pid)?;
-    Some(Family {
-        age_s: family.age.as_secs_f64(),
-        ancestors: relatives(&family.ancestors),
-        children: relatives(&family.children),
-        children_left_out: family.children_left_out,
-    })
-}
-
-fn relatives(list: &[model::Relative]) -> Vec<Relative<'_>> {
-    let relatives = list.iter();
-    relatives
-        .map(|relative| Relative {
-            pid: relative.pid,
-            comm: &relative.comm,
-            age_s: relative.age.as_secs_f64(),
-        })
-        .collect()
 }
 
 /// Addresses are not shown: stacks that differ in nothing else are one.

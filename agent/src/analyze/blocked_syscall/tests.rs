@@ -3,7 +3,7 @@
 use super::*;
 use crate::analyze::{Thresholds, judge};
 use crate::model::{
-    Actor, Capture, Condition,
+    Awaited, Capture, Condition, Dependency,
     fixture::{Builder, ms},
 };
 use std::time::Duration;
@@ -28,17 +28,21 @@ fn capture(
     capture
 }
 
-fn call(capture: &mut Capture, path: &str, holders: &[u32]) {
-    let holders = holders.iter().map(|pid| Actor {
-        pid: *pid,
-        comm: "holder".into(),
-    });
+fn call(capture: &mut Capture, path: &str) {
     capture.conditions.processes[0].calls = vec![Call {
         tid: 7,
         fd: Some(5),
         path: path.into(),
-        holders: holders.collect(),
-        readers: Vec::new(),
+    }];
+}
+
+fn waits_for(capture: &mut Capture, on: Awaited, pid: u32, name: &str) {
+    capture.dependencies = vec![Dependency {
+        tid: 7,
+        on,
+        timed: false,
+        parties: vec![(pid, name.into())],
+        cut: false,
     }];
 }
 
@@ -53,7 +57,9 @@ const LONG: Duration = ms(8_000);
 fn a_file_lock_is_told_with_file_and_holder() {
     let mut capture = capture(Reason::Syscall, Some("flock"), &["main", "flock"], LONG);
     capture.threads[0].now.args = [5, 2, 0, 0, 0, 0];
-    call(&mut capture, "/var/lock/x", &[99]);
+    call(&mut capture, "/var/lock/x");
+    let name = "/var/lock/x".to_owned();
+    waits_for(&mut capture, Awaited::File { name }, 99, "holder");
     let found = found(&capture);
     let [finding] = &found[..] else {
         panic!("{found:?}");
@@ -61,7 +67,8 @@ fn a_file_lock_is_told_with_file_and_holder() {
     assert_eq!(finding.kind, FindingKind::BlockedSyscall);
     let facts: Vec<&str> = finding.evidence.iter().map(|fact| &*fact.value).collect();
     assert!(facts.contains(&"flock(5, 2), syscall"), "{facts:?}");
-    assert!(facts.contains(&"holder (99) has the lock"), "{facts:?}");
+    let lock = "the lock on /var/lock/x, 8.0 s; holder (99) holds it";
+    assert!(facts.iter().any(|fact| fact.contains(lock)), "{facts:?}");
     assert!(
         finding.summary.contains("/var/lock/x"),
         "{}",
@@ -69,6 +76,28 @@ fn a_file_lock_is_told_with_file_and_holder() {
     );
     capture.threads[0].now.since = ms(2_000);
     assert!(self::found(&capture).is_empty(), "not long enough");
+}
+
+#[test]
+fn a_full_pipe_is_told_with_who_could_read_it() {
+    let mut capture = capture(Reason::PipeWrite, Some("write"), &["main", "write"], LONG);
+    capture.threads[0].now.args = [4, 0, 9, 0, 0, 0];
+    call(&mut capture, "pipe:[4711]");
+    let pipe = Awaited::Pipe {
+        fd: 4,
+        inode: 4711,
+        name: "pipe:[4711]".into(),
+        reads: false,
+    };
+    waits_for(&mut capture, pipe, 99, "reader");
+    let found = found(&capture);
+    let fact = &found[0].evidence[1];
+    assert!(
+        fact.value
+            .contains("room in fd 4, pipe:[4711], 8.0 s; reader (99) could read"),
+        "{fact:?}"
+    );
+    assert!(found[0].because_of.contains(&Subject::Pipe(4711)));
 }
 
 #[test]
@@ -115,9 +144,9 @@ fn a_fifo_is_blocked_for_who_writes_and_at_rest_for_who_reads() {
 #[test]
 fn a_feed_of_the_kernel_and_its_own_threads_are_at_rest() {
     let mut feed = capture(Reason::FileRead, Some("read"), &["main", "read"], LONG);
-    call(&mut feed, "/proc/kmsg", &[]);
+    call(&mut feed, "/proc/kmsg");
     assert!(found(&feed).is_empty());
-    call(&mut feed, "/mnt/fuse/x", &[]);
+    call(&mut feed, "/mnt/fuse/x");
     assert_eq!(found(&feed).len(), 1);
     let worker = ["k:io_wqe_worker", "k:ret_from_fork"];
     let mut worker = capture(Reason::PageFault, None, &worker, LONG);

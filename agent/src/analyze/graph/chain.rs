@@ -232,6 +232,14 @@ impl Graph<'_> {
         )
     }
 
+    /// The one party that can end a wait, in words: `writer-13 holds it`.
+    pub fn only_party(&self, wait: &super::Wait) -> Option<String> {
+        match wait.parties.as_slice() {
+            [party] => Some(format!("{} {}", self.party(party), wait.role)),
+            _ => None,
+        }
+    }
+
     fn party(&self, party: &Party) -> String {
         match party {
             Party::Node(node) => self.name(*node),

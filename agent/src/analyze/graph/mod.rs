@@ -96,6 +96,11 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// What it was made of.
+    pub fn scene(&self) -> &'a Scene<'a> {
+        self.scene
+    }
+
     /// What a node waits for, if anybody is known who could end it.
     pub fn wait(&self, node: Node) -> Option<&Wait> {
         match node {

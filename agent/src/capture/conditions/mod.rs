@@ -1,16 +1,14 @@
-//! What holds the targets besides themselves: tracers, freezers, limits of the CPU, file locks.
+//! What holds the targets besides themselves: tracers, freezers, limits of the CPU.
 //!
 //! | module | what |
 //! | --- | --- |
 //! | `cgroup` | control groups, version 1 and 2: frozen, throttled |
 //! | `calls` | what blocked system calls are about |
-//! | `pipes` | who could empty a pipe |
 //! | `busy` | who uses the CPUs |
 
 mod busy;
 mod calls;
 mod cgroup;
-mod pipes;
 
 use crate::{
     kernel::Arch,
@@ -18,7 +16,6 @@ use crate::{
     target::{self, proc_fs},
 };
 use busy::CpuTimes;
-use calls::FileLocks;
 use cgroup::{Groups, Usage};
 use remora_common::thread::{STATE_EXITED, ThreadSlot};
 use std::{
@@ -77,7 +74,6 @@ impl ConditionWatch {
         for slot in living.iter().filter(|slot| slot.state != STATE_EXITED) {
             threads.entry(slot.tgid).or_default().push(slot);
         }
-        let mut locks = FileLocks::default();
         let mut found = Vec::new();
         let mut lacked = false;
         for pid in processes.keys() {
@@ -97,7 +93,7 @@ impl ConditionWatch {
                 frozen: self.groups.frozen(*pid),
                 limit: cgroup::limit(before, self.groups.usage(*pid)),
                 scheduling,
-                calls: calls::of(*pid, slots, arch, &mut locks),
+                calls: calls::of(*pid, slots, arch),
             });
         }
         let conditions = Conditions {

@@ -1,6 +1,6 @@
 //! The `conditions` of `report.json`: what holds the processes besides themselves.
 
-use crate::model::{self, Conditions};
+use crate::model::{self, Awaited, Capture, Dependency};
 use serde::Serialize;
 
 /// The machine and the processes.
@@ -58,17 +58,25 @@ struct Call<'a> {
     tid: u32,
     fd: Option<u32>,
     path: &'a str,
+    /// The parties of its wait, as in `dependencies`.
     lock_holders: Vec<Actor<'a>>,
+    /// The same.
     pipe_readers: Vec<Actor<'a>>,
 }
 
 /// All of it.
-pub(super) fn view(conditions: &Conditions) -> View<'_> {
+pub(super) fn view(capture: &Capture) -> View<'_> {
+    let conditions = &capture.conditions;
+    let waits = &capture.dependencies;
     View {
         cpus: conditions.cpus,
         load_1min: conditions.load,
         busiest: conditions.busiest.iter().map(busy).collect(),
-        processes: conditions.processes.iter().map(process).collect(),
+        processes: conditions
+            .processes
+            .iter()
+            .map(|it| process(it, waits))
+            .collect(),
     }
 }
 
@@ -86,7 +94,15 @@ fn busy(busy: &model::Busy) -> Busy<'_> {
     }
 }
 
-fn process(process: &model::Condition) -> Process<'_> {
+fn parties(waits: &[Dependency], tid: u32, on: impl Fn(&Awaited) -> bool) -> Vec<Actor<'_>> {
+    let own = waits.iter().filter(|wait| wait.tid == tid && on(&wait.on));
+    let parties = own.flat_map(|wait| &wait.parties);
+    parties
+        .map(|(pid, comm)| Actor { pid: *pid, comm })
+        .collect()
+}
+
+fn process<'a>(process: &'a model::Condition, waits: &'a [Dependency]) -> Process<'a> {
     let scheduling = process.scheduling.iter().map(|it| Scheduling {
         tid: it.tid,
         nice: it.nice,
@@ -97,8 +113,10 @@ fn process(process: &model::Condition) -> Process<'_> {
         tid: call.tid,
         fd: call.fd,
         path: &call.path,
-        lock_holders: call.holders.iter().map(actor).collect(),
-        pipe_readers: call.readers.iter().map(actor).collect(),
+        lock_holders: parties(waits, call.tid, |on| matches!(on, Awaited::File { .. })),
+        pipe_readers: parties(waits, call.tid, |on| {
+            matches!(on, Awaited::Pipe { reads: false, .. })
+        }),
     });
     Process {
         pid: process.pid,
