@@ -2,23 +2,12 @@
 //!
 //! A few cases of each kind; `cargo xtask specimens` runs all of them.
 
-use remora_tests::cases::{self, Case};
-use remora_tests::gate::{privileged, skip};
+use remora_tests::cases;
+use remora_tests::gate::privileged;
 
-/// One run of each case.
 fn check(names: &[&str]) {
     let Some(_turn) = privileged() else { return };
-    let all = cases::all();
-    for name in names {
-        let case: &Case = all
-            .iter()
-            .find(|case| case.name == *name)
-            .unwrap_or_else(|| panic!("there is no case {name}"));
-        match cases::run(case) {
-            Err(why) => skip(&format!("{name}: {why}")),
-            Ok(outcome) => assert!(outcome.right, "{name}: {}", outcome.words),
-        }
-    }
+    cases::check(names);
 }
 
 #[test]

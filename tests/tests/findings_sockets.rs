@@ -1,11 +1,9 @@
 //! Queues, peers, feeds and descriptors: each sick program is found, each healthy twin is not.
 
 use remora_tests::cases::{self, Case, Expect};
-use remora_tests::gate::{privileged, skip};
+use remora_tests::gate::privileged;
 use remora_tests::remora::Remora;
 use serde_json::Value;
-use std::sync::Mutex;
-use std::thread::scope;
 
 /// Cases at a time: they mostly wait.
 const AT_ONCE: usize = 6;
@@ -42,33 +40,11 @@ fn case(name: &str) -> Case {
     quick(&found.expect("a case of this name"))
 }
 
-/// Runs the cases; says what is wrong with each.
+/// Runs the cases that are wanted.
 fn all(wanted: impl Fn(&Case) -> bool) {
     let cases = cases::sockets();
-    let cases: Vec<Case> = cases
-        .iter()
-        .filter(|case| wanted(case))
-        .map(quick)
-        .collect();
-    let (left, wrong) = (Mutex::new(cases), Mutex::new(Vec::new()));
-    scope(|threads| {
-        for _ in 0..AT_ONCE {
-            threads.spawn(|| {
-                while let Some(case) = { left.lock().expect("no panic").pop() } {
-                    match cases::run(&case) {
-                        Ok(outcome) if outcome.right => {}
-                        Ok(outcome) => {
-                            let words = format!("{}: {}", case.name, outcome.words);
-                            wrong.lock().expect("no panic").push(words);
-                        }
-                        Err(why) => skip(&format!("{}: {why}", case.name)),
-                    }
-                }
-            });
-        }
-    });
-    let wrong = wrong.into_inner().expect("no panic");
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let cases = cases.iter().filter(|case| wanted(case)).map(quick);
+    cases::check_all(cases.collect(), AT_ONCE);
 }
 
 /// All findings about a case's program.

@@ -5,7 +5,9 @@
 //! woken every second only to look at the clock moves, too.
 
 use super::{Findings, Scene, graph::Graph, waiting, words};
-use crate::model::{Address, Finding, FindingKind, Severity, Socket, State, Subject, Thread};
+use crate::model::{
+    Address, Finding, FindingKind, Process, Severity, Socket, State, Subject, Thread,
+};
 use crate::words::text::{clean, duration};
 use std::time::Duration;
 
@@ -99,7 +101,9 @@ fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findin
         true => name.get(..cut.unwrap_or(0)).unwrap_or(name),
         false => name,
     };
-    let own = || scene.living().filter(|(_, thread)| thread.comm == kept);
+    let is_own =
+        |(_, thread): &(usize, &Thread)| is_target(scene, thread.pid) && thread.comm == kept;
+    let own = || scene.living().filter(is_own);
     for process in &scene.capture.processes {
         let still = own().filter(|(_, thread)| {
             let waits = matches!(thread.now.state, State::Blocked | State::Runnable);
@@ -112,7 +116,7 @@ fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findin
         }
     }
     if own().next().is_none()
-        && let Some(process) = scene.capture.processes.first()
+        && let Some(process) = targets(scene).next()
     {
         let mut finding = scene.about_process(
             FindingKind::HeartbeatMissed,
@@ -138,6 +142,16 @@ fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findin
     }
 }
 
+/// What was declared is declared of the targets, not of those that are looked at for their sake.
+fn targets<'a>(scene: &Scene<'a>) -> impl Iterator<Item = &'a Process> {
+    let all = scene.capture.processes.iter();
+    all.filter(|process| process.is_target())
+}
+
+fn is_target(scene: &Scene<'_>, pid: u32) -> bool {
+    scene.process(pid).is_some_and(Process::is_target)
+}
+
 fn silent(
     graph: &Graph<'_>,
     (index, thread): (usize, &Thread),
@@ -148,6 +162,7 @@ fn silent(
     let mut finding = scene.about_thread(FindingKind::HeartbeatMissed, Severity::Critical, thread);
     let since = thread.now.since;
     finding.since = Some(since);
+    finding.since_at_least = thread.now.since_inferred;
     let what = match thread.now.state {
         State::Blocked => waiting::phrase(graph, index, thread),
         _ => "is ready, without a CPU".to_owned(),
@@ -156,7 +171,7 @@ fn silent(
         "thread {} of {} has not run for {}, where {} is allowed: it {what}",
         words::thread(thread),
         scene.process_name(thread.pid),
-        duration(since),
+        words::since(since, thread.now.since_inferred),
         duration(every),
     );
     let threads = || all.iter().map(|(_, thread)| Subject::Thread(thread.tid));
@@ -197,7 +212,9 @@ fn sockets(
 ) {
     let sockets = scene.capture.sockets.iter();
     let declared: Vec<&Socket> = sockets
-        .filter(|socket| socket.open && socket.backlog.is_none() && is_it(socket))
+        .filter(|socket| {
+            is_target(scene, socket.pid) && socket.open && socket.backlog.is_none() && is_it(socket)
+        })
         .collect();
     let last = |socket: &Socket| socket.tcp.and_then(|tcp| tcp.last_receive);
     let heard: Vec<(Duration, &Socket)> = declared
@@ -213,7 +230,7 @@ fn sockets(
         findings
             .not_judged
             .push((FindingKind::HeartbeatMissed, why));
-    } else if let Some(process) = scene.capture.processes.first() {
+    } else if let Some(process) = targets(scene).next() {
         let mut finding = scene.about_process(
             FindingKind::HeartbeatMissed,
             Severity::Critical,
@@ -311,6 +328,10 @@ mod tests {
         assert!(missed[0].contains("has not run for"), "{missed:?}");
         assert!(found(&["thread=other,every=300s"])[0].contains("has no thread other"));
         assert!(found(&[]).is_empty());
+        capture.processes[0].related = Some("it is waited for".into());
+        let declared = ["thread=feedd,every=300s".parse().unwrap()];
+        let judgement = judge_with(&capture, &Thresholds::default(), &declared);
+        assert_eq!(judgement.findings().count(), 0, "it is no target");
     }
 
     #[test]

@@ -1,23 +1,9 @@
 //! Who could read a socket: the threads of its process, for how long none of them can have done so, and
 //! which of them runs the loop that watches it.
 
-use super::Scene;
+use super::{Scene, event_loops::framework};
 use crate::model::{Reason, State, Thread, Watch};
 use std::time::Duration;
-
-/// Functions by which the thread of an event loop is known while it is not in its wait, and was not in the
-/// whole capture.
-const LOOP_FUNCTIONS: [&str; 9] = [
-    "_run_once",
-    "run_forever",
-    "uv_run",
-    "uv__io_poll",
-    "ev_run",
-    "event_base_loop",
-    "aeMain",
-    "aeProcessEvents",
-    "ngx_process_events_and_timers",
-];
 
 /// The threads of a process.
 pub struct Readers<'a> {
@@ -108,9 +94,8 @@ impl<'a> Readers<'a> {
     /// The one thread in whose stack stands the function of an event loop.
     fn by_stack(&self) -> Option<LoopThread<'a>> {
         let runs_loop = |thread: &Thread| {
-            let frames = self.scene.stack_now(thread).map(|stack| &stack.frames);
-            let mut frames = frames.into_iter().flatten();
-            frames.any(|frame| LOOP_FUNCTIONS.iter().any(|name| frame.name.ends_with(name)))
+            let stack = self.scene.stack_now(thread);
+            stack.is_some_and(|stack| framework(stack).is_some())
         };
         let mut found = self.threads.iter().filter(|(_, thread)| runs_loop(thread));
         match (found.next(), found.next()) {

@@ -4,12 +4,14 @@
 //! A program takes its mode as first argument, gets itself into its state, and prints a line `ready {"pid":…,
 //! "tids":{NAME:TID,…}}` ([`crate::specimen::Ready`]); then it stays so until it is killed. One file an area.
 
+mod check;
 mod locks;
 mod memory;
 mod run;
 mod sockets;
 mod threads;
 
+pub use check::{check, check_all};
 pub use run::{Outcome, run, start};
 
 /// What runs a case.

@@ -180,7 +180,11 @@ pub(super) const CASES: &[Case] = &[
         "an epoll loop in C that waits for a mutex while a request waits",
         "loop-lock",
         "loop_blocked",
-        &["loop_takes_a_lock", "held by", "6 bytes unread"],
+        &[
+            "loop_takes_a_lock",
+            "keeps (sick_threads.c",
+            "6 bytes unread",
+        ],
     ),
     python(
         "loop-idle",
@@ -242,7 +246,7 @@ pub(super) const CASES: &[Case] = &[
         "file-lock",
         "a wait for a file lock that another process keeps",
         "file-lock",
-        &["remora-lock", "has the lock", "waits_for_a_file_lock"],
+        &["remora-lock", "holds it", "waits_for_a_file_lock"],
     ),
     hangs(
         "pipe-full",

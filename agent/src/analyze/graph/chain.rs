@@ -84,7 +84,9 @@ impl Chain {
         match &self.end {
             End::Node(node) => {
                 facts.push(fact("blame", graph.does(*node)));
-                facts.extend(graph.code(*node).map(|code| fact("code", code)));
+                let name = graph.name(*node);
+                let code = graph.code(*node);
+                facts.extend(code.map(|code| fact("code", format!("{name}: {code}"))));
             }
             End::Cycle(at) => {
                 if let Some(step) = self.steps.get(*at) {

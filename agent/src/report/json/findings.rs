@@ -1,7 +1,7 @@
 //! `verdict` and `findings`: what the analyzers say.
 
-use crate::model::{Capture, Finding, Incident, Judgement, State, Verdict};
-use crate::report::text::{count, seconds};
+use crate::model::{Capture, Finding, Incident, Judgement, Verdict};
+use crate::report::totals::watched;
 use serde::Serialize;
 
 /// A finding.
@@ -61,35 +61,6 @@ pub fn note(capture: &Capture) -> String {
             .unwrap_or_default(),
         Some(_) => format!("nothing wrong found: looked at {}", watched(capture)),
     }
-}
-
-/// `14 threads, 23 sockets, 6 locks for 3.0 s`.
-pub fn watched(capture: &Capture) -> String {
-    let some = |number: usize, what: &str| {
-        let plural = if number == 1 { "" } else { "s" };
-        (number > 0).then(|| format!("{} {what}{plural}", count(number as u64)))
-    };
-    let living = capture.threads.iter();
-    let living = living
-        .filter(|thread| thread.now.state != State::Exited)
-        .count();
-    let tasks = capture
-        .tasks
-        .iter()
-        .map(|(_, tasks)| tasks.tasks.len())
-        .sum();
-    let parts = [
-        some(living, "thread"),
-        some(capture.loops.len(), "event loop"),
-        some(tasks, "asyncio task"),
-        some(
-            capture.sockets.iter().filter(|socket| socket.open).count(),
-            "socket",
-        ),
-        some(capture.locks.len(), "lock"),
-    ];
-    let parts: Vec<_> = parts.into_iter().flatten().collect();
-    format!("{} for {}", parts.join(", "), seconds(capture.duration))
 }
 
 /// The findings, incident by incident.

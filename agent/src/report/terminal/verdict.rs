@@ -3,9 +3,9 @@
 
 use super::{HEADING, Look, MIN_WIDTH, Page, QUIET, WARNING, sentence};
 use crate::model::{Capture, Confidence, Finding, Incident, Judgement, Verdict};
-use crate::report::json::findings::watched;
 use crate::report::shares::Shares;
 use crate::report::text::{clean, count, duration};
+use crate::report::totals::watched;
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
