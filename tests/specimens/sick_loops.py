@@ -5,7 +5,9 @@ five minutes.
 """
 
 import asyncio
+import concurrent.futures
 import json
+import multiprocessing
 import os
 import queue
 import signal
@@ -192,6 +194,22 @@ async def wedge_quietly(what):
     what()
 
 
+async def process_pool():
+    """Workers that were forked inside of a callback: the loop's frames stand in their stacks for ever."""
+    pool = concurrent.futures.ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("fork"))
+    loop = asyncio.get_running_loop()
+    await asyncio.gather(*(loop.run_in_executor(pool, time.sleep, 0.2) for _ in range(6)))
+    if os.fork() == 0:
+        # And one by hand.
+        while os.getppid() != 1:
+            time.sleep(0.2)
+        os._exit(0)
+    KEEP.append(pool)
+    ready()
+    while True:
+        await asyncio.sleep(0.05)
+
+
 def compute():
     """Honest work in a thread without a loop."""
     ready()
@@ -208,6 +226,7 @@ HEALTHY = {
     "rare": rare,
     "turning": turning,
     "unread": unread,
+    "process-pool": process_pool,
 }
 
 

@@ -26,8 +26,8 @@ fn loops_that_were_wedged_before_the_look_are_found() {
 }
 
 #[test]
-fn a_loop_that_never_runs_dry_is_well() {
-    check(&["loop-saturated"]);
+fn loops_that_never_run_dry_or_were_left_behind_by_a_fork_are_well() {
+    check(&["loop-saturated", "loop-process-pool"]);
 }
 
 #[test]

@@ -156,6 +156,10 @@ pub fn stuck(
     if in_wait || now.reason == Some(Reason::Stopped) || now.state == State::Exited {
         return None;
     }
+    let condition = scene.capture.conditions.of(thread.pid);
+    if condition.is_some_and(|it| it.inherited_loops) {
+        return None;
+    }
     let own = scene
         .event_loop(index)
         .filter(|own| own.kind == Reason::Epoll && own.waits > 0);
@@ -314,7 +318,18 @@ pub fn framework(stack: &Stack) -> Option<(usize, &'static str)> {
         };
         name.map(|name| (at, name))
     };
-    stack.frames.iter().enumerate().rev().find_map(known)
+    let frames = stack.frames.iter().enumerate().rev();
+    frames
+        .take_while(|(_, frame)| !is_forked(frame))
+        .find_map(known)
+}
+
+/// The first function of a process of `multiprocessing`: what stands outside of it was copied by the fork.
+fn is_forked(frame: &crate::model::Frame) -> bool {
+    let file = frame.file.as_deref().unwrap_or_default();
+    frame.kind == FrameKind::Python
+        && file.ends_with("multiprocessing/process.py")
+        && frame.name.ends_with("_bootstrap")
 }
 
 /// Whether a stack is in a wait of epoll.

@@ -57,6 +57,10 @@ pub struct Condition {
     pub limit: Option<CpuLimit>,
     /// How the threads that lacked a CPU are scheduled.
     pub scheduling: Vec<Scheduling>,
+    /// It was forked without an exec, and has no epoll instance that is not its parent's: frames of an event
+    /// loop in its stacks are those of whoever forked it.
+    #[serde(default)]
+    pub inherited_loops: bool,
     /// What the calls are about in which its threads are blocked.
     pub calls: Vec<Call>,
 }

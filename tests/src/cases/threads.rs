@@ -204,6 +204,15 @@ pub(super) const CASES: &[Case] = &[
         "saturated",
         Expect::Healthy,
     ),
+    Case {
+        arguments: &["--children"],
+        ..python(
+            "loop-process-pool",
+            "one with processes that were forked inside of it",
+            "process-pool",
+            Expect::Healthy,
+        )
+    },
     python(
         "loop-executor",
         "one whose blocking calls are in a thread",

@@ -167,3 +167,26 @@ fn an_epoll_set_with_events_that_nobody_waits_on_points_to_the_thread_that_does_
         (FindingKind::LoopBlocked, Confidence::Inferred)
     );
 }
+
+#[test]
+fn frames_of_a_loop_that_a_fork_left_behind_are_none() {
+    let mut builder = Builder::new(7, "worker");
+    let plain = builder.stack(&with(&["p:submit@process.py:830", "read"]));
+    let pool = builder.stack(&with(&[
+        "p:submit@/usr/lib/python3.11/concurrent/futures/process.py:830",
+        "p:BaseProcess._bootstrap@/usr/lib/python3.11/multiprocessing/process.py:314",
+        "p:get@/usr/lib/python3.11/multiprocessing/queues.py:103",
+    ]));
+    let mut capture = builder.finish();
+    asleep(&mut capture, Reason::PipeRead, ms(90_000), Some(plain));
+    assert_eq!(found(&capture).len(), 1);
+    capture.conditions.processes = vec![crate::model::Condition {
+        pid: 7,
+        inherited_loops: true,
+        ..crate::model::Condition::default()
+    }];
+    assert!(found(&capture).is_empty(), "it has no epoll set of its own");
+    capture.conditions.processes.clear();
+    asleep(&mut capture, Reason::PipeRead, ms(90_000), Some(pool));
+    assert!(found(&capture).is_empty(), "it began after the fork");
+}

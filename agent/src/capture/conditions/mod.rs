@@ -4,11 +4,13 @@
 //! | --- | --- |
 //! | `cgroup` | control groups, version 1 and 2: frozen, throttled |
 //! | `calls` | what blocked system calls are about |
+//! | `inherited` | event loops that a fork left behind |
 //! | `busy` | who uses the CPUs |
 
 mod busy;
 mod calls;
 mod cgroup;
+mod inherited;
 
 use crate::{
     kernel::Arch,
@@ -93,6 +95,7 @@ impl ConditionWatch {
                 frozen: self.groups.frozen(*pid),
                 limit: cgroup::limit(before, self.groups.usage(*pid)),
                 scheduling,
+                inherited_loops: inherited::loops_are_inherited(*pid),
                 calls: calls::of(*pid, slots, arch),
             });
         }

@@ -33,6 +33,7 @@ struct Process<'a> {
     frozen_cgroup: Option<&'a str>,
     cpu_limit: Option<Limit<'a>>,
     scheduling: Vec<Scheduling>,
+    inherited_loops: bool,
     calls: Vec<Call<'a>>,
 }
 
@@ -130,6 +131,7 @@ fn process<'a>(process: &'a model::Condition, waits: &'a [Dependency]) -> Proces
             throttled_ns: super::nanos(limit.time),
         }),
         scheduling: scheduling.collect(),
+        inherited_loops: process.inherited_loops,
         calls: calls.collect(),
     }
 }
