@@ -183,6 +183,10 @@ pub const SOAK_COST: f64 = 2.0;
 /// thread's end and the next one's beginning is a moment, and the recording begins a little late.
 pub const SOAK_OBSERVED: f64 = 0.05;
 
+/// A look at a thousand threads and ten thousand sockets, in lengths of the look: 1.3 on a busy machine with a
+/// release build; what is slower by its nature (reading each thread's files for each socket, say) takes minutes.
+pub const LARGE_LOOK: u32 = 5;
+
 /// Growth in bytes against `smaps_rollup`, read by the test at the same two moments of rest.
 pub const GROWTH: f64 = 0.05;
 

@@ -53,7 +53,10 @@ fn census(pid: u32, deadline: Instant) -> Option<Census> {
     let mut census = Census::default();
     let mut kinds: HashMap<DescriptorKind, u64> = HashMap::new();
     let mut names: HashMap<Vec<u8>, u64> = HashMap::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+    for entry in fs::read_dir(format!("/proc/{}/fd", proc_fs::speaker(pid)))
+        .ok()?
+        .flatten()
+    {
         census.open += 1;
         if census.open > MAX_LINKS as u64 || Instant::now() > deadline {
             census.cut = true;
@@ -99,7 +102,13 @@ fn kind(target: &[u8]) -> DescriptorKind {
 
 /// The soft limit on open files.
 fn limit(pid: u32) -> Option<u64> {
-    soft_limit(&proc_fs::read(format!("/proc/{pid}/limits"), MAX_LIMITS_BYTES).ok()?)
+    soft_limit(
+        &proc_fs::read(
+            format!("/proc/{}/limits", proc_fs::speaker(pid)),
+            MAX_LIMITS_BYTES,
+        )
+        .ok()?,
+    )
 }
 
 /// The line `Max open files            1024                 524288               files`.

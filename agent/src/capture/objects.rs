@@ -9,7 +9,7 @@ use crate::{
         Python,
         census::{Census, Count, census},
     },
-    target::{Budget, memory::ProcessMemory, vm_swap_bytes},
+    target::{Budget, memory::ProcessMemory, proc_fs, vm_swap_bytes},
 };
 use rustix::{process::setpriority_process, thread::gettid};
 use std::{
@@ -158,7 +158,7 @@ fn blocks(pid: u32, memory: &ProcessMemory, time: Duration) -> Option<Blocks> {
         return None;
     }
     let mut maps = Vec::new();
-    let file = fs::File::open(format!("/proc/{pid}/maps")).ok()?;
+    let file = fs::File::open(format!("/proc/{}/maps", proc_fs::speaker(pid))).ok()?;
     file.take(MAX_MAPS).read_to_end(&mut maps).ok()?;
     let heaps = glibc::heaps(&String::from_utf8_lossy(&maps));
     glibc::blocks(memory, &heaps, time)

@@ -64,7 +64,8 @@ fn exe_of(pid: u32, task: &Path, link: PathBuf) -> Exe {
         };
     };
     let path = PathBuf::from(OsStr::from_bytes(path));
-    let mut visible = PathBuf::from(format!("/proc/{pid}/root")).into_os_string();
+    let mut visible =
+        PathBuf::from(format!("/proc/{}/root", proc_fs::speaker(pid))).into_os_string();
     visible.push(&link);
     let there = std::fs::metadata(&visible).is_ok_and(|seen| {
         std::fs::metadata(task.join("exe"))

@@ -22,6 +22,7 @@ pub use perf::{PerfMapPlace, Stranger};
 pub(crate) use elf::Cursor;
 pub(crate) use files::open_regular;
 
+use super::proc_fs::speaker;
 use line::Line;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -175,7 +176,8 @@ impl Snapshot {
 
 /// The executable mappings, by address, and whether some were left out.
 fn read_lines(pid: u32) -> io::Result<(Vec<Line>, bool)> {
-    let mut reader = BufReader::new(File::open(format!("/proc/{pid}/maps"))?.take(MAX_MAPS_BYTES));
+    let mut reader =
+        BufReader::new(File::open(format!("/proc/{}/maps", speaker(pid)))?.take(MAX_MAPS_BYTES));
     let (mut lines, mut text) = (Vec::new(), Vec::new());
     while reader.read_until(b'\n', &mut text)? > 0 {
         if let Some(line) = line::parse_executable(&text) {

@@ -1,6 +1,7 @@
 //! Memory of another process, read from outside. What stands in it was chosen by the target and
 //! may change while it is read: whoever reads checks.
 
+use super::proc_fs::speaker;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -60,7 +61,7 @@ impl ProcessMemory {
     /// # Errors
     /// When there is no such process, or this one may not look into it.
     pub fn open(pid: u32) -> io::Result<Self> {
-        File::open(format!("/proc/{pid}/mem")).map(Self)
+        File::open(format!("/proc/{}/mem", speaker(pid))).map(Self)
     }
 }
 

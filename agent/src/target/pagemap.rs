@@ -1,6 +1,7 @@
 //! `/proc/PID/pagemap`: which pages of a process are resident now, and whether those of a region are one
 //! huge page (`Documentation/admin-guide/mm/pagemap.rst`).
 
+use super::proc_fs::speaker;
 use remora_common::aggregate::FAULT_REGION_BITS;
 use std::{fs::File, io, os::unix::fs::FileExt};
 
@@ -34,7 +35,7 @@ impl Pagemap {
     /// When there is no such process, or this one may not look into it.
     pub fn open(pid: u32) -> io::Result<Self> {
         Ok(Self {
-            file: File::open(format!("/proc/{pid}/pagemap"))?,
+            file: File::open(format!("/proc/{}/pagemap", speaker(pid)))?,
             page_bytes: rustix::param::page_size() as u64,
         })
     }

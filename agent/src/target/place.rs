@@ -1,6 +1,7 @@
 //! Where an address lies in a process: heap, a stack, a file's data.
 
 use super::maps::line::{self, Line};
+use super::proc_fs::speaker;
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read},
@@ -35,7 +36,7 @@ pub fn places(pid: u32, addresses: &[u64]) -> Option<Vec<Option<Place>>> {
 
 /// The mappings; `None` where none are readable: no living process has none.
 fn read(pid: u32) -> Option<Vec<Line>> {
-    let file = File::open(format!("/proc/{pid}/maps")).ok()?;
+    let file = File::open(format!("/proc/{}/maps", speaker(pid))).ok()?;
     let lines: Vec<Line> = BufReader::new(file.take(LIMIT_BYTES))
         .split(b'\n')
         .map_while(Result::ok)

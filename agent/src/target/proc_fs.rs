@@ -116,7 +116,7 @@ pub fn process_of(tid: u32) -> Option<u32> {
 
 /// What a process has in swap, in bytes; 0 on a host without swap.
 pub fn vm_swap_bytes(pid: u32) -> Option<u64> {
-    let status = status(pid).ok()?;
+    let status = status(speaker(pid)).ok()?;
     let swap = status_value(&status, "VmSwap").unwrap_or("0 kB");
     let kib: u64 = swap.strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
@@ -134,6 +134,18 @@ pub(crate) fn threads(pid: u32) -> Vec<u32> {
     threads
 }
 
+/// The thread whose files under `/proc` speak for a process: its first one, or another where that has ended before
+/// the others (`pthread_exit` in `main`). The first one's `maps`, `mem` and `fd` are empty from then on, its `status`
+/// knows no memory; each thread has the same ones under `/proc/TID`.
+pub(crate) fn speaker(pid: u32) -> u32 {
+    let has_ended = |id| stat(id).is_none_or(|stat| matches!(stat.state, b'Z' | b'X'));
+    if !has_ended(pid) {
+        return pid;
+    }
+    let mut threads = threads(pid).into_iter().filter(|tid| *tid != pid);
+    threads.find(|tid| !has_ended(*tid)).unwrap_or(pid)
+}
+
 /// Entries of a folder that are numbers.
 fn ids(folder: impl AsRef<Path>) -> io::Result<Vec<u32>> {
     let names = std::fs::read_dir(folder)?
@@ -148,6 +160,13 @@ fn ids(folder: impl AsRef<Path>) -> io::Result<Vec<u32>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_process_speaks_for_itself_while_its_first_thread_lives() {
+        assert_eq!(speaker(std::process::id()), std::process::id());
+        // Nobody else speaks for one that is gone.
+        assert_eq!(speaker(u32::MAX), u32::MAX);
+    }
 
     fn line(comm: &[u8], parent: u32, flags: u32, start: u64) -> Vec<u8> {
         let mut line = b"4711 (".to_vec();

@@ -15,6 +15,7 @@ mod report;
 mod snapshot;
 mod stats;
 mod table;
+mod triage;
 mod workload;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -50,6 +51,11 @@ pub struct BenchArgs {
     /// Measure remora with each of its four signals alone and with none, in place of the other profilers
     #[arg(long, conflicts_with = "no_others")]
     signals: bool,
+
+    /// Measure what a look of `remora triage` costs a process with 1,000 threads and 10,000 sockets, and how soon
+    /// it answers; nothing else
+    #[arg(long, conflicts_with_all = ["only", "no_others", "signals"])]
+    triage: bool,
 
     /// Windows with remora for each workload; the others have half as many
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -133,6 +139,12 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if load > QUIET_LOAD {
         eprintln!("bench: load average {load}: other work blurs throughput; CPU time/op stands");
     }
+    if args.triage {
+        eprintln!("bench: remora triage on {}", Workload::Crowd.name());
+        let (remora, report) = (args.remora()?, &mut bench.report);
+        triage::measure(&remora, plan, bench.folder, &clock, report)?;
+        return write(args, &bench.report);
+    }
     let profilers = bench.profilers(args)?;
     ensure!(!profilers.is_empty(), "there is no profiler to measure");
     for &workload in args.workloads() {
@@ -174,6 +186,7 @@ impl<'a> Bench<'a> {
             ratios: Vec::new(),
             switch_costs: Vec::new(),
             unwind_costs: Vec::new(),
+            answers: Vec::new(),
             missing: Vec::new(),
         };
         Self {

@@ -129,7 +129,8 @@ impl<'a> Series<'a> {
     }
 }
 
-fn without(running: &mut Running, time: Duration, clock: &Clock) -> Result<Window> {
+/// A window of the workload alone.
+pub fn without(running: &mut Running, time: Duration, clock: &Clock) -> Result<Window> {
     let window = measure(running, time, clock)?;
     ensure!(
         window.ops > 0,
@@ -165,16 +166,7 @@ fn measure(running: &mut Running, time: Duration, clock: &Clock) -> Result<Windo
 }
 
 fn summarise(workload: Workload, baseline: &[Window], series: Vec<Series>) -> Result<Comparison> {
-    let spread = |of: fn(&Window) -> f64| {
-        let values: Vec<f64> = baseline.iter().map(of).collect();
-        Spread::of(&values).context("no window without a profiler")
-    };
-    let alone = Baseline {
-        workload: workload.name(),
-        operation: workload.operation(),
-        ops_per_s: spread(Window::ops_per_s)?,
-        cpu_ns_per_op: spread(Window::cpu_ns_per_op)?,
-    };
+    let alone = alone(workload, baseline)?;
     let ratios = series.iter().filter_map(|series| series.ratio(workload));
     let ratios = noise(workload, baseline)
         .into_iter()
@@ -191,9 +183,23 @@ fn summarise(workload: Workload, baseline: &[Window], series: Vec<Series>) -> Re
     })
 }
 
+/// The workload by itself.
+pub fn alone(workload: Workload, baseline: &[Window]) -> Result<Baseline> {
+    let spread = |of: fn(&Window) -> f64| {
+        let values: Vec<f64> = baseline.iter().map(of).collect();
+        Spread::of(&values).context("no window without a profiler")
+    };
+    Ok(Baseline {
+        workload: workload.name(),
+        operation: workload.operation(),
+        ops_per_s: spread(Window::ops_per_s)?,
+        cpu_ns_per_op: spread(Window::cpu_ns_per_op)?,
+    })
+}
+
 /// The windows without a profiler against each other in the same way: what the figures of the
 /// profilers would be if these did nothing. `None` if there are fewer than three.
-fn noise(workload: Workload, baseline: &[Window]) -> Option<Ratio> {
+pub fn noise(workload: Workload, baseline: &[Window]) -> Option<Ratio> {
     let ratios = baseline
         .windows(3)
         .map(|three| against(&three[0], &three[1], &three[2]));
@@ -209,7 +215,7 @@ fn noise(workload: Workload, baseline: &[Window]) -> Option<Ratio> {
 }
 
 /// Throughput and CPU time for an operation of a window, as ratios to its neighbours'.
-fn against(before: &Window, on: &Window, after: &Window) -> (f64, f64) {
+pub fn against(before: &Window, on: &Window, after: &Window) -> (f64, f64) {
     let ratio = |of: fn(&Window) -> f64| against_neighbours(of(before), of(on), of(after));
     (ratio(Window::ops_per_s), ratio(Window::cpu_ns_per_op))
 }

@@ -20,6 +20,8 @@ pub struct Report {
     pub switch_costs: Vec<SwitchCost>,
     /// Kernel time for a sample, by the depth of its stack.
     pub unwind_costs: Vec<UnwindCost>,
+    /// How soon a look answers.
+    pub answers: Vec<Answer>,
     /// What could not be measured, and why.
     pub missing: Vec<Missing>,
 }
@@ -150,6 +152,19 @@ pub struct UnwindCost {
     pub ns_more: Option<f64>,
     /// The difference for each frame more.
     pub ns_per_frame: Option<f64>,
+}
+
+/// Looks of `remora triage`, from the start of the command to its end.
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    /// Name.
+    pub workload: &'static str,
+    /// Until the verdict was there, in seconds; of it three are the look itself.
+    pub elapsed_s: Spread,
+    /// CPU time of the command, in seconds.
+    pub own_cpu_s: Spread,
+    /// The most that the project aims at, in seconds.
+    pub aim_s: f64,
 }
 
 /// One kernel program over all windows.

@@ -41,9 +41,10 @@ pub fn render(report: &Report, style: Style) -> Result<String, fmt::Error> {
     Ok(out)
 }
 
-fn sections(report: &Report) -> [Section; 5] {
+fn sections(report: &Report) -> [Section; 6] {
     [
         throughput(report),
+        answers(report),
         per_switch(report),
         programs(report),
         unwinding(report),
@@ -83,6 +84,31 @@ fn throughput(report: &Report) -> Section {
             "CPU time/op",
             "quartiles",
             "own CPU",
+        ],
+        rows: rows.collect(),
+    }
+}
+
+fn answers(report: &Report) -> Section {
+    let rows = report.answers.iter().map(|answer| {
+        vec![
+            answer.workload.to_owned(),
+            format!("{:.2} s", answer.elapsed_s.median),
+            format!("≤ {:.0} s", answer.aim_s),
+            extremes(&answer.elapsed_s, 2),
+            format!("{:.2} s", answer.own_cpu_s.median),
+            extremes(&answer.own_cpu_s, 2),
+        ]
+    });
+    Section {
+        title: "A verdict of remora triage, from the start of the command to its end",
+        head: &[
+            "workload",
+            "answers in",
+            "aim",
+            "min–max",
+            "own CPU time",
+            "min–max",
         ],
         rows: rows.collect(),
     }

@@ -88,7 +88,7 @@ fn call(pid: u32, slot: &ThreadSlot, name: &str) -> Option<Call> {
         call.path = path(pid, slot.args[1]);
     } else if !NO_DESCRIPTOR.contains(&name) {
         let fd = u32::try_from(slot.args[0]).ok()?;
-        let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
+        let link = std::fs::read_link(format!("/proc/{}/fd/{fd}", proc_fs::speaker(pid))).ok()?;
         call.fd = Some(fd);
         call.path = escape(link.as_os_str().as_encoded_bytes());
     }

@@ -12,7 +12,7 @@ const MAX_BYTES: u64 = 4 << 20;
 
 /// The file behind a descriptor.
 pub(super) fn file(pid: u32, fd: u32) -> Option<Awaited> {
-    let link = fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
+    let link = fs::read_link(format!("/proc/{}/fd/{fd}", proc_fs::speaker(pid))).ok()?;
     let name = escape(link.as_os_str().as_bytes());
     name.starts_with('/').then_some(Awaited::File { name })
 }

@@ -16,7 +16,7 @@ const WRITE_ONLY: u32 = 1;
 const BOTH: u32 = 2;
 
 fn link(pid: u32, fd: u32) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()
+    fs::read_link(format!("/proc/{}/fd/{fd}", proc_fs::speaker(pid))).ok()
 }
 
 /// Whether a descriptor is a socket.
@@ -50,7 +50,7 @@ pub(super) fn pipe(pid: u32, fd: u32, reads: bool) -> Option<Awaited> {
 
 /// What a process opened a descriptor for: to read, to write.
 fn access(pid: u32, fd: &str) -> Option<(bool, bool)> {
-    let info = proc_fs::read(format!("/proc/{pid}/fdinfo/{fd}"), 4096).ok()?;
+    let info = proc_fs::read(format!("/proc/{}/fdinfo/{fd}", proc_fs::speaker(pid)), 4096).ok()?;
     let flags = proc_fs::status_value(&info, "flags")?;
     let access = u32::from_str_radix(flags, 8).ok()? & ACCESS;
     Some((access != WRITE_ONLY, access == WRITE_ONLY || access == BOTH))
@@ -73,7 +73,7 @@ pub(super) fn find_other_ends(found: &mut [Dependency], deadline: Instant) {
             whole = false;
             break;
         }
-        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", proc_fs::speaker(pid))) else {
             // It has ended, or hides its descriptors, which root sees all the same.
             continue;
         };

@@ -21,6 +21,7 @@ pub fn read(pid: u32) -> Option<(MemoryReading, u64)> {
     let stat = proc_fs::read(format!("/proc/{pid}/stat"), MAX_STAT_BYTES).ok()?;
     let start_ticks = Stat::parse(&stat)?.start_ticks;
     let (minor_faults, major_faults) = faults(&stat)?;
+    let pid = proc_fs::speaker(pid);
     let status = proc_fs::read(format!("/proc/{pid}/status"), MAX_STATUS_BYTES).ok()?;
     let mut reading = resident(&status)?;
     (reading.minor_faults, reading.major_faults) = (minor_faults, major_faults);

@@ -49,6 +49,7 @@ const V1: Version = Version {
 
 /// The limits of a process, the nearest first.
 pub fn read(pid: u32) -> Vec<MemoryLimit> {
+    let pid = proc_fs::speaker(pid);
     let own = |name: &str| proc_fs::read(format!("/proc/{pid}/{name}"), MAX_BYTES);
     let mut limits: Vec<MemoryLimit> = Vec::new();
     if let Ok(text) = own("cgroup") {

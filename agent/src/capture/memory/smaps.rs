@@ -5,6 +5,7 @@
 //! page and 10 µs a mapping. So it is read twice, in a thread of its own.
 
 use crate::model::{MappingKind, Resident};
+use crate::target::proc_fs::speaker;
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
@@ -64,7 +65,7 @@ impl Smaps {
     /// # Errors
     /// When it is gone, hidden, or its memory is (a zombie, a kernel thread).
     pub fn read(pid: u32) -> io::Result<Self> {
-        let file = File::open(format!("/proc/{pid}/smaps"))?;
+        let file = File::open(format!("/proc/{}/smaps", speaker(pid)))?;
         Self::parse(BufReader::with_capacity(1 << 16, file.take(MAX_BYTES)))
     }
 

@@ -96,11 +96,15 @@ impl Loops {
                 .or_default()
                 .push(at);
         }
+        let speakers: HashMap<u32, u32> = processes
+            .iter()
+            .map(|pid| (*pid, proc_fs::speaker(*pid)))
+            .collect();
         for ((pid, epoll_fd), tids) in &self.waits {
-            if !processes.contains(pid) {
+            let Some(speaker) = speakers.get(pid) else {
                 continue;
-            }
-            let path = format!("/proc/{pid}/fdinfo/{epoll_fd}");
+            };
+            let path = format!("/proc/{speaker}/fdinfo/{epoll_fd}");
             let text = match Instant::now() < deadline {
                 true => proc_fs::read(path, MAX_TEXT),
                 false => Err(ErrorKind::TimedOut.into()),
@@ -161,7 +165,7 @@ fn instances(
     deadline: Instant,
 ) -> Option<Vec<u32>> {
     let mut found = Vec::new();
-    let entries = match fs::read_dir(format!("/proc/{pid}/fd")) {
+    let entries = match fs::read_dir(format!("/proc/{}/fd", proc_fs::speaker(pid))) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Some(found),
         entries => entries.ok()?,
     };

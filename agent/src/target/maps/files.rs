@@ -1,6 +1,7 @@
 //! The store of open files: each mapped file once, however many processes map it, and never more
 //! than a stated number.
 
+use super::super::proc_fs::speaker;
 use super::line::Line;
 use super::module::{Content, Module};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
@@ -145,6 +146,7 @@ fn same_bytes(left: &Content, right: &Content) -> bool {
 /// CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE. Without them the path inside the process's root is
 /// taken when it still leads to the same device and inode.
 fn open_mapped(pid: u32, line: &Line) -> io::Result<File> {
+    let pid = speaker(pid);
     let link = format!("/proc/{pid}/map_files/{:x}-{:x}", line.start, line.end);
     open_regular(Path::new(&link), |_| true).or_else(|_| {
         let mut path = std::ffi::OsString::from(format!("/proc/{pid}/root"));
@@ -193,7 +195,7 @@ fn read_memory(pid: u32, start: u64, end: u64) -> io::Result<Box<[u8]>> {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mut bytes = vec![0; size as usize];
-    File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut bytes, start)?;
+    File::open(format!("/proc/{}/mem", speaker(pid)))?.read_exact_at(&mut bytes, start)?;
     Ok(bytes.into())
 }
 

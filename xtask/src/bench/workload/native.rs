@@ -12,6 +12,9 @@ use crate::bench::child::Process;
 /// The sources, beside this module's.
 pub const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bench/workloads");
 
+/// The programs that the tests have too.
+const SPECIMENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/specimens");
+
 /// Compiles and starts the workload `name`, whose only argument is its counter file.
 pub fn start(name: &str, folder: &Path) -> Result<Running> {
     let count = folder.join(format!("{name}.count"));
@@ -23,10 +26,13 @@ pub fn start(name: &str, folder: &Path) -> Result<Running> {
 /// Compiles `name`.c; returns the program.
 pub fn compile(name: &str, folder: &Path) -> Result<PathBuf> {
     let program = folder.join(name);
+    let folders = [SOURCES, SPECIMENS].map(|folder| Path::new(folder).join(format!("{name}.c")));
+    let source = folders.iter().find(|source| source.exists());
+    let source = source.with_context(|| format!("there is no {name}.c"))?;
     let compiler = Command::new("gcc")
         .args(["-O2", "-g", "-pthread", "-o"])
         .arg(&program)
-        .arg(Path::new(SOURCES).join(format!("{name}.c")))
+        .arg(source)
         .output()
         .context("cannot start gcc (Debian package gcc)")?;
     let complaint = String::from_utf8_lossy(&compiler.stderr);
