@@ -110,6 +110,12 @@ fn loser<'a>(
     idle: &HashSet<(usize, usize)>,
 ) -> Option<Loser<'a>> {
     let thread = scene.capture.threads.get(waiter.thread)?;
+    // One wait, which the end of the process or an exec ended: nobody gave it the lock.
+    let process = scene.process(thread.pid);
+    let is_over = process.is_some_and(|it| it.exited || it.was.is_some());
+    if is_over && thread.now.state == State::Exited && waiter.waits <= 1 {
+        return None;
+    }
     // The GIL is waited for as a condition is.
     let is_gil = lock.kind == LockKind::PythonGil;
     let own = lock

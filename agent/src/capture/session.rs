@@ -291,6 +291,7 @@ impl Session {
             self.processes.entry(pid).or_insert_with(|| Process {
                 pid,
                 comm: target.comm.clone(),
+                was: None,
                 exe: target
                     .exe
                     .as_ref()

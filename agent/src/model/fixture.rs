@@ -106,6 +106,7 @@ impl Builder {
         self.0.processes.push(Process {
             pid,
             comm: comm_of_process,
+            was: None,
             exe,
             threads: 0,
             exited: false,

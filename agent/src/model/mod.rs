@@ -87,6 +87,9 @@ pub struct Process {
     pub pid: u32,
     /// Name of its main thread.
     pub comm: String,
+    /// Its name before it executed another program during the capture, the first time that it did.
+    #[serde(default)]
+    pub was: Option<String>,
     /// Path of its executable as the process sees it; empty when it could not be read.
     pub exe: String,
     /// Threads seen during the capture.

@@ -130,6 +130,7 @@ impl Session {
         self.processes.entry(event.tgid).or_insert_with(|| Process {
             pid: event.tgid,
             comm: target::name(event.tgid).unwrap_or_default(),
+            was: None,
             exe: exe.unwrap_or_default(),
             threads: 0,
             exited: false,
@@ -157,7 +158,8 @@ impl Session {
         if let (Some(process), Ok(now)) =
             (self.processes.get_mut(&event.tgid), Target::of(event.tgid))
         {
-            process.comm = now.comm;
+            let before = std::mem::replace(&mut process.comm, now.comm);
+            process.was.get_or_insert(before);
             process.exe = now
                 .exe
                 .map(|exe| exe.path.display().to_string())

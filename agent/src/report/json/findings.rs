@@ -2,6 +2,7 @@
 
 use crate::model::{Capture, Finding, Incident, Judgement, Verdict};
 use crate::report::totals::watched;
+use crate::words::fate::fates;
 use serde::Serialize;
 
 /// A finding.
@@ -59,7 +60,14 @@ pub fn note(capture: &Capture) -> String {
             .first()
             .map(|worst| worst.cause.summary.clone())
             .unwrap_or_default(),
-        Some(_) => format!("nothing wrong found: looked at {}", watched(capture)),
+        Some(_) => {
+            let fates = fates(capture).into_iter().map(|fate| format!("; {fate}"));
+            let looked = watched(capture);
+            format!(
+                "nothing wrong found: looked at {looked}{}",
+                fates.collect::<String>()
+            )
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::model::{Capture, Confidence, Finding, Incident, Judgement, Verdict};
 use crate::report::shares::Shares;
 use crate::report::text::{clean, count, duration};
 use crate::report::totals::watched;
+use crate::words::fate::fates;
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
@@ -215,6 +216,9 @@ fn sum(page: &mut Page, capture: &Capture) {
         watched(capture)
     );
     page.paragraph(QUIET, &line);
+    for fate in fates(capture) {
+        page.paragraph(QUIET, &fate);
+    }
     for (kind, why) in capture
         .judgement
         .iter()
