@@ -155,6 +155,30 @@ impl Running {
         }
     }
 
+    /// Waits until its programs are attached, by its descriptors: `triage` says nothing until its end.
+    pub fn until_attached(&mut self) {
+        let start = Instant::now();
+        let is_link = |entry: std::fs::DirEntry| {
+            std::fs::read_link(entry.path())
+                .is_ok_and(|link| link == Path::new("anon_inode:bpf_link"))
+        };
+        let folder = format!("/proc/{}/fd", self.pid());
+        loop {
+            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            if entries.into_iter().any(is_link) {
+                return;
+            }
+            let ended = self.child.try_wait().expect("a child of this process");
+            assert!(
+                ended.is_none() && start.elapsed() < self.patience,
+                "{} attaches nothing ({ended:?}): {}",
+                self.command,
+                self.text("stderr")
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits for its end.
     pub fn finish(mut self) -> Run {
         let start = Instant::now();

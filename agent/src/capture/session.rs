@@ -206,7 +206,12 @@ pub async fn record(
     session.objects = ObjectWatch::start(inside, plan.duration);
     let threads = session.probe.threads().len();
     if threads == 0 {
-        return Err(CaptureError::Gone);
+        let living = targets.iter().find(|target| target.is_same());
+        return Err(
+            living.map_or(CaptureError::Gone, |target| CaptureError::Unseen {
+                pid: target.pid(),
+            }),
+        );
     }
     progress(Progress::Recording {
         processes: session.processes.len(),

@@ -35,6 +35,15 @@ pub enum CaptureError {
     )]
     NoPythonHere,
     /// Every target was gone before the recording began.
-    #[error("every target exited before the recording began: start it again and use its new pid")]
+    #[error("every target ended before the recording began: start it again and use its new pid")]
     Gone,
+    /// A target lives, and the kernel shows none of its threads.
+    #[error(
+        "process {pid} lives, but the kernel's task iterator shows none of its threads, so they cannot be \
+         watched: some sandboxes hide their own processes so; choose another process"
+    )]
+    Unseen {
+        /// The process.
+        pid: u32,
+    },
 }
