@@ -69,6 +69,12 @@ enum Command {
         /// So many at a time
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
         jobs: Option<u32>,
+        /// Watch the healthy ones for so many seconds
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=240))]
+        long: Option<u32>,
+        /// Look at the sick ones only so many seconds after they became so
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=240))]
+        late: Option<u32>,
         /// Only those whose name holds one of these
         names: Vec<String>,
     },
@@ -93,8 +99,13 @@ fn main() -> ExitCode {
             list,
             table,
             jobs,
+            long,
+            late,
             names,
-        } => specimens::specimens(list, table.as_deref(), jobs, &names),
+        } => {
+            let numbers = [("--jobs", jobs), ("--long", long), ("--late", late)];
+            specimens::specimens(list, table.as_deref(), &numbers, &names)
+        }
         Command::Lint => lint::lint(),
     };
     match done {

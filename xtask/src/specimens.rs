@@ -11,7 +11,7 @@ use anyhow::ensure;
 pub fn specimens(
     list: bool,
     table: Option<&str>,
-    jobs: Option<u32>,
+    numbers: &[(&str, Option<u32>)],
     names: &[String],
 ) -> anyhow::Result<()> {
     ensure!(
@@ -36,8 +36,10 @@ pub fn specimens(
     if let Some(file) = table {
         command.args(["--table", file]);
     }
-    if let Some(jobs) = jobs {
-        command.args(["--jobs", &jobs.to_string()]);
+    for (flag, number) in numbers {
+        if let Some(number) = number {
+            command.args([flag, number.to_string().as_str()]);
+        }
     }
     run(command.args(names))
 }

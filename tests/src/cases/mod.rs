@@ -5,14 +5,16 @@
 //! "tids":{NAME:TID,…}}` ([`crate::specimen::Ready`]); then it stays so until it is killed. One file an area.
 
 mod check;
+pub mod due;
 mod locks;
 mod memory;
 mod run;
 mod sockets;
+pub mod table;
 mod threads;
 
 pub use check::{check, check_all};
-pub use run::{Outcome, run, start};
+pub use run::{Outcome, Watching, run, run_watching, start};
 
 /// What runs a case.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,8 @@ pub enum Expect {
     },
     /// Nothing.
     Healthy,
+    /// Nothing in a look of this length, though it is not well.
+    Unseen,
 }
 
 /// A program and what must be said of it.

@@ -1,13 +1,13 @@
 //! Runs a case: starts its program, waits until it is sick, and asks remora for its verdict.
 
-use super::{Case, Expect, Program};
+use super::{Case, Expect, Program, due};
 use crate::compile::build_with;
 use crate::python;
 use crate::remora::Remora;
 use crate::specimen::{Specimen, Start};
 use serde_json::Value;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What became of it.
 #[derive(Clone, Debug)]
@@ -18,39 +18,103 @@ pub struct Outcome {
     pub verdict: String,
     /// What is wrong with it, or the summary of the finding.
     pub words: String,
+    /// For how long remora looked.
+    pub watched: Duration,
+    /// From the ready line to the end of the look.
+    pub ended: Duration,
+    /// From the start of the command to its end.
+    pub answered: Duration,
+    /// Kinds of all findings.
+    pub kinds: Vec<String>,
 }
 
-/// Runs a case.
+/// When, and for how long, cases are looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watching {
+    /// So that sick ones are seen as soon as they have to be ([`due`]), not when their case says.
+    pub soon: bool,
+    /// Sick ones this long after they are.
+    pub late: Option<Duration>,
+    /// Healthy ones for so long.
+    pub long: Option<Duration>,
+}
+
+/// Runs a case as it says.
 ///
 /// # Errors
 /// Why this machine cannot run its program.
 pub fn run(case: &Case) -> Result<Outcome, String> {
+    run_watching(case, Watching::default())
+}
+
+/// Runs a case, looked at in another way than it says.
+///
+/// # Errors
+/// Why this machine cannot run its program.
+pub fn run_watching(case: &Case, watching: Watching) -> Result<Outcome, String> {
     let specimen = start(case.program)?;
-    sleep(Duration::from_secs(case.after_s.into()));
+    let ready = SystemTime::now();
+    sleep(wait(case, watching));
     let pid = specimen.ready().pid.to_string();
-    let run = Remora::with(&["triage", "--json", "--pid", &pid])
-        .args(case.arguments)
-        .run();
+    let mut command = Remora::with(&["triage", "--json", "--pid", &pid]);
+    let long = watching
+        .long
+        .filter(|_| matches!(case.expect, Expect::Healthy));
+    command = match long {
+        Some(long) => command
+            .args(&without_duration(case.arguments))
+            .args(&["--duration", &format!("{}s", long.as_secs())])
+            .lasting(long),
+        None => command.args(case.arguments).lasting(due::look(case)),
+    };
+    let asked = Instant::now();
+    let run = command.run();
+    let answered = asked.elapsed();
     let code = run.status.code();
     let said: Value = serde_json::from_str(&run.stdout)
         .map_err(|error| format!("{}: {error}: {}{}", run.command, run.stdout, run.stderr))?;
     let wrong = judge(case, &specimen, &said).and_then(|words| match (case.expect, code) {
-        (Expect::Healthy, Some(0)) | (Expect::Sick { .. }, Some(10)) => Ok(words),
+        (Expect::Healthy | Expect::Unseen, Some(0)) | (Expect::Sick { .. }, Some(10)) => Ok(words),
         _ => Err(format!("exit code {code:?}")),
     });
     let verdict = said["verdict"].as_str().unwrap_or("none").to_owned();
-    Ok(match wrong {
-        Ok(words) => Outcome {
-            right: true,
-            verdict,
-            words,
-        },
-        Err(words) => Outcome {
-            right: false,
-            verdict,
-            words,
-        },
+    let seconds = |name: &str| said["capture"][name].as_f64().unwrap_or(0.0);
+    let watched = Duration::from_secs_f64(seconds("duration_s"));
+    let ready = ready.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let end = seconds("started_unix_s") + watched.as_secs_f64() - ready.as_secs_f64();
+    let findings = said["findings"].as_array().into_iter().flatten();
+    let kinds = findings.filter_map(|it| it["kind"].as_str().map(str::to_owned));
+    Ok(Outcome {
+        right: wrong.is_ok(),
+        verdict,
+        words: wrong.unwrap_or_else(|words| words),
+        watched,
+        ended: Duration::try_from_secs_f64(end).unwrap_or_default(),
+        answered,
+        kinds: kinds.collect(),
     })
+}
+
+fn wait(case: &Case, watching: Watching) -> Duration {
+    match case.expect {
+        Expect::Sick { .. } if watching.late.is_some() => watching.late.unwrap_or_default(),
+        Expect::Sick { .. } if watching.soon => due::wait(case),
+        _ => Duration::from_secs(case.after_s.into()),
+    }
+}
+
+/// The arguments but for the length of the look.
+fn without_duration<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let mut left = Vec::new();
+    let mut all = arguments.iter();
+    while let Some(argument) = all.next() {
+        if *argument == "--duration" {
+            all.next();
+        } else {
+            left.push(*argument);
+        }
+    }
+    left
 }
 
 fn judge(case: &Case, specimen: &Specimen, said: &Value) -> Result<String, String> {

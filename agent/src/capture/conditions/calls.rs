@@ -5,7 +5,7 @@
 use crate::{
     kernel::{Arch, syscalls},
     model::{Call, Reason},
-    target::{ResidentMemory, escape, memory::Memory},
+    target::{ResidentMemory, escape, memory::Memory, proc_fs},
 };
 use remora_common::thread::{STATE_BLOCKED, ThreadSlot};
 
