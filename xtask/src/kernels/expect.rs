@@ -216,6 +216,12 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "judgements are functions of what is seen, which the other tests see; the sick programs are not in the guest",
     ),
     (
+        "triage_bad_input::",
+        "who is refused, and when a look ends: the agent's side, the same on each kernel; exec, end and containers as in \
+         `lifecycle` and `on_cpu`",
+    ),
+    ("triage_cost::", "a cost"),
+    (
         "healthy::",
         "servers and their load are too much for an emulated machine",
     ),
