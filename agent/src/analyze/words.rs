@@ -1,6 +1,6 @@
 //! The words of findings: how a stack, a thread, a socket is said in one line.
 
-use crate::model::{FrameKind, Socket, Stack, Task, Thread};
+use crate::model::{Frame, FrameKind, Socket, Stack, Task, Thread};
 use crate::words::{
     label,
     text::{clean, duration},
@@ -43,7 +43,7 @@ pub fn code(stack: &Stack) -> Option<String> {
     let outermost = user.len().saturating_sub(1);
     let wrappers = user[..outermost]
         .iter()
-        .take_while(|frame| WRAPPERS.iter().any(|prefix| frame.name.starts_with(prefix)));
+        .take_while(|frame| is_wrapper(frame));
     user.drain(..wrappers.count());
     let words: Vec<_> = user
         .iter()
@@ -51,6 +51,13 @@ pub fn code(stack: &Stack) -> Option<String> {
         .map(|frame| label::frame_short(frame))
         .collect();
     (!words.is_empty()).then(|| words.join(" <- "))
+}
+
+/// A system call's wrapper, or a template of the C++ library around it: nobody's own code.
+fn is_wrapper(frame: &Frame) -> bool {
+    let of_library = |file: &str| file.contains("/include/c++/");
+    frame.file.as_deref().is_some_and(of_library)
+        || WRAPPERS.iter().any(|prefix| frame.name.starts_with(prefix))
 }
 
 /// The innermost functions of a task that are not asyncio's own, leaf first; asyncio's where there are no others.
