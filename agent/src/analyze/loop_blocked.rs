@@ -6,9 +6,7 @@
 
 use super::event_loops::{Kind, Places, Stuck, stuck, task_loop};
 use super::{Findings, Scene, graph::Graph, waiting, words};
-use crate::model::{
-    Confidence, Finding, FindingKind, Process, Severity, Socket, State, Subject, Thread,
-};
+use crate::model::{Confidence, Finding, FindingKind, Severity, Socket, State, Subject, Thread};
 use crate::words::text::{clean, count};
 
 /// Sockets with unread bytes that are shown.
@@ -24,9 +22,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
             (index, thread),
             scene.thresholds.loop_blocked,
         );
-        // What was forked in a callback has its parent's loop on its stack, and no use for it.
-        let is_target = scene.process(thread.pid).is_none_or(Process::is_target);
-        if let Some(found) = found.filter(|found| is_target || !found.inferred) {
+        if let Some(found) = found {
             let graph = graph.get_or_insert_with(|| Graph::of(scene));
             findings.push(finding(graph, (index, thread), found));
         }

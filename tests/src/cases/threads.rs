@@ -143,7 +143,10 @@ pub(super) const CASES: &[Case] = &[
         "loop-receives",
         "an asyncio callback that waits for a socket",
         "recv",
-        stuck("main", &["blocked_in_recv", "sick_loops.py", "could send them"]),
+        stuck(
+            "main",
+            &["blocked_in_recv", "sick_loops.py", "could send them"],
+        ),
     ),
     python(
         "loop-sleeps",
