@@ -175,6 +175,7 @@ fn lock() -> impl Strategy<Value = Lock> {
         prop::sample::select(vec![
             OwnerFrom::Word,
             OwnerFrom::Memory,
+            OwnerFrom::Code,
             OwnerFrom::LastWaker,
         ]),
     );
