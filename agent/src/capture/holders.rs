@@ -285,6 +285,7 @@ impl Look<'_> {
                 pages: &mut self.pages,
                 locks: self.locks,
                 names: &mut self.functions,
+                depth: 0,
             };
             let found = follower.follow(ip, state, caller_sp);
             for (lock, times) in self.locks.iter().zip(&found.freed) {

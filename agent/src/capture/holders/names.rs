@@ -68,9 +68,10 @@ fn by_name(name: &str) -> Act {
     if has("drop") {
         // The dropping of a mere reference does nothing, and nobody writes it.
         let moves_in = name.ends_with("mem::drop") || has("mem::drop<");
-        return match has("guard") || moves_in {
-            true => Act::Frees,
-            false => Act::Other,
+        return match () {
+            () if has("guard") || moves_in => Act::Drops,
+            () if has("drop_in_place") => Act::DropsParts,
+            () => Act::Other,
         };
     }
     let takes = ["lock", "::read", "::write"];
@@ -87,15 +88,19 @@ mod tests {
     #[test]
     fn functions_of_locks_are_told_by_their_names() {
         for name in [
-            "core::ptr::drop_in_place<std::sync::poison::mutex::MutexGuard<u64>>",
-            "<std::sync::poison::rwlock::RwLockReadGuard<T> as core::ops::drop::Drop>::drop",
-            "core::mem::drop",
             "pthread_rwlock_unlock",
             "std::lock_guard<std::mutex>::~lock_guard()",
             "std::shared_lock<std::shared_mutex>::~shared_lock()",
             "std::shared_mutex::unlock_shared()",
         ] {
             assert_eq!(by_name(name), Act::Frees, "{name}");
+        }
+        for name in [
+            "core::ptr::drop_in_place<std::sync::poison::mutex::MutexGuard<u64>>",
+            "<std::sync::poison::rwlock::RwLockReadGuard<T> as core::ops::drop::Drop>::drop",
+            "core::mem::drop",
+        ] {
+            assert_eq!(by_name(name), Act::Drops, "{name}");
         }
         for name in [
             "std::sync::poison::mutex::Mutex<T>::lock",
@@ -105,11 +110,9 @@ mod tests {
         ] {
             assert_eq!(by_name(name), Act::Takes, "{name}");
         }
-        for name in [
-            "core::ptr::drop_in_place<std::sync::poison::mutex::Mutex<u64>>",
-            "memcpy",
-            "",
-        ] {
+        let parts = "core::ptr::drop_in_place<std::sync::poison::mutex::Mutex<u64>>";
+        assert_eq!(by_name(parts), Act::DropsParts);
+        for name in ["memcpy", ""] {
             assert_eq!(by_name(name), Act::Other, "{name}");
         }
     }

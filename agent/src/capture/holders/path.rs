@@ -17,6 +17,12 @@ use std::collections::HashSet;
 const MAX_INSTRUCTIONS: usize = 3000;
 /// Ways that are open at a time.
 const MAX_OPEN: usize = 256;
+/// Words of a guard: the lock comes first, or what it protects.
+const GUARD_WORDS: u64 = 2;
+/// Words behind them that are looked at in what may have a guard in it.
+const MORE_WORDS: u64 = 30;
+/// How deep calls that drop parts are followed.
+const DEEPEST: u8 = 3;
 /// The longest instruction of x86-64, in bytes.
 const LONGEST: usize = 15;
 /// Locks that are looked for at a time: bits of a mask.
@@ -29,6 +35,10 @@ pub enum Act {
     Takes,
     /// It frees it.
     Frees,
+    /// It drops the guard that it is given: frees the lock.
+    Drops,
+    /// It drops what it is given, part by part.
+    DropsParts,
     /// Something else.
     Other,
 }
@@ -67,6 +77,8 @@ pub struct Follower<'f, 'm, M> {
     pub locks: &'f [u64],
     /// What called functions do.
     pub names: &'f mut dyn Names,
+    /// Calls that are followed at this moment.
+    pub depth: u8,
 }
 
 impl<M: Memory> Follower<'_, '_, M> {
@@ -224,28 +236,62 @@ impl<M: Memory> Follower<'_, '_, M> {
         }
     }
 
-    /// A call, with a lock or a guard as its argument.
+    /// A call, with a lock or what holds a guard as its argument.
     fn call(&mut self, target: u64, way: &mut Way) {
         let first = way.state.get(Register::RDI);
         let second = way.state.get(Register::RSI);
         let direct = first.map_or(0, |it| self.lock(it));
         let aside = second.map_or(0, |it| self.lock(it));
-        let within = match first.filter(|it| it % 8 == 0 && direct == 0) {
-            Some(guard) => {
-                let held = way.state.load(self.pages, guard);
-                held.map_or(0, |it| self.lock(it))
-            }
-            None => 0,
+        let (near, far) = match first.filter(|it| it % 8 == 0 && direct == 0) {
+            Some(object) => self.held_in(object, &way.state),
+            None => (0, 0),
         };
-        if direct | aside | within == 0 {
+        if direct | aside | near | far == 0 {
             return;
         }
         let function = self.behind_stub(target);
         match self.names.act(function) {
-            Act::Takes => way.lock(direct | aside | within, false),
-            Act::Frees => way.lock(direct | within, true),
-            Act::Other => {}
+            Act::Takes => way.lock(direct | aside | near, false),
+            Act::Frees => way.lock(direct | near, true),
+            Act::Drops => {
+                way.lock(direct, true);
+                // The guard is there already: it is not that of a lock which is waited for.
+                way.lock(near, true);
+                way.lock(near, true);
+            }
+            Act::DropsParts if near | far != 0 && self.depth < DEEPEST => {
+                let mut state = way.state.clone();
+                state.move_sp(-8);
+                self.depth += 1;
+                let within = self.follow(function, state, None);
+                self.depth -= 1;
+                for (at, times) in within.freed.iter().enumerate().take(MAX_LOCKS) {
+                    let bit = (1 << at) & (near | far);
+                    if *times > 0 {
+                        way.lock(bit, true);
+                        way.lock(bit, true);
+                    }
+                }
+            }
+            Act::DropsParts | Act::Other => {}
         }
+    }
+
+    /// The locks whose addresses stand where a guard has them, in its first two words, and further behind.
+    fn held_in(&mut self, object: u64, state: &State) -> (u64, u64) {
+        let (mut near, mut far) = (0, 0);
+        for at in 0..GUARD_WORDS + MORE_WORDS {
+            let Some(word) = state.load(self.pages, object.wrapping_add(8 * at)) else {
+                continue;
+            };
+            let bit = self.lock(word);
+            if at < GUARD_WORDS {
+                near |= bit;
+            } else {
+                far |= bit;
+            }
+        }
+        (near, far)
     }
 
     /// The function behind a stub of the linker (`endbr64`, `jmp *GOT`).

@@ -14,7 +14,7 @@ const RUST_COUNT: u32 = RUST_READERS_WAIT - 1;
 const GLIBC_FUTEXES: [u64; 2] = [8, 12];
 /// Bits of `__readers` that are no count (`nptl/pthread_rwlock_common.c`).
 const GLIBC_COUNT_SHIFT: u32 = 3;
-/// A process has fewer threads.
+/// More threads than a process has.
 const MOST_READERS: u32 = 1 << 22;
 
 /// A lock that somebody has, and whose word does not say who.
@@ -86,7 +86,9 @@ fn glibc_rwlock(memory: &impl Memory, address: u64) -> Option<Unowned> {
         };
         let readers = word(0)? >> GLIBC_COUNT_SHIFT;
         let futexes = word(2)? <= 3 && word(3)? <= 3 && (word(2)? | word(3)?) >= 2;
-        let rest = matches!(word(7)?, 0 | 1 | 128) && word(12)? <= 2;
+        let unused = [4, 5, 6, 8, 9, 10, 11];
+        let empty = unused.into_iter().all(|at| word(at) == Some(0));
+        let rest = empty && matches!(word(7)?, 0 | 1 | 128) && word(12)? <= 2;
         // A reader's phase, and no writer has it.
         let read = word(0)? & 1 == 0 && (1..MOST_READERS).contains(&readers);
         (futexes && rest && read).then_some(Unowned {
