@@ -52,7 +52,7 @@ const MAX_FRAMES: usize = 48;
 /// Threads named for one lock.
 const MAX_KEEPERS: usize = 16;
 /// Time on a CPU for all processes.
-const LONGEST: Duration = Duration::from_millis(400);
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// A thread that will free a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What threads wait for in futexes: a lock, with who holds it.
 
 use super::{Needs, Node, Party, Wait, channels};
-use crate::analyze::Scene;
+use crate::analyze::{Scene, words};
 use crate::model::{
     Keeper, Lock, LockKind, Owner, OwnerFrom, PythonAwaited, PythonWait, Reason, State, Subject,
     Thread,
@@ -13,6 +13,8 @@ use std::time::Duration;
 /// Share of its life that a thread has to spend in waits for the interpreter lock to count as waiting for it
 /// all the time: such a wait wakes up every 5 ms to ask again.
 const ALWAYS: f64 = 0.9;
+/// Holders of one lock that are shown.
+const SHOWN: usize = 3;
 /// How the holder of a lock that notes no owner is known.
 const BY_CODE: &str = "told by its code, which frees it after the call";
 
@@ -190,6 +192,26 @@ fn on_kept(scene: &Scene<'_>, lock: &Lock, keepers: &[Keeper]) -> Wait {
         at_least: false,
         timed: false,
     }
+}
+
+/// Where those that hold a lock by their code will free it, in words.
+pub(super) fn kept_words(scene: &Scene<'_>, wait: &Wait) -> Option<String> {
+    let Some(Subject::Lock(pid, address)) = wait.subject else {
+        return None;
+    };
+    let mut locks = scene.capture.locks.iter();
+    let lock = locks.find(|lock| lock.pid == pid && lock.address == address)?;
+    let keepers = lock.keepers.iter().take(SHOWN).map(|keeper| {
+        let frame = scene.capture.stacks.get(keeper.frame);
+        let code = frame.and_then(words::code);
+        let at = code.unwrap_or_else(|| "a function without a name".to_owned());
+        format!("{}-{} frees it in {at}", clean(&keeper.comm), keeper.tid)
+    });
+    let keepers: Vec<String> = keepers.collect();
+    (!keepers.is_empty()).then(|| {
+        let keepers = keepers.join(", ");
+        format!("{keepers}, once its call there returns; the lock's memory names no owner")
+    })
 }
 
 /// `glibc mutex 0x55d0c0a2b0c0 (heap)`.

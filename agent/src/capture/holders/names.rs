@@ -60,25 +60,53 @@ impl Names for Functions<'_> {
 /// Rust's.
 fn by_name(name: &str) -> Act {
     let name = name.to_lowercase();
-    let has = |part: &str| name.contains(part);
-    let destroys = has("~lock_guard") || has("~unique_lock") || has("~scoped_lock");
-    if destroys || has("~shared_lock") || has("unlock") {
+    let function = last_part(&name);
+    let destroys = [
+        "~lock_guard",
+        "~unique_lock",
+        "~scoped_lock",
+        "~shared_lock",
+    ];
+    if function.contains("unlock") || destroys.contains(&&*function) {
         return Act::Frees;
     }
-    if has("drop") {
+    if matches!(&*function, "drop" | "drop_in_place") {
         // The dropping of a mere reference does nothing, and nobody writes it.
-        let moves_in = name.ends_with("mem::drop") || has("mem::drop<");
         return match () {
-            () if has("guard") || moves_in => Act::Drops,
-            () if has("drop_in_place") => Act::DropsParts,
+            () if name.contains("guard<") || name.contains("mem::drop") => Act::Drops,
+            () if function == "drop_in_place" => Act::DropsParts,
             () => Act::Other,
         };
     }
-    let takes = ["lock", "::read", "::write"];
-    match takes.iter().any(|part| has(part)) {
+    let of_rwlock = name.contains("rwlock") && matches!(&*function, "read" | "write");
+    match of_rwlock || function.contains("lock") {
         true => Act::Takes,
         false => Act::Other,
     }
+}
+
+/// The function itself: without its module, arguments and type parameters.
+fn last_part(name: &str) -> String {
+    let mut depth = 0_u32;
+    let mut part = String::new();
+    // What follows a space is the name itself, behind the type that it returns; or nothing, or a remark.
+    let mut gap = false;
+    for c in name.chars() {
+        match c {
+            '<' | '(' | '[' | '{' => depth += 1,
+            '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ if depth > 0 => {}
+            ':' => part.clear(),
+            ' ' => gap = true,
+            _ => {
+                if std::mem::take(&mut gap) {
+                    part.clear();
+                }
+                part.push(c);
+            }
+        }
+    }
+    part
 }
 
 #[cfg(test)]
@@ -92,6 +120,7 @@ mod tests {
             "std::lock_guard<std::mutex>::~lock_guard()",
             "std::shared_lock<std::shared_mutex>::~shared_lock()",
             "std::shared_mutex::unlock_shared()",
+            "void sync::unlock<int>(sync::Lock&) [clone .cold]",
         ] {
             assert_eq!(by_name(name), Act::Frees, "{name}");
         }
@@ -112,7 +141,7 @@ mod tests {
         }
         let parts = "core::ptr::drop_in_place<std::sync::poison::mutex::Mutex<u64>>";
         assert_eq!(by_name(parts), Act::DropsParts);
-        for name in ["memcpy", ""] {
+        for name in ["memcpy", "", "sick_locks::take", "clocks::now(Lock&)"] {
             assert_eq!(by_name(name), Act::Other, "{name}");
         }
     }

@@ -192,9 +192,7 @@ impl<M: Memory> Follower<'_, '_, M> {
                 true
             }
             FlowControl::UnconditionalBranch => {
-                let target = instruction.near_branch_target();
-                self.call(target, way);
-                way.ip = target;
+                way.ip = instruction.near_branch_target();
                 true
             }
             FlowControl::Call | FlowControl::IndirectCall => {
