@@ -302,3 +302,65 @@ impl Look<'_> {
         kept
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable;
+
+    fn sleeper(tgid: u32, address: u64) -> ThreadSlot {
+        ThreadSlot {
+            serial: 1,
+            tid: tgid,
+            tgid,
+            state: STATE_BLOCKED,
+            reason: Reason::Futex as u32,
+            since_ns: 1,
+            args: [address, 0, futex::CONTENDED, 0, 0, 0],
+            ..Zeroable::zeroed()
+        }
+    }
+
+    fn look_for(slot: ThreadSlot, registers: Registers) -> Holders {
+        let mut blocked = BlockedStacks::default();
+        blocked.registers.insert((1, slot.since_ns), registers);
+        let mut spaces = Spaces::default();
+        let generation = 0;
+        let tgid = slot.tgid;
+        spaces.read(SpaceKey { tgid, generation }, 1);
+        let machine = crate::kernel::Arch::current().machine();
+        let end_ns = LONG_NS + 1;
+        look(&[slot], &blocked, &spaces, machine, end_ns, || vec![slot])
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_stack_that_cannot_be_read_holds_nothing() {
+        let lock = [2_u32; 16];
+        let slot = sleeper(std::process::id(), &raw const lock as u64);
+        let code = a_stack_that_cannot_be_read_holds_nothing as *const () as u64;
+        for (ip, sp) in [(code, 8), (code, u64::MAX - 7), (0, 0), (u64::MAX, 8)] {
+            let registers = Registers {
+                ip,
+                sp,
+                fp: sp,
+                lr: 0,
+            };
+            let found = look_for(slot, registers);
+            assert_eq!(found.kept.len(), 1);
+            assert!(found.kept.values().all(|kept| kept.keepers.is_empty()));
+        }
+        // For a moment only, it is not looked at.
+        let short = ThreadSlot {
+            since_ns: 2,
+            ..slot
+        };
+        assert!(look_for(short, Registers::default()).kept.is_empty());
+    }
+
+    #[test]
+    fn a_process_that_is_gone_holds_nothing() {
+        let slot = sleeper(u32::MAX / 2, 0x1000);
+        assert!(look_for(slot, Registers::default()).kept.is_empty());
+    }
+}

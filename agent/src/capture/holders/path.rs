@@ -409,3 +409,6 @@ fn note(way: &Way, found: &mut Found) {
         *freed = (*freed).max(times);
     }
 }
+
+#[cfg(test)]
+mod tests;
