@@ -136,6 +136,28 @@ static void *take_two_rw(void *argument)
     return NULL;
 }
 
+/* Reads under one, and wants to write under the other. */
+static NAMED void read_and_write(pthread_rwlock_t *read, pthread_rwlock_t *written)
+{
+    pthread_rwlock_rdlock(read);
+    pthread_barrier_wait(&barrier);
+    pthread_rwlock_wrlock(written);
+    pthread_rwlock_unlock(written);
+    pthread_rwlock_unlock(read);
+}
+
+static void *take_two_read(void *argument)
+{
+    const struct pair *pair = argument;
+    know(pair->name, gettid());
+    /* As in a program that has run for a while: the linker has bound the call. */
+    pthread_rwlock_rdlock(&rwlocks[0]);
+    pthread_rwlock_unlock(&rwlocks[0]);
+    pthread_barrier_wait(&barrier);
+    read_and_write(&rwlocks[pair->first], &rwlocks[pair->second]);
+    return NULL;
+}
+
 static void *needs_lock(void *unused)
 {
     (void)unused;
@@ -341,11 +363,14 @@ static void run(const char *mode)
         pthread_barrier_init(&barrier, NULL, 2);
         start(self_lock, NULL);
         pthread_barrier_wait(&barrier);
-    } else if (!strcmp(mode, "rwlock")) {
+    } else if (!strcmp(mode, "rwlock") || !strcmp(mode, "rwlock-read")) {
         static struct pair pairs[2] = {{"one", 0, 1}, {"two", 1, 0}};
+        void *(*take)(void *) = !strcmp(mode, "rwlock") ? take_two_rw : take_two_read;
         pthread_barrier_init(&barrier, NULL, 3);
-        start(take_two_rw, &pairs[0]);
-        start(take_two_rw, &pairs[1]);
+        start(take, &pairs[0]);
+        start(take, &pairs[1]);
+        if (take == take_two_read)
+            pthread_barrier_wait(&barrier);
         pthread_barrier_wait(&barrier);
     } else if (!strcmp(mode, "join")) {
         pthread_barrier_init(&barrier, NULL, 3);

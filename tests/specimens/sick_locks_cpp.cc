@@ -42,6 +42,18 @@ template <typename Mutex> static void take_both(const char *name, Mutex &first, 
     take(second);
 }
 
+// Reads under one, and wants to write under the other.
+[[gnu::noinline]] static void read_and_write(const char *name, std::shared_mutex &read,
+                                             std::shared_mutex &written)
+{
+    know(name);
+    std::shared_lock<std::shared_mutex> guard(read);
+    have++;
+    while (have < 2)
+        std::this_thread::sleep_for(1ms);
+    std::unique_lock<std::shared_mutex> other(written);
+}
+
 // Both at once, by an order that std::scoped_lock sees to.
 static void take_in_order(const char *name, std::mutex &first, std::mutex &second)
 {
@@ -75,6 +87,11 @@ int main(int count, char **arguments)
     } else if (mode == "shared") {
         start([] { take_both("one", shared_a, shared_b); });
         start([] { take_both("two", shared_b, shared_a); });
+    } else if (mode == "shared-read") {
+        // As in a program that has run for a while: the linker has bound the calls.
+        take(shared_a);
+        start([] { read_and_write("one", shared_a, shared_b); });
+        start([] { read_and_write("two", shared_b, shared_a); });
     } else if (mode == "in-order") {
         start([] { take_in_order("one", a, b); });
         start([] { take_in_order("two", b, a); });

@@ -31,6 +31,25 @@ fn a_contended_lock_is_found_with_its_holder() {
 }
 
 #[test]
+fn locks_that_name_no_owner_are_told_by_the_code_of_their_holders() {
+    check(&[
+        "deadlock-statics-rust",
+        "deadlock-scoped-rust",
+        "deadlock-upgrade-rust",
+        "deadlock-rwlock-readers-c",
+    ]);
+}
+
+#[test]
+fn to_have_had_a_lock_is_not_to_hold_it() {
+    check(&[
+        "contention-kept-rust",
+        "contention-kept-scoped-rust",
+        "pool-receivers-rust",
+    ]);
+}
+
+#[test]
 fn locks_that_are_passed_on_and_pools_at_rest_are_well() {
     check(&[
         "passed-on-c",

@@ -97,6 +97,10 @@ fn member(graph: &Graph<'_>, node: Node, wait: &Wait) -> Vec<Fact> {
         what: "code",
         value,
     }));
+    facts.extend(graph.kept(wait).map(|value| Fact {
+        what: "holds",
+        value,
+    }));
     facts
 }
 

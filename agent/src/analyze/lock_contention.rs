@@ -186,7 +186,7 @@ fn finding(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock, losers: &[Loser<'_
         || lock
             .owner
             .as_ref()
-            .is_some_and(|owner| owner.from == OwnerFrom::LastWaker)
+            .is_some_and(|owner| matches!(owner.from, OwnerFrom::Code | OwnerFrom::LastWaker))
     {
         finding.confidence = Confidence::Inferred;
     }

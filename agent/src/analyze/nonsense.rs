@@ -175,6 +175,7 @@ fn lock() -> impl Strategy<Value = Lock> {
         prop::sample::select(vec![
             OwnerFrom::Word,
             OwnerFrom::Memory,
+            OwnerFrom::Code,
             OwnerFrom::LastWaker,
         ]),
     );
@@ -187,9 +188,19 @@ fn lock() -> impl Strategy<Value = Lock> {
         ),
         prop::collection::vec((index(), any::<u64>(), time(), any::<bool>()), 0..4),
         (any::<u64>(), time(), index()),
+        prop::collection::vec((id(), index()), 0..3),
     )
         .prop_map(
-            |((pid, address, kind, owner), waiters, (waits, total, stack))| Lock {
+            |((pid, address, kind, owner), waiters, (waits, total, stack), keepers)| Lock {
+                keepers: keepers
+                    .into_iter()
+                    .map(|(tid, frame)| Keeper {
+                        tid,
+                        comm: "k".into(),
+                        frame,
+                    })
+                    .collect(),
+                readers: (waits % 3) as u32,
                 pid,
                 address,
                 place: "heap".into(),

@@ -128,6 +128,10 @@ impl Threads {
 /// Turns what was recorded into the model.
 pub fn capture(mut recorded: Recorded) -> Capture {
     let open = waits::close_all(&mut recorded);
+    recorded
+        .futexes
+        .holders
+        .gather_frames(&mut recorded.gathered);
     let slots = recorded
         .living
         .iter()
@@ -243,6 +247,10 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
         .losses
         .iter()
         .for_each(|(name, count)| losses.add(name, *count));
+    losses.add(
+        "lock_holders_not_looked_for",
+        recorded.futexes.holders.left_out,
+    );
     losses.add("conditions_unread", recorded.conditions.1);
     losses.add("fault_regions_merged", gathered.fault_regions_merged);
     losses.add("fault_samples_dropped", gathered.fault_samples_dropped);

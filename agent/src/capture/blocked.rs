@@ -18,7 +18,7 @@ use remora_common::{
     event::TaskRecord,
     unwind::{Machine, Registers},
 };
-use rows::Rows;
+pub use rows::Rows;
 use std::collections::HashMap;
 
 /// A thread's present wait: its serial, and when it began.
@@ -29,6 +29,8 @@ pub type WaitId = (u32, u64);
 pub struct BlockedStacks {
     /// By (serial, beginning of the wait).
     pub by_wait: HashMap<WaitId, RawStack>,
+    /// User registers of those threads.
+    pub registers: HashMap<WaitId, Registers>,
     /// Processes whose memory could not be opened: kernel stacks only.
     pub memory_unreadable: u64,
 }
@@ -57,6 +59,9 @@ pub fn walk(
         if awake || end_ns.saturating_sub(record.since_ns) < min_block_ns {
             continue;
         }
+        stacks
+            .registers
+            .insert((record.serial, record.since_ns), registers(&record));
         if record.user_walked == 0 {
             let (user, outcome) = walker.walk(&record);
             let outcome = Some(outcome);
@@ -95,6 +100,15 @@ fn place(record: &TaskRecord) -> (u64, u64, u64) {
     (record.ip, record.sp, record.fp)
 }
 
+fn registers(record: &TaskRecord) -> Registers {
+    Registers {
+        ip: record.ip,
+        sp: record.sp,
+        fp: record.fp,
+        lr: record.lr,
+    }
+}
+
 /// Walks stacks in other processes' memory.
 struct Walker<'a> {
     machine: Machine,
@@ -119,12 +133,7 @@ impl Walker<'_> {
         let (Some(memory), Some(space)) = (memory, self.spaces.get(key)) else {
             return (vec![record.ip], Outcome::StackUnreadable);
         };
-        let registers = Registers {
-            ip: record.ip,
-            sp: record.sp,
-            fp: record.fp,
-            lr: record.lr,
-        };
+        let registers = registers(record);
         let rows = &mut self.rows;
         let row = |address| rows.find(space, address);
         let (frames, outcome) = unwind::walk(self.machine, registers, memory, row);

@@ -3,7 +3,7 @@
 
 mod rwlock;
 
-use super::gather::Gathered;
+use super::{gather::Gathered, holders::Holders};
 use crate::target::{self, Place, ResidentMemory, memory::Memory};
 use remora_common::{
     aggregate::KIND_WAKE,
@@ -68,6 +68,8 @@ pub struct Facts {
     /// Threads that slept at the end and were woken after it, by serial: what was read of a lock meanwhile may
     /// be theirs.
     pub moved: HashSet<u32>,
+    /// Who holds those that note no owner.
+    pub holders: Holders,
 }
 
 /// The words of futexes that threads waited for while they were read.
@@ -199,7 +201,8 @@ fn look_at(tgid: u32, addresses: &[u64], waited: &WaitedWords, facts: &mut Facts
     }
 }
 
-fn mutex(memory: &impl Memory, address: u64) -> Option<Mutex> {
+/// The words of a mutex that may lie at an address.
+pub(super) fn mutex(memory: &impl Memory, address: u64) -> Option<Mutex> {
     let bytes: [u8; 20] = memory.bytes(address)?;
     let word = |at: usize| {
         let word = bytes.get(at..at + 4)?;

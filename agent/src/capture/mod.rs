@@ -10,6 +10,7 @@
 //! | `gather` | what came out of the kernel's tables, before it has names |
 //! | `blocked` | stacks of the threads that are asleep at the end |
 //! | `timeline` | the flight recorder: window by window |
+//! | `holders` | who holds locks that note no owner |
 //! | `locks` | what is looked up of futexes at the end |
 //! | `descriptors` | what the descriptors are of |
 //! | `memory` | resident memory and mappings, from `/proc` |
@@ -23,6 +24,7 @@ mod conditions;
 mod dependencies;
 mod descriptors;
 mod gather;
+mod holders;
 mod locks;
 mod memory;
 mod meter;

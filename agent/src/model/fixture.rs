@@ -325,6 +325,8 @@ pub(crate) fn socket(pid: u32, fd: u32) -> Socket {
 /// A mutex of which there is nothing to say.
 pub(crate) fn lock(pid: u32, address: u64) -> Lock {
     Lock {
+        keepers: Vec::new(),
+        readers: 0,
         pid,
         address,
         place: "heap".into(),

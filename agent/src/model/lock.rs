@@ -59,6 +59,8 @@ pub enum OwnerFrom {
     Word,
     /// The lock's memory names it (glibc's `owner`), and such a thread lives.
     Memory,
+    /// The code that it is in frees the lock later on, without taking it before: inferred.
+    Code,
     /// It woke a waiter last: inferred.
     LastWaker,
 }
@@ -72,6 +74,18 @@ pub struct Owner {
     pub comm: String,
     /// How that is known.
     pub from: OwnerFrom,
+}
+
+/// A thread that holds a lock which notes no owner, as its code tells.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Keeper {
+    /// Thread id.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// The frame that frees the lock when its call returns: index in [`super::Capture::stacks`], of a stack of
+    /// that frame alone.
+    pub frame: usize,
 }
 
 /// Waits of one thread for one lock.
@@ -143,6 +157,12 @@ pub struct Lock {
     pub waiters: Vec<Waiter>,
     /// Who holds it at the end of the capture, while somebody waits.
     pub owner: Option<Owner>,
+    /// Who holds it then by its code, where its memory names nobody. Several may read under a read-write lock.
+    #[serde(default)]
+    pub keepers: Vec<Keeper>,
+    /// Threads that read under it, by its word; 0 where one thread has it, and where that is not known.
+    #[serde(default)]
+    pub readers: u32,
     /// Who woke a waiter, and how often, the most frequent first.
     pub wakers: Vec<(u32, String, u64)>,
     /// Who held it when waits began.

@@ -44,7 +44,7 @@ pub use idle::{Idleness, classify, is_event_loop, takes_lock, user_sites};
 pub use idle_places::IdlePlaces;
 pub use kin::{Kin, Relative};
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};
-pub use lock::{Holder, Lock, LockKind, LockStack, Owner, OwnerFrom, Waiter};
+pub use lock::{Holder, Keeper, Lock, LockKind, LockStack, Owner, OwnerFrom, Waiter};
 pub use memory::{
     Growth, LimitKind, Mapping, MappingKind, Memory, MemoryLimit, MemoryReading, Resident,
     Source as MemorySource,

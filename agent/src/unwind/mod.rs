@@ -27,7 +27,7 @@ mod tests;
 pub use compile::{Share, Stats, Table, compile};
 pub use pack::{Root, find, pack};
 pub use rule::Cause;
-pub use walk::walk;
+pub use walk::{frames, walk};
 
 /// Bounds of what is read and made of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,11 +28,22 @@ impl<M: Memory> Stack for Words<'_, M> {
 /// the byte before a return address: a call may be the last instruction of its function.
 pub fn walk(
     machine: Machine,
+    registers: Registers,
+    memory: &impl Memory,
+    row: impl FnMut(u64) -> Option<Row>,
+) -> (Vec<u64>, Outcome) {
+    let (frames, outcome) = frames(machine, registers, memory, row);
+    (frames.iter().map(|frame| frame.ip).collect(), outcome)
+}
+
+/// The same with the registers of each frame: its stack pointer is that behind the return.
+pub fn frames(
+    machine: Machine,
     mut registers: Registers,
     memory: &impl Memory,
     mut row: impl FnMut(u64) -> Option<Row>,
-) -> (Vec<u64>, Outcome) {
-    let mut frames = vec![registers.ip];
+) -> (Vec<Registers>, Outcome) {
+    let mut frames = vec![registers];
     let mut leaf = true;
     let mut found = row(registers.ip);
     loop {
@@ -57,6 +68,9 @@ pub fn walk(
         }
         let signal = found.is_some_and(|row| row.rule & CFA_MASK == CFA_SIGNAL);
         let exact = if leaf || signal { EXACT } else { 0 };
-        frames.push(registers.ip | exact);
+        frames.push(Registers {
+            ip: registers.ip | exact,
+            ..registers
+        });
     }
 }

@@ -69,6 +69,10 @@ const fn rust(mode: &'static str) -> Program {
     Program::Rust("sick_locks_rs", mode)
 }
 
+const fn guards(mode: &'static str) -> Program {
+    Program::Rust("sick_guards", mode)
+}
+
 const fn threads(mode: &'static str) -> Program {
     Program::Python("sick_threads.py", mode)
 }
@@ -176,6 +180,83 @@ pub(super) const CASES: &[Case] = &[
         &["glibc rwlock", "take_both", "certain"],
     ),
     dead(
+        "deadlock-shared-readers-cpp",
+        "two threads read under one std::shared_mutex and want to write under the other's",
+        cpp("shared-read"),
+        "one",
+        &["read_and_write", "by its code", "inferred"],
+    ),
+    dead(
+        "deadlock-rwlock-readers-c",
+        "the same with pthread_rwlock_t",
+        c("rwlock-read"),
+        "one",
+        &["glibc rwlock", "read_and_write", "by its code", "inferred"],
+    ),
+    dead(
+        "deadlock-statics-rust",
+        "two threads take two static Mutex in different orders: their memory names nobody",
+        rust("abba"),
+        "one",
+        &["2 threads", "futex lock", "take_both", "inferred"],
+    ),
+    dead(
+        "deadlock-arcs-rust",
+        "the same behind Arc",
+        guards("arc"),
+        "one",
+        &["2 threads", "frees it in sick_guards::transfer", "inferred"],
+    ),
+    dead(
+        "deadlock-scoped-rust",
+        "the same on the stack of the thread that waits for both",
+        guards("scoped"),
+        "one",
+        &["2 threads", "transfer", "inferred"],
+    ),
+    dead(
+        "deadlock-fields-rust",
+        "the same in one structure",
+        guards("fields"),
+        "one",
+        &["2 threads", "match_", "inferred"],
+    ),
+    dead(
+        "deadlock-guard-rust",
+        "the same with guards in structures",
+        guards("guard"),
+        "one",
+        &["2 threads", "transact", "inferred"],
+    ),
+    dead(
+        "deadlock-rwlock-rust",
+        "two threads read under one RwLock and want to write under the other's",
+        guards("rwlock"),
+        "one",
+        &["2 threads", "refresh", "inferred"],
+    ),
+    dead(
+        "deadlock-upgrade-rust",
+        "a thread reads under an RwLock and wants to write under it",
+        guards("upgrade"),
+        "one",
+        &["waits for itself", "upgrade", "inferred"],
+    ),
+    dead(
+        "deadlock-self-rust",
+        "a thread takes a Mutex that it holds",
+        guards("twice"),
+        "one",
+        &["waits for itself", "takes_twice", "inferred"],
+    ),
+    dead(
+        "deadlock-join-rust",
+        "a thread joins one that wants its Mutex",
+        rust("join"),
+        "joiner",
+        &["the end of a thread", "join", "inferred"],
+    ),
+    dead(
         "deadlock-locks-python",
         "two threads take two threading.Lock in different orders",
         threads("abba"),
@@ -268,10 +349,16 @@ pub(super) const CASES: &[Case] = &[
         &["futex lock", "take"],
     ),
     contended(
-        "contention-unowned-rust",
-        "two threads take two std Mutex in different orders: their memory names nobody",
-        rust("abba"),
-        &["futex lock", "take_both"],
+        "contention-kept-rust",
+        "a thread sleeps under two std Mutex that two others have had and want again: no deadlock",
+        guards("kept"),
+        &["futex lock", "one_by_one", "holds it"],
+    ),
+    contended(
+        "contention-kept-scoped-rust",
+        "a thread sleeps under a std Mutex that lies on the stack of the one that joins it: no deadlock",
+        guards("kept-scoped"),
+        &["futex lock", "one_by_one"],
     ),
     contended(
         "contention-gil-python",
@@ -318,6 +405,16 @@ pub(super) const CASES: &[Case] = &[
         "pool-rust",
         "workers at rest in a condition variable and a channel",
         rust("pool"),
+    ),
+    well(
+        "pool-receivers-rust",
+        "one of three workers waits for work under a Mutex, the others for that",
+        guards("receivers"),
+    ),
+    well(
+        "readers-rust",
+        "readers keep an RwLock for some milliseconds, a writer waits for them",
+        guards("readers"),
     ),
     well("pool-python", "workers at rest in a queue", threads("pool")),
     well(

@@ -139,6 +139,11 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// Where those that hold a lock, as far as only their code says so, will free it.
+    pub fn kept(&self, wait: &Wait) -> Option<String> {
+        threads::kept_words(self.scene, wait)
+    }
+
     /// Everything that may wait.
     fn nodes(&self) -> impl Iterator<Item = Node> {
         let tasks = self.tasks.waits.keys();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::analyze::{Thresholds, judge};
 use crate::model::{
-    Capture, Lock, LockKind, Owner, OwnerFrom, Reason, State, Verdict, Waiter,
+    Capture, Keeper, Lock, LockKind, Owner, OwnerFrom, Reason, State, Verdict, Waiter,
     fixture::{Builder, ms},
 };
 
@@ -11,6 +11,8 @@ use crate::model::{
 fn lock(capture: &Capture, address: u64, owner: usize, waiters: &[usize]) -> Lock {
     let thread = &capture.threads[owner];
     Lock {
+        keepers: Vec::new(),
+        readers: 0,
         pid: thread.pid,
         address,
         place: "heap".into(),
@@ -141,4 +143,39 @@ fn owners_that_are_not_there_are_strangers() {
         owner.tid = 999;
     }
     assert_eq!(verdict(&capture), Verdict::Idle);
+}
+
+/// Of a ring of two, the second lock has no owner: these threads will free it.
+fn kept(by: &[usize], readers: u32) -> Capture {
+    let mut capture = ring(2, 3000);
+    let mut other = capture.threads[1].clone();
+    other.tid = 77;
+    other.now.reason = Some(Reason::Sleep);
+    other.now.syscall = None;
+    capture.threads.push(other);
+    let keepers = by.iter().map(|thread| Keeper {
+        tid: capture.threads[*thread].tid,
+        comm: "worker".into(),
+        frame: 0,
+    });
+    let keepers = keepers.collect();
+    let lock = &mut capture.locks[0];
+    (lock.owner, lock.keepers, lock.readers) = (None, keepers, readers);
+    capture
+}
+
+#[test]
+fn all_readers_must_go_and_one_of_those_that_may_have_a_mutex() {
+    assert_eq!(verdict(&kept(&[], 0)), Verdict::Idle);
+    let capture = kept(&[1], 0);
+    let judgement = judge(&capture, &Thresholds::default());
+    let finding = judgement.findings().next().expect("a deadlock");
+    assert_eq!(finding.confidence, crate::model::Confidence::Inferred);
+    let holds = finding.evidence.iter().find(|fact| fact.what == "holds");
+    let holds = &holds.expect("a fact").value;
+    assert!(holds.starts_with("worker-2 frees it in"), "{holds}");
+    // One of the two sleeps: it may have the mutex, and that the other one reads is enough.
+    assert_eq!(verdict(&kept(&[1, 2], 0)), Verdict::Idle);
+    assert_ne!(verdict(&kept(&[1, 2], 2)), Verdict::Idle);
+    assert_eq!(verdict(&kept(&[2], 1)), Verdict::Idle);
 }

@@ -1,9 +1,10 @@
 //! What threads wait for in futexes: a lock, with who holds it.
 
 use super::{Needs, Node, Party, Wait, channels};
-use crate::analyze::Scene;
+use crate::analyze::{Scene, words};
 use crate::model::{
-    Lock, LockKind, Owner, OwnerFrom, PythonAwaited, PythonWait, Reason, State, Subject, Thread,
+    Keeper, Lock, LockKind, Owner, OwnerFrom, PythonAwaited, PythonWait, Reason, State, Subject,
+    Thread,
 };
 use crate::words::text::clean;
 use std::collections::HashMap;
@@ -12,6 +13,10 @@ use std::time::Duration;
 /// Share of its life that a thread has to spend in waits for the interpreter lock to count as waiting for it
 /// all the time: such a wait wakes up every 5 ms to ask again.
 const ALWAYS: f64 = 0.9;
+/// Holders of one lock that are shown.
+const SHOWN: usize = 3;
+/// How the holder of a lock that notes no owner is known.
+const BY_CODE: &str = "told by its code, which frees it after the call";
 
 /// The locks of a capture, by who waits for them and where they lie.
 pub(super) struct Locks<'a> {
@@ -96,8 +101,11 @@ fn futex(scene: &Scene<'_>, locks: &Locks<'_>, index: usize, thread: &Thread) ->
         return for_ever_without_gil(scene, index, thread);
     }
     let lock = locks.of(index, thread)?;
-    let owner = lock.owner.as_ref()?;
-    let mut wait = on_lock(scene, lock, owner);
+    let mut wait = match (&lock.owner, lock.keepers.as_slice()) {
+        (Some(owner), _) => on_lock(scene, lock, owner),
+        (None, []) => return None,
+        (None, keepers) => on_kept(scene, lock, keepers),
+    };
     if lock.kind == LockKind::PythonGil {
         wait.since = for_ever_without_gil(scene, index, thread)
             .map_or(now.since, |always| always.since.max(now.since));
@@ -152,15 +160,58 @@ fn on_lock(scene: &Scene<'_>, lock: &Lock, owner: &Owner) -> Wait {
         subject: Some(Subject::Lock(lock.pid, lock.address)),
         parties: vec![party],
         needs: Needs::Any,
-        certain: owner.from != OwnerFrom::LastWaker,
+        certain: matches!(owner.from, OwnerFrom::Word | OwnerFrom::Memory),
         how: match owner.from {
             OwnerFrom::Word | OwnerFrom::Memory => None,
+            OwnerFrom::Code => Some(BY_CODE),
             OwnerFrom::LastWaker => Some("it passed the lock on last"),
         },
         since: Duration::ZERO,
         at_least: false,
         timed: false,
     }
+}
+
+/// A lock that notes no owner, and that several threads are about to free. Readers must all do so; of others one
+/// has it, and it is not known which.
+fn on_kept(scene: &Scene<'_>, lock: &Lock, keepers: &[Keeper]) -> Wait {
+    let parties = keepers.iter().map(|keeper| match scene.thread(keeper.tid) {
+        Some((index, _)) => Party::Node(Node::Thread(index)),
+        None => Party::Stranger(keeper.tid, keeper.comm.clone()),
+    });
+    let read = lock.readers > 0;
+    Wait {
+        what: lock_words(lock),
+        role: if read { "read under it" } else { "may hold it" },
+        subject: Some(Subject::Lock(lock.pid, lock.address)),
+        parties: parties.collect(),
+        needs: if read { Needs::All } else { Needs::Any },
+        certain: false,
+        how: Some(BY_CODE),
+        since: Duration::ZERO,
+        at_least: false,
+        timed: false,
+    }
+}
+
+/// Where those that hold a lock by their code will free it, in words.
+pub(super) fn kept_words(scene: &Scene<'_>, wait: &Wait) -> Option<String> {
+    let Some(Subject::Lock(pid, address)) = wait.subject else {
+        return None;
+    };
+    let mut locks = scene.capture.locks.iter();
+    let lock = locks.find(|lock| lock.pid == pid && lock.address == address)?;
+    let keepers = lock.keepers.iter().take(SHOWN).map(|keeper| {
+        let frame = scene.capture.stacks.get(keeper.frame);
+        let code = frame.and_then(words::code);
+        let at = code.unwrap_or_else(|| "a function without a name".to_owned());
+        format!("{}-{} frees it in {at}", clean(&keeper.comm), keeper.tid)
+    });
+    let keepers: Vec<String> = keepers.collect();
+    (!keepers.is_empty()).then(|| {
+        let keepers = keepers.join(", ");
+        format!("{keepers}, once its call there returns; the lock's memory names no owner")
+    })
 }
 
 /// `glibc mutex 0x55d0c0a2b0c0 (heap)`.

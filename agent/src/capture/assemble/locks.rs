@@ -7,9 +7,10 @@ use super::{Recorded, StackIndex, Threads, waits::OpenWait};
 use crate::{
     capture::{
         gather::Sum,
+        holders::Kept,
         locks::{Fact, Whereabouts},
     },
-    model::{Holder, Lock, LockKind, LockStack, Losses, Owner, OwnerFrom, Waiter},
+    model::{Holder, Keeper, Lock, LockKind, LockStack, Losses, Owner, OwnerFrom, Waiter},
     target,
 };
 use draft::{Draft, Form, host_tid};
@@ -50,7 +51,7 @@ pub fn locks(
     let mut names = Names::default();
     drafts
         .into_iter()
-        .map(|draft| lock(recorded, threads, draft, &mut names))
+        .map(|draft| lock(recorded, threads, draft, stacks, &mut names))
         .collect()
 }
 
@@ -72,7 +73,13 @@ impl Names {
     }
 }
 
-fn lock(recorded: &Recorded, threads: &Threads, mut draft: Draft, names: &mut Names) -> Lock {
+fn lock(
+    recorded: &Recorded,
+    threads: &Threads,
+    mut draft: Draft,
+    stacks: &mut StackIndex,
+    names: &mut Names,
+) -> Lock {
     // Any number may stand where a mutex has its owner.
     let mut holders = std::mem::take(&mut draft.holders);
     holders.retain(|tid, _| may_hold(*tid, threads, &draft));
@@ -98,6 +105,9 @@ fn lock(recorded: &Recorded, threads: &Threads, mut draft: Draft, names: &mut Na
         LockKind::ReadWrite => writer.map(|tid| (tid, OwnerFrom::Memory)),
         _ => by_memory,
     };
+    let kept = recorded.futexes.holders.kept.get(&draft.at);
+    let (kind, kind_inferred) = special::of_kept((kind, kind_inferred), kept);
+    let keepers = keepers(threads, kept, stacks, names);
     let mut operations: Vec<&'static str> =
         draft.forms.keys().map(|form| operation(*form)).collect();
     operations.dedup();
@@ -117,12 +127,34 @@ fn lock(recorded: &Recorded, threads: &Threads, mut draft: Draft, names: &mut Na
         total: Duration::from_nanos(draft.sum.total_ns),
         longest: Duration::from_nanos(draft.sum.max_ns),
         waiters: waiters(&draft),
-        owner: owner(recorded, threads, &draft, by_memory, kind, names),
+        owner: owner(recorded, threads, &draft, by_memory, kind, names, &keepers),
+        keepers,
+        readers: kept.map_or(0, |kept| kept.readers),
         wakers: wakers(threads, &draft, names),
         holders: named_holders(threads, &holders, names),
         waiter_stacks: lock_stacks(&draft.waiter_stacks),
         holder_stacks: lock_stacks(&draft.holder_stacks),
     }
+}
+
+/// Those that hold it by their code, each with its frame.
+fn keepers(
+    threads: &Threads,
+    kept: Option<&Kept>,
+    stacks: &mut StackIndex,
+    names: &mut Names,
+) -> Vec<Keeper> {
+    let keepers = kept.into_iter().flat_map(|kept| &kept.keepers);
+    keepers
+        .filter_map(|keeper| {
+            let (_, slot) = threads.find(keeper.serial)?;
+            Some(Keeper {
+                tid: keeper.tid,
+                comm: names.of(threads, keeper.tid),
+                frame: stacks.of(slot.tgid, keeper.generation, keeper.frame),
+            })
+        })
+        .collect()
 }
 
 fn waiters(draft: &Draft) -> Vec<Waiter> {
@@ -261,6 +293,7 @@ fn owner(
     by_memory: Option<(u32, OwnerFrom)>,
     kind: LockKind,
     names: &mut Names,
+    keepers: &[Keeper],
 ) -> Option<Owner> {
     let is_waiter = |tid: u32| waiting(threads, draft).any(|slot| slot.tid == tid);
     waiting(threads, draft).next()?;
@@ -270,7 +303,9 @@ fn owner(
         (holder.filter(|tid| !is_waiter(*tid))?, OwnerFrom::Memory)
     } else if let Some(named) = by_memory {
         named
-    } else if kind == LockKind::FutexLock {
+    } else if let [keeper] = keepers {
+        (keeper.tid, OwnerFrom::Code)
+    } else if kind == LockKind::FutexLock && keepers.is_empty() {
         // It let somebody in, and whoever is in now was woken by it or came by: a guess.
         let wakers = draft.wakers.iter();
         let others = wakers.filter(|(tid, _)| **tid != 0 && !is_waiter(**tid));

@@ -5,7 +5,7 @@ use crate::{
     capture::{
         assemble::Recorded,
         blocked::{self, BlockedStacks},
-        dependencies,
+        dependencies, holders,
         locks::{self, Facts, WaitedWords},
         meter::Meter,
         objects::{Insides, ObjectWatch},
@@ -66,8 +66,16 @@ impl Session {
         self.probe.settled().await;
         let mut overhead = run.meter.finish(&self.probe);
         (overhead.unwind_bytes, overhead.unwind_tables) = self.tables.memory();
-        let taken = self.take_tables(&moment, progress);
+        let mut taken = self.take_tables(&moment, progress);
         self.see_processes(&taken.living, &moment);
+        taken.futexes.holders = holders::look(
+            &taken.living,
+            &moment.blocked,
+            &self.spaces,
+            kernel.arch.machine(),
+            moment.end_ns,
+            || self.probe.threads(),
+        );
         let dependencies = dependencies::look(&taken.living, kernel.arch);
         let signals = self.signals();
         let (windows, windows_coarsened) = self

@@ -24,6 +24,12 @@ pub struct Lock<'a> {
     worst_ns: u64,
     waiters: Vec<Waiter<'a>>,
     owner: Option<Owner<'a>>,
+    /// Who holds it by their code, where its memory names nobody.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keepers: Vec<Keeper<'a>>,
+    /// Threads that read under it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    readers: Option<u32>,
     last_waker: Option<Waker<'a>>,
     holders: Vec<Holder<'a>>,
     waiter_stacks: Vec<Stack<'a>>,
@@ -47,6 +53,15 @@ struct Owner<'a> {
     /// `certain` or `inferred`.
     certainty: &'static str,
     how: &'static str,
+}
+
+/// A thread that will free it.
+#[derive(Serialize)]
+struct Keeper<'a> {
+    tid: u32,
+    comm: &'a str,
+    /// The function that does, leaf first with what is inlined.
+    frame: Vec<String>,
 }
 
 /// Who woke most of its waiters.
@@ -119,6 +134,7 @@ fn lock<'a>(capture: &'a Capture, lock: &'a model::Lock) -> Lock<'a> {
             let (certainty, how) = match owner.from {
                 OwnerFrom::Word => ("certain", "the futex word holds its id"),
                 OwnerFrom::Memory => ("certain", "the lock's owner field holds its id"),
+                OwnerFrom::Code => ("inferred", "its code frees it after the call it is in"),
                 OwnerFrom::LastWaker => ("inferred", "it woke a waiter last"),
             };
             Owner {
@@ -128,6 +144,16 @@ fn lock<'a>(capture: &'a Capture, lock: &'a model::Lock) -> Lock<'a> {
                 how,
             }
         }),
+        keepers: lock
+            .keepers
+            .iter()
+            .map(|keeper| Keeper {
+                tid: keeper.tid,
+                comm: &keeper.comm,
+                frame: frames(capture.stacks.get(keeper.frame)),
+            })
+            .collect(),
+        readers: (lock.readers > 0).then_some(lock.readers),
         last_waker: lock.wakers.first().map(|(tid, comm, wakes)| Waker {
             tid: *tid,
             comm,

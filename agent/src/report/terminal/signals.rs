@@ -92,6 +92,7 @@ fn lock_line(lock: &Lock) -> String {
     let held = match (&lock.owner, lock.holders.first()) {
         (Some(owner), _) => {
             let guess = match owner.from {
+                OwnerFrom::Code => " (inferred: its code frees it later)",
                 OwnerFrom::LastWaker => " (inferred: it woke a waiter last)",
                 OwnerFrom::Word | OwnerFrom::Memory => "",
             };

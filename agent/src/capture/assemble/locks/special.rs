@@ -5,7 +5,11 @@ use super::{
     draft::{Draft, Form, host_tid},
     lives_for, waiting,
 };
-use crate::{capture::locks::Fact, target};
+use crate::{
+    capture::{holders::Kept, locks::Fact},
+    model::LockKind,
+    target,
+};
 use remora_common::futex;
 
 /// The thread whose end is waited for: glibc's `pthread_join` waits for the id of the thread to go from its
@@ -37,4 +41,20 @@ pub fn writer(recorded: &Recorded, draft: &Draft, fact: Option<&Fact>, form: For
     );
     let tid = host_tid(recorded, draft.at.tgid, writer);
     (is_wait && lives_for(tid, draft)).then_some(tid)
+}
+
+/// What a lock is of which only its holders' code tells, and whether that is inferred: else its waits look like
+/// those for a condition.
+pub fn of_kept(known: (LockKind, bool), kept: Option<&Kept>) -> (LockKind, bool) {
+    match (known.0, kept) {
+        (LockKind::Event | LockKind::Futex | LockKind::FutexLock, Some(kept))
+            if !kept.keepers.is_empty() =>
+        {
+            match kept.glibc {
+                true => (LockKind::ReadWrite, true),
+                false => (LockKind::FutexLock, true),
+            }
+        }
+        _ => known,
+    }
 }
