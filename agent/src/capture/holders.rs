@@ -2,7 +2,7 @@
 //!
 //! Such a lock is looked at only when somebody has waited for it for half a second, and then the threads of that
 //! process that sleep as long: who runs or wakes up will free what it has. Each of their frames is followed from its
-//! return address on ([`path`]): what it frees there without taking it first, it holds. A thread that waits for the
+//! return address on (`path`): what it frees there without taking it first, it holds. A thread that waits for the
 //! lock itself will free that one time after it got it, so with it only a second time counts.
 //!
 //! x86-64 alone has such a look; elsewhere nobody is found. The target is only read.
