@@ -42,6 +42,7 @@ mod recorded;
 mod tests;
 
 pub use heartbeat::{Heartbeat, MAX_HEARTBEATS, Pulse};
+pub use memory_leak::evidence as leak_evidence;
 pub use thresholds::Thresholds;
 
 use crate::model::{
