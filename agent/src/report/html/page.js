@@ -164,7 +164,7 @@ function build() {
   figures();
   page.append(contents);
   if (timeline) section('timeline', 'Timeline', 'point for exact figures, drag to zoom, double-click for all', (part) => { chart = timelineSection(part); });
-  if (Object.keys(pictures).length) section('flamegraphs', 'Flamegraphs', null, (part) => { picturesSection(part); hottest(part); });
+  if (Object.keys(pictures).length) section('flamegraphs', 'leak.svg' in pictures ? 'Flamegraphs and leaks' : 'Flamegraphs', null, (part) => { picturesSection(part); hottest(part); });
   tables((row) => chart && chart.choose(row.pid, row.tid));
   foot();
   page.dataset.ready = 'yes';

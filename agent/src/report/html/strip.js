@@ -28,7 +28,7 @@ function strip(one, lead) {
     const area = el('div', { className: 'plot', role: 'img', 'aria-label': `${track.name}, ${track.what}` }, canvas, sick,
       el('div', { className: 'whose', title: `${track.name}, ${track.what}` }, el('b', null, track.name), el('small', null, track.what)));
     // Times stand under the last one only.
-    area.style.height = `${index === tracks.length - 1 ? TRACK : TRACK - AXIS + 9}px`;
+    area.style.height = `${index === tracks.length - 1 ? TRACK : TRACK - AXIS + 6}px`;
     box.append(area);
     return () => {
       paint(canvas, axis, TRACK, track.layers, track);
@@ -86,23 +86,23 @@ const isThere = ({ values }) => values.some((value) => value > 0);
 
 function threadTrack(thread) {
   const layers = STATES.map((state) => ({ key: state.key, label: state.label, colour: `s-${state.key}`, column: stateColumn(thread, state) }));
-  return { pid: thread.pid, tid: thread.tid, name: `${plain(thread.comm)} ${thread.tid}`, what: 'thread state', stacked: true, top: () => 100, show: percent, layers: layers.filter((layer) => isThere(layer.column)) };
+  return { pid: thread.pid, tid: thread.tid, name: plain(thread.comm), what: `thread ${thread.tid}`, stacked: true, top: () => 100, show: percent, layers: layers.filter((layer) => isThere(layer.column)) };
 }
 
 function socketTrack(socket, kind) {
   const queues = ['receive', 'send'].map((which, index) => ({ key: which, label: `${which} queue`, colour: `q-${index}`, column: column(socket, `${which}_queue_bytes`) }));
   const wanted = kind === 'peer_not_consuming' ? 1 : 0;
   const queue = isThere(queues[wanted].column) ? queues[wanted] : queues[1 - wanted];
-  return { pid: socket.pid, name: plain(socketName(socket)), what: queue.key === 'receive' ? 'unread bytes' : 'unsent bytes', stacked: false, peaks: true, binary: true, show: bytes, layers: [queue] };
+  return { pid: socket.pid, name: `fd ${socket.fd}, ${queue.key === 'receive' ? 'unread' : 'unsent'}`, what: plain(socketName(socket)).replace(/^fd \d+ /, ''), stacked: false, peaks: true, binary: true, show: bytes, layers: [queue] };
 }
 
 function memoryTrack(process) {
   const layers = ['anon', 'swap', 'shmem', 'file'].map((key) => ({ key, label: key, colour: `m-${key}`, column: column(process, `${key}_bytes`) }));
-  return { pid: process.pid, name: processName(process.pid), what: 'resident memory', stacked: true, binary: true, show: bytes, layers: layers.filter((layer) => isThere(layer.column)) };
+  return { pid: process.pid, name: plain(process.comm), what: `memory of ${process.pid}`, stacked: true, binary: true, show: bytes, layers: layers.filter((layer) => isThere(layer.column)) };
 }
 
 function filesTrack(process) {
-  return { pid: process.pid, name: processName(process.pid), what: 'open descriptors', stacked: true, show: (value) => count(Math.round(value)), layers: [{ key: 'files', label: 'open', colour: 'm-anon', column: column(process, 'open_files') }] };
+  return { pid: process.pid, name: plain(process.comm), what: `files of ${process.pid}`, stacked: true, show: (value) => count(Math.round(value)), layers: [{ key: 'files', label: 'open', colour: 'm-anon', column: column(process, 'open_files') }] };
 }
 
 // What occurs in the tracks, once each.

@@ -329,7 +329,7 @@ impl<'a> Plot<'a> {
             group = group
                 .add(swatch)
                 .add(text(x + 17.0, y, 12.0, INK, &name))
-                .add(end(WIDTH - 104.0, &bytes(last as u64), INK))
+                .add(end(WIDTH - 112.0, &bytes(last as u64), INK))
                 .add(end(WIDTH - 30.0, &grown, SOFT));
         }
         group

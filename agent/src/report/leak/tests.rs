@@ -120,7 +120,7 @@ fn a_leak_is_drawn_with_its_line_and_its_limit() {
 fn what_is_no_leak_is_said_in_a_word() {
     let teeth: Vec<u64> = (0..60).map(|at| at % 10 * 4 * MIB).collect();
     let bend: Vec<u64> = (0..60)
-        .map(|at| 64 * MIB - (64 * MIB >> (at / 6)))
+        .map(|at| 64 * MIB - ((64 * MIB) >> (at / 6)))
         .collect();
     let step: Vec<u64> = (0..60)
         .map(|at| if at < 20 { 0 } else { 96 * MIB })
