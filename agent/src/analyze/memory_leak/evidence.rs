@@ -133,7 +133,7 @@ pub fn limit_words(reached: &Reached) -> String {
 }
 
 /// Bytes that may be as many as a host has.
-fn large(value: u64) -> String {
+pub fn large(value: u64) -> String {
     const GIB: u64 = 1 << 30;
     match value >= 10 * GIB {
         true => format!("{:.1} GiB", value as f64 / GIB as f64),

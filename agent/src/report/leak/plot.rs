@@ -7,8 +7,9 @@ use super::Process;
 use super::axis::{Axis, clock, size, size_step, sizes, times};
 use super::draw::{BAD, GRID, INK, Mark, SOFT, WIDTH, line, round, text};
 use super::series::{KINDS, Point};
+use crate::analyze::leak_evidence::large;
 use crate::model::{GrowthForm, LimitKind, MappingKind, MemoryTrend};
-use crate::report::text::{bytes, duration, signed_bytes};
+use crate::report::text::{duration, signed_bytes};
 use svg::node::element::path::Data;
 use svg::node::element::{Circle, Group, Path, Title};
 
@@ -30,6 +31,8 @@ const MOVES: f64 = 0.12;
 
 /// A limit is drawn that is so many times as high as what is there.
 const NEAR: f64 = 1.6;
+/// The same above the beginning of an axis of its own.
+const NEAR_ALONE: f64 = 3.0;
 
 /// The future is drawn until the limit, when that is no longer than so many times the past.
 const FORECAST: f64 = 1.5;
@@ -67,7 +70,10 @@ pub fn draw(process: &Process<'_>, top: f64, mark: Mark) -> (Group, f64) {
         group = group.add(plot.fitted(trend));
     }
     let bottom = plot.y.first;
-    group = group.add(plot.limit_line()).add(plot.legend(top));
+    group = group
+        .add(plot.limit_line())
+        .add(plot.note())
+        .add(plot.legend(top));
     (group, bottom - top + UNDER)
 }
 
@@ -87,9 +93,6 @@ impl<'a> Plot<'a> {
         let limit = reached.map(|reached| last + reached.limit.left_bytes() as f64);
         let forecast = reached.map(|reached| reached.after.as_secs_f64());
         let forecast = forecast.filter(|after| *after <= (past.1 - past.0) * FORECAST);
-        let is_near = |limit: &f64| forecast.is_some() || *limit <= highest * NEAR;
-        let limit = limit.filter(is_near);
-        let above = highest.max(limit.unwrap_or(0.0)) * 1.04;
         let from = match alone {
             true => floor(
                 least - (most - least) * 0.3,
@@ -97,6 +100,10 @@ impl<'a> Plot<'a> {
             ),
             false => 0.0,
         };
+        let near = from + (highest - from) * if alone { NEAR_ALONE } else { NEAR };
+        let limit = limit.filter(|limit| forecast.is_some() || *limit <= near);
+        let above = highest.max(limit.unwrap_or(0.0));
+        let above = above + (above - from) * 0.04;
         let height = if process.level().is_some() || process.alone {
             HIGH
         } else {
@@ -142,10 +149,6 @@ impl<'a> Plot<'a> {
             group = group
                 .add(line((x, ground), (x, ground + 5.0), SOFT))
                 .add(text(x, ground + 18.0, 11.5, SOFT, &label).set("text-anchor", "middle"));
-        }
-        if self.alone {
-            let words = "this axis does not begin at 0";
-            group = group.add(text(LEFT + 8.0, ground - 8.0, 11.0, SOFT, words));
         }
         group
     }
@@ -267,6 +270,15 @@ impl<'a> Plot<'a> {
         group
     }
 
+    /// What the axis leaves out.
+    fn note(&self) -> Group {
+        let words = "this axis does not begin at 0, and shows anonymous memory alone";
+        match self.alone {
+            true => Group::new().add(text(LEFT + 8.0, self.y.last + 34.0, 11.0, SOFT, words)),
+            false => Group::new(),
+        }
+    }
+
     fn limit_line(&self) -> Group {
         let reached = self.process.trend.and_then(|trend| trend.reached);
         let (Some(limit), Some(reached)) = (self.limit, reached) else {
@@ -276,7 +288,7 @@ impl<'a> Plot<'a> {
         let words = format!(
             "limit: {} {}, reached in {}",
             limit_name(reached.limit.kind),
-            bytes(reached.limit.limit_bytes),
+            large(reached.limit.limit_bytes),
             duration(std::time::Duration::from_secs(reached.after.as_secs()))
         );
         Group::new()
@@ -291,24 +303,18 @@ impl<'a> Plot<'a> {
 
     /// The kinds beside the plot: what is there at the end, and what it grew by.
     fn legend(&self, top: f64) -> Group {
-        let mut rows: Vec<(String, &str, f64, f64)> = Vec::new();
+        let mut rows: Vec<(&str, &str, f64, f64)> = Vec::new();
         let ends = (self.points.first(), self.points.last());
         if let (Some(first), Some(last)) = ends {
             for (kind, (name, colour)) in KIND.into_iter().enumerate().rev() {
                 let there = self.points.iter().any(|point| point.bytes[kind] > 0.0);
                 if there {
-                    let drawn = !self.alone || kind < 2;
-                    let name = if drawn {
-                        name.to_owned()
-                    } else {
-                        format!("{name} (not drawn)")
-                    };
                     rows.push((name, colour, first.bytes[kind], last.bytes[kind]));
                 }
             }
         }
         if let Some((start, end)) = heap(self.process) {
-            rows.push(("in heaps".to_owned(), HEAP, start, end));
+            rows.push(("in heaps", HEAP, start, end));
         }
         let x = RIGHT + 18.0;
         let mut group = Group::new().set("class", "legend");
@@ -328,8 +334,8 @@ impl<'a> Plot<'a> {
             };
             group = group
                 .add(swatch)
-                .add(text(x + 17.0, y, 12.0, INK, &name))
-                .add(end(WIDTH - 112.0, &bytes(last as u64), INK))
+                .add(text(x + 17.0, y, 12.0, INK, name))
+                .add(end(WIDTH - 112.0, &large(last as u64), INK))
                 .add(end(WIDTH - 30.0, &grown, SOFT));
         }
         group

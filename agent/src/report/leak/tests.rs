@@ -229,3 +229,23 @@ fn findings_name_the_picture() {
     assert_eq!(plots.len(), 1);
     assert!(plots[0].starts_with(NAME));
 }
+
+#[test]
+fn a_large_process_that_leaks_little_has_an_axis_of_its_own() {
+    let mut builder = capture("large", &line(60, MIB));
+    for reading in &mut builder.0.timeline.processes[0].readings {
+        reading.anon_bytes += 20 << 30;
+    }
+    builder.0.memory[0].limits[0] = MemoryLimit {
+        kind: LimitKind::Host,
+        limit_bytes: 64 << 30,
+        used_bytes: 60 << 30,
+    };
+    let picture = picture(&judged(builder, &["memory-leak-confirmed=50s"]));
+    let words = words(&picture);
+    assert!(words.contains("LEAK CONFIRMED"), "{words}");
+    assert!(words.contains("this axis does not begin at 0"), "{words}");
+    // The limit is far above it: it stands in words.
+    assert!(words.contains("the host has 64.0 GiB"), "{words}");
+    assert!(!picture.contains("class=\"limit\""));
+}
