@@ -29,7 +29,7 @@ function header() {
   ];
   page.append(el('p', { className: 'about', title: `${capture.duration_s} s from ${capture.started_unix_s} s since 1970` }, about.filter(Boolean).join(' · ')));
   const found = list(report.findings).length > 0;
-  page.append(el('p', { className: found ? 'verdict found' : 'verdict', id: 'verdict' }, el('b', null, plain(report.verdict || '')), el('span', null, plain(report.verdict_note || ''))));
+  page.append(el('p', { className: found ? 'verdict found' : 'verdict', id: 'verdict' }, el('b', null, plain(report.verdict || '').replaceAll('_', ' ')), el('span', null, plain(report.verdict_note || ''))));
 }
 
 // A finding as the contract has it; members that are not known to this page are shown as they are.
