@@ -324,8 +324,11 @@ fn names_from_the_target_are_text() {
     let program = place.join("script><img src=x onerror=document.title='owned'>");
     std::fs::copy(remora_tests::compile::specimen(), &program).expect("an own folder");
     let specimen = Start::mode("burn").at(&program).start();
-    let rename =
-        format!("import ctypes, time; ctypes.CDLL(None).prctl(15, b'{NAMED}'); time.sleep(99)");
+    // Its loop does not come back: a finding names it, too.
+    let rename = format!(
+        "import asyncio, ctypes, time\nctypes.CDLL(None).prctl(15, b'{NAMED}')\n\
+         async def wedge(): time.sleep(99)\nasyncio.run(wedge())"
+    );
     let named = Background::start(Command::new("python3").args(["-c", &rename])).expect("python3");
     let comm =
         || std::fs::read_to_string(format!("/proc/{}/comm", named.pid())).unwrap_or_default();
@@ -334,13 +337,19 @@ fn names_from_the_target_are_text() {
         assert!(started.elapsed() < Duration::from_secs(20), "{:?}", comm());
         std::thread::sleep(Duration::from_millis(10));
     }
-    let (run, _) = Remora::record(&[named.pid(), specimen.pid()], 1).capture();
+    std::thread::sleep(Duration::from_secs(4));
+    let (run, _) = Remora::record(&[named.pid(), specimen.pid()], 2).capture();
     browser.open(&run.out.join("index.html"));
     let text = browser.eval("document.getElementById('page').innerText + document.title");
     let text = text.as_str().expect("a text");
     for name in [NAMED, "</script><img src=x onerror=document.title='owned'>"] {
         assert!(text.contains(name), "{name} is not in {text}");
     }
+    let strip = browser.eval("document.querySelector('.strip .whose b').textContent");
+    assert_eq!(
+        strip, NAMED,
+        "the name in the finding's piece of the timeline"
+    );
     let made =
         browser.eval("document.querySelectorAll('img, b[id]').length + document.scripts.length");
     assert_eq!(made, 3, "elements that the page does not have by itself");
