@@ -3,6 +3,7 @@
 
 use remora_tests::background::{Background, free_port};
 use remora_tests::browser::Browser;
+use remora_tests::cases::{self, Program};
 use remora_tests::gate::{privileged, skip};
 use remora_tests::remora::Remora;
 use remora_tests::servers::connect;
@@ -250,6 +251,62 @@ fn pictures_run(browser: &mut Browser) {
     }
 }
 
+/// What a strip shows: how many colours its drawings have, whether it is marked, and its words.
+const STRIPS: &str = "[...document.querySelectorAll('.finding')].map((one) => {
+    const strip = one.querySelector('.strip');
+    if (!strip) return { kind: one.dataset.kind };
+    const colours = [...strip.querySelectorAll('canvas')].map((canvas) => {
+        const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        const seen = new Map();
+        for (let at = 0; at < data.length; at += 4) {
+            const colour = data[at + 3] === 255 ? `${data[at]},${data[at + 1]},${data[at + 2]}` : '';
+            seen.set(colour, (seen.get(colour) || 0) + 1);
+        }
+        seen.delete('');
+        return Math.max(0, ...seen.values()) / (canvas.width * canvas.height);
+    });
+    return { kind: one.dataset.kind, filled: colours, marked: !!strip.querySelector('.sick'),
+        words: strip.querySelector('.since').innerText, whose: strip.querySelector('.whose').innerText };
+})";
+
+#[test]
+fn a_finding_has_its_piece_of_the_timeline() {
+    let Some(_turn) = privileged() else { return };
+    let mut browser = match Browser::start() {
+        Ok(browser) => browser,
+        Err(why) => return skip(&why),
+    };
+    let sick = match cases::start(Program::Python("sick_loops.py", "recv")) {
+        Ok(sick) => sick,
+        Err(why) => return skip(&why),
+    };
+    std::thread::sleep(Duration::from_secs(4));
+    let (run, _) = Remora::record(&[sick.pid()], 4).capture();
+    browser.open(&run.out.join("index.html"));
+    let strips = browser.eval(STRIPS);
+    let of_loop = strips
+        .as_array()
+        .and_then(|all| all.iter().find(|one| one["kind"] == "loop_blocked"));
+    let strip = of_loop.unwrap_or_else(|| panic!("no finding: {strips}"));
+    let filled = strip["filled"][0].as_f64().unwrap_or_default();
+    assert!(filled > 0.3, "nothing is drawn: {strips}");
+    assert_eq!(strip["marked"], true, "{strip}");
+    let words = strip["words"].as_str().unwrap_or_default();
+    assert!(words.contains("began before the capture"), "{words}");
+    let whose = strip["whose"].as_str().unwrap_or_default();
+    assert!(whose.contains(&sick.pid().to_string()), "{whose}");
+
+    // A click leads to the thread in the timeline.
+    browser.eval("document.querySelector('#timeline-of').selectedIndex = 0");
+    browser.eval("document.querySelector('.strip').click()");
+    let chosen =
+        browser.eval("document.querySelector('#timeline-of').selectedOptions[0].textContent");
+    let chosen = chosen.as_str().unwrap_or_default().to_owned();
+    assert!(chosen.ends_with(&format!(" {}", sick.pid())), "{chosen}");
+    browser.until("scrollY > 100");
+    browser.assert_quiet();
+}
+
 /// A thread's name has fifteen bytes.
 const NAMED: &str = "</script><b id>";
 
@@ -267,8 +324,11 @@ fn names_from_the_target_are_text() {
     let program = place.join("script><img src=x onerror=document.title='owned'>");
     std::fs::copy(remora_tests::compile::specimen(), &program).expect("an own folder");
     let specimen = Start::mode("burn").at(&program).start();
-    let rename =
-        format!("import ctypes, time; ctypes.CDLL(None).prctl(15, b'{NAMED}'); time.sleep(99)");
+    // Its loop does not come back: a finding names it, too.
+    let rename = format!(
+        "import asyncio, ctypes, time\nctypes.CDLL(None).prctl(15, b'{NAMED}')\n\
+         async def wedge(): time.sleep(99)\nasyncio.run(wedge())"
+    );
     let named = Background::start(Command::new("python3").args(["-c", &rename])).expect("python3");
     let comm =
         || std::fs::read_to_string(format!("/proc/{}/comm", named.pid())).unwrap_or_default();
@@ -277,13 +337,19 @@ fn names_from_the_target_are_text() {
         assert!(started.elapsed() < Duration::from_secs(20), "{:?}", comm());
         std::thread::sleep(Duration::from_millis(10));
     }
-    let (run, _) = Remora::record(&[named.pid(), specimen.pid()], 1).capture();
+    std::thread::sleep(Duration::from_secs(4));
+    let (run, _) = Remora::record(&[named.pid(), specimen.pid()], 2).capture();
     browser.open(&run.out.join("index.html"));
     let text = browser.eval("document.getElementById('page').innerText + document.title");
     let text = text.as_str().expect("a text");
     for name in [NAMED, "</script><img src=x onerror=document.title='owned'>"] {
         assert!(text.contains(name), "{name} is not in {text}");
     }
+    let strip = browser.eval("document.querySelector('.strip .whose b').textContent");
+    assert_eq!(
+        strip, NAMED,
+        "the name in the finding's piece of the timeline"
+    );
     let made =
         browser.eval("document.querySelectorAll('img, b[id]').length + document.scripts.length");
     assert_eq!(made, 3, "elements that the page does not have by itself");

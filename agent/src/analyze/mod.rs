@@ -1,9 +1,9 @@
-//! The judgement: one file a finding, each a pure function of a [`Scene`].
+//! The judgement: one file a finding, each a pure function of a `Scene`.
 //!
 //! An analyzer answers one question about the end of a capture, with what the capture saw as
 //! evidence. It knows neither clocks nor files, and it has no memory: the same capture gives the same
 //! findings. What is wrong in one place is often the reason for what is wrong in another;
-//! [`incident`] puts the findings together that have one cause.
+//! `incident` puts the findings together that have one cause.
 //!
 //! A false alarm costs more than a missed one. So every analyzer asks for evidence of harm, not only for an
 //! unusual figure, and says in its file which healthy programs look similar and what tells them apart.
@@ -42,6 +42,7 @@ mod recorded;
 mod tests;
 
 pub use heartbeat::{Heartbeat, MAX_HEARTBEATS, Pulse};
+pub use memory_leak::evidence as leak_evidence;
 pub use thresholds::Thresholds;
 
 use crate::model::{

@@ -244,6 +244,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     let mut capture = runtime.block_on(capture(&args, &plan, &mut stream))?;
     capture.judgement = Some(analyze::judge(&capture, &thresholds));
+    report::leak::refer(&mut capture);
     if let Some(complaint) = stream.as_ref().and_then(Stream::complaint) {
         output::complain(&complaint);
     }

@@ -78,6 +78,8 @@ pub struct MemoryTrend {
     pub low: f64,
     /// Upper end.
     pub high: f64,
+    /// The fitted line at `from`, in bytes.
+    pub start_bytes: u64,
     /// Growth that stayed, by the pace, in bytes.
     pub grown_bytes: u64,
     /// From then on, since the beginning of the capture.

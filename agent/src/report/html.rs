@@ -23,7 +23,7 @@ const TEMPLATE: &str = include_str!("html/template.html");
 const STYLE: &str = include_str!("html/page.css");
 
 /// The parts of the script, each building on those before it.
-const SCRIPT: [&str; 10] = [
+const SCRIPT: [&str; 11] = [
     include_str!("html/format.js"),
     include_str!("html/data.js"),
     include_str!("html/table.js"),
@@ -31,6 +31,7 @@ const SCRIPT: [&str; 10] = [
     include_str!("html/digest.js"),
     include_str!("html/overview.js"),
     include_str!("html/timeline.js"),
+    include_str!("html/strip.js"),
     include_str!("html/pictures.js"),
     include_str!("html/sections.js"),
     include_str!("html/page.js"),

@@ -11,6 +11,7 @@ mod loops;
 mod memory;
 mod objects;
 mod sockets;
+mod subjects;
 mod targets;
 mod thread;
 pub(super) mod timeline;

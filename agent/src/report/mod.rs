@@ -7,6 +7,7 @@ pub mod folder;
 pub mod html;
 pub mod json;
 pub mod jsonl;
+pub mod leak;
 mod palette;
 mod shares;
 pub mod tasks;
@@ -52,7 +53,7 @@ pub enum ReportError {
 /// Makes every file of the report, then writes them all or none: `report.json`, `cpu.svg`,
 /// `cpu.folded`, `offcpu.svg`, `offcpu.folded`, `memory.svg`, `memory.folded`; `epoll.svg` and
 /// `epoll.folded` where a thread has an event loop, `futex.svg` and `futex.folded` where one waited
-/// for a futex, and `tasks.txt` where a target runs asyncio. Says where they went.
+/// for a futex, `leak.svg` where memory was read twice, and `tasks.txt` where a target runs asyncio. Says where they went.
 pub fn write_all(
     capture: &Capture,
     folder: &Folder,
@@ -96,11 +97,13 @@ pub fn artifacts(capture: &Capture, options: Options) -> Result<Vec<Artifact>, R
             ("futex.folded", held.text().into_bytes()),
         ]
     };
+    let leak = leak::draw(capture).map(|picture| (leak::NAME, picture));
     let tasks = (!capture.tasks.is_empty()).then(|| ("tasks.txt", task_table(capture)));
     let mut artifacts: Vec<_> = files
         .into_iter()
         .chain(loops)
         .chain(locks)
+        .chain(leak)
         .chain(tasks)
         .map(|(name, bytes)| Artifact { name, bytes })
         .collect();

@@ -2,7 +2,7 @@
 
 use super::super::{Scene, words};
 use crate::model::{
-    Confidence, Finding, FindingKind, Frame, FrameKind, GrowthForm, HeapSizes, LeakLevel,
+    Capture, Confidence, Finding, FindingKind, Frame, FrameKind, GrowthForm, HeapSizes, LeakLevel,
     LimitKind, Mapping, Memory, MemoryTrend, PythonObjects, Reached, Severity, Stack, Subject,
     TypeCount,
 };
@@ -110,7 +110,8 @@ fn trend_words(trend: &MemoryTrend) -> String {
     )
 }
 
-fn limit_words(reached: &Reached) -> String {
+/// Which limit is reached, and when.
+pub fn limit_words(reached: &Reached) -> String {
     let limit = reached.limit;
     let name = match limit.kind {
         LimitKind::Cgroup => "its cgroup may use",
@@ -132,7 +133,7 @@ fn limit_words(reached: &Reached) -> String {
 }
 
 /// Bytes that may be as many as a host has.
-fn large(value: u64) -> String {
+pub fn large(value: u64) -> String {
     const GIB: u64 = 1 << 30;
     match value >= 10 * GIB {
         true => format!("{:.1} GiB", value as f64 / GIB as f64),
@@ -146,7 +147,7 @@ const fn whole(time: Duration) -> Duration {
 }
 
 /// A pace in the unit that reads best.
-pub(super) fn rate(bytes_a_second: f64) -> String {
+pub fn rate(bytes_a_second: f64) -> String {
     const LITTLE: f64 = 64.0 * 1024.0;
     let pace = bytes_a_second.abs();
     let sign = if bytes_a_second < 0.0 { "-" } else { "" };
@@ -180,19 +181,9 @@ fn mappings(memory: &Memory) -> Vec<String> {
 
 /// Which code touched first what stayed.
 fn stacks(scene: &Scene<'_>, memory: &Memory) -> Vec<String> {
-    let mut by_code: BTreeMap<String, u64> = BTreeMap::new();
-    for growth in &memory.stacks {
-        let stack = scene.capture.stacks.get(growth.stack);
-        let code = stack.and_then(|stack| words::code(&own(stack)));
-        if let Some(code) = code {
-            let sum = by_code.entry(code).or_default();
-            *sum = sum.saturating_add(growth.bytes);
-        }
-    }
     let whole = memory.grown_bytes() as f64;
-    let mut sums: Vec<(u64, String)> = by_code.into_iter().map(|(code, sum)| (sum, code)).collect();
+    let mut sums = by_code(scene.capture, memory);
     sums.retain(|(sum, _)| *sum as f64 > whole * WORTH);
-    sums.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
     let line = |(sum, code): &(u64, String)| {
         let share = percent(*sum as f64, whole);
         format!(
@@ -201,6 +192,22 @@ fn stacks(scene: &Scene<'_>, memory: &Memory) -> Vec<String> {
         )
     };
     sums.iter().take(SHOWN).map(line).collect()
+}
+
+/// What stayed in bytes, by the code that touched it first, the most first.
+pub fn by_code(capture: &Capture, memory: &Memory) -> Vec<(u64, String)> {
+    let mut by_code: BTreeMap<String, u64> = BTreeMap::new();
+    for growth in &memory.stacks {
+        let stack = capture.stacks.get(growth.stack);
+        let code = stack.and_then(|stack| words::code(&own(stack)));
+        if let Some(code) = code {
+            let sum = by_code.entry(code).or_default();
+            *sum = sum.saturating_add(growth.bytes);
+        }
+    }
+    let mut sums: Vec<(u64, String)> = by_code.into_iter().map(|(code, sum)| (sum, code)).collect();
+    sums.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
+    sums
 }
 
 /// Libraries whose functions allocate and fill memory for others.

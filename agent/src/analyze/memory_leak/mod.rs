@@ -13,7 +13,7 @@
 //! That nobody will use the memory any more cannot be seen from outside: a store that is being filled
 //! looks the same, until it is full.
 
-mod evidence;
+pub mod evidence;
 #[cfg(test)]
 mod tests;
 pub mod trend;
@@ -134,6 +134,7 @@ fn judge(scene: &Scene<'_>, memory: &Memory, seen: &Trend, before: f64) -> Memor
         slope: seen.slope,
         low: seen.low,
         high: seen.high,
+        start_bytes: seen.first.max(0.0) as u64,
         grown_bytes: seen.grown as u64,
         from: Duration::try_from_secs_f64(seen.from_s).unwrap_or_default(),
         span: Duration::try_from_secs_f64(seen.span_s).unwrap_or_default(),

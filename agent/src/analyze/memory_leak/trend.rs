@@ -67,6 +67,8 @@ pub struct Trend {
     pub low: f64,
     /// Upper end.
     pub high: f64,
+    /// Value of the line at `from_s`: the median of what the points leave of it.
+    pub first: f64,
     /// Growth that stayed, by the slope: value.
     pub grown: f64,
     /// From which time on, in seconds.
@@ -249,6 +251,7 @@ fn judge(points: &[Point]) -> Option<Trend> {
         slope,
         low,
         high,
+        first: intercept(points, slope)?,
         grown: (slope * span_s).max(0.0),
         from_s: first.at_s,
         span_s,
@@ -282,6 +285,17 @@ fn theil_sen(points: &[Point]) -> Option<(f64, f64, f64)> {
     let low = ((pairs - spread) / 2.0).floor().max(0.0) as usize;
     let high = (((pairs + spread) / 2.0).ceil() as usize).min(slopes.len().saturating_sub(1));
     Some((median(&slopes)?, *slopes.get(low)?, *slopes.get(high)?))
+}
+
+/// Where a line of this slope begins: as many points lie above it as below.
+fn intercept(points: &[Point], slope: f64) -> Option<f64> {
+    let from_s = points.first()?.at_s;
+    let mut rests: Vec<f64> = points
+        .iter()
+        .map(|point| point.value - slope * (point.at_s - from_s))
+        .collect();
+    rests.sort_by(f64::total_cmp);
+    median(&rests)
 }
 
 /// Variance of Kendall's count of concordant less discordant pairs, with ties among the values.

@@ -29,18 +29,19 @@ function header() {
   ];
   page.append(el('p', { className: 'about', title: `${capture.duration_s} s from ${capture.started_unix_s} s since 1970` }, about.filter(Boolean).join(' · ')));
   const found = list(report.findings).length > 0;
-  page.append(el('p', { className: found ? 'verdict found' : 'verdict', id: 'verdict' }, el('b', null, plain(report.verdict || '')), el('span', null, plain(report.verdict_note || ''))));
+  page.append(el('p', { className: found ? 'verdict found' : 'verdict', id: 'verdict' }, el('b', null, plain(report.verdict || '').replaceAll('_', ' ')), el('span', null, plain(report.verdict_note || ''))));
 }
 
 // A finding as the contract has it; members that are not known to this page are shown as they are.
-function finding(one) {
-  const { summary, kind, severity, confidence, next, evidence, pid, tid, thread, since_s: since, since_is_lower_bound: atLeast, incident, role, ...rest } = one;
+function finding(one, drawn) {
+  const { summary, kind, severity, confidence, next, evidence, pid, tid, thread, since_s: since, since_is_lower_bound: atLeast, incident, role, about, because_of: because, ...rest } = one;
   const follows = role === 'consequence';
   const place = [thread ? plain(thread) : null, tid || pid ? `${tid ?? pid}` : null].filter(Boolean).join(' ');
   const lasts = since === null || since === undefined ? null : `for ${atLeast ? 'at least ' : ''}${duration(since)}`;
   return el('div', { className: follows ? 'finding follows' : 'finding', 'data-kind': plain(kind || '') }, el('h3', null, `${follows ? 'so: ' : ''}${plain(summary || kind || 'finding')}`),
     el('p', { className: 'soft' }, [...[kind, severity, confidence].filter(Boolean).map(plain), place, lasts].filter(Boolean).join(' · ')),
     evidence ? el('dl', null, list(evidence).flatMap((item) => [el('dt', { className: 'soft' }, plain(item.what ?? '')), el('dd', null, tree(item.value ?? null))])) : null,
+    drawn,
     next ? el('p', null, el('b', null, 'Next: '), plain(next)) : null,
     Object.keys(rest).length ? el('details', null, el('summary', null, 'more'), tree(rest)) : null);
 }
@@ -154,12 +155,16 @@ function foot() {
 
 function build() {
   header();
-  if (list(report.findings).length) section('findings', 'Findings', count(report.findings.length), (part) => part.append(...report.findings.map(finding)));
+  let chart = null;
+  const lead = (track, moment, from) => { if (chart) chart.lead(track, moment, from); };
+  if (list(report.findings).length) {
+    section('findings', 'Findings', count(report.findings.length), (part) =>
+      part.append(...report.findings.map((one, index) => finding(one, index < STRIPS ? strip(one, lead) : null))));
+  }
   figures();
   page.append(contents);
-  let chart = null;
   if (timeline) section('timeline', 'Timeline', 'point for exact figures, drag to zoom, double-click for all', (part) => { chart = timelineSection(part); });
-  if (Object.keys(pictures).length) section('flamegraphs', 'Flamegraphs', null, (part) => { picturesSection(part); hottest(part); });
+  if (Object.keys(pictures).length) section('flamegraphs', 'leak.svg' in pictures ? 'Flamegraphs and leaks' : 'Flamegraphs', null, (part) => { picturesSection(part); hottest(part); });
   tables((row) => chart && chart.choose(row.pid, row.tid));
   foot();
   page.dataset.ready = 'yes';

@@ -1,4 +1,4 @@
-// The flamegraphs, each in a frame of its own: their scripts run there, and reach nothing of this page.
+// The flamegraphs and the plot of memory, each in a frame of its own: their scripts run there, and reach nothing of this page.
 
 const CAPTIONS = {
   'cpu.svg': ['CPU', 'on the CPU; width = samples'],
@@ -6,6 +6,7 @@ const CAPTIONS = {
   'futex.svg': ['futex', 'time blocked in locks, by lock; the holder beside it'],
   'epoll.svg': ['late iterations', 'what late iterations of loops did'],
   'memory.svg': ['memory', 'bytes of growth, by stack'],
+  'leak.svg': ['leaks', 'memory of each process over the capture, and whether it comes back', 'picture'],
 };
 
 function picturesSection(parent) {
@@ -16,7 +17,7 @@ function picturesSection(parent) {
   const tabs = names.map((name, index) => el('button', {
     type: 'button', role: 'tab', id: `tab-${name}`, 'aria-controls': 'picture', onclick: () => show(index),
   }, (CAPTIONS[name] || [name])[0]));
-  const strip = el('div', { role: 'tablist', 'aria-label': 'flamegraphs' }, tabs);
+  const strip = el('div', { role: 'tablist', 'aria-label': 'pictures' }, tabs);
   strip.addEventListener('keydown', (event) => {
     const now = tabs.indexOf(document.activeElement);
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -45,17 +46,17 @@ function picturesSection(parent) {
 
 function picture(name, { svg, bytes: size }) {
   const link = el('a', { href: name, target: '_blank', rel: 'noopener' }, name);
-  const about = (CAPTIONS[name] || ['', ''])[1];
+  const [, about, sort = 'flamegraph'] = CAPTIONS[name] || ['', ''];
   if (svg === null) {
     return el('p', { 'data-linked': name }, `${about ? `${about}. ` : ''}This picture has ${bytes(size)}, too much to carry along: it is beside this page, in `, link, '.');
   }
-  const frame = el('iframe', { title: `flamegraph ${name}`, sandbox: 'allow-scripts allow-modals', 'data-picture': name });
+  const frame = el('iframe', { title: `${sort} ${name}`, sandbox: 'allow-scripts allow-modals', 'data-picture': name });
   const height = /<svg[^>]*\sheight="(\d+)"/.exec(svg);
   frame.style.height = `${Math.min(1600, Math.max(110, height ? Number(height[1]) : 600)) + 2}px`;
   const source = URL.createObjectURL(new Blob([embedded(svg)], { type: 'image/svg+xml' }));
   // Once it has its place: a picture asks for its width as it loads.
   new ResizeObserver((_, observer) => { if (frame.clientWidth > 0) { observer.disconnect(); frame.src = source; } }).observe(frame);
-  return el('div', null, frame, el('p', { className: 'soft' }, `${about ? `${about}. ` : ''}Click to zoom, Search or Ctrl-F inside to search. Also in `, link, '.'));
+  return el('div', null, frame, el('p', { className: 'soft' }, `${about ? `${about}. ` : ''}${sort === 'flamegraph' ? 'Click to zoom, Search or Ctrl-F inside to search. ' : ''}Also in `, link, '.'));
 }
 
 // The picture with its notes of zoom and search in the address switched off: a frame has no address of its own.

@@ -78,10 +78,19 @@ function timelineSection(parent) {
     if (state.sum) plots[0].redraw();
     if (all) box.dataset.digested = digest.done;
   });
+  function choose(pid, tid) {
+    const index = timeline.threads.findIndex((one) => one.pid === pid && one.tid === tid);
+    if (index >= 0) { Object.assign(state, { thread: index, pid, sum: false }); pick.show(); changed(false); }
+  }
   return {
-    choose(pid, tid) {
-      const index = timeline.threads.findIndex((one) => one.pid === pid && one.tid === tid);
-      if (index >= 0) { Object.assign(state, { thread: index, pid, sum: false }); pick.show(); changed(false); }
+    choose,
+    // Shows a thread, or a process, from one moment to the end, with the cursor on another.
+    lead({ pid, tid }, at, from) {
+      if (tid) choose(pid, tid);
+      else { Object.assign(state, { pid, sum: true }); pick.show(); changed(false); }
+      axis.show(from, timeline.end);
+      axis.point(timeline.at(at));
+      parent.scrollIntoView({ behavior: 'smooth' });
     },
   };
 }

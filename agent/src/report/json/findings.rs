@@ -1,5 +1,6 @@
 //! `verdict` and `findings`: what the analyzers say.
 
+use super::subjects::{self, About};
 use crate::model::{Capture, Finding, Incident, Judgement, Verdict};
 use crate::report::totals::watched;
 use crate::words::fate::fates;
@@ -20,6 +21,10 @@ pub struct Entry<'a> {
     summary: &'a str,
     evidence: Vec<Line<'a>>,
     next: &'a str,
+    /// What it is about.
+    about: Vec<About>,
+    /// What it is because of.
+    because_of: Vec<About>,
     /// Number of its incident, from 0, the worst first.
     incident: usize,
     /// `cause`, or `consequence` of the incident's first finding.
@@ -108,6 +113,8 @@ fn entry(finding: &Finding, incident: usize, is_cause: bool) -> Entry<'_> {
             })
             .collect(),
         next: &finding.next,
+        about: subjects::list(&finding.about),
+        because_of: subjects::list(&finding.because_of),
         incident,
         role: if is_cause { "cause" } else { "consequence" },
     }

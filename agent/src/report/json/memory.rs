@@ -60,6 +60,8 @@ struct Trend {
     slope_bytes_per_s: f64,
     /// At 95 %.
     interval_bytes_per_s: [f64; 2],
+    /// The fitted line at `from_s`.
+    start_bytes: u64,
     grown_bytes: u64,
     from_s: f64,
     span_s: f64,
@@ -186,6 +188,7 @@ fn trend(capture: &Capture, pid: u32) -> Option<Trend> {
         form: trend.form.name(),
         slope_bytes_per_s: tenths(trend.slope),
         interval_bytes_per_s: [tenths(trend.low), tenths(trend.high)],
+        start_bytes: trend.start_bytes,
         grown_bytes: trend.grown_bytes,
         from_s: tenths(trend.from.as_secs_f64()),
         span_s: tenths(trend.span.as_secs_f64()),
