@@ -76,6 +76,10 @@ pub const KIND_FAULT: u8 = 4;
 /// Kind of an aggregate: what the owner of a lock did while others waited for it.
 pub const KIND_HOLD: u8 = 5;
 
+/// Kind of an aggregate: sampled allocations, while the targets' allocators are watched. It is there for its
+/// stack; [`AggregateKey::object`] is what blocks name it by.
+pub const KIND_HEAP: u8 = 6;
+
 /// Bits of an address that [`AggregateKey::object`] leaves out for a page fault: regions of 2 MiB.
 pub const FAULT_REGION_BITS: u32 = 21;
 
@@ -108,7 +112,8 @@ pub struct AggregateKey {
     /// the wait began, 0 = unknown. Otherwise 0.
     pub owner: u32,
     /// What it was about: the address of the futex of a wait, a wake-up or a hold; the region of a page
-    /// fault (address >> [`FAULT_REGION_BITS`]). Otherwise 0.
+    /// fault (address >> [`FAULT_REGION_BITS`]); of allocations the number of the stack in all fillings of the
+    /// tables. Otherwise 0.
     pub object: u64,
 }
 
@@ -150,8 +155,8 @@ pub struct Control {
     pub flips: u32,
     /// How event loops are followed: [`crate::event_loop`]'s `LOOP_*`. Written by the agent.
     pub event_loops: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// 1 while the targets' allocators are watched. Written by the agent.
+    pub heap: u32,
     /// Serial of the thread enlisted last. Written by the kernel side, as are the rest.
     pub last_serial: u64,
     /// Aggregates claimed in each half.

@@ -142,11 +142,13 @@ pub struct Params {
     pub late_ns: u64,
     /// Of the page faults of a thread, one in so many at the least is sampled; never 0.
     pub fault_period: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// 1: the targets' allocators may be watched.
+    pub heap: u32,
+    /// Of allocated bytes, one in so many is sampled in the mean; up to 1: each allocation is.
+    pub heap_sample: u64,
 }
 
-const _: () = assert!(size_of::<Params>() == 80);
+const _: () = assert!(size_of::<Params>() == 88);
 
 impl Params {
     /// Every parameter zero: what the object holds before the agent sets them.
@@ -167,7 +169,8 @@ impl Params {
         python: 0,
         late_ns: 0,
         fault_period: 1,
-        reserved: 0,
+        heap: 0,
+        heap_sample: 0,
     };
 }
 

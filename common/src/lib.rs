@@ -12,6 +12,7 @@
 //! | [`config`] | read-only globals: kernel offsets, thresholds, features |
 //! | [`event_loop`] | iterations of event loops |
 //! | [`futex`] | locks that are futexes: who owns them |
+//! | [`heap`] | blocks that the targets allocate, and how they are sampled |
 //! | [`event`] | rare events (ring buffer) and iterator records |
 //! | [`loss`] | one counter for each way to lose something |
 //! | [`unwind`] | unwind tables, and a step from a frame to its caller |
@@ -24,6 +25,7 @@ pub mod config;
 pub mod event;
 pub mod event_loop;
 pub mod futex;
+pub mod heap;
 pub mod loss;
 pub mod python;
 pub mod reason;

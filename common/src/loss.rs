@@ -61,9 +61,18 @@ losses! {
     FaultRegionDropped = 16, "fault_region_dropped";
     /// Sampled page faults without a stack, as the table was nearly full: their growth has no stack.
     FaultSampleDropped = 17, "fault_sample_dropped";
+    /// Sampled blocks that were not kept, as the table of blocks was full.
+    HeapTableFull = 18, "heap_table_full";
+    /// Sampled blocks whose stack was not taken: another thread was taking one on this CPU, or the table of
+    /// sums was nearly full. They count, under no stack.
+    HeapStackDropped = 19, "heap_stack_dropped";
+    /// Blocks that were freed in a way that was not seen: another one was given their address.
+    HeapFreeMissed = 20, "heap_free_missed";
+    /// Sampled allocations whose return was not seen: they are not in the figures.
+    HeapReturnMissed = 21, "heap_return_missed";
 }
 
 /// How many counters there are.
-pub const LOSSES: usize = 18;
+pub const LOSSES: usize = 22;
 
 const _: () = assert!(Loss::ALL.len() == LOSSES);

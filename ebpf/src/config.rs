@@ -43,7 +43,7 @@ getters!(OFFSETS:
 getters!(PARAMS:
     aggregates_per_half, stacks_per_half, follow_children, switch_has_state, has_task_pt_regs,
     regs_from_stack, switch_out_one_in, compat_mask, compat_value, unwind, is_arm64, python,
-    fault_period,
+    fault_period, heap,
 );
 
 #[inline(always)]
@@ -54,6 +54,11 @@ pub fn min_block_ns() -> u64 {
 #[inline(always)]
 pub fn late_ns() -> u64 {
     global!(PARAMS.late_ns)
+}
+
+#[inline(always)]
+pub fn heap_sample() -> u64 {
+    global!(PARAMS.heap_sample)
 }
 
 #[inline(always)]

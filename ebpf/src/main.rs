@@ -14,6 +14,7 @@
 //! | [`event_loop`] | iterations of event loops |
 //! | [`futex`] | who holds the lock that a thread waits for |
 //! | [`atomic`] | the three atomic instructions that the tables need |
+//! | [`heap`] | blocks that an allocator gave out and did not get back |
 //! | [`socket`] | a socket's queues and counters |
 //! | [`task`], [`registers`] | reading kernel structures at offsets from BTF |
 //! | [`half`] | which half of the tables is being filled |
@@ -30,6 +31,7 @@ mod config;
 mod event_loop;
 mod futex;
 mod half;
+mod heap;
 mod intern;
 mod loss;
 mod maps;

@@ -12,6 +12,7 @@ use remora_common::{
     aggregate::{Aggregate, Control, STACK_WORDS, StackEntry},
     event::TASK_RECORD_MAX,
     event_loop::{EventLoop, LOOPS},
+    heap::{Block, BlockKey, HeapCounts, HeapThread},
     loss::LOSSES,
     python::FRAME_BYTES,
     reason::SYSCALL_TABLE,
@@ -132,3 +133,19 @@ pub static TASK_RECORD: PerCpuArray<[u64; TASK_RECORD_MAX / 8]> =
 #[map]
 pub static SOCKET_RECORD: PerCpuArray<[u64; SOCKET_RECORD_MAX / 8]> =
     PerCpuArray::with_max_entries(1, 0);
+
+/// Sampled blocks that are not freed. Set at load: one element where no allocator is watched.
+#[map]
+pub static HEAP_BLOCKS: HashMap<BlockKey, Block> = HashMap::with_max_entries(1, 0);
+
+/// What each thread does in its allocator, by slot. Set at load.
+#[map]
+pub static HEAP_THREADS: Array<HeapThread> = Array::with_max_entries(1, 0);
+
+/// What allocators did.
+#[map]
+pub static HEAP_COUNTS: PerCpuArray<HeapCounts> = PerCpuArray::with_max_entries(1, 0);
+
+/// 1 while a thread takes the stack of an allocation on this CPU.
+#[map]
+pub static HEAP_BUSY: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);

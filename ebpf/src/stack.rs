@@ -36,10 +36,12 @@ pub enum Taker {
     SnapshotPython = 4,
     /// Page faults. They come in a thread's own context, also inside of system calls.
     Fault = 5,
+    /// Entries of allocators. Those of two threads can meet on a CPU: see `heap::Scratch`.
+    Heap = 6,
 }
 
 /// How many there are.
-pub const TAKERS: u32 = 6;
+pub const TAKERS: u32 = 7;
 
 /// Ids of the stacks of one moment.
 #[derive(Clone, Copy)]

@@ -1,5 +1,6 @@
 //! Names for everything that was recorded, and the plain data of the model.
 
+mod heap;
 mod locks;
 mod memory;
 mod names;
@@ -10,6 +11,7 @@ mod waits;
 use super::{
     blocked::BlockedStacks,
     gather::{self, Gathered},
+    heap::HeapRecord,
     locks::Facts,
     memory::MemoryRecord,
     objects::Insides,
@@ -66,6 +68,8 @@ pub struct Recorded {
     pub sockets: SocketsSeen,
     pub blocked: BlockedStacks,
     pub memory: MemoryRecord,
+    /// Of a watch on allocators.
+    pub heap: Option<HeapRecord>,
     /// What holds the processes, and what was not read of it.
     pub conditions: (Conditions, u64),
     pub kernel_losses: BTreeMap<Loss, u64>,
@@ -149,6 +153,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
     losses.add("wait_stacks_lost", waits::lost_count(&waits));
     waits::add_short(&threads, &mut waits);
     let locks = locks::locks(&recorded, &threads, &open, &mut stacks, &mut losses);
+    let heap_watch = heap::heap(&mut recorded, &mut stacks, &mut losses);
     let stacks = names::stacks(&mut recorded, &stacks, &mut losses);
     let threads_named: Vec<Thread> = threads
         .slots
@@ -187,6 +192,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         conditions: recorded.conditions.0,
         python_objects: recorded.insides.objects,
         heaps: recorded.insides.heaps,
+        heap_watch,
         signals: recorded.signals,
         losses,
         judgement: None,

@@ -8,7 +8,7 @@ use crate::{
     stack::trim,
 };
 use remora_common::{
-    aggregate::{AggregateKey, KIND_FAULT, KIND_HOLD, KIND_WAIT, KIND_WAKE},
+    aggregate::{AggregateKey, KIND_FAULT, KIND_HEAP, KIND_HOLD, KIND_WAIT, KIND_WAKE},
     event_loop::EventLoop,
     reason::Reason,
     thread::{
@@ -39,6 +39,9 @@ const MAX_FAULT_REGIONS: usize = 32_768;
 
 /// Sums of page faults that are kept at all: 13 MiB.
 const MAX_FAULT_ROWS: usize = 65_536;
+
+/// Stacks of allocations that are kept, each by the number that blocks name it by.
+const MAX_HEAP_SITES: usize = 65_536;
 
 /// Count and time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,6 +105,10 @@ pub struct Gathered {
     /// Sampled faults that were not kept at all.
     pub fault_samples_dropped: u64,
     fault_rows: usize,
+    /// Stacks of sampled allocations, by the number that blocks name them by.
+    pub heap_sites: HashMap<u64, Option<usize>>,
+    /// Those that were too many: their blocks have no stack.
+    pub heap_sites_dropped: u64,
     /// Waits and wake-ups of summed threads whose futex was not kept: there were too many.
     pub futexes_merged: u64,
     groups: fold::Groups,
@@ -134,6 +141,10 @@ impl Gathered {
                 }
                 self.intern(stack)
             });
+            if key.kind == KIND_HEAP {
+                self.heap_site(key.object, stack);
+                continue;
+            }
             if key.kind == KIND_FAULT && !self.has_room(&mut key, stack, count) {
                 continue;
             }
@@ -154,6 +165,14 @@ impl Gathered {
                     late_ns,
                 },
             );
+        }
+    }
+
+    fn heap_site(&mut self, site: u64, stack: Option<usize>) {
+        if self.heap_sites.len() < MAX_HEAP_SITES || self.heap_sites.contains_key(&site) {
+            self.heap_sites.insert(site, stack);
+        } else {
+            self.heap_sites_dropped += 1;
         }
     }
 

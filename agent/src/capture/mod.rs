@@ -15,6 +15,7 @@
 //! | `descriptors` | what the descriptors are of |
 //! | `memory` | resident memory and mappings, from `/proc` |
 //! | `conditions` | what holds the processes: tracers, freezers, limits, file locks |
+//! | `heap` | a watch on the allocators, where it is asked for |
 //! | `meter` | what the capture itself costs |
 //! | `assemble` | names for everything, and the plain data of the model |
 
@@ -25,6 +26,7 @@ mod dependencies;
 mod descriptors;
 mod gather;
 mod holders;
+mod heap;
 mod locks;
 mod memory;
 mod meter;
@@ -36,5 +38,6 @@ mod spaces;
 mod tables;
 mod timeline;
 
+pub use heap::HeapPlan;
 pub use session::{CaptureError, Plan, Progress, PythonMode, record};
 pub use timeline::Keep;

@@ -6,6 +6,7 @@ use super::{
     conditions::ConditionWatch,
     descriptors,
     gather::Gathered,
+    heap::{self, HeapPlan, Watch},
     memory::MemoryWatch,
     meter::Meter,
     objects::ObjectWatch,
@@ -44,6 +45,7 @@ use tokio::{
 mod end;
 mod error;
 mod follow;
+mod heap_watch;
 mod related;
 
 pub use error::CaptureError;
@@ -86,6 +88,8 @@ pub struct Plan {
     pub fault_hook: FaultHook,
     /// Processes that the targets wait for are looked at too.
     pub related: bool,
+    /// Their allocators are watched.
+    pub heap: Option<HeapPlan>,
 }
 
 impl Plan {
@@ -109,6 +113,7 @@ impl Plan {
             fault_period: DEFAULT_FAULT_PERIOD,
             fault_hook: FaultHook::Auto,
             related: false,
+            heap: None,
         }
     }
 }
@@ -143,6 +148,8 @@ pub enum Progress<'a> {
     Window(&'a Window),
     /// The recording is over: names are looked up.
     Naming,
+    /// Something that the user is to know now.
+    Note(&'a str),
 }
 
 struct Session {
@@ -155,6 +162,8 @@ struct Session {
     /// Window by window; from the start of the recording on.
     recorder: Option<Recorder>,
     memory: MemoryWatch,
+    /// Where it is asked for; from the start of the recording on.
+    heap: Option<Watch>,
     conditions: ConditionWatch,
     /// Counts the objects of interpreters; from the start of the recording on.
     objects: Option<ObjectWatch>,
@@ -204,6 +213,7 @@ pub async fn record(
     let inside = session.processes.keys();
     let inside = inside.map(|pid| (*pid, session.pythons.of(*pid))).collect();
     session.objects = ObjectWatch::start(inside, plan.duration);
+    session.watch_heap(plan, &mut progress);
     let threads = session.probe.threads().len();
     if threads == 0 {
         let living = targets.iter().find(|target| target.is_same());
@@ -259,6 +269,7 @@ fn settings(plan: &Plan, targets: &[Target]) -> Settings {
         fault_period: plan.fault_period,
         fault_hook: plan.fault_hook,
         threads_now: threads.sum(),
+        heap_sample: plan.heap.map(|heap| heap.sample_bytes),
     }
 }
 
@@ -275,6 +286,7 @@ impl Session {
             gathered: Gathered::default(),
             recorder: None,
             memory: MemoryWatch::new()?,
+            heap: None,
             conditions: ConditionWatch::new(),
             objects: None,
             scheduler: None,
@@ -341,7 +353,7 @@ impl Session {
         let over = sleep(plan.duration);
         tokio::pin!(over, interrupt);
         loop {
-            let measured = meter.over_at();
+            let (measured, heap) = (meter.over_at(), self.heap_due());
             tokio::select! {
                 biased;
                 () = &mut over => return Ok((End::Elapsed, meter)),
@@ -358,6 +370,9 @@ impl Session {
                 }
                 () = sleep_until(related.due().unwrap_or(far.into())), if related.due().is_some() => {
                     self.follow_waits(&mut related, start_ns, arch);
+                }
+                () = sleep_until(heap.unwrap_or(far).into()), if heap.is_some() => {
+                    self.check_heap(progress);
                 }
                 _ = beat.tick() => {
                     meter.beat(&self.probe);
@@ -457,6 +472,11 @@ impl Session {
     fn signals(&self) -> Vec<Signal> {
         let mut signals = self.probe.signals().to_vec();
         signals.extend(self.pythons.signal());
+        signals.push(
+            self.heap
+                .as_ref()
+                .map_or_else(heap::not_asked_for, Watch::signal),
+        );
         signals
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     analyze,
-    capture::{self, Keep, Plan, Progress, PythonMode},
+    capture::{self, HeapPlan, Keep, Plan, Progress, PythonMode},
     model::Capture,
     preflight,
     probe::{self, DEFAULT_FAULT_PERIOD, ExactHook, FaultHook, LoopHook, ProbeError, WaitHook},
@@ -99,6 +99,21 @@ pub struct Args {
     /// Where to see page faults: at the best hook there is, or this one
     #[arg(long, value_name = "HOOK", default_value = "auto")]
     fault_hook: FaultHookArg,
+    /// Watch the targets' allocators: bytes that are allocated and not freed, by stack. This PATCHES the
+    /// targets' text (uprobes) and slows down every call of malloc and free while it lasts
+    #[arg(long)]
+    heap: bool,
+    /// How long to watch them at the most
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::duration,
+          allow_negative_numbers = true)]
+    heap_for: Duration,
+    /// Measured slow-down of the targets from which on the watch takes itself out, in percent
+    #[arg(long, value_name = "PERCENT", default_value = "20%", value_parser = units::heap_budget,
+          allow_negative_numbers = true)]
+    heap_budget: f64,
+    /// Of allocated bytes, one in so many is sampled in the mean; 0: every allocation is
+    #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = units::heap_sample)]
+    heap_sample: ByteSize,
     /// Judge by another threshold than the default: loop-blocked=2s, say (docs/findings.md has them)
     #[arg(long = "threshold", value_name = "NAME=VALUE")]
     thresholds: Vec<String>,
@@ -200,6 +215,11 @@ impl Args {
                 .then(|| Duration::from_secs_f64(1.0 / self.socket_hz)),
             fault_period: self.fault_period,
             related: false,
+            heap: self.heap.then(|| HeapPlan {
+                sample_bytes: self.heap_sample.as_u64(),
+                budget: self.heap_budget,
+                length: self.heap_for,
+            }),
             fault_hook: match self.fault_hook {
                 FaultHookArg::Auto => FaultHook::Auto,
                 FaultHookArg::Counter => FaultHook::Counter,
@@ -288,6 +308,7 @@ async fn capture(
                 stream.write(window);
             }
         }
+        Progress::Note(text) => output::complain(text),
         Progress::Naming => status.show("looking up names"),
     };
     capture::record(plan, interrupt.notified(), show)

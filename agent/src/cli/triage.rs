@@ -128,6 +128,7 @@ fn look(args: &Args) -> Result<Capture, Failure> {
                 status.show(&format!("{:.0} s of {duration}", elapsed.as_secs_f64()));
             }
             Progress::Window(_) => {}
+            Progress::Note(text) => output::complain(text),
             Progress::Naming => status.show("looking up names"),
         };
         capture::record(&plan, interrupt.notified(), show)

@@ -66,6 +66,27 @@ pub fn socket_hz(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A slow-down in percent, with or without the sign; as a share.
+pub fn heap_budget(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    let percent: f64 = number.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.1..=1000.0).contains(&percent) {
+        Ok(percent / 100.0)
+    } else {
+        Err("choose from 0.1 % to 1000 %".to_owned())
+    }
+}
+
+/// Bytes from a sampled one to the next, in the mean.
+pub fn heap_sample(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse()?;
+    if size <= ByteSize::gib(1) {
+        Ok(size)
+    } else {
+        Err("at most 1 GiB: with more, nothing would be sampled".to_owned())
+    }
+}
+
 /// Thresholds, each as `NAME=VALUE`, over the defaults.
 pub fn thresholds(pairs: &[String]) -> Result<Thresholds, String> {
     let mut thresholds = Thresholds::default();

@@ -89,6 +89,7 @@ impl Builder {
             conditions: Conditions::default(),
             python_objects: Vec::new(),
             heaps: Vec::new(),
+            heap_watch: None,
             signals: Vec::new(),
             losses: Losses::default(),
             judgement: None,

@@ -10,6 +10,7 @@ mod fidelity;
 mod finding;
 mod frame;
 mod heap;
+mod heap_watch;
 mod histogram;
 mod idle;
 mod idle_places;
@@ -39,6 +40,7 @@ pub use finding::{
 };
 pub use frame::{Frame, FrameKind, PythonWalk, Stack, Walk};
 pub use heap::{HeapSizes, SizeClass};
+pub use heap_watch::{HeapSite, HeapWatch, WatchCost, WatchEnd, WatchedFile, WatchedProcess};
 pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, takes_lock, user_sites};
 pub use idle_places::IdlePlaces;
@@ -262,6 +264,9 @@ pub struct Capture {
     /// Blocks of glibc's malloc at the start and the end, by process.
     #[serde(default)]
     pub heaps: Vec<HeapSizes>,
+    /// What a watch on allocators saw; `None` where it was not asked for.
+    #[serde(default)]
+    pub heap_watch: Option<HeapWatch>,
     /// Which hook each signal took, or why it is off.
     pub signals: Vec<Signal>,
     /// What was lost.

@@ -2,8 +2,8 @@
 //! kernel has. It tries, sees the refusal, takes the next, and reports what it took.
 
 use super::{
-    LoopHook, Probe, ProbeError, cost, hooks, loops, mapped::Mapped, object::OBJECT, sockets,
-    unwind::UnwindMaps,
+    LoopHook, Probe, ProbeError, cost, heap::HeapMaps, hooks, loops, mapped::Mapped,
+    object::OBJECT, sockets, unwind::UnwindMaps,
 };
 use crate::{
     kernel::{self, Arch, Kernel},
@@ -13,7 +13,7 @@ use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, Map, MapData, MapError},
 };
-use remora_common::{config::Params, event_loop::LOOPS, thread::TIDS_PER_CHUNK};
+use remora_common::{config::Params, event_loop::LOOPS, heap::BLOCKS, thread::TIDS_PER_CHUNK};
 use std::{
     fs,
     os::fd::{AsFd, AsRawFd},
@@ -92,6 +92,9 @@ pub struct Settings {
     pub fault_hook: FaultHook,
     /// Threads that the targets have now: the table is made large enough for them and many more.
     pub threads_now: u32,
+    /// The targets' allocators may be watched: of allocated bytes, one in so many is sampled in the mean (up to
+    /// 1: each allocation is).
+    pub heap_sample: Option<u64>,
 }
 
 impl Default for Settings {
@@ -108,6 +111,7 @@ impl Default for Settings {
             fault_period: DEFAULT_FAULT_PERIOD,
             fault_hook: FaultHook::Auto,
             threads_now: 0,
+            heap_sample: None,
         }
     }
 }
@@ -191,7 +195,8 @@ impl Loaded {
             python: settings.python.into(),
             late_ns: u64::try_from(settings.late.as_nanos()).unwrap_or(u64::MAX),
             fault_period: settings.fault_period.max(1),
-            reserved: 0,
+            heap: settings.heap_sample.is_some().into(),
+            heap_sample: settings.heap_sample.unwrap_or(0),
         };
         let ebpf = EbpfLoader::new()
             .btf(Some(btf))
@@ -204,6 +209,8 @@ impl Loaded {
             .map_max_entries("AGGREGATES", 2 * AGGREGATES_PER_HALF)
             .map_max_entries("STACKS", 2 * stacks_per_half)
             .map_max_entries("SPACES", SPACES)
+            .map_max_entries("HEAP_BLOCKS", settings.heap_sample.map_or(1, |_| BLOCKS))
+            .map_max_entries("HEAP_THREADS", settings.heap_sample.map_or(1, |_| slots))
             .load(OBJECT)
             .map_err(|error| ProbeError::Load(hooks::innermost(&error)))?;
         Ok(Self {
@@ -368,6 +375,8 @@ impl Loaded {
             unwind: UnwindMaps::take(ebpf)?,
             unwinds: self.unwinds,
             snapshot: self.snapshot,
+            heap: HeapMaps::take(ebpf)?,
+            heap_links: Vec::new(),
             ebpf: self.ebpf,
         };
         // The last one in is the first one out: low slots first.

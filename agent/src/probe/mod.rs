@@ -6,6 +6,7 @@
 //! | [`load`](self) | globals, table sizes, the choice of hooks |
 //! | `hooks` | attaches one program each, and turns a refusal into words |
 //! | `loops` | hooks on the waits of event loops, and their records |
+//! | `heap` | probes in the targets' allocators, and the blocks that they saw |
 //! | `mapped` | a map's memory, read without a system call |
 //! | `unwind` | unwind tables and address spaces into the maps |
 //! | `tables` | threads, aggregates and stacks out of the maps |
@@ -17,6 +18,7 @@
 
 mod cost;
 mod error;
+mod heap;
 mod hooks;
 mod iterate;
 mod link;
@@ -33,6 +35,7 @@ mod unwind;
 
 pub use cost::StatisticsOn;
 pub use error::ProbeError;
+pub use heap::{Detached, HeapPoint, TrapCost};
 pub use iterate::BlockedThread;
 pub use load::{DEFAULT_FAULT_PERIOD, FaultHook, Settings, WaitHook};
 pub use loops::{ExactHook, LoopHook};
@@ -83,6 +86,9 @@ pub struct Probe {
     /// The iterator that shows sleeping threads.
     snapshot: &'static str,
     signals: Vec<Signal>,
+    heap: heap::HeapMaps,
+    /// Probes in targets' allocators. Dropping one takes it out.
+    heap_links: Vec<heap::Link>,
     #[cfg(feature = "debug-log")]
     log: log::KernelLog,
 }

@@ -5,7 +5,7 @@ mod labels;
 use super::folded::Folded;
 use super::text::{bytes, clean, count, duration, fit, seconds, share, signed_bytes};
 use super::{ReportError, label, palette, totals};
-use crate::model::{Capture, Idleness, LockKind, Memory, Site};
+use crate::model::{Capture, HeapWatch, Idleness, LockKind, Memory, Site, WatchEnd};
 use inferno::flamegraph::color::BackgroundColor;
 use inferno::flamegraph::{self, Options, TextTruncateDirection};
 use std::time::Duration;
@@ -155,6 +155,40 @@ pub fn locks(capture: &Capture, folded: &Folded) -> Result<Vec<u8>, ReportError>
             "nothing to draw: no long wait for a lock in {}",
             seconds(capture.duration)
         ),
+    })
+}
+
+/// `heap.svg`: who allocated what is outstanding of a watched allocator; widths are bytes.
+pub fn heap(capture: &Capture, watch: &HeapWatch, folded: &Folded) -> Result<Vec<u8>, ReportError> {
+    let length = seconds(watch.watched);
+    let samples: u64 = watch.sites.iter().map(|site| site.samples).sum();
+    let how = match watch.sample_bytes {
+        0 | 1 => "every allocation seen".to_owned(),
+        interval => format!(
+            "estimated from {} samples, one byte in {}",
+            count(samples),
+            count(interval)
+        ),
+    };
+    let early = match &watch.end {
+        WatchEnd::Budget { .. } => "; detached itself over its budget".to_owned(),
+        WatchEnd::NotAttached(why) => format!("; not watched: {why}"),
+        WatchEnd::Capture | WatchEnd::Time => String::new(),
+    };
+    draw(&Picture {
+        folded,
+        title: format!(
+            "{} heap: {} allocated in {length} and not freed",
+            label::targets(capture),
+            bytes(folded.total())
+        ),
+        subtitle: format!("{how}{early} · {}", losses(capture)),
+        unit: if folded.total() < 64 << 20 {
+            ("KiB", 1.0 / 1024.0)
+        } else {
+            ("MiB", 1.0 / (1 << 20) as f64)
+        },
+        empty: format!("nothing sampled is outstanding of {length}{early}"),
     })
 }
 

@@ -4,6 +4,7 @@
 //! On the CPU the number is samples, off it nanoseconds, of memory bytes. Frames say what kind of code they are in
 //! the suffixes that such tools know: `_[k]` kernel, `_[i]` inlined, `_[j]` made at run time.
 
+mod heap;
 mod late;
 mod locks;
 

@@ -6,6 +6,7 @@ mod conditions;
 mod dependencies;
 mod descriptors;
 pub mod findings;
+mod heap;
 mod locks;
 mod loops;
 mod memory;
@@ -78,6 +79,8 @@ struct Report<'a> {
     conditions: conditions::View<'a>,
     /// Blocks of glibc's malloc by size, at the start and the end.
     heap_sizes: Vec<objects::Heap>,
+    /// `null`: allocators were not to be watched.
+    heap: Option<heap::Heap<'a>>,
     /// Threads that wait for other processes, and for whom.
     dependencies: Vec<dependencies::Wait<'a>>,
     /// Threads that wait in locks of Python's `threading`.
@@ -247,6 +250,7 @@ fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
         python_objects: objects::objects(capture),
         conditions: conditions::view(capture),
         heap_sizes: objects::heaps(capture),
+        heap: heap::heap(capture),
         dependencies: dependencies::waits(capture),
         python_waits: dependencies::in_python(capture),
         foot: foot(capture),

@@ -53,7 +53,7 @@ pub enum ReportError {
 /// Makes every file of the report, then writes them all or none: `report.json`, `cpu.svg`,
 /// `cpu.folded`, `offcpu.svg`, `offcpu.folded`, `memory.svg`, `memory.folded`; `epoll.svg` and
 /// `epoll.folded` where a thread has an event loop, `futex.svg` and `futex.folded` where one waited
-/// for a futex, `leak.svg` where memory was read twice, and `tasks.txt` where a target runs asyncio. Says where they went.
+/// for a futex, `heap.svg` and `heap.folded` where allocators were watched, `leak.svg` where memory was read twice, and `tasks.txt` where a target runs asyncio. Says where they went.
 pub fn write_all(
     capture: &Capture,
     folder: &Folder,
@@ -98,12 +98,21 @@ pub fn artifacts(capture: &Capture, options: Options) -> Result<Vec<Artifact>, R
         ]
     };
     let leak = leak::draw(capture).map(|picture| (leak::NAME, picture));
+    let outstanding = Folded::heap(capture);
+    let heap = match &capture.heap_watch {
+        Some(watch) => vec![
+            ("heap.svg", flamegraph::heap(capture, watch, &outstanding)?),
+            ("heap.folded", outstanding.text().into_bytes()),
+        ],
+        None => Vec::new(),
+    };
     let tasks = (!capture.tasks.is_empty()).then(|| ("tasks.txt", task_table(capture)));
     let mut artifacts: Vec<_> = files
         .into_iter()
         .chain(loops)
         .chain(locks)
         .chain(leak)
+        .chain(heap)
         .chain(tasks)
         .map(|(name, bytes)| Artifact { name, bytes })
         .collect();

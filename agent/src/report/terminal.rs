@@ -1,6 +1,7 @@
 //! The summary on the terminal, for someone who is tired: first one plain sentence, then where each
 //! thread's time went, what holds it up now, the stacks behind it, and what to trust of all that.
 
+mod heap;
 mod memory;
 mod sections;
 mod sentence;
@@ -72,6 +73,7 @@ pub fn summary(capture: &Capture, written: Option<&Written>, look: Look) -> Stri
     signals::loops(&mut page, capture);
     signals::locks(&mut page, capture);
     memory::grown(&mut page, capture);
+    heap::outstanding(&mut page, capture);
     sections::asyncio(&mut page, capture);
     sockets::sockets(&mut page, capture);
     sections::trust(&mut page, capture, &shares);

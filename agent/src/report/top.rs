@@ -3,7 +3,7 @@
 //! Stacks may differ in what a list does not show: the address inside a function, a frame far from
 //! the leaf. A list says what it shows of an entry, and what looks the same becomes one.
 
-use crate::model::{Capture, Idleness, Memory, Reason, Site, Stack};
+use crate::model::{Capture, HeapSite, Idleness, Memory, Reason, Site, Stack};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -81,6 +81,37 @@ pub fn growth<T: Eq + Hash + Ord>(
         })
         .collect();
     top.sort_by(|a, b| (Reverse(a.bytes), &a.shown).cmp(&(Reverse(b.bytes), &b.shown)));
+    top.truncate(limit);
+    top
+}
+
+/// At most `limit` entries of what is outstanding of watched allocators, the largest first, by process.
+pub fn heap<T: Eq + Hash + Ord>(
+    capture: &Capture,
+    limit: usize,
+    show: impl Fn(Option<&Stack>) -> T,
+) -> Vec<(T, HeapSite)> {
+    let mut groups: HashMap<(u32, T), HeapSite> = HashMap::new();
+    let watch = capture.heap_watch.iter();
+    // The largest first: the age in the middle is that of the largest.
+    for site in watch.flat_map(|watch| &watch.sites) {
+        let shown = show(capture.stacks.get(site.stack));
+        groups
+            .entry((site.pid, shown))
+            .and_modify(|sum| {
+                sum.bytes = sum.bytes.saturating_add(site.bytes);
+                sum.blocks = sum.blocks.saturating_add(site.blocks);
+                sum.samples = sum.samples.saturating_add(site.samples);
+                sum.oldest = sum.oldest.max(site.oldest);
+                sum.youngest = sum.youngest.min(site.youngest);
+            })
+            .or_insert_with(|| site.clone());
+    }
+    let groups = groups.into_iter();
+    let mut top: Vec<_> = groups.map(|((_, shown), site)| (shown, site)).collect();
+    top.sort_by(|(a, one), (b, other)| {
+        (Reverse(one.bytes), one.pid, a).cmp(&(Reverse(other.bytes), other.pid, b))
+    });
     top.truncate(limit);
     top
 }

@@ -7,6 +7,7 @@
 //! Processes vanish while they are looked at. Everything here is total and bounded: what is gone is
 //! an absent value or a [`TargetError`], never a panic.
 
+pub mod allocator;
 mod budget;
 mod describe;
 mod error;

@@ -3,6 +3,7 @@
 
 mod event_wait;
 mod fault;
+mod heap;
 mod life;
 mod sample;
 mod sockets;

@@ -88,6 +88,7 @@ impl Session {
             .finish(&self.processes, &taken.living, kernel.arch);
         let threads = taken.living.iter().chain(&self.gathered.ended);
         let memory = self.memory.finish(&self.gathered, threads);
+        let heap = self.heap.take().map(|heap| heap.finish(&self.probe));
         let recorded = Recorded {
             started_unix_s: run.started_unix_s,
             start_ns: run.start_ns,
@@ -108,6 +109,7 @@ impl Session {
             sockets: moment.sockets,
             blocked: moment.blocked,
             memory,
+            heap,
             conditions,
             kernel_losses: taken.kernel_losses,
             skipped_runs: self.probe.skipped_runs(),
@@ -145,6 +147,9 @@ impl Session {
             Vec::new()
         });
         let end_ns = self.probe.stop();
+        if let Some(heap) = &mut self.heap {
+            heap.end(&mut self.probe);
+        }
         let locks = locks::read_waited(&self.probe.threads(), || self.probe.threads());
         self.memory.ending();
         if let Some(objects) = &self.objects {

@@ -7,6 +7,7 @@ const CAPTIONS = {
   'epoll.svg': ['late iterations', 'what late iterations of loops did'],
   'memory.svg': ['memory', 'bytes of growth, by stack'],
   'leak.svg': ['leaks', 'memory of each process over the capture, and whether it comes back', 'picture'],
+  'heap.svg': ['heap', 'bytes allocated and not freed, by stack'],
 };
 
 function picturesSection(parent) {
