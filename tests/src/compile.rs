@@ -44,6 +44,7 @@ const SPECIMEN: &[&str] = &[
     "soak.c",
 ];
 const AFTER_EXEC: &[&str] = &["after_exec.c", "life.c", "log.c"];
+const HEAP: &[&str] = &["heap.c"];
 const COMPAT32: &[&str] = &["compat32.S"];
 
 /// Where binaries go, and the working directory of specimens: on the disk of the build, not in
@@ -74,6 +75,12 @@ pub fn after_exec() -> &'static Path {
     BUILT.get_or_init(|| {
         build("after_exec", FLAGS, AFTER_EXEC).unwrap_or_else(|why| panic!("{why}"))
     })
+}
+
+/// The program that allocates in known ways.
+pub fn heap() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("heap", FLAGS, HEAP).unwrap_or_else(|why| panic!("{why}")))
 }
 
 /// The 32-bit program.

@@ -12,6 +12,7 @@ pub fn all() -> Vec<Built> {
     let mut all = vec![
         ("specimen", Ok(compile::specimen().to_owned())),
         ("after_exec", Ok(compile::after_exec().to_owned())),
+        ("heap", Ok(compile::heap().to_owned())),
         ("compat32", compile::compat32().map(ToOwned::to_owned)),
     ];
     all.extend(chains::ALL.iter().map(|build| (build.name, build.path())));
