@@ -142,8 +142,8 @@ pub struct Params {
     pub late_ns: u64,
     /// Of the page faults of a thread, one in so many at the least is sampled; never 0.
     pub fault_period: u32,
-    /// 1: the targets' allocators may be watched.
-    pub heap: u32,
+    /// Always zero.
+    pub reserved: u32,
     /// Of allocated bytes, one in so many is sampled in the mean; up to 1: each allocation is.
     pub heap_sample: u64,
 }
@@ -169,7 +169,7 @@ impl Params {
         python: 0,
         late_ns: 0,
         fault_period: 1,
-        heap: 0,
+        reserved: 0,
         heap_sample: 0,
     };
 }

@@ -87,11 +87,7 @@ impl Probe {
     /// # Errors
     /// The kernel's refusal.
     pub fn load_heap(&mut self) -> Result<TrapCost, ProbeError> {
-        for name in PROGRAMS {
-            program(&mut self.ebpf, name)?
-                .load()
-                .map_err(|error| refused(name, hooks::refusal(&error)))?;
-        }
+        load(&mut self.ebpf)?;
         self.measure_trap()
     }
 
@@ -138,21 +134,11 @@ impl Probe {
     fn attach(
         &mut self,
         name: &'static str,
-        (pid, file): (u32, &File),
+        target: (u32, &File),
         offset: u64,
         cookie: u64,
     ) -> Result<(), ProbeError> {
-        let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-        let pid = NonZeroU32::new(pid).ok_or(ProbeError::Mismatch("pid"))?;
-        let point = UProbeAttachPoint {
-            location: UProbeAttachLocation::AbsoluteOffset(offset),
-            cookie: Some(cookie),
-        };
-        let program = program(&mut self.ebpf, name)?;
-        let link = program
-            .attach(point, path, UProbeScope::OneProcess(pid))
-            .and_then(|id| program.take_link(id))
-            .map_err(|error| refused(name, hooks::refusal(&error)))?;
+        let link = link(&mut self.ebpf, name, target, offset, cookie)?;
         self.heap_links.push(link);
         Ok(())
     }
@@ -233,6 +219,47 @@ impl Probe {
         attached?;
         Ok((entry.saturating_sub(bare), both.saturating_sub(entry)))
     }
+}
+
+/// Loads the programs and attaches some to a function of the agent itself; nothing stays attached.
+pub(super) fn attempt(ebpf: &mut Ebpf) -> Result<(), ProbeError> {
+    load(ebpf)?;
+    let unread = |error: io::Error| refused("the agent's own file", error.to_string());
+    let own = File::open("/proc/self/exe").map_err(unread)?;
+    let offset = own_offset(measured_emulated).map_err(unread)?;
+    let target = (std::process::id(), &own);
+    let _entry = link(ebpf, "heap_enter", target, offset, 0)?;
+    link(ebpf, "heap_return", target, offset, 0).map(drop)
+}
+
+fn load(ebpf: &mut Ebpf) -> Result<(), ProbeError> {
+    for name in PROGRAMS {
+        program(ebpf, name)?
+            .load()
+            .map_err(|error| refused(name, hooks::refusal(&error)))?;
+    }
+    Ok(())
+}
+
+/// Puts a program at a place of a file, in one process.
+fn link(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    (pid, file): (u32, &File),
+    offset: u64,
+    cookie: u64,
+) -> Result<Link, ProbeError> {
+    let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    let pid = NonZeroU32::new(pid).ok_or(ProbeError::Mismatch("pid"))?;
+    let point = UProbeAttachPoint {
+        location: UProbeAttachLocation::AbsoluteOffset(offset),
+        cookie: Some(cookie),
+    };
+    let program = program(ebpf, name)?;
+    program
+        .attach(point, path, UProbeScope::OneProcess(pid))
+        .and_then(|id| program.take_link(id))
+        .map_err(|error| refused(name, hooks::refusal(&error)))
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, ProbeError> {

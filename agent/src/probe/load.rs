@@ -195,7 +195,7 @@ impl Loaded {
             python: settings.python.into(),
             late_ns: u64::try_from(settings.late.as_nanos()).unwrap_or(u64::MAX),
             fault_period: settings.fault_period.max(1),
-            heap: settings.heap_sample.is_some().into(),
+            reserved: 0,
             heap_sample: settings.heap_sample.unwrap_or(0),
         };
         let ebpf = EbpfLoader::new()

@@ -2,7 +2,7 @@
 //! where it does not, and what that costs.
 
 use super::{
-    ProbeError, cost, hooks,
+    ProbeError, cost, heap, hooks,
     load::{DEFAULT_FAULT_PERIOD, Loaded, Settings, online_cpus, unwinds},
     loops, sockets,
 };
@@ -102,8 +102,20 @@ fn candidates<'a>(symbol: &'a str, kernel: &'a Kernel) -> Vec<Candidate<'a>> {
         faults(),
         life(),
         descriptors(kernel),
+        vec![allocators()],
     ];
     parts.into_iter().flatten().collect()
+}
+
+/// Probes in user code. Tried on the agent itself.
+fn allocators<'a>() -> Candidate<'a> {
+    Candidate {
+        hook: "uprobe, uretprobe".to_owned(),
+        serves: "blocks that are allocated and not freed (--heap only: it patches the target's text)",
+        cost: "--heap says that it is off",
+        required: false,
+        attempt: Box::new(|ebpf, _| heap::attempt(ebpf)),
+    }
 }
 
 /// What nothing works without, but for the second.

@@ -1,7 +1,7 @@
 //! Entries and returns of a target's allocator. Loaded and attached only when asked for (`--heap`): these
 //! probes patch the text of the process that they are attached to.
 
-use crate::{config, heap::Caller};
+use crate::heap::Caller;
 use aya_ebpf::{
     EbpfContext,
     helpers::generated::bpf_get_attach_cookie,
@@ -17,18 +17,14 @@ const ANONYMOUS: u64 = 0x20;
 /// A function that allocates was entered; the cookie says which argument is what.
 #[uprobe]
 pub fn heap_enter(context: ProbeContext) -> u32 {
-    if config::heap() != 0 {
-        enter(&context);
-    }
+    enter(&context);
     0
 }
 
 /// It returns.
 #[uretprobe]
 pub fn heap_return(context: RetProbeContext) -> u32 {
-    if config::heap() != 0
-        && let Some(mut caller) = Caller::find()
-    {
+    if let Some(mut caller) = Caller::find() {
         caller.returns(context.ret());
         caller.done();
     }
@@ -38,8 +34,7 @@ pub fn heap_return(context: RetProbeContext) -> u32 {
 /// A function that frees its first argument was entered.
 #[uprobe]
 pub fn heap_free(context: ProbeContext) -> u32 {
-    if config::heap() != 0
-        && let Some(mut caller) = Caller::find()
+    if let Some(mut caller) = Caller::find()
         && let Some(address) = context.arg::<u64>(0)
     {
         // SAFETY: the context of a probe.

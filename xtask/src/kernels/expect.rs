@@ -97,6 +97,7 @@ pub const HOOKS: &[Hook] = &[
     hook("tp_btf/sched_process_fork"),
     hook("tp_btf/sched_process_exec"),
     hook("tp_btf/sched_process_exit"),
+    hook("uprobe, uretprobe"),
     hook("bpf_loop"),
     hook("BPF_ENABLE_STATS"),
 ];
@@ -162,6 +163,8 @@ pub const TESTS: &[Test] = &[
     passes("loops::a_thread_that_sits_in_one_wait_has_a_loop_without_iterations"),
     passes("loops::exact_iterations_are_those_of_the_programs_own_clock"),
     passes("loops::the_windows_add_up_to_the_capture"),
+    passes("heap::what_is_kept_is_told_by_whom_how_much_and_how_old"),
+    passes("heap::nothing_is_patched_unless_it_is_asked_for"),
     passes(
         "loops::without_exact_hooks_an_iteration_ends_with_a_wait_that_blocks_and_the_report_says_so",
     ),
@@ -228,6 +231,10 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
     (
         "socket_programs::",
         "their load is too much for an emulated machine",
+    ),
+    (
+        "heap::",
+        "a slow-down, and how soon the kernel takes probes out, say nothing of an emulated machine",
     ),
     ("memory::", "as the two in the list: by the same hooks"),
     (

@@ -145,7 +145,7 @@ mod tests {
             governor
                 .judge(reading(100, 900_000, 50_000))
                 .map(f64::round),
-            Some(1835.0)
+            Some(1800.0)
         );
     }
 }
