@@ -58,19 +58,30 @@ fn patched_bytes(pid: u32) -> usize {
         .find(|line| line.contains("/libc.so.6") && line.contains("r-xp"))
         .expect("it has a C library");
     let mut fields = line.split_ascii_whitespace();
-    let (start, end) = fields.next().unwrap().split_once('-').unwrap();
-    let hex = |text| u64::from_str_radix(text, 16).unwrap();
+    let (start, end) = fields
+        .next()
+        .expect("as it should be")
+        .split_once('-')
+        .expect("as it should be");
+    let hex = |text| u64::from_str_radix(text, 16).expect("as it should be");
     let (start, end) = (hex(start), hex(end));
-    let offset = hex(fields.nth(1).unwrap());
+    let offset = hex(fields.nth(1).expect("as it should be"));
     let (mut there, mut file) = (
         vec![0; (end - start) as usize],
         vec![0; (end - start) as usize],
     );
-    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
-    memory.read_exact_at(&mut there, start).unwrap();
-    let path = format!("/proc/{pid}/root{}", fields.nth(2).unwrap());
-    let read = File::open(path).unwrap().read_at(&mut file, offset);
-    let pairs = there.iter().zip(&file).take(read.unwrap());
+    let memory = File::open(format!("/proc/{pid}/mem")).expect("as it should be");
+    memory
+        .read_exact_at(&mut there, start)
+        .expect("as it should be");
+    let path = format!(
+        "/proc/{pid}/root{}",
+        fields.nth(2).expect("as it should be")
+    );
+    let read = File::open(path)
+        .expect("as it should be")
+        .read_at(&mut file, offset);
+    let pairs = there.iter().zip(&file).take(read.expect("as it should be"));
     pairs.filter(|(one, other)| one != other).count()
 }
 
@@ -79,7 +90,7 @@ fn report(run: &Run) -> Value {
 }
 
 fn seconds(site: &Value, member: &str) -> f64 {
-    site[member].as_f64().unwrap()
+    site[member].as_f64().expect("as it should be")
 }
 
 /// The stack in which a function stands.
@@ -136,7 +147,7 @@ fn what_is_kept_is_told_by_whom_how_much_and_how_old() {
     for freed in ["use_and_free", "hand_over"] {
         assert_eq!(site(heap, freed), None, "{freed} has freed all");
     }
-    let age = |function, member| seconds(site(heap, function).unwrap(), member);
+    let age = |function, member| seconds(site(heap, function).expect("as it should be"), member);
     let apart = age("keep_zeroed", "youngest_s") - age("keep_aligned", "oldest_s");
     assert!(apart >= APART_S - 0.01, "{apart} s apart");
     assert!(age("keep_zeroed", "oldest_s") <= lasted);
@@ -168,7 +179,12 @@ fn it_takes_itself_out_when_it_costs_too_much_and_the_target_goes_on() {
     let report = report(&run);
     let heap = &report["heap"];
     assert_eq!(heap["ended_by"], "budget", "{heap}");
-    assert!(heap["detached_because"].as_str().unwrap().contains(said));
+    assert!(
+        heap["detached_because"]
+            .as_str()
+            .expect("as it should be")
+            .contains(said)
+    );
     assert!(seconds(heap, "worst_slow_down_pct") > seconds(heap, "budget_pct"));
     assert!(seconds(heap, "watched_s") < seconds(&report["capture"], "duration_s") / 2.0);
     assert_eq!(report["signals"]["heap"]["state"], "degraded");

@@ -1,7 +1,7 @@
 //! What a watched allocator gave out and did not get back.
 
 use super::{Page, QUIET, WARNING, sections::stack_line};
-use crate::model::{Capture, HeapWatch, WatchEnd};
+use crate::model::{Capture, HeapWatch, Stack, WatchEnd};
 use crate::report::text::{bytes, clean, count, duration, fit, percent};
 use crate::report::top;
 
@@ -39,7 +39,7 @@ pub(super) fn outstanding(page: &mut Page, capture: &Capture) {
     let room = page.look.width.saturating_sub(BEFORE);
     let whole = watch.outstanding_bytes() as f64;
     let shown = top::heap(capture, STACKS, |stack| {
-        fit(&stack_line(stack, true), room).into_owned()
+        fit(&stack_line(stack.map(callers).as_ref(), true), room).into_owned()
     });
     for (stack, site) in shown {
         page.line(
@@ -54,6 +54,15 @@ pub(super) fn outstanding(page: &mut Page, capture: &Capture) {
             ),
         );
     }
+}
+
+/// A stack without the watched function itself, which is the leaf of each.
+fn callers(stack: &Stack) -> Stack {
+    let mut callers = stack.clone();
+    if callers.frames.len() > 1 {
+        callers.frames.pop();
+    }
+    callers
 }
 
 /// What was watched, and what it cost.
