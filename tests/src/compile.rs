@@ -5,8 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 /// Names a folder of specimens that were built beforehand, with their sources: what
@@ -117,16 +116,16 @@ pub fn build_with(compiler: &str, name: &str, arguments: &[&str]) -> Result<Path
         let missing = || format!("no specimen {name} was built beforehand: see prebuilt.rs");
         return binary.exists().then_some(binary).ok_or_else(missing);
     }
+    // rustc's own partial files have the same names in each of its runs.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let source_folder = sources();
     let binary = folder().join(name);
     if is_fresh(&binary, &source_folder) {
         return Ok(binary);
     }
-    // Another test process, or thread of this one, may build the same one: each its own file, the last
-    // rename wins.
-    static BUILDS: AtomicU32 = AtomicU32::new(0);
-    let build = BUILDS.fetch_add(1, Ordering::Relaxed);
-    let partial = folder().join(format!("{name}.{}-{build}.partial", std::process::id()));
+    // Another test process may build the same one: each its own file, the last rename wins.
+    let partial = folder().join(format!("{name}.{}.partial", std::process::id()));
     let output = Command::new(compiler)
         .current_dir(&source_folder)
         .arg("-o")

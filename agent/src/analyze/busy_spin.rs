@@ -24,40 +24,27 @@ const MACHINERY: (f64, f64) = (0.6, 0.02);
 /// Samples in calls that take in or give out: more is work.
 const WORKS: f64 = 0.02;
 
-/// Kernel functions of calls that ask, beside those of epoll.
-const ASKING: [&str; 12] = [
-    "do_sys_poll",
-    "do_poll",
-    "__x64_sys_poll",
-    "__x64_sys_ppoll",
-    "do_select",
-    "core_sys_select",
-    "kern_select",
-    "do_pselect",
-    "__x64_sys_select",
-    "__x64_sys_pselect6",
-    "do_sched_yield",
-    "__x64_sys_sched_yield",
+/// Calls that ask, beside those of epoll: their functions in the kernel begin so behind a prefix, and those of
+/// the C library are called so ([`bare`]).
+const ASKING: [&str; 5] = ["poll", "ppoll", "select", "pselect", YIELD];
+/// The one of them that asks for nothing.
+const YIELD: &str = "sched_yield";
+/// What stands before the name of a call in the kernel's functions for it: several of them are inlined into
+/// each other, by the whim of the compiler.
+const PREFIXES: [&str; 10] = [
+    "__x64_sys_",
+    "__ia32_sys_",
+    "__arm64_sys_",
+    "__do_sys_",
+    "__se_sys_",
+    "do_sys_",
+    "ksys_",
+    "kern_",
+    "core_sys_",
+    "do_",
 ];
-/// Functions of the C library for them: as leaf.
-const ASKING_USER: [&str; 10] = [
-    "poll",
-    "__poll",
-    "__GI___poll",
-    "ppoll",
-    "__ppoll",
-    "select",
-    "__select",
-    "sched_yield",
-    "__sched_yield",
-    "__GI___sched_yield",
-];
-/// Functions that spin on a lock word.
-const SPINNING: [&str; 3] = [
-    "pthread_spin_lock",
-    "__pthread_spin_lock",
-    "__GI___pthread_spin_lock",
-];
+/// The function that spins on a lock word.
+const SPINNING: &str = "pthread_spin_lock";
 /// Kernel functions that move bytes or messages.
 const WORKING: [&str; 14] = [
     "vfs_read",
@@ -134,20 +121,17 @@ impl Tally {
     fn add(&mut self, stack: &Stack, index: usize, count: u64) {
         self.all = self.all.saturating_add(count);
         let leaf = leaf(stack);
-        let is_leaf = |names: &[&str]| leaf.is_some_and(|frame| names.contains(&&*frame.name));
+        let leaf = leaf.map_or("", |frame| bare(&frame.name));
         let kernel = |names: &[&str]| {
-            let mut frames = stack
-                .frames
-                .iter()
-                .filter(|frame| frame.kind == FrameKind::Kernel);
+            let frames = stack.frames.iter();
+            let mut frames = frames.filter(|frame| frame.kind == FrameKind::Kernel);
             frames.any(|frame| names.iter().any(|name| frame.name.starts_with(name)))
         };
-        let asks = is_in_epoll(stack) || kernel(&ASKING) || is_leaf(&ASKING_USER);
-        let spins = is_leaf(&SPINNING);
+        let asks = is_in_epoll(stack) || is_in(stack, &ASKING) || ASKING.contains(&leaf);
+        let spins = leaf == SPINNING;
         if asks {
             self.asks = self.asks.saturating_add(count);
-            let yields = kernel(&["do_sched_yield", "__x64_sys_sched_yield"])
-                || leaf.is_some_and(|frame| frame.name.contains("sched_yield"));
+            let yields = is_in(stack, &[YIELD]) || leaf == YIELD;
             self.yields = self.yields.saturating_add(if yields { count } else { 0 });
         }
         self.spins = self.spins.saturating_add(if spins { count } else { 0 });
@@ -194,6 +178,22 @@ fn leaf(stack: &Stack) -> Option<&Frame> {
         .iter()
         .rev()
         .find(|frame| frame.kind != FrameKind::Kernel)
+}
+
+/// The name of a function of the C library without what marks its aliases: `__GI___poll` is `poll`.
+fn bare(name: &str) -> &str {
+    name.trim_start_matches("__GI_").trim_start_matches('_')
+}
+
+/// Whether a stack is in the kernel's part of one of these calls.
+fn is_in(stack: &Stack, calls: &[&str]) -> bool {
+    let frames = stack.frames.iter();
+    let mut kernel = frames.filter(|frame| frame.kind == FrameKind::Kernel);
+    kernel.any(|frame| {
+        let call = PREFIXES.iter().find_map(|it| frame.name.strip_prefix(it));
+        // A prefix there must be: `select_task_rq_fair` is no select.
+        call.is_some_and(|call| calls.iter().any(|name| call.starts_with(name)))
+    })
 }
 
 /// Whether the innermost Python frame belongs to the loop itself.
@@ -353,10 +353,29 @@ mod tests {
             kinds(&[(&["main", "compute"], 2900)]).is_empty(),
             "honest work"
         );
-        assert_eq!(
-            kinds(&[(&["main", "pthread_spin_lock"], 2900)]),
-            [FindingKind::BusySpin]
+        for spins in [
+            &["main", "__pthread_spin_lock"][..],
+            &[
+                "main",
+                "__GI_sched_yield",
+                "k:do_syscall_64",
+                "k:__do_sys_sched_yield",
+                "k:schedule",
+            ],
+            &["main", "__GI___poll"],
+            &["main", "poll", "k:do_sys_poll"],
+        ] {
+            assert_eq!(
+                kinds(&[(spins, 2900)]),
+                [FindingKind::BusySpin],
+                "{spins:?}"
+            );
+        }
+        let wakes: (&[&str], u64) = (
+            &["main", "wake", "k:futex_wake", "k:select_task_rq_fair"],
+            2900,
         );
+        assert!(kinds(&[wakes]).is_empty(), "no select");
     }
 
     #[test]

@@ -156,7 +156,11 @@ pub fn look(
 }
 
 /// The locks without an owner that threads of a process wait for.
-fn wanted(memory: &impl Memory, sleepers: &[Sleeper<'_>]) -> Vec<(FutexKey, Unowned)> {
+fn wanted(
+    memory: &impl Memory,
+    sleepers: &[Sleeper<'_>],
+    threads: u32,
+) -> Vec<(FutexKey, Unowned)> {
     let mut found: BTreeMap<FutexKey, Unowned> = BTreeMap::new();
     for Sleeper { slot, .. } in sleepers {
         if slot.reason != Reason::Futex as u32 || found.len() >= MAX_LOCKS {
@@ -168,7 +172,7 @@ fn wanted(memory: &impl Memory, sleepers: &[Sleeper<'_>]) -> Vec<(FutexKey, Unow
             address,
         };
         let lock = || {
-            let lock = unowned(memory, address, operation, expected)?;
+            let lock = unowned(memory, address, operation, expected, threads)?;
             (lock.glibc || !has_owner(memory, slot.tgid, address, expected)).then_some(lock)
         };
         if !found.contains_key(&futex)
@@ -200,7 +204,11 @@ fn look_at(
     let Ok(memory) = ProcessMemory::open(tgid) else {
         return;
     };
-    let locks = wanted(&memory, &sleepers);
+    let locks = wanted(
+        &memory,
+        &sleepers,
+        target::proc_fs::threads(tgid).len() as u32,
+    );
     let generation = spaces.latest(tgid);
     let space = spaces.get(SpaceKey { tgid, generation });
     let (Some(space), false) = (space, locks.is_empty()) else {

@@ -64,6 +64,25 @@ pub struct Case {
     pub arguments: &'static [&'static str],
 }
 
+impl Case {
+    /// Whether its program uses, or lacks, all of a CPU.
+    pub fn wants_cpu(&self) -> bool {
+        [
+            "spin-",
+            "cpu-",
+            "starved-",
+            "cycle-",
+            "contention-",
+            "loop-saturated",
+            "loop-computes",
+            "loop-turning",
+            "gil-",
+        ]
+        .iter()
+        .any(|area| self.name.starts_with(area))
+    }
+}
+
 /// Those of sockets.
 pub fn sockets() -> Vec<Case> {
     sockets::CASES.to_vec()

@@ -14,8 +14,8 @@ const RUST_COUNT: u32 = RUST_READERS_WAIT - 1;
 const GLIBC_FUTEXES: [u64; 2] = [8, 12];
 /// Bits of `__readers` that are no count (`nptl/pthread_rwlock_common.c`).
 const GLIBC_COUNT_SHIFT: u32 = 3;
-/// More threads than a process has.
-const MOST_READERS: u32 = 1 << 22;
+/// A thread reads under a lock so many times at once, at the most.
+const READS_A_THREAD: u32 = 4;
 
 /// A lock that somebody has, and whose word does not say who.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +28,14 @@ pub struct Unowned {
     pub glibc: bool,
 }
 
-/// What a thread waits for, that sleeps with this operation and value on the futex at `address`.
+/// What a thread waits for, that sleeps with this operation and value on the futex at `address`. Its process has
+/// `threads`: there are no more readers. What stands before a mutex by chance, half of a pointer say, is a larger number.
 pub fn unowned(
     memory: &impl Memory,
     address: u64,
     operation: u64,
     expected: u64,
+    threads: u32,
 ) -> Option<Unowned> {
     let operation = operation & futex::COMMAND;
     if !matches!(operation, futex::WAIT | futex::WAIT_BITSET) {
@@ -51,7 +53,7 @@ pub fn unowned(
             readers: 0,
             glibc: false,
         };
-        return glibc_rwlock(memory, address).or(Some(lock));
+        return glibc_rwlock(memory, address, threads).or(Some(lock));
     }
     let reader = word & RUST_READERS_WAIT != 0;
     if reader && word & RUST_COUNT != 0 {
@@ -63,7 +65,7 @@ pub fn unowned(
     if let Some((at, state)) = writer.filter(|(_, state)| state & RUST_COUNT != 0) {
         return Some(rust_rwlock(at, state));
     }
-    glibc_rwlock(memory, address)
+    glibc_rwlock(memory, address, threads)
 }
 
 fn rust_rwlock(address: u64, state: u32) -> Unowned {
@@ -76,7 +78,7 @@ fn rust_rwlock(address: u64, state: u32) -> Unowned {
 }
 
 /// A read-write lock of glibc that readers have.
-fn glibc_rwlock(memory: &impl Memory, address: u64) -> Option<Unowned> {
+fn glibc_rwlock(memory: &impl Memory, address: u64, threads: u32) -> Option<Unowned> {
     GLIBC_FUTEXES.into_iter().find_map(|before| {
         let start = address.checked_sub(before)?;
         let bytes: [u8; 52] = memory.bytes(start)?;
@@ -90,7 +92,8 @@ fn glibc_rwlock(memory: &impl Memory, address: u64) -> Option<Unowned> {
         let empty = unused.into_iter().all(|at| word(at) == Some(0));
         let rest = empty && matches!(word(7)?, 0 | 1 | 128) && word(12)? <= 2;
         // A reader's phase, and no writer has it.
-        let read = word(0)? & 1 == 0 && (1..MOST_READERS).contains(&readers);
+        let read =
+            word(0)? & 1 == 0 && (1..=READS_A_THREAD.saturating_mul(threads)).contains(&readers);
         (futexes && rest && read).then_some(Unowned {
             address: start,
             readers,
@@ -116,7 +119,7 @@ mod tests {
 
     fn look(words: &[u32], at: u64, expected: u32) -> Option<(u64, u32)> {
         let memory = Words(words.to_vec());
-        let found = unowned(&memory, 0x1000 + at, futex::WAIT_BITSET, expected.into())?;
+        let found = unowned(&memory, 0x1000 + at, futex::WAIT_BITSET, expected.into(), 3)?;
         Some((found.address - 0x1000, found.readers))
     }
 
@@ -143,6 +146,9 @@ mod tests {
             Some((8, 0)),
             "a mutex, for all one knows"
         );
+        words[12] = 0;
+        words[0] = 0x55e8;
+        assert_eq!(look(&words, 8, 2), Some((8, 0)), "behind half of a pointer");
         assert_eq!(look(&[], 8, 2), None);
     }
 }
