@@ -179,7 +179,8 @@ fn a_process_whose_first_thread_has_ended_is_judged_by_the_others() {
         if mode == "leader-goes" {
             specimen.go();
         }
-        std::thread::sleep(Duration::from_millis(1500));
+        // Tables for unwinding are made meanwhile.
+        std::thread::sleep(Duration::from_secs(3));
         running.signal(Signal::INT);
         let run = running.finish();
         run.assert_code(FOUND);

@@ -15,6 +15,8 @@ const MAX_IDS: usize = 4 << 20;
 const MAX_STATUS_BYTES: u64 = 1 << 20;
 /// 52 numbers and a name.
 const MAX_STAT_BYTES: u64 = 4096;
+/// `PF_EXITING` of `include/linux/sched.h`.
+const PF_EXITING: u32 = 0x4;
 /// `PF_KTHREAD` of `include/linux/sched.h`.
 const PF_KTHREAD: u32 = 0x0020_0000;
 /// `MAX_PID_NS_LEVEL` of `include/linux/pid_namespace.h`, and the initial one.
@@ -138,7 +140,10 @@ pub(crate) fn threads(pid: u32) -> Vec<u32> {
 /// the others (`pthread_exit` in `main`). The first one's `maps`, `mem` and `fd` are empty from then on, its `status`
 /// knows no memory; each thread has the same ones under `/proc/TID`.
 pub(crate) fn speaker(pid: u32) -> u32 {
-    let has_ended = |id| stat(id).is_none_or(|stat| matches!(stat.state, b'Z' | b'X'));
+    // What exits loses its memory before it is a zombie.
+    let is_exiting = |stat: &Stat| stat.flags & PF_EXITING != 0;
+    let has_ended =
+        |id| stat(id).is_none_or(|stat| matches!(stat.state, b'Z' | b'X') || is_exiting(&stat));
     if !has_ended(pid) {
         return pid;
     }

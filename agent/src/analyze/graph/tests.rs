@@ -84,6 +84,17 @@ fn a_ring_of_any_size_is_one_deadlock_with_all_its_members() {
         assert_eq!(findings[0].kind.name(), "deadlock");
         assert_eq!(findings[0].about.len(), 2 * size);
         assert_eq!(findings[0].since, Some(ms(3000)));
+        assert_eq!(findings[0].tid, Some(1), "the first of them");
+        assert_eq!(findings[0].confidence, crate::model::Confidence::Certain);
+        let facts = findings[0].evidence.iter();
+        let waits: Vec<_> = facts.filter(|fact| fact.what == "waits").collect();
+        assert_eq!(waits.len(), size);
+        for (at, fact) in waits.iter().enumerate() {
+            let (waiter, holder) = (at + 1, (at + 1) % size + 1);
+            let words = &fact.value;
+            assert!(words.contains(&format!("-{waiter} waits for")), "{words}");
+            assert!(words.ends_with(&format!("-{holder} holds it")), "{words}");
+        }
     }
 }
 
