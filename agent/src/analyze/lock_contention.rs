@@ -253,3 +253,6 @@ fn code(scene: &Scene<'_>, finding: Finding, who: &str, stacks: &[LockStack]) ->
         None => finding,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ pub use cycles::Cycle;
 pub use threads::lock_words;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::Scene;
 use crate::model::{Subject, Task, Thread};

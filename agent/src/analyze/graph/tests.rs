@@ -8,7 +8,7 @@ use crate::model::{
 };
 
 /// A lock that one thread holds and others wait for.
-fn lock(capture: &Capture, address: u64, owner: usize, waiters: &[usize]) -> Lock {
+pub fn lock(capture: &Capture, address: u64, owner: usize, waiters: &[usize]) -> Lock {
     let thread = &capture.threads[owner];
     Lock {
         keepers: Vec::new(),
@@ -44,7 +44,8 @@ fn lock(capture: &Capture, address: u64, owner: usize, waiters: &[usize]) -> Loc
     }
 }
 
-fn blocks(capture: &mut Capture, thread: usize, address: u64, since: u64) {
+/// A thread sleeps for a lock.
+pub fn blocks(capture: &mut Capture, thread: usize, address: u64, since: u64) {
     let now = &mut capture.threads[thread].now;
     now.state = State::Blocked;
     now.reason = Some(Reason::Futex);
