@@ -139,8 +139,9 @@ async def late_sleeps():
     """Iterations that a blocking call makes late, again and again."""
     ready()
     while True:
-        time.sleep(0.65)
-        await asyncio.sleep(0.05)
+        # Four of them in the three seconds of a look; three are asked for.
+        time.sleep(0.58)
+        await asyncio.sleep(0.02)
 
 
 async def rare():
