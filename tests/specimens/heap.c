@@ -93,6 +93,13 @@ static void *take_over(void *unused)
     return unused;
 }
 
+/* What a program does beside allocating: some ten microseconds for each block of a round. */
+static NAMED void work(void)
+{
+    for (volatile int i = 0; i < 500000; i++)
+        ;
+}
+
 static void keep(void)
 {
     pthread_t other;
@@ -100,6 +107,7 @@ static void keep(void)
         keep_small();
         keep_zeroed();
         use_and_free();
+        work();
         rest_ms(1);
     }
     /* The rest is so much younger. */
@@ -107,6 +115,7 @@ static void keep(void)
     for (int round = 0; round < ROUNDS; round++) {
         keep_aligned();
         keep_moved();
+        work();
         rest_ms(1);
     }
     keep_mapped();

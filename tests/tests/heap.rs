@@ -110,7 +110,7 @@ fn what_is_kept_is_told_by_whom_how_much_and_how_old() {
     let pid = specimen.pid();
     assert_eq!(patched_bytes(pid), 0);
     let mut running = Remora::record(&[pid], 90)
-        .args(&["--heap", "--heap-for", "90s", "--heap-budget", "100000%"])
+        .args(&["--heap", "--heap-for", "90s", "--heap-budget", "1000%"])
         .start();
     running.until_recording();
     let patched = patched_bytes(pid);

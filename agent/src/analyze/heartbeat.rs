@@ -95,7 +95,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 }
 
 fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findings) {
-    let graph = Graph::of(scene);
+    let mut graph = None;
     let cut = (0..=COMM_BYTES).rev().find(|at| name.is_char_boundary(*at));
     let kept = match name.len() > COMM_BYTES {
         true => name.get(..cut.unwrap_or(0)).unwrap_or(name),
@@ -112,7 +112,12 @@ fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findin
         let mut still: Vec<(usize, &Thread)> = still.collect();
         still.sort_by_key(|(_, thread)| (std::cmp::Reverse(thread.now.since), thread.tid));
         if let Some(&worst) = still.first() {
-            findings.push(silent(&graph, worst, &still, every));
+            findings.push(silent(
+                graph.get_or_insert_with(|| Graph::of(scene)),
+                worst,
+                &still,
+                every,
+            ));
         }
     }
     if own().next().is_none()

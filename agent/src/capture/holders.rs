@@ -85,7 +85,8 @@ pub struct Kept {
 pub struct Holders {
     /// By the futex that is waited for.
     pub kept: HashMap<FutexKey, Kept>,
-    /// Threads that were left out: there were too many, or the time was over.
+    /// Threads, or calls of theirs, that were left out: there were too many, the time was over, or the process could
+    /// not be read.
     pub left_out: u64,
 }
 
@@ -202,6 +203,8 @@ fn look_at(
     holders: &mut Holders,
 ) {
     let Ok(memory) = ProcessMemory::open(tgid) else {
+        // It has ended, or cannot be read.
+        holders.left_out += sleepers.len() as u64;
         return;
     };
     let locks = wanted(
@@ -211,7 +214,11 @@ fn look_at(
     );
     let generation = spaces.latest(tgid);
     let space = spaces.get(SpaceKey { tgid, generation });
-    let (Some(space), false) = (space, locks.is_empty()) else {
+    if locks.is_empty() {
+        return;
+    }
+    let Some(space) = space else {
+        holders.left_out += sleepers.len() as u64;
         return;
     };
     let waits_for = |slot: &ThreadSlot| {
@@ -243,7 +250,9 @@ fn look_at(
         }
         for (lock, call) in look.kept_by(sleeper.registers, waits_for(sleeper.slot)) {
             let own = keepers.entry(lock).or_default();
-            if own.len() < MAX_KEEPERS {
+            if own.len() >= MAX_KEEPERS {
+                holders.left_out += 1;
+            } else {
                 own.push(Keeper {
                     tid: sleeper.slot.tid,
                     serial: sleeper.slot.serial,
@@ -254,6 +263,7 @@ fn look_at(
             }
         }
     }
+    holders.left_out += look.functions.unnamed;
     for (key, lock) in locks {
         let kept = Kept {
             readers: lock.readers,

@@ -70,10 +70,10 @@ pub fn socket_hz(text: &str) -> Result<f64, String> {
 pub fn heap_budget(text: &str) -> Result<f64, String> {
     let number = text.trim().trim_end_matches('%').trim_end();
     let percent: f64 = number.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.1..=100_000.0).contains(&percent) {
+    if (0.1..=1000.0).contains(&percent) {
         Ok(percent / 100.0)
     } else {
-        Err("choose from 0.1 % to 100000 %".to_owned())
+        Err("choose from 0.1 % to 1000 %".to_owned())
     }
 }
 

@@ -15,6 +15,8 @@ pub enum WatchEnd {
         /// What it was: what the probes took, in shares of what the targets used themselves.
         slow_down: f64,
     },
+    /// What it cost could not be read any more: it cannot be kept within a budget that nobody measures.
+    Unmeasured,
     /// It never began.
     NotAttached(String),
 }

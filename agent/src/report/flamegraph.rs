@@ -172,6 +172,7 @@ pub fn heap(capture: &Capture, watch: &HeapWatch, folded: &Folded) -> Result<Vec
     };
     let early = match &watch.end {
         WatchEnd::Budget { .. } => "; detached itself over its budget".to_owned(),
+        WatchEnd::Unmeasured => "; detached itself: its cost could not be read".to_owned(),
         WatchEnd::NotAttached(why) => format!("; not watched: {why}"),
         WatchEnd::Capture | WatchEnd::Time => String::new(),
     };

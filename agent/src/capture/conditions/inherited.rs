@@ -2,7 +2,7 @@
 //! as the workers of a `ProcessPoolExecutor` do. The loop's frames stand in its stack for ever, and nobody in
 //! this process is to come back to them.
 
-use crate::target::proc_fs::{self, Stat};
+use crate::target::proc_fs;
 use std::{collections::BTreeSet, fs, os::unix::ffi::OsStrExt};
 
 /// `PF_FORKNOEXEC` of `include/linux/sched.h`.
@@ -17,8 +17,7 @@ const MAX_LIST: u64 = 64 << 10;
 /// Whether a process was forked and has no epoll instance of its own: each watches what its parent's of the
 /// same number watches, or there is none.
 pub(super) fn loops_are_inherited(pid: u32) -> bool {
-    let stat = proc_fs::read(format!("/proc/{pid}/stat"), 4096).ok();
-    let Some(stat) = stat.and_then(|line| Stat::parse(&line)) else {
+    let Some(stat) = proc_fs::stat(pid) else {
         return false;
     };
     if stat.flags & FORKED_WITHOUT_EXEC == 0 {
@@ -36,7 +35,7 @@ pub(super) fn loops_are_inherited(pid: u32) -> bool {
 /// The descriptors of epoll instances; `None` where there are too many to say.
 fn instances(pid: u32) -> Option<Vec<String>> {
     let mut found = Vec::new();
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let entries = fs::read_dir(format!("/proc/{}/fd", proc_fs::speaker(pid))).ok()?;
     for (count, entry) in entries.map_while(Result::ok).enumerate() {
         if count >= MAX_LINKS || found.len() > MAX_INSTANCES {
             return None;
@@ -52,7 +51,8 @@ fn instances(pid: u32) -> Option<Vec<String>> {
 /// What an instance watches, by descriptor and inode: two with the same are one, for a loop has a socket or
 /// eventfd of its own in it by which other threads wake it.
 fn watched(pid: u32, fd: &str) -> Option<BTreeSet<String>> {
-    let info = proc_fs::read(format!("/proc/{pid}/fdinfo/{fd}"), MAX_LIST).ok()?;
+    let file = format!("/proc/{}/fdinfo/{fd}", proc_fs::speaker(pid));
+    let info = proc_fs::read(file, MAX_LIST).ok()?;
     let text = String::from_utf8_lossy(&info);
     let lines = text.lines().filter(|line| line.starts_with("tfd:"));
     Some(lines.map(str::to_owned).collect())

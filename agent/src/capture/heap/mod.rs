@@ -75,7 +75,7 @@ pub struct Watch {
     on: Option<On>,
     /// What it was when it ended.
     last: Reading,
-    programs: Duration,
+    counts: HeapCounts,
     worst: f64,
     end: WatchEnd,
     watched: Duration,
@@ -114,7 +114,7 @@ impl Watch {
             used: BTreeMap::new(),
             on: None,
             last: Reading::default(),
-            programs: Duration::ZERO,
+            counts: HeapCounts::default(),
             worst: 0.0,
             end: WatchEnd::Capture,
             watched: Duration::ZERO,
@@ -160,7 +160,11 @@ impl Watch {
 
     /// Looks at the cost and the time; what there is to say where it ends.
     pub fn check(&mut self, probe: &mut Probe) -> Option<String> {
-        let now = self.read(probe);
+        self.on.as_ref()?;
+        let Some(now) = self.read(probe) else {
+            self.stop(probe, WatchEnd::Unmeasured);
+            return Some(self.farewell());
+        };
         let on = self.on.as_mut()?;
         let over = on.governor.judge(now);
         let pause = match now.at < Duration::from_secs(1) {
@@ -197,10 +201,9 @@ impl Watch {
         self.end = end;
     }
 
-    /// The cost so far.
-    fn read(&mut self, probe: &Probe) -> Reading {
-        let counts = probe.heap_counts().unwrap_or_default();
-        self.programs = Duration::from_nanos(counts.run_ns);
+    /// The cost so far; `None`: it cannot be read.
+    fn read(&mut self, probe: &Probe) -> Option<Reading> {
+        self.counts = probe.heap_counts().ok()?;
         for (pid, before) in &self.used_before {
             // Of a process that ended: what it was.
             if let Some(now) = cpu_time(*pid) {
@@ -209,10 +212,10 @@ impl Watch {
         }
         self.last = Reading {
             at: self.began.elapsed(),
-            cost: traps(&counts, self.trap) + self.programs,
+            cost: traps(&self.counts, self.trap) + Duration::from_nanos(self.counts.run_ns),
             targets: self.used.values().sum(),
         };
-        self.last
+        Some(self.last)
     }
 
     /// Waits until the probes are out, and says what was seen. Stacks have no names yet.
@@ -221,7 +224,7 @@ impl Watch {
             detached.wait();
             since.elapsed()
         });
-        let counts = probe.heap_counts().unwrap_or_default();
+        let counts = probe.heap_counts().unwrap_or(self.counts);
         let watch = HeapWatch {
             sample_bytes: self.plan.sample_bytes,
             budget: self.plan.budget,
@@ -238,7 +241,7 @@ impl Watch {
                 stepped: self.trap.stepped,
                 emulated: self.trap.emulated,
                 back: self.trap.back,
-                programs: self.programs,
+                programs: Duration::from_nanos(counts.run_ns),
                 total: self.last.cost,
                 targets: self.last.targets,
                 worst: self.worst,
@@ -259,7 +262,7 @@ impl Watch {
         let partly = self.processes.iter().any(|one| one.why_not.is_some());
         let state = match &self.end {
             WatchEnd::NotAttached(why) => HookState::Off(why.clone()),
-            WatchEnd::Budget { .. } => HookState::Degraded(self.farewell()),
+            WatchEnd::Budget { .. } | WatchEnd::Unmeasured => HookState::Degraded(self.farewell()),
             _ if partly || self.skipped > 0 => HookState::Degraded(
                 "not all of the processes have an allocator that could be watched".to_owned(),
             ),
@@ -280,6 +283,9 @@ impl Watch {
                  {:.0} % (--heap-budget)",
                 slow_down * 100.0,
                 self.plan.budget * 100.0,
+            ),
+            WatchEnd::Unmeasured => format!(
+                "detached itself after {after:.2} s: what it cost could not be read any more"
             ),
             _ => format!("detached after {after:.1} s: its time is over (--heap-for)"),
         }

@@ -17,6 +17,8 @@ pub struct Functions<'a> {
     space: &'a Snapshot,
     symbolizer: Symbolizer,
     known: HashMap<u64, Act>,
+    /// Looks at a function that was one too many to be named.
+    pub unnamed: u64,
 }
 
 impl<'a> Functions<'a> {
@@ -26,6 +28,7 @@ impl<'a> Functions<'a> {
             space,
             symbolizer: Symbolizer::new(Limits::default()),
             known: HashMap::new(),
+            unnamed: 0,
         }
     }
 }
@@ -36,7 +39,9 @@ impl Names for Functions<'_> {
             return *act;
         }
         if self.known.len() >= MAX_NAMED {
-            return Act::Other;
+            self.unnamed += 1;
+            // It may take what it is given; who holds that is then not said, rather than wrongly.
+            return Act::Takes;
         }
         let stack = self.symbolizer.symbolize(RawStack {
             space: Some(self.space),

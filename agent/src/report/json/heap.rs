@@ -133,6 +133,10 @@ fn end(watch: &HeapWatch) -> (&'static str, Option<String>) {
             );
             ("budget", Some(said))
         }
+        WatchEnd::Unmeasured => {
+            let said = "what it cost could not be read any more";
+            ("unmeasured", Some(said.to_owned()))
+        }
         WatchEnd::NotAttached(why) => ("not_attached", Some(why.clone())),
     }
 }

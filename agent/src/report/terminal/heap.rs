@@ -33,6 +33,14 @@ pub(super) fn outstanding(page: &mut Page, capture: &Capture) {
                 watch.budget * 100.0
             ),
         ),
+        WatchEnd::Unmeasured => page.paragraph(
+            WARNING,
+            &format!(
+                "  the watch detached itself after {}: what it cost could not be read any more; what follows is of \
+                 that time",
+                duration(watch.watched)
+            ),
+        ),
         WatchEnd::Capture | WatchEnd::Time => {}
     }
     what(page, watch);
