@@ -8,6 +8,7 @@
 pub mod analyze;
 pub mod capture;
 pub mod cli;
+pub mod deadline;
 pub mod glibc;
 pub mod kernel;
 pub mod model;

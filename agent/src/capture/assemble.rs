@@ -195,6 +195,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         heap_watch,
         signals: recorded.signals,
         losses,
+        unanswered: Vec::new(),
         judgement: None,
         overhead: recorded.overhead,
     }

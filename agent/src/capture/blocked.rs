@@ -9,9 +9,10 @@ mod rows;
 
 use super::spaces::{SpaceKey, Spaces};
 use crate::{
+    deadline::{self, Step, Subject},
     model::{Outcome, RawStack},
     probe::{BlockedThread, Probe, ProbeError},
-    target::memory::ProcessMemory,
+    target::{maps::Snapshot, memory::ProcessMemory},
     unwind,
 };
 use remora_common::{
@@ -19,7 +20,7 @@ use remora_common::{
     unwind::{Machine, Registers},
 };
 pub use rows::Rows;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A thread's present wait: its serial, and when it began.
 pub type WaitId = (u32, u64);
@@ -44,41 +45,44 @@ pub fn walk(
     seen: Vec<BlockedThread>,
     (end_ns, min_block_ns): (u64, u64),
 ) -> Result<BlockedStacks, ProbeError> {
-    let mut walker = Walker {
-        machine,
-        spaces,
-        end_ns,
-        rows: Rows::new(),
-        memories: HashMap::new(),
-    };
     let mut stacks = BlockedStacks::default();
-    let mut walked = Vec::new();
+    let mut unwalked: BTreeMap<u32, Vec<BlockedThread>> = BTreeMap::new();
     for BlockedThread { record, stack } in seen {
         // Woken, and not on its CPU yet: it has no place any more.
         let awake = record.task_state == 0;
         if awake || end_ns.saturating_sub(record.since_ns) < min_block_ns {
             continue;
         }
-        stacks
-            .registers
-            .insert((record.serial, record.since_ns), registers(&record));
+        let wait = (record.serial, record.since_ns);
+        stacks.registers.insert(wait, registers(&record));
         if record.user_walked == 0 {
-            let (user, outcome) = walker.walk(&record);
-            let outcome = Some(outcome);
-            let stack = RawStack {
-                user,
-                outcome,
-                ..stack
-            };
-            walked.push((record, stack));
+            let own = unwalked.entry(record.tgid).or_default();
+            own.push(BlockedThread { record, stack });
         } else if record.at_rest != 0 {
-            let wait = (record.serial, record.since_ns);
             stacks.by_wait.insert(wait, stack);
         }
     }
-    stacks.memory_unreadable = walker.memory_unreadable();
-    if walked.is_empty() {
+    if unwalked.is_empty() {
         return Ok(stacks);
+    }
+    let mut rows = Rows::new();
+    let mut walked = Vec::new();
+    for (tgid, threads) in unwalked {
+        let key = SpaceKey {
+            tgid,
+            generation: spaces.latest(tgid),
+        };
+        spaces.refresh(key, end_ns);
+        match walk_process(machine, spaces.get(key).cloned(), threads, rows) {
+            Some((found, again)) => {
+                walked.extend(found);
+                rows = again;
+            }
+            None => {
+                stacks.memory_unreadable += 1;
+                rows = Rows::new();
+            }
+        }
     }
     let again = probe.blocked_threads()?;
     let places: HashMap<u32, _> = again
@@ -109,42 +113,48 @@ fn registers(record: &TaskRecord) -> Registers {
     }
 }
 
-/// Walks stacks in other processes' memory.
-struct Walker<'a> {
+/// Stacks of the sleepers of one process, by its memory; `None`: that cannot be read, or does not answer. `rows` are
+/// those of the processes before it, and come back with more.
+fn walk_process(
     machine: Machine,
-    spaces: &'a mut Spaces,
-    end_ns: u64,
-    rows: Rows,
-    memories: HashMap<u32, Option<ProcessMemory>>,
+    space: Option<Snapshot>,
+    threads: Vec<BlockedThread>,
+    mut rows: Rows,
+) -> Option<(Vec<(TaskRecord, RawStack)>, Rows)> {
+    let tgid = threads.first()?.record.tgid;
+    deadline::run(Step::SleepingStacks, Subject::Process(tgid), move || {
+        let memory = ProcessMemory::open(tgid).ok()?;
+        let walk = |thread: BlockedThread| {
+            let (user, outcome) = user_stack(machine, space.as_ref(), &memory, &mut rows, &thread);
+            let stack = RawStack {
+                user,
+                outcome: Some(outcome),
+                ..thread.stack
+            };
+            (thread.record, stack)
+        };
+        let walked = threads.into_iter().map(walk).collect();
+        Some((walked, rows))
+    })
+    .flatten()
 }
 
-impl Walker<'_> {
-    /// The user stack of a sleeper, leaf first, and how the walk ended.
-    fn walk(&mut self, record: &TaskRecord) -> (Vec<u64>, Outcome) {
-        let memory = self
-            .memories
-            .entry(record.tgid)
-            .or_insert_with(|| ProcessMemory::open(record.tgid).ok());
-        let key = SpaceKey {
-            tgid: record.tgid,
-            generation: self.spaces.latest(record.tgid),
-        };
-        self.spaces.refresh(key, self.end_ns);
-        let (Some(memory), Some(space)) = (memory, self.spaces.get(key)) else {
-            return (vec![record.ip], Outcome::StackUnreadable);
-        };
-        let registers = registers(record);
-        let rows = &mut self.rows;
-        let row = |address| rows.find(space, address);
-        let (frames, outcome) = unwind::walk(self.machine, registers, memory, row);
-        let ended = matches!(outcome, Outcome::Complete | Outcome::FramePointers);
-        if self.rows.take_missed() && ended {
-            return (frames, Outcome::NoTable);
-        }
-        (frames, outcome)
+/// The user stack of a sleeper, leaf first, and how the walk ended.
+fn user_stack(
+    machine: Machine,
+    space: Option<&Snapshot>,
+    memory: &ProcessMemory,
+    rows: &mut Rows,
+    thread: &BlockedThread,
+) -> (Vec<u64>, Outcome) {
+    let Some(space) = space else {
+        return (vec![thread.record.ip], Outcome::StackUnreadable);
+    };
+    let row = |address| rows.find(space, address);
+    let (frames, outcome) = unwind::walk(machine, registers(&thread.record), memory, row);
+    let ended = matches!(outcome, Outcome::Complete | Outcome::FramePointers);
+    if rows.take_missed() && ended {
+        return (frames, Outcome::NoTable);
     }
-
-    fn memory_unreadable(&self) -> u64 {
-        self.memories.values().filter(|m| m.is_none()).count() as u64
-    }
+    (frames, outcome)
 }

@@ -6,6 +6,7 @@ mod files;
 mod pipes;
 
 use crate::{
+    deadline::{self, Step, Subject},
     kernel::{Arch, syscalls},
     model::{Awaited, Dependency, Reason},
     target::{ResidentMemory, memory::Memory},
@@ -20,8 +21,19 @@ const SEARCH: Duration = Duration::from_millis(300);
 /// `P_ALL`, `P_PID`, `P_PIDFD`: `include/uapi/linux/wait.h`.
 const P_PID: u64 = 1;
 
-/// What the threads that sleep wait for.
+/// What the threads that sleep wait for. Of processes that do not answer nothing is found.
 pub fn look(slots: &[ThreadSlot], arch: Arch) -> Vec<Dependency> {
+    let answers = slots
+        .iter()
+        .filter(|slot| !deadline::is_stuck(Subject::Process(slot.tgid)));
+    let slots: Vec<ThreadSlot> = answers.copied().collect();
+    let looked = deadline::run(Step::Dependencies, Subject::Host, move || {
+        search(&slots, arch)
+    });
+    looked.unwrap_or_default()
+}
+
+fn search(slots: &[ThreadSlot], arch: Arch) -> Vec<Dependency> {
     let asleep = slots
         .iter()
         .filter(|slot| slot.state == STATE_BLOCKED && !slot.is_woken());

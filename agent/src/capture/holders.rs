@@ -19,6 +19,7 @@ use super::{
     spaces::{SpaceKey, Spaces},
 };
 use crate::{
+    deadline::{self, Step, Subject},
     model::RawStack,
     target::{
         self, Budget,
@@ -104,8 +105,8 @@ impl Holders {
 
 /// A thread that sleeps, and where.
 #[derive(Clone, Copy)]
-struct Sleeper<'a> {
-    slot: &'a ThreadSlot,
+struct Sleeper {
+    slot: ThreadSlot,
     registers: Registers,
 }
 
@@ -123,20 +124,43 @@ pub fn look(
     if machine.is_arm64 {
         return holders;
     }
-    let mut by_process: BTreeMap<u32, Vec<Sleeper<'_>>> = BTreeMap::new();
+    let mut by_process: BTreeMap<u32, Vec<Sleeper>> = BTreeMap::new();
     for slot in living {
         let long = end_ns.saturating_sub(slot.since_ns) >= LONG_NS;
         let sleeps = slot.state == STATE_BLOCKED && !slot.is_woken() && long;
         let at = blocked.registers.get(&(slot.serial, slot.since_ns));
         if let (true, Some(registers)) = (sleeps, at) {
-            let registers = *registers;
+            let (slot, registers) = (*slot, *registers);
             let own = by_process.entry(slot.tgid).or_default();
             own.push(Sleeper { slot, registers });
         }
     }
-    let budget = Budget::of(LONGEST);
+    let mut time = LONGEST;
     for (tgid, sleepers) in by_process {
-        look_at(tgid, sleepers, spaces, machine, budget, &mut holders);
+        let generation = spaces.latest(tgid);
+        let space = spaces.get(SpaceKey { tgid, generation }).cloned();
+        let threads = sleepers.len() as u64;
+        let looked = deadline::run(Step::LockOwners, Subject::Process(tgid), move || {
+            let mut found = Holders::default();
+            let budget = Budget::of(time);
+            look_at(
+                tgid,
+                sleepers,
+                (space, generation),
+                machine,
+                budget,
+                &mut found,
+            );
+            (found, budget.left())
+        });
+        match looked {
+            Some((found, left)) => {
+                time = left;
+                holders.kept.extend(found.kept);
+                holders.left_out += found.left_out;
+            }
+            None => holders.left_out += threads,
+        }
     }
     if holders.kept.is_empty() {
         return holders;
@@ -157,11 +181,7 @@ pub fn look(
 }
 
 /// The locks without an owner that threads of a process wait for.
-fn wanted(
-    memory: &impl Memory,
-    sleepers: &[Sleeper<'_>],
-    threads: u32,
-) -> Vec<(FutexKey, Unowned)> {
+fn wanted(memory: &impl Memory, sleepers: &[Sleeper], threads: u32) -> Vec<(FutexKey, Unowned)> {
     let mut found: BTreeMap<FutexKey, Unowned> = BTreeMap::new();
     for Sleeper { slot, .. } in sleepers {
         if slot.reason != Reason::Futex as u32 || found.len() >= MAX_LOCKS {
@@ -196,8 +216,8 @@ fn has_owner(memory: &impl Memory, tgid: u32, address: u64, expected: u64) -> bo
 
 fn look_at(
     tgid: u32,
-    mut sleepers: Vec<Sleeper<'_>>,
-    spaces: &Spaces,
+    mut sleepers: Vec<Sleeper>,
+    (space, generation): (Option<Snapshot>, u32),
     machine: Machine,
     budget: Budget,
     holders: &mut Holders,
@@ -212,12 +232,10 @@ fn look_at(
         &sleepers,
         target::proc_fs::threads(tgid).len() as u32,
     );
-    let generation = spaces.latest(tgid);
-    let space = spaces.get(SpaceKey { tgid, generation });
     if locks.is_empty() {
         return;
     }
-    let Some(space) = space else {
+    let Some(space) = &space else {
         holders.left_out += sleepers.len() as u64;
         return;
     };
@@ -229,7 +247,7 @@ fn look_at(
     let mut addresses: Vec<u64> = locks.iter().map(|(_, lock)| lock.address).collect();
     addresses.sort_unstable();
     addresses.dedup();
-    sleepers.sort_by_key(|it| (waits_for(it.slot).is_none(), it.slot.tid));
+    sleepers.sort_by_key(|it| (waits_for(&it.slot).is_none(), it.slot.tid));
     let left_out = sleepers.len().saturating_sub(MAX_THREADS);
     sleepers.truncate(MAX_THREADS);
     holders.left_out += left_out as u64;
@@ -248,7 +266,7 @@ fn look_at(
             holders.left_out += 1;
             continue;
         }
-        for (lock, call) in look.kept_by(sleeper.registers, waits_for(sleeper.slot)) {
+        for (lock, call) in look.kept_by(sleeper.registers, waits_for(&sleeper.slot)) {
             let own = keepers.entry(lock).or_default();
             if own.len() >= MAX_KEEPERS {
                 holders.left_out += 1;

@@ -4,7 +4,10 @@
 mod rwlock;
 
 use super::{gather::Gathered, holders::Holders};
-use crate::target::{self, Place, ResidentMemory, memory::Memory};
+use crate::{
+    deadline::{self, Step, Subject},
+    target::{self, Place, ResidentMemory, memory::Memory},
+};
 use remora_common::{
     aggregate::KIND_WAKE,
     futex::Mutex,
@@ -94,15 +97,18 @@ fn waits_for(slot: &ThreadSlot) -> Option<FutexKey> {
 /// them after it: words that are read while nobody is known to wait tell of another time.
 pub fn read_waited(waiting: &[ThreadSlot], still: impl FnOnce() -> Vec<ThreadSlot>) -> WaitedWords {
     let wanted: BTreeSet<FutexKey> = waiting.iter().filter_map(waits_for).collect();
-    let mut words = WaitedWords::new();
-    let mut open: Option<(u32, Option<ResidentMemory>)> = None;
+    let mut by_process: BTreeMap<u32, Vec<FutexKey>> = BTreeMap::new();
     for futex in wanted.into_iter().take(MAX_FUTEXES) {
-        if open.as_ref().is_none_or(|(tgid, _)| *tgid != futex.tgid) {
-            open = Some((futex.tgid, ResidentMemory::open(futex.tgid).ok()));
-        }
-        let memory = open.as_ref().and_then(|(_, memory)| memory.as_ref());
-        let read = memory.and_then(|memory| mutex(memory, futex.address));
-        words.extend(read.map(|read| (futex, read)));
+        by_process.entry(futex.tgid).or_default().push(futex);
+    }
+    let mut words = WaitedWords::new();
+    for (tgid, futexes) in by_process {
+        let read = deadline::run(Step::LockWords, Subject::Process(tgid), move || {
+            let memory = ResidentMemory::open(tgid).ok()?;
+            let read = |futex: FutexKey| Some((futex, mutex(&memory, futex.address)?));
+            Some(futexes.into_iter().filter_map(read).collect::<Vec<_>>())
+        });
+        words.extend(read.flatten().unwrap_or_default());
     }
     keep_waited(&mut words, waiting, &still());
     words
@@ -135,7 +141,7 @@ pub fn look(gathered: &Gathered, living: &[ThreadSlot], waited: &WaitedWords) ->
         ..Facts::default()
     };
     for (tgid, addresses) in by_process {
-        look_at(tgid, &addresses, waited, &mut facts);
+        look_at(tgid, addresses, waited, &mut facts);
     }
     facts
 }
@@ -171,31 +177,45 @@ fn wanted(gathered: &Gathered, living: &[ThreadSlot]) -> (Vec<FutexKey>, u64) {
     (order, left_out)
 }
 
-fn look_at(tgid: u32, addresses: &[u64], waited: &WaitedWords, facts: &mut Facts) {
-    let memory = ResidentMemory::open(tgid).ok();
-    let places = target::places(tgid, addresses);
-    for (at, address) in addresses.iter().enumerate() {
-        let key = FutexKey {
-            tgid,
-            address: *address,
+fn look_at(tgid: u32, addresses: Vec<u64>, waited: &WaitedWords, facts: &mut Facts) {
+    let wanted = addresses.clone();
+    let looked = deadline::run(Step::LockWords, Subject::Process(tgid), move || {
+        let memory = ResidentMemory::open(tgid).ok();
+        let places = target::places(tgid, &wanted);
+        let look = |(at, address): (usize, &u64)| {
+            let place = places.as_ref().and_then(|places| places.get(at));
+            Fact {
+                place: match place {
+                    None => Whereabouts::Unknown,
+                    Some(None) => Whereabouts::Unmapped,
+                    Some(Some(place)) => Whereabouts::At(place.clone()),
+                },
+                words: memory.as_ref().and_then(|memory| mutex(memory, *address)),
+                while_waited: None,
+                rwlock: memory
+                    .as_ref()
+                    .and_then(|memory| rwlock::writer(memory, *address)),
+            }
         };
-        let place = places.as_ref().and_then(|places| places.get(at));
+        let facts: Vec<Fact> = wanted.iter().enumerate().map(look).collect();
+        (facts, target::namespace_thread_ids(tgid))
+    });
+    let (found, ids) = looked.unwrap_or_default();
+    let found = found.into_iter().map(Some).chain(std::iter::repeat(None));
+    for (address, fact) in addresses.into_iter().zip(found) {
+        let key = FutexKey { tgid, address };
         let while_waited = waited.get(&key).copied();
-        let fact = Fact {
-            place: match place {
-                None => Whereabouts::Unknown,
-                Some(None) => Whereabouts::Unmapped,
-                Some(Some(place)) => Whereabouts::At(place.clone()),
+        let fact = fact.unwrap_or_default();
+        let words = while_waited.or(fact.words);
+        facts.futexes.insert(
+            key,
+            Fact {
+                words,
+                while_waited,
+                ..fact
             },
-            words: while_waited.or_else(|| mutex(memory.as_ref()?, *address)),
-            while_waited,
-            rwlock: memory
-                .as_ref()
-                .and_then(|memory| rwlock::writer(memory, *address)),
-        };
-        facts.futexes.insert(key, fact);
+        );
     }
-    let ids = target::namespace_thread_ids(tgid);
     if !ids.is_empty() {
         facts.namespaces.insert(tgid, ids);
     }

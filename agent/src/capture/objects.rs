@@ -3,6 +3,7 @@
 //! take a second.
 
 use crate::{
+    deadline::{self, Step, Subject},
     glibc::{self, Blocks},
     model::{HeapSizes, PythonObjects, SizeClass, TypeCount},
     python::{
@@ -104,8 +105,12 @@ impl ObjectWatch {
 
     /// What was found; nothing when it does not come in time.
     pub fn finish(self) -> Option<Insides> {
-        let longest = self.look * Budget::WAITS + PATIENCE;
-        self.found.recv_timeout(longest).ok()
+        let longest = (self.look * Budget::WAITS + PATIENCE).min(Step::HeapCensus.limit());
+        let found = deadline::receive(&self.found, Instant::now() + longest);
+        if found.is_none() {
+            deadline::gave_up(Step::HeapCensus, Subject::Host);
+        }
+        found
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::spaces::SpaceKey;
 use crate::{
+    deadline::{self, Step, Subject},
     model::{self, HookState, PythonFrame, Signal, Tasks},
     python::{
         Finder, NotFound, Python, asyncio,
@@ -32,8 +33,8 @@ type Awaited = HashMap<(u32, u64), u64>;
 /// One process with an interpreter.
 pub struct Known {
     /// What was found.
-    pub python: Python,
-    memory: ProcessMemory,
+    pub python: Arc<Python>,
+    memory: Arc<ProcessMemory>,
     resolver: Resolver,
 }
 
@@ -79,10 +80,7 @@ impl Pythons {
         if let Some(Found::Yes(known)) = self.by_space.get(&key) {
             return Some(known.python.interpreter);
         }
-        let mut found = match ProcessMemory::open(key.tgid) {
-            Ok(memory) => self.look(snapshot, memory),
-            Err(_) => Found::No,
-        };
+        let mut found = self.look(key.tgid, snapshot.clone());
         if let (
             Found::Later { rest, backoff, .. },
             Some(Found::Later {
@@ -100,20 +98,30 @@ impl Pythons {
         interpreter
     }
 
-    fn look(&mut self, snapshot: &Snapshot, memory: ProcessMemory) -> Found {
-        match self.finder.find(snapshot, &memory) {
-            Ok(python) => Found::Yes(Box::new(Known {
+    fn look(&mut self, pid: u32, snapshot: Snapshot) -> Found {
+        let mut finder = std::mem::take(&mut self.finder);
+        let looked = deadline::run(Step::Interpreter, Subject::Process(pid), move || {
+            let memory = ProcessMemory::open(pid).ok();
+            let found = memory.map(|memory| (finder.find(&snapshot, &memory), memory));
+            (finder, found)
+        });
+        let Some((finder, found)) = looked else {
+            return Found::Refused(NotFound::NoAnswer);
+        };
+        self.finder = finder;
+        match found {
+            Some((Ok(python), memory)) => Found::Yes(Box::new(Known {
                 resolver: Resolver::new(python.layout),
-                python,
-                memory,
+                python: Arc::new(python),
+                memory: Arc::new(memory),
             })),
-            Err(NotFound::NoInterpreter) => Found::No,
-            Err(why @ NotFound::NotReady(_)) => Found::Later {
+            None | Some((Err(NotFound::NoInterpreter), _)) => Found::No,
+            Some((Err(why @ NotFound::NotReady(_)), _)) => Found::Later {
                 rest: 1,
                 backoff: 1,
                 why,
             },
-            Err(why) => Found::Refused(why),
+            Some((Err(why), _)) => Found::Refused(why),
         }
     }
 
@@ -155,15 +163,13 @@ impl Pythons {
     /// Reads the code objects of these frames, as far as they are not known.
     pub fn learn(&mut self, key: SpaceKey, frames: &[PythonFrame]) {
         if let Some(Found::Yes(known)) = self.by_space.get_mut(&key) {
-            for frame in frames {
-                known.resolver.resolve(&known.memory, frame);
-            }
+            known.learn(key.tgid, frames);
         }
     }
 
     /// The interpreter of a process, to look code objects up in.
-    pub fn get_mut(&mut self, key: SpaceKey) -> Option<&mut Known> {
-        match self.by_space.get_mut(&key) {
+    pub fn get(&self, key: SpaceKey) -> Option<&Known> {
+        match self.by_space.get(&key) {
             Some(Found::Yes(known)) => Some(known),
             _ => None,
         }
@@ -175,27 +181,10 @@ impl Pythons {
         let mut looks = Vec::new();
         for (key, found) in &self.by_space {
             let Found::Yes(known) = found else { continue };
-            let seen = lock(&known.python, &known.memory);
-            if seen.threads == 0 {
-                continue;
-            }
             let own = slots.iter().filter(|slot| slot.tgid == key.tgid);
-            // A thread may hold it by another of its states: the thread's id tells.
-            let id_offset = known.python.layout.thread.thread_id;
-            let id = |state: u64| known.memory.u64(state.wrapping_add(id_offset.into()));
-            let tid_of = |state| {
-                let holder = id(state)?;
-                own.clone()
-                    .find(|slot| id(slot.python_thread) == Some(holder))
-            };
-            let python = model::Python {
-                version: known.python.version.to_string(),
-                free_threaded: known.python.layout.free_threaded,
-                threads: u32::try_from(seen.threads).unwrap_or(u32::MAX),
-                gil_holder_tid: seen.holder.and_then(tid_of).map(|slot| slot.tid),
-                torn: seen.torn,
-            };
-            looks.push((key.tgid, python));
+            let own: Vec<ThreadSlot> = own.copied().collect();
+            let look = known.ask(key.tgid, move |python, memory| gil(python, memory, &own));
+            looks.extend(look.flatten().map(|look| (key.tgid, look)));
         }
         looks
     }
@@ -207,7 +196,7 @@ impl Pythons {
             generation: 0,
         })?;
         match found {
-            Found::Yes(known) => Some(known.python.clone()),
+            Found::Yes(known) => Some((*known.python).clone()),
             _ => None,
         }
     }
@@ -218,44 +207,11 @@ impl Pythons {
         for (key, found) in &self.by_space {
             let Found::Yes(known) = found else { continue };
             let own = slots.iter().filter(|slot| slot.tgid == key.tgid);
-            let id_offset = known.python.layout.thread.thread_id;
-            let tids: HashMap<u64, u32> = own
-                .clone()
-                .filter(|slot| slot.python_thread != 0)
-                .map(|slot| (slot.python_thread, slot.tid))
-                .collect();
-            let asleep = own.filter(|slot| {
-                let in_futex = slot.reason == Reason::Futex as u32;
-                slot.state == STATE_BLOCKED && !slot.is_woken() && in_futex
+            let own: Vec<ThreadSlot> = own.copied().collect();
+            let waits = known.ask(key.tgid, move |python, memory| {
+                waits_of(python, memory, &own)
             });
-            let waiting: Vec<(u64, u64)> = asleep
-                .map(|slot| (slot.python_thread, slot.args[0]))
-                .collect();
-            // Another state of the same thread: the thread's id tells.
-            let id = |state: u64| known.memory.u64(state.wrapping_add(id_offset.into()));
-            let tid_of = |state: u64| {
-                let by_id = || {
-                    let wanted = id(state)?;
-                    tids.iter().find(|(other, _)| id(**other) == Some(wanted))
-                };
-                tids.get(&state)
-                    .or_else(|| by_id().map(|(_, tid)| tid))
-                    .copied()
-            };
-            let minor = known.python.version.minor;
-            for wait in waits::waits(&known.python, minor, &known.memory, &waiting) {
-                let holders = wait.holders.iter();
-                all.extend(tid_of(wait.state).map(|tid| model::PythonWait {
-                    tid,
-                    what: match wait.what {
-                        waits::What::Lock => model::PythonAwaited::Lock,
-                        waits::What::RLock => model::PythonAwaited::RLock,
-                        waits::What::Thread => model::PythonAwaited::Thread,
-                    },
-                    object: wait.object,
-                    holders: holders.filter_map(|state| tid_of(*state)).collect(),
-                }));
-            }
+            all.extend(waits.unwrap_or_default());
         }
         all
     }
@@ -292,8 +248,11 @@ impl Pythons {
     fn read_tasks(&self) -> Vec<(u32, Tasks)> {
         let mut all = Vec::new();
         for (key, found) in &self.by_space {
-            if let Found::Yes(known) = found
-                && let Ok(mut tasks) = asyncio::snapshot(&known.python, &known.memory)
+            let Found::Yes(known) = found else { continue };
+            let tasks = known.ask(key.tgid, |python, memory| {
+                asyncio::snapshot(python, memory).ok()
+            });
+            if let Some(mut tasks) = tasks.flatten()
                 && !(tasks.tasks.is_empty() && tasks.loops.is_empty())
             {
                 asyncio::name_threads(key.tgid, &mut tasks);
@@ -356,8 +315,110 @@ impl Pythons {
 }
 
 impl Known {
-    /// The code object of a frame; `None` when it was not there any more.
-    pub fn code(&mut self, frame: &PythonFrame) -> Option<Arc<Code>> {
-        self.resolver.resolve(&self.memory, frame)
+    /// A question to the interpreter of a process; `None`: it does not answer.
+    fn ask<T: Send + 'static>(
+        &self,
+        pid: u32,
+        question: impl FnOnce(&Python, &ProcessMemory) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (python, memory) = (Arc::clone(&self.python), Arc::clone(&self.memory));
+        deadline::run(Step::Interpreter, Subject::Process(pid), move || {
+            question(&python, &memory)
+        })
     }
+
+    /// Reads the code objects of these frames, as far as they are not known. Where the process does not answer,
+    /// what was known before stays.
+    pub fn learn(&mut self, pid: u32, frames: &[PythonFrame]) {
+        let unknown = frames.iter().filter(|frame| !self.resolver.knows(frame));
+        let unknown: Vec<PythonFrame> = unknown.copied().collect();
+        if unknown.is_empty() {
+            return;
+        }
+        let mut resolver = self.resolver.clone();
+        let learned = self.ask(pid, move |_, memory| {
+            for frame in &unknown {
+                resolver.resolve(memory, frame);
+            }
+            resolver
+        });
+        if let Some(learned) = learned {
+            self.resolver = learned;
+        }
+    }
+
+    /// The code object of a frame; `None` when it was not there any more, or was never asked for.
+    pub fn code(&self, frame: &PythonFrame) -> Option<Arc<Code>> {
+        self.resolver.known(frame)
+    }
+}
+
+/// What an interpreter looks like at this moment. A thread state belongs to the thread that the kernel side found
+/// it for.
+fn gil(python: &Python, memory: &ProcessMemory, own: &[ThreadSlot]) -> Option<model::Python> {
+    let seen = lock(python, memory);
+    if seen.threads == 0 {
+        return None;
+    }
+    // A thread may hold it by another of its states: the thread's id tells.
+    let id_offset = python.layout.thread.thread_id;
+    let id = |state: u64| memory.u64(state.wrapping_add(id_offset.into()));
+    let tid_of = |state| {
+        let holder = id(state)?;
+        own.iter()
+            .find(|slot| id(slot.python_thread) == Some(holder))
+    };
+    Some(model::Python {
+        version: python.version.to_string(),
+        free_threaded: python.layout.free_threaded,
+        threads: u32::try_from(seen.threads).unwrap_or(u32::MAX),
+        gil_holder_tid: seen.holder.and_then(tid_of).map(|slot| slot.tid),
+        torn: seen.torn,
+    })
+}
+
+/// What threads of a process that sleep in a futex wait for, where that is a lock or a join.
+fn waits_of(python: &Python, memory: &ProcessMemory, own: &[ThreadSlot]) -> Vec<model::PythonWait> {
+    let tids: HashMap<u64, u32> = own
+        .iter()
+        .filter(|slot| slot.python_thread != 0)
+        .map(|slot| (slot.python_thread, slot.tid))
+        .collect();
+    let asleep = own.iter().filter(|slot| {
+        let in_futex = slot.reason == Reason::Futex as u32;
+        slot.state == STATE_BLOCKED && !slot.is_woken() && in_futex
+    });
+    let waiting: Vec<(u64, u64)> = asleep
+        .map(|slot| (slot.python_thread, slot.args[0]))
+        .collect();
+    // Another state of the same thread: the thread's id tells.
+    let id_offset = python.layout.thread.thread_id;
+    let id = |state: u64| memory.u64(state.wrapping_add(id_offset.into()));
+    let tid_of = |state: u64| {
+        let by_id = || {
+            let wanted = id(state)?;
+            tids.iter().find(|(other, _)| id(**other) == Some(wanted))
+        };
+        tids.get(&state)
+            .or_else(|| by_id().map(|(_, tid)| tid))
+            .copied()
+    };
+    let waits = waits::waits(python, python.version.minor, memory, &waiting);
+    let named = waits.into_iter().filter_map(|wait| {
+        Some(model::PythonWait {
+            tid: tid_of(wait.state)?,
+            what: match wait.what {
+                waits::What::Lock => model::PythonAwaited::Lock,
+                waits::What::RLock => model::PythonAwaited::RLock,
+                waits::What::Thread => model::PythonAwaited::Thread,
+            },
+            object: wait.object,
+            holders: wait
+                .holders
+                .iter()
+                .filter_map(|state| tid_of(*state))
+                .collect(),
+        })
+    });
+    named.collect()
 }

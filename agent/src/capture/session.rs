@@ -17,6 +17,7 @@ use super::{
     timeline::{Keep, Others, Recorder},
 };
 use crate::{
+    deadline::{self, Step, Subject},
     kernel::{self, Arch, Kernel, clocks::CpuClocks},
     model::{Capture, End, Process, Signal, timeline::Window},
     probe::{
@@ -47,6 +48,7 @@ mod error;
 mod follow;
 mod heap_watch;
 mod related;
+mod unanswered;
 
 pub use error::CaptureError;
 
@@ -190,7 +192,13 @@ pub async fn record(
     let mut descriptors = descriptors::begin(&pids);
     let kernel = Kernel::read()?;
     kernel.require()?;
-    let probe = Probe::load(&kernel, &settings(plan, &targets))?;
+    let settings = settings(plan, &targets);
+    let loaded = deadline::run(Step::Load, Subject::Host, move || {
+        let probe = Probe::load(&kernel, &settings);
+        (kernel, probe)
+    });
+    let (kernel, probe) = loaded.ok_or(CaptureError::NoAnswer)?;
+    let probe = probe?;
     let mut session = Session::new(probe, plan)?;
     session.know(&targets).await;
     if plan.python == PythonMode::On {
@@ -250,7 +258,8 @@ pub async fn record(
     descriptors::end(&mut descriptors);
     capture.descriptors = descriptors;
     // Our own programs are frames of kernel stacks too: they have names as long as they are loaded.
-    drop(probe);
+    let _detached = deadline::run(Step::Detach, Subject::Host, move || drop(probe));
+    unanswered::note(&mut capture, deadline::take_given_up());
     Ok(capture)
 }
 

@@ -1,33 +1,57 @@
 //! The first Ctrl-C (or SIGTERM, or a lost terminal) ends the capture and the report is written;
 //! the second one quits at once, whatever the program is doing: signals have a thread of their own.
 
+use super::{FAILED, Failure, leave, output};
+use crate::deadline;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
-use std::{io, process::exit, sync::Arc, thread};
+use std::{sync::Arc, thread, time::Duration};
 use tokio::sync::Notify;
 
 /// Exit code of a program that Ctrl-C ended: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
 
+/// What all steps up to the report may take together after the first signal.
+const HURRY: Duration = Duration::from_secs(3);
+
+/// How long a complaint may take: nobody may be reading standard error.
+const COMPLAINT: Duration = Duration::from_millis(200);
+
 /// Listens from now on. The handle is notified at the first signal.
-pub fn listen() -> io::Result<Arc<Notify>> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+pub fn listen() -> Result<Arc<Notify>, Failure> {
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| Failure::new(FAILED, error))?;
     let first = Arc::new(Notify::new());
     let notify = Arc::clone(&first);
     let listener = thread::Builder::new().name("signals".to_owned());
-    listener.spawn(move || {
+    let listen = move || {
         let mut asked = false;
         for signal in signals.forever() {
             // A terminal goes once; with it must not go the report.
             if asked && signal != SIGHUP {
-                super::output::complain("quit: the report was not written");
-                exit(INTERRUPTED);
+                quit();
             }
             asked |= signal != SIGHUP;
+            deadline::hurry(HURRY);
             notify.notify_one();
         }
-    })?;
+    };
+    listener
+        .spawn(listen)
+        .map_err(|error| Failure::new(FAILED, error))?;
     Ok(first)
+}
+
+fn quit() -> ! {
+    let said = thread::spawn(|| output::complain("quit: the report was not written"));
+    let steps = 20;
+    for _ in 0..steps {
+        if said.is_finished() {
+            break;
+        }
+        thread::sleep(COMPLAINT / steps);
+    }
+    leave::at_once(INTERRUPTED)
 }

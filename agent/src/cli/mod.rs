@@ -3,6 +3,7 @@
 
 mod doctor;
 mod interrupt;
+mod leave;
 mod output;
 mod record;
 mod stream;
@@ -106,14 +107,16 @@ pub fn main() -> ExitCode {
         Some(Command::Triage(args)) => triage::run(args),
         Some(Command::Doctor(args)) => doctor::run(args).map(|()| 0),
     };
-    match done {
-        Ok(code) => ExitCode::from(code),
+    let code = match done {
+        Ok(code) => code,
         Err(Failure { error, code }) => {
             // One line a problem; a broken standard error is nobody's to hear of.
             for line in format!("{error:#}").lines() {
                 output::complain(line);
             }
-            ExitCode::from(code)
+            code
         }
-    }
+    };
+    leave::if_something_hangs(code);
+    ExitCode::from(code)
 }

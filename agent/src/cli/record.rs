@@ -9,6 +9,7 @@ use super::{
 use crate::{
     analyze,
     capture::{self, HeapPlan, Keep, Plan, Progress, PythonMode},
+    deadline::{self, Step, Subject},
     model::Capture,
     preflight,
     probe::{self, DEFAULT_FAULT_PERIOD, ExactHook, FaultHook, LoopHook, ProbeError, WaitHook},
@@ -26,6 +27,7 @@ use std::{
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::Notify;
 
 /// The end of `--help`.
 pub const EXIT_CODES: &str = "Exit codes: 0 recorded, 1 the report could not be written, 2 usage, \
@@ -241,6 +243,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let thresholds = units::thresholds(&args.thresholds)
         .map_err(|error| Failure::new(USAGE, anyhow::Error::msg(error)))?;
+    let interrupt = interrupt::listen()?;
     preflight::check().map_err(|problems| Failure::new(CANNOT_OBSERVE, problems))?;
     raise_open_files();
     // Once here, for the folder's name and before anything is loaded; again by the capture.
@@ -252,8 +255,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         .map(|target| (target.comm.clone(), target.pid()));
     drop(targets);
     let (comm, pid) = named.unwrap_or_default();
-    let folder = Folder::prepare(args.out.as_deref(), &default_name(&comm, pid, unix_now_s()))
-        .map_err(|error| Failure::new(USAGE, error))?;
+    let folder = prepare(&args, default_name(&comm, pid, unix_now_s()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -262,18 +264,41 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(path) => Some(Stream::create(path).map_err(|error| Failure::new(USAGE, error))?),
         None => None,
     };
-    let mut capture = runtime.block_on(capture(&args, &plan, &mut stream))?;
+    let mut capture = runtime.block_on(capture(&args, &plan, &interrupt, &mut stream))?;
     capture.judgement = Some(analyze::judge(&capture, &thresholds));
     report::leak::refer(&mut capture);
-    if let Some(complaint) = stream.as_ref().and_then(Stream::complaint) {
+    if let Some(complaint) = stream.and_then(Stream::finish) {
         output::complain(&complaint);
     }
     let options = Options { idle: args.idle };
-    let written = report::write_all(&capture, &folder, options);
+    let written = write(&capture, folder, options);
     print(&args, &capture, written.as_ref().ok())?;
     written
         .map(drop)
         .map_err(|error| Failure::new(FAILED, error))
+}
+
+/// The folder for the report, looked at before anything is recorded.
+fn prepare(args: &Args, name: String) -> Result<Folder, Failure> {
+    let out = args.out.clone();
+    let prepared = deadline::run(Step::Report, Subject::Host, move || {
+        Folder::prepare(out.as_deref(), &name)
+    });
+    let prepared = prepared.ok_or_else(|| Failure::new(USAGE, no_answer()))?;
+    prepared.map_err(|error| Failure::new(USAGE, error))
+}
+
+/// Writes the files, all or none.
+fn write(capture: &Capture, folder: Folder, options: Options) -> anyhow::Result<Written> {
+    let artifacts = report::artifacts(capture, options)?;
+    let written = deadline::run(Step::Report, Subject::Host, move || {
+        folder.write(&artifacts)
+    });
+    Ok(written.ok_or_else(no_answer)??)
+}
+
+fn no_answer() -> anyhow::Error {
+    anyhow::anyhow!("the folder for the report does not answer: choose another with --out DIR")
 }
 
 /// Each mapped file of a target is held open until it has names. A limit that cannot be raised costs
@@ -290,9 +315,9 @@ pub(super) fn raise_open_files() {
 async fn capture(
     args: &Args,
     plan: &Plan,
+    interrupt: &Notify,
     stream: &mut Option<Stream>,
 ) -> Result<Capture, Failure> {
-    let interrupt = interrupt::listen().map_err(|error| Failure::new(FAILED, error))?;
     let mut status = Status::new();
     let duration = humantime::format_duration(args.duration);
     let show = |progress: Progress<'_>| match progress {

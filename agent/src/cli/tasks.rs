@@ -2,11 +2,12 @@
 
 use super::{CANNOT_OBSERVE, FAILED, Failure, output};
 use crate::{
+    deadline::{self, Step, Subject},
     model::Tasks,
     python::{self, asyncio},
     report::{tasks, terminal},
     target::{
-        self, Selection, Target,
+        self, Selection,
         maps::{Files, Snapshot},
         memory::ProcessMemory,
     },
@@ -51,7 +52,13 @@ pub fn run(args: Look) -> Result<(), Failure> {
     let target = targets
         .first()
         .ok_or_else(|| cannot_observe(anyhow!("process {} has ended", args.pid)))?;
-    let (version, tasks) = look(target)?;
+    let (version, tasks) = look(target.pid())?;
+    if !target.is_same() {
+        return Err(cannot_observe(anyhow!(
+            "process {}: it ended while it was looked at",
+            args.pid
+        )));
+    }
     let text = if args.json {
         let document = Document {
             schema: 1,
@@ -80,19 +87,26 @@ fn cannot_observe(error: impl Into<anyhow::Error>) -> Failure {
 }
 
 /// The version of a process's Python, and its tasks.
-fn look(target: &Target) -> Result<(String, Tasks), Failure> {
-    let pid = target.pid();
-    let context = |error: anyhow::Error| cannot_observe(error.context(format!("process {pid}")));
+fn look(pid: u32) -> Result<(String, Tasks), Failure> {
+    let maps = Snapshot::read(pid, 0, &mut Files::default())
+        .map_err(|error| cannot_observe(anyhow!(error).context(format!("process {pid}"))))?;
+    let asked = deadline::run(Step::Interpreter, Subject::Process(pid), move || {
+        ask(pid, &maps)
+    });
+    let answer = asked.unwrap_or_else(|| {
+        Err(anyhow!(
+            "its memory or its files do not answer: look at its state with `remora triage --pid {pid}`"
+        ))
+    });
+    answer.map_err(|error| cannot_observe(error.context(format!("process {pid}"))))
+}
+
+fn ask(pid: u32, maps: &Snapshot) -> anyhow::Result<(String, Tasks)> {
     let memory = ProcessMemory::open(pid).map_err(|error| {
-        let why = anyhow!("its memory cannot be read ({error}): run as root, with CAP_SYS_PTRACE");
-        context(why)
+        anyhow!("its memory cannot be read ({error}): run as root, with CAP_SYS_PTRACE")
     })?;
-    let maps = Snapshot::read(pid, 0, &mut Files::default()).map_err(|e| context(e.into()))?;
-    let python = python::find(&maps, &memory).map_err(|e| context(e.into()))?;
-    let mut tasks = asyncio::snapshot(&python, &memory).map_err(|e| context(e.into()))?;
+    let python = python::find(maps, &memory)?;
+    let mut tasks = asyncio::snapshot(&python, &memory)?;
     asyncio::name_threads(pid, &mut tasks);
-    if !target.is_same() {
-        return Err(context(anyhow!("it ended while it was looked at")));
-    }
     Ok((python.version.to_string(), tasks))
 }

@@ -20,6 +20,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use std::{path::PathBuf, time::Duration};
+use tokio::sync::Notify;
 
 /// The end of `--help`.
 pub const EXIT_CODES: &str = "Exit codes: 0 healthy or idle, 10 something is wrong, 1 it could not be \
@@ -88,9 +89,10 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     if !probe::has_kernel_side() {
         return Err(Failure::new(CANNOT_OBSERVE, ProbeError::NoKernelSide));
     }
+    let interrupt = interrupt::listen()?;
     preflight::check().map_err(|problems| Failure::new(CANNOT_OBSERVE, problems))?;
     raise_open_files();
-    let mut capture = look(&args)?;
+    let mut capture = look(&args, &interrupt)?;
     if let Some(path) = &args.recording {
         let text = recording::write(&capture).map_err(|error| Failure::new(FAILED, error))?;
         std::fs::write(path, text).map_err(|error| Failure::new(FAILED, error))?;
@@ -102,7 +104,7 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     Ok(if found { FOUND } else { 0 })
 }
 
-fn look(args: &Args) -> Result<Capture, Failure> {
+fn look(args: &Args, interrupt: &Notify) -> Result<Capture, Failure> {
     let selection = Selection {
         pids: args.pid.clone(),
         comm: args.comm.clone(),
@@ -117,7 +119,6 @@ fn look(args: &Args) -> Result<Capture, Failure> {
         .build()
         .map_err(|error| Failure::new(FAILED, error))?;
     runtime.block_on(async {
-        let interrupt = interrupt::listen().map_err(|error| Failure::new(FAILED, error))?;
         let mut status = Status::new();
         let duration = humantime::format_duration(args.duration);
         let show = |progress: Progress<'_>| match progress {

@@ -92,6 +92,7 @@ impl Builder {
             heap_watch: None,
             signals: Vec::new(),
             losses: Losses::default(),
+            unanswered: Vec::new(),
             judgement: None,
             overhead: Overhead::default(),
         };

@@ -26,6 +26,17 @@ pub struct Signal {
     pub state: HookState,
 }
 
+/// Something that was not there in time: the kernel, a file system or a process did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Unanswered {
+    /// What is missing, in words: `memory map`, `function names`.
+    pub missing: String,
+    /// Of what: `process 4711`, `file system /mnt/feed`.
+    pub of: String,
+    /// How often it was asked for.
+    pub count: u64,
+}
+
 /// Counted losses. A key that is missing was never lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Losses {

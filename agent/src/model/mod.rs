@@ -45,7 +45,7 @@ pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, takes_lock, user_sites};
 pub use idle_places::IdlePlaces;
 pub use kin::{Kin, Relative};
-pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal};
+pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal, Unanswered};
 pub use lock::{Holder, Keeper, Lock, LockKind, LockStack, Owner, OwnerFrom, Waiter};
 pub use memory::{
     Growth, LimitKind, Mapping, MappingKind, Memory, MemoryLimit, MemoryReading, Resident,
@@ -271,6 +271,9 @@ pub struct Capture {
     pub signals: Vec<Signal>,
     /// What was lost.
     pub losses: Losses,
+    /// What was asked for and was not there in time.
+    #[serde(default)]
+    pub unanswered: Vec<Unanswered>,
     /// What the analyzers found; `None` before they looked.
     #[serde(skip)]
     pub judgement: Option<Judgement>,

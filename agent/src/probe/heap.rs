@@ -2,7 +2,10 @@
 //! Nothing here is loaded or attached before it is asked for.
 
 use super::{Probe, ProbeError, hooks, load::take};
-use crate::target::allocator::Call;
+use crate::{
+    deadline::{self, Step, Subject},
+    target::allocator::Call,
+};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData, PerCpuArray},
@@ -18,7 +21,7 @@ use std::{
     io,
     num::NonZeroU32,
     os::fd::{AsFd, AsRawFd},
-    thread::JoinHandle,
+    sync::mpsc::{Receiver, sync_channel},
     time::{Duration, Instant},
 };
 
@@ -72,12 +75,15 @@ pub struct TrapCost {
 }
 
 /// Probes that are being taken out, in a thread of its own: the kernel waits for each until no CPU can be in it.
-pub struct Detached(JoinHandle<()>);
+pub struct Detached(Receiver<()>);
 
 impl Detached {
-    /// Waits until the last one is out.
+    /// Waits until the last one is out; the kernel goes on with it where that takes too long.
     pub fn wait(self) {
-        let _ended = self.0.join();
+        let until = Instant::now() + Step::HeapDetach.limit();
+        if deadline::receive(&self.0, until).is_none() {
+            deadline::gave_up(Step::HeapDetach, Subject::Host);
+        }
     }
 }
 
@@ -153,14 +159,17 @@ impl Probe {
     pub fn detach_heap(&mut self) -> Detached {
         self.watch_heap(false);
         let links = std::mem::take(&mut self.heap_links);
-        Detached(std::thread::spawn(move || {
+        let (out, detached) = sync_channel(1);
+        std::thread::spawn(move || {
             // Each waits for a grace period of the kernel's: together they wait for one.
             std::thread::scope(|scope| {
                 for link in links {
                     scope.spawn(move || drop(link));
                 }
             });
-        }))
+            let _nobody_waits_any_more = out.send(());
+        });
+        Detached(detached)
     }
 
     /// What was counted so far.

@@ -1,7 +1,10 @@
 //! Runs the task iterators: one to enlist, one to look at blocked threads.
 
 use super::{Probe, ProbeError, tables::python_of};
-use crate::model::{Outcome, RawStack};
+use crate::{
+    deadline::{self, Step, Subject},
+    model::{Outcome, RawStack},
+};
 use aya::programs::Iter;
 use remora_common::event::TaskRecord;
 use std::{fs::File, io::Read};
@@ -61,11 +64,15 @@ impl Probe {
             .map_err(|error| refused(&super::hooks::refusal(&error)))?;
         let link = program.take_link(link).map_err(|error| refused(&error))?;
         let file: File = link.into_file().map_err(|error| refused(&error))?;
-        let mut output = Vec::new();
-        file.take(OUTPUT_LIMIT)
-            .read_to_end(&mut output)
-            .map_err(|error| refused(&error))?;
-        Ok(output)
+        // It may read pages of a target that are not there.
+        let read = deadline::run(Step::SleepingStacks, Subject::Host, move || {
+            let mut output = Vec::new();
+            file.take(OUTPUT_LIMIT)
+                .read_to_end(&mut output)
+                .map(|_| output)
+        });
+        let read = read.ok_or_else(|| refused(&"no answer"))?;
+        read.map_err(|error| refused(&error))
     }
 }
 

@@ -18,7 +18,7 @@ mod thread;
 pub(super) mod timeline;
 
 use super::{ReportError, label, nanos, tasks, top};
-use crate::model::{Capture, End, Fidelity, HookState, Idleness, Site, Stack};
+use crate::model::{Capture, End, Fidelity, HookState, Idleness, Site, Stack, Unanswered};
 use remora_common::loss::Loss;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -49,6 +49,8 @@ struct Foot<'a> {
     signals: BTreeMap<&'a str, Signal<'a>>,
     /// Every counter of the kernel side, zero or not, and the agent's that are not zero.
     loss: BTreeMap<&'a str, u64>,
+    /// What was asked for and was not there in time.
+    unanswered: &'a [Unanswered],
     overhead: Overhead<'a>,
 }
 
@@ -229,6 +231,7 @@ fn foot(capture: &Capture) -> Foot<'_> {
     Foot {
         signals: signals(capture),
         loss: losses(capture),
+        unanswered: &capture.unanswered,
         overhead: overhead(capture),
     }
 }

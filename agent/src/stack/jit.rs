@@ -18,26 +18,21 @@ pub(super) const JIT: &str = "[jit]";
 /// Jitdumps of one process that are read at the most: a compiler has one.
 const MAX_DUMPS: usize = 4;
 
-/// What may still be read for a batch: a thousand children share their parent's dump, and each
+/// What may still be read for a batch, in bytes: a thousand children share their parent's dump, and each
 /// reads it for its own addresses.
-pub(super) struct Room<'a> {
-    limits: &'a Limits,
-    left: u64,
-}
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room(u64);
 
-impl<'a> Room<'a> {
+impl Room {
     /// All that `limits` give.
-    pub(super) fn of(limits: &'a Limits) -> Self {
-        Self {
-            limits,
-            left: limits.jit_bytes,
-        }
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self(limits.jit_bytes)
     }
 
     /// How much of a file of `length` bytes may be read, where `most` is the limit of one.
     fn take(&mut self, most: u64, length: u64) -> u64 {
-        let limit = most.min(self.left);
-        self.left -= limit.min(length);
+        let limit = most.min(self.0);
+        self.0 -= limit.min(length);
         limit
     }
 }
@@ -46,14 +41,14 @@ impl<'a> Room<'a> {
 pub(super) fn resolve(
     space: &Snapshot,
     addresses: &[u64],
-    room: &mut Room<'_>,
+    (limits, room): (&Limits, &mut Room),
     names: &mut Names,
     losses: &mut SymbolLosses,
 ) -> HashMap<u64, Frame> {
     let mut frames = HashMap::new();
     for dump in dumps(space) {
         let length = dump.content.len().unwrap_or(0);
-        let limit = room.take(room.limits.jitdump_bytes, length);
+        let limit = room.take(limits.jitdump_bytes, length);
         let found = jitdump::look_up(&dump.content, limit, addresses);
         losses.jitdumps_cut += u64::from(found.cut);
         losses.jitdump_lines_damaged += found.damaged_lines;
@@ -80,7 +75,7 @@ pub(super) fn resolve(
         }
     };
     let length = file.metadata().map_or(0, |metadata| metadata.len());
-    let limit = room.take(room.limits.perf_map_bytes, length);
+    let limit = room.take(limits.perf_map_bytes, length);
     let found = perf_map::look_up(&file, limit, &open);
     losses.perf_map_bad_lines += found.bad_lines;
     losses.perf_maps_refused += u64::from(found.cut);

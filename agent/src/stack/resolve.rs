@@ -50,6 +50,17 @@ pub(super) fn resolve(
     job.finish(offsets)
 }
 
+/// The frames of offsets whose names could not be looked up: the file alone.
+pub(super) fn without_names(module: &Module, offsets: &[u64], names: &mut Names) -> Vec<Frames> {
+    let job = Job {
+        label: names.clean(&module.name),
+        frames: vec![None; offsets.len()],
+        addresses: vec![None; offsets.len()],
+        names,
+    };
+    job.finish(offsets)
+}
+
 /// Symbols without a size (hand-written assembly) are believed this far behind their address, in
 /// bytes.
 const SIZELESS_REACH: usize = 4096;

@@ -5,8 +5,9 @@ use super::plan::{JitAddresses, Plan, Site};
 use super::resolve::{self, Frames};
 use super::text::Names;
 use super::{jit, kernel};
+use crate::deadline::{self, Step, Subject};
 use crate::model::{Frame, FrameKind, Stack};
-use crate::target::maps::Snapshot;
+use crate::target::maps::{Module, Snapshot};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 pub const UNMAPPED: &str = "[unmapped]";
 
 /// What symbolisation may take.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Read debug information: file, line and inlined functions. Without it, only symbol tables,
     /// which take a tenth of the time and memory.
@@ -70,6 +71,18 @@ pub struct SymbolLosses {
 }
 
 impl SymbolLosses {
+    /// Adds those of a part.
+    fn add(&mut self, part: &Self) {
+        self.unsymbolised_frames += part.unsymbolised_frames;
+        self.unmapped_frames += part.unmapped_frames;
+        self.perf_map_bad_lines += part.perf_map_bad_lines;
+        self.perf_maps_refused += part.perf_maps_refused;
+        self.jitdumps_cut += part.jitdumps_cut;
+        self.jitdump_lines_damaged += part.jitdump_lines_damaged;
+        self.files_unparsable += part.files_unparsable;
+        self.debug_info_skipped += part.debug_info_skipped;
+    }
+
     /// Each counter under its name in `report.json`.
     pub fn by_name(&self) -> [(&'static str, u64); 8] {
         let Self {
@@ -181,7 +194,24 @@ impl Symbolizer {
         let mut room = jit::Room::of(&self.limits);
         for (token, (space, addresses)) in JitAddresses::collect(stacks).0 {
             let addresses: Vec<u64> = addresses.into_iter().collect();
-            let found = jit::resolve(space, &addresses, &mut room, names, &mut self.losses);
+            let (space, mut own, limits) = (space.clone(), std::mem::take(names), self.limits);
+            let left = room;
+            let found = deadline::run(Step::JitNames, Subject::Process(space.pid()), move || {
+                let (mut room, mut losses) = (left, SymbolLosses::default());
+                let found = jit::resolve(
+                    &space,
+                    &addresses,
+                    (&limits, &mut room),
+                    &mut own,
+                    &mut losses,
+                );
+                (found, own, losses, room)
+            });
+            let Some((found, own, losses, left)) = found else {
+                continue;
+            };
+            (*names, room) = (own, left);
+            self.losses.add(&losses);
             for (address, frame) in found {
                 frames.insert(Site::Jit(token, address), Arc::from([frame]));
             }
@@ -201,11 +231,35 @@ impl Symbolizer {
             if missing.is_empty() {
                 continue;
             }
-            let found = resolve::resolve(module, &missing, &self.limits, names, &mut self.losses);
+            let found = self.names_of(module, &missing, names);
             for (offset, found) in missing.into_iter().zip(found) {
                 self.cache.insert(site(offset), found.clone());
                 frames.insert(site(offset), found);
             }
+        }
+    }
+
+    /// Frames of the code at these offsets of a module. Without names, where its file does not answer.
+    fn names_of(
+        &mut self,
+        module: &Arc<Module>,
+        offsets: &[u64],
+        names: &mut Names,
+    ) -> Vec<Frames> {
+        let (file, wanted, limits) = (Arc::clone(module), offsets.to_vec(), self.limits);
+        let mut own = std::mem::take(names);
+        let found = deadline::run(Step::Names, Subject::Device(module.device), move || {
+            let mut losses = SymbolLosses::default();
+            let found = resolve::resolve(&file, &wanted, &limits, &mut own, &mut losses);
+            (found, own, losses)
+        });
+        match found {
+            Some((found, own, losses)) => {
+                *names = own;
+                self.losses.add(&losses);
+                found
+            }
+            None => resolve::without_names(module, offsets, names),
         }
     }
 

@@ -22,6 +22,11 @@ impl Budget {
         }
     }
 
+    /// Time on a CPU that is left, of this thread.
+    pub fn left(&self) -> Duration {
+        self.cpu.saturating_sub(cpu_time())
+    }
+
     /// Whether it is used up.
     pub fn is_spent(&self) -> bool {
         cpu_time() >= self.cpu || Instant::now() >= self.until

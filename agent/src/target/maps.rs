@@ -23,6 +23,8 @@ pub(crate) use elf::Cursor;
 pub(crate) use files::open_regular;
 
 use super::proc_fs::speaker;
+use crate::deadline::{self, Step, Subject};
+use files::Opened;
 use line::Line;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -50,6 +52,12 @@ pub enum MapsError {
         pid: u32,
         /// The kernel's reason.
         source: io::Error,
+    },
+    /// They were not there in time: somebody holds its memory lock.
+    #[error("/proc/{pid}/maps does not answer")]
+    NoAnswer {
+        /// The process.
+        pid: u32,
     },
 }
 
@@ -94,16 +102,33 @@ impl Snapshot {
     /// `now_ns` is the monotonic time that the snapshot will carry. Mappings beyond
     /// [`MAX_MAPPINGS`] are left out: [`Snapshot::truncated`] says so.
     pub fn read(pid: u32, now_ns: u64, files: &mut Files) -> Result<Self, MapsError> {
-        let (lines, truncated) = read_lines(pid).map_err(|source| match source.raw_os_error() {
-            // ENOENT at open, ESRCH at read of a process that exits in between.
-            Some(2 | 3) => MapsError::Gone { pid },
-            _ => MapsError::Unreadable { pid, source },
-        })?;
+        let read = deadline::run(Step::Mappings, Subject::Process(pid), move || {
+            let (lines, truncated) = read_lines(pid)?;
+            let vdso = lines.iter().find(|line| is_vdso(line));
+            let vdso = vdso.and_then(|line| files::read_memory(pid, line.start, line.end).ok());
+            Ok((lines, truncated, vdso))
+        });
+        let read = read.ok_or(MapsError::NoAnswer { pid })?;
+        let (lines, truncated, vdso) =
+            read.map_err(|source: io::Error| match source.raw_os_error() {
+                // ENOENT at open, ESRCH at read of a process that exits in between.
+                Some(2 | 3) => MapsError::Gone { pid },
+                _ => MapsError::Unreadable { pid, source },
+            })?;
+        let vdso = lines
+            .iter()
+            .find(|line| is_vdso(line))
+            .map(|line| files.vdso(line, vdso));
+        let opened = files.open(pid, lines.iter().filter(|line| is_file(line)));
         let mappings = lines
             .into_iter()
-            .map(|line| mapping(pid, line, files))
+            .map(|line| mapping(line, &opened, vdso.as_ref()))
             .collect();
-        let perf_map = PerfMapPlace::read(pid).ok().map(Arc::new);
+        // A root whose file system does not answer says nothing of the process.
+        let perf_map = deadline::run(Step::OpenFiles, Subject::Host, move || {
+            PerfMapPlace::read(pid).ok().map(Arc::new)
+        })
+        .flatten();
         Ok(Self(Arc::new(Space {
             pid,
             read_at_ns: now_ns,
@@ -194,18 +219,17 @@ fn read_lines(pid: u32) -> io::Result<(Vec<Line>, bool)> {
     Ok((lines, reader.get_ref().limit() == 0))
 }
 
-fn mapping(pid: u32, line: Line, files: &mut Files) -> Mapping {
+fn mapping(line: Line, opened: &Opened, vdso: Option<&Arc<Module>>) -> Mapping {
     let path = line.path.to_string_lossy();
     let module = match &*path {
-        "[vdso]" => Some(files.vdso(pid, &line)),
+        "[vdso]" => vdso.cloned(),
         "[vsyscall]" => Some(Arc::new(Module::new(
             line.path.clone(),
             0,
             0,
             Content::Missing,
         ))),
-        _ if line.inode == 0 || is_anonymous(&path) => None,
-        _ => Some(files.module(pid, &line)),
+        _ => opened.of(&line),
     };
     let jit = module.is_none() || path.starts_with("/memfd:");
     Mapping {
@@ -215,6 +239,16 @@ fn mapping(pid: u32, line: Line, files: &mut Files) -> Mapping {
         module,
         jit,
     }
+}
+
+fn is_vdso(line: &Line) -> bool {
+    line.path.as_os_str() == "[vdso]"
+}
+
+/// Whether a file lies behind a mapping.
+fn is_file(line: &Line) -> bool {
+    let path = line.path.to_string_lossy();
+    line.inode != 0 && !path.starts_with('[') && !is_anonymous(&path)
 }
 
 /// Memory without a file that the kernel shows under a path all the same.

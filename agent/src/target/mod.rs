@@ -40,6 +40,8 @@ pub use relatives::relatives;
 pub use resident::ResidentMemory;
 pub use select::{Selection, resolve};
 
+use crate::deadline::{self, Step, Subject};
+
 /// One process to watch.
 #[derive(Debug)]
 pub struct Target {
@@ -73,7 +75,11 @@ impl Target {
             return Err(TargetError::KernelThread { pid, comm });
         }
         let threads = proc_fs::threads(pid);
-        let image = image::read(pid, &threads);
+        let asked = threads.clone();
+        let image = deadline::run(Step::Select, Subject::Process(pid), move || {
+            image::read(pid, &asked)
+        });
+        let image = image.unwrap_or_default();
         if !identity.is_same() {
             return Err(error::ended(pid));
         }

@@ -66,4 +66,7 @@ pub enum CompileError {
     /// It has more of something than [`Limits`] allow.
     #[error("more {0} than the limit")]
     TooLarge(&'static str),
+    /// The file was not read in time.
+    #[error("the file does not answer")]
+    NoAnswer,
 }

@@ -4,3 +4,4 @@ pub mod fate;
 pub mod label;
 pub mod short_name;
 pub mod text;
+pub mod unanswered;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     capture::spaces::SpaceKey,
-    model::{FrameKind, Losses, Outcome, RawStack, Reason, Stack, Wake, Walk},
+    model::{FrameKind, Losses, Outcome, PythonFrame, RawStack, Reason, Stack, Wake, Walk},
     stack::{self, Limits, Symbolizer, is_thread_start},
     target,
 };
@@ -48,9 +48,18 @@ pub fn stacks(recorded: &mut Recorded, index: &StackIndex, losses: &mut Losses) 
             (*space, Arc::clone(raw.unwrap_or(&empty)))
         })
         .collect();
+    // Of the last moments; most are known from the beats.
+    let mut frames: HashMap<SpaceKey, Vec<PythonFrame>> = HashMap::new();
+    for (space, raw) in &raw {
+        let python = raw.python.iter().flat_map(|python| &python.frames);
+        frames.entry(*space).or_default().extend(python);
+    }
+    for (space, frames) in &frames {
+        recorded.pythons.learn(*space, frames);
+    }
     let placed: Vec<Placed> = raw
         .iter()
-        .map(|(space, raw)| python::place(raw, recorded.pythons.get_mut(*space)))
+        .map(|(space, raw)| python::place(raw, recorded.pythons.get(*space)))
         .collect();
     let wanted: Vec<stack::RawStack<'_>> = raw
         .iter()

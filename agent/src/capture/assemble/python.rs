@@ -19,7 +19,7 @@ pub struct Placed {
 }
 
 /// Names the Python frames of a stack, and places them. `interpreter` is the one of its process.
-pub fn place(stack: &RawStack, interpreter: Option<&mut Known>) -> Placed {
+pub fn place(stack: &RawStack, interpreter: Option<&Known>) -> Placed {
     let (python, known) = match (&stack.python, interpreter) {
         (Some(python), Some(known)) => (python, known),
         (Some(python), None) => {
@@ -103,7 +103,7 @@ fn walk(python: &RawPython, mismatched: usize) -> PythonWalk {
 }
 
 /// The frame's function, file and line; a frame whose code object is gone says so.
-fn name(known: &mut Known, frame: &PythonFrame) -> Frame {
+fn name(known: &Known, frame: &PythonFrame) -> Frame {
     match known.code(frame) {
         Some(code) => Frame {
             name: Arc::clone(&code.qualname),

@@ -13,6 +13,7 @@ mod cgroup;
 mod inherited;
 
 use crate::{
+    deadline::{self, Step, Subject},
     kernel::Arch,
     model::{Actor, Condition, Conditions, Policy, Process, Scheduling},
     target::{self, proc_fs},
@@ -64,13 +65,29 @@ impl ConditionWatch {
         self.limits.insert(pid, usage);
     }
 
-    /// What holds the processes now; and how many were not looked at.
+    /// What holds the processes now; and how many were not looked at, for there were too many or they do not answer.
     pub fn finish(
         mut self,
         processes: &BTreeMap<u32, Process>,
         living: &[ThreadSlot],
         arch: Arch,
     ) -> (Conditions, u64) {
+        let all = processes.len();
+        let stuck = |pid: &u32| deadline::is_stuck(Subject::Process(*pid));
+        let pids: Vec<u32> = processes
+            .keys()
+            .copied()
+            .filter(|pid| !stuck(pid))
+            .collect();
+        self.left_out += (all - pids.len()) as u64;
+        let living = living.to_vec();
+        let looked = deadline::run(Step::Constraints, Subject::Host, move || {
+            self.look(&pids, &living, arch)
+        });
+        looked.unwrap_or_else(|| (Conditions::default(), all as u64))
+    }
+
+    fn look(mut self, pids: &[u32], living: &[ThreadSlot], arch: Arch) -> (Conditions, u64) {
         let deadline = Instant::now() + TIME;
         let mut threads: BTreeMap<u32, Vec<&ThreadSlot>> = BTreeMap::new();
         for slot in living.iter().filter(|slot| slot.state != STATE_EXITED) {
@@ -78,7 +95,7 @@ impl ConditionWatch {
         }
         let mut found = Vec::new();
         let mut lacked = false;
-        for pid in processes.keys() {
+        for pid in pids {
             let Some(slots) = threads.get(pid) else {
                 continue;
             };

@@ -19,6 +19,7 @@ pub use smaps::{Smaps, Vma};
 
 use super::gather::Gathered;
 use crate::{
+    deadline::{self, Step, Subject},
     model::{MemoryLimit, MemoryReading, Resident},
     target::{PageFlags, Pagemap, Region},
 };
@@ -245,12 +246,13 @@ impl MemoryWatch {
         }
         let wanted = regions(gathered, threads, &self.record.processes);
         let dropped = wanted.len().saturating_sub(MAX_REGIONS) as u64;
-        self.record.regions = look(wanted.into_iter().take(MAX_REGIONS));
+        let (regions, missing) = look(wanted.into_iter().take(MAX_REGIONS));
+        self.record.regions = regions;
         self.record.losses = vec![
             ("memory_processes_dropped", self.dropped),
             ("memory_readings_skipped", self.skipped),
             ("memory_mappings_unread", self.unread),
-            ("memory_regions_dropped", dropped),
+            ("memory_regions_dropped", dropped + missing),
         ];
         self.record
     }
@@ -296,19 +298,26 @@ fn regions<'a>(
     here.collect()
 }
 
-fn look(wanted: impl Iterator<Item = RegionId>) -> HashMap<RegionId, Region> {
-    let mut open: Option<(u32, Option<Pagemap>)> = None;
-    let flags = PageFlags::open();
-    let mut regions = HashMap::new();
+/// What is left of these regions, and how many were not there in time.
+fn look(wanted: impl Iterator<Item = RegionId>) -> (HashMap<RegionId, Region>, u64) {
+    let mut by_process: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
     for (pid, number) in wanted {
-        if open.as_ref().is_none_or(|(other, _)| *other != pid) {
-            open = Some((pid, Pagemap::open(pid).ok()));
-        }
-        let pagemap = open.as_ref().and_then(|(_, pagemap)| pagemap.as_ref());
-        let region = pagemap.and_then(|pagemap| pagemap.region(number, &flags));
-        regions.extend(region.map(|region| ((pid, number), region)));
+        by_process.entry(pid).or_default().push(number);
     }
-    regions
+    let (mut regions, mut missing) = (HashMap::new(), 0);
+    for (pid, numbers) in by_process {
+        let count = numbers.len() as u64;
+        let looked = deadline::run(Step::Pages, Subject::Process(pid), move || {
+            let (pagemap, flags) = (Pagemap::open(pid).ok()?, PageFlags::open());
+            let look = |number| Some(((pid, number), pagemap.region(number, &flags)?));
+            Some(numbers.into_iter().filter_map(look).collect::<Vec<_>>())
+        });
+        match looked {
+            Some(found) => regions.extend(found.unwrap_or_default()),
+            None => missing += count,
+        }
+    }
+    (regions, missing)
 }
 
 impl ProcessMemory {

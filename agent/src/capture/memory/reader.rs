@@ -2,18 +2,16 @@
 //! by a device that does not answer takes for ever. The thread is left to itself then.
 
 use super::{counters, smaps::Smaps};
+use crate::deadline::{self, Step, Subject};
 use std::{
     io,
     sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// Requests that may wait.
 const MAX_WAITING: usize = 256;
-
-/// How long the end of a capture waits for mappings.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// For which of its two readings, of which process (its start in clock ticks) and which of its address
 /// spaces (execs before it).
@@ -77,11 +75,11 @@ impl Reader {
     /// Waits for the rest, within reason; the answers, and how many did not come.
     pub fn finish(mut self) -> (Vec<Answer>, u64) {
         self.requests = None;
-        let until = Instant::now() + PATIENCE;
         let mut answers = Vec::new();
+        let until = Instant::now() + Step::MappingSizes.limit();
         while self.waiting > 0 {
-            let left = until.saturating_duration_since(Instant::now());
-            let Ok(answer) = self.answers.recv_timeout(left) else {
+            let Some(answer) = deadline::receive(&self.answers, until) else {
+                deadline::gave_up(Step::MappingSizes, Subject::Host);
                 break;
             };
             self.waiting -= 1;

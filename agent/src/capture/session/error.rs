@@ -1,6 +1,8 @@
 //! Why there is no capture.
 
-use crate::{kernel::KernelError, probe::ProbeError, python::NotFound, target::TargetError};
+use crate::{
+    deadline::Step, kernel::KernelError, probe::ProbeError, python::NotFound, target::TargetError,
+};
 use thiserror::Error;
 
 /// Why there is no capture.
@@ -34,6 +36,13 @@ pub enum CaptureError {
          away to record native frames"
     )]
     NoPythonHere,
+    /// The programs were not loaded in time.
+    #[error(
+        "loading the BPF programs did not end in {} s, or was interrupted: nothing was recorded; try again, \
+         and look for stalls in dmesg",
+        Step::Load.limit().as_secs()
+    )]
+    NoAnswer,
     /// Every target was gone before the recording began.
     #[error("every target ended before the recording began: start it again and use its new pid")]
     Gone,

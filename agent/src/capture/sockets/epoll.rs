@@ -4,6 +4,7 @@
 //! The kernel holds the lock of an epoll instance while it prints its interests (`ep_show_fdinfo`,
 //! fs/eventpoll.c). So they are read once, after the capture.
 
+use crate::deadline::{self, Step, Subject};
 use crate::model::{Socket, Watch};
 use crate::target::proc_fs;
 use remora_common::{
@@ -106,7 +107,14 @@ impl Loops {
             };
             let path = format!("/proc/{speaker}/fdinfo/{epoll_fd}");
             let text = match Instant::now() < deadline {
-                true => proc_fs::read(path, MAX_TEXT),
+                true => {
+                    // It waits for whoever changes the set, and that one for a file, perhaps.
+                    let about = Subject::Process(*pid);
+                    let read = deadline::run(Step::Interests, about, move || {
+                        proc_fs::read(path, MAX_TEXT)
+                    });
+                    read.unwrap_or(Err(ErrorKind::TimedOut.into()))
+                }
                 false => Err(ErrorKind::TimedOut.into()),
             };
             if text

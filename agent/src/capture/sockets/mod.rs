@@ -17,6 +17,7 @@ mod tracker;
 
 use crate::model::timeline::SocketWindow;
 use crate::{
+    deadline::{self, Step, Subject},
     model::{Socket, SocketCounts},
     probe::{SocketProbe, records},
 };
@@ -33,8 +34,8 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    task::{JoinHandle, spawn_blocking},
-    time::sleep_until,
+    sync::oneshot,
+    time::{sleep_until, timeout},
 };
 use tracker::Tracker;
 
@@ -67,7 +68,7 @@ enum Work {
     /// It waits for its time.
     Idle(SocketProbe, Vec<u8>),
     /// A pass is under way, on another thread.
-    Running(JoinHandle<Passed>),
+    Running(oneshot::Receiver<Passed>),
 }
 
 /// The sampling of sockets, and what came of it so far.
@@ -157,7 +158,12 @@ impl Sockets {
     fn begin(&mut self) {
         if let Work::Idle(probe, output) = std::mem::replace(&mut self.work, Work::Off) {
             let processes = self.processes.clone();
-            self.work = Work::Running(spawn_blocking(move || pass(probe, output, &processes)));
+            let (give, given) = oneshot::channel();
+            // Without a thread the other end hears of it at once.
+            deadline::begin(Subject::Host, move || {
+                drop(give.send(pass(probe, output, &processes)));
+            });
+            self.work = Work::Running(given);
         }
     }
 
@@ -193,8 +199,14 @@ impl Sockets {
     /// The last sample, now.
     pub async fn last(&mut self, threads: &[ThreadSlot]) {
         if let Work::Running(_) = self.work {
-            let passed = self.passed().await;
-            self.settle(passed, threads);
+            let limit = deadline::left(Step::Sockets.limit());
+            match timeout(limit, self.passed()).await {
+                Ok(passed) => self.settle(passed, threads),
+                Err(_) => {
+                    deadline::gave_up(Step::Sockets, Subject::Host);
+                    self.work = Work::Off;
+                }
+            }
         }
         if let Work::Idle(probe, output) = std::mem::replace(&mut self.work, Work::Off) {
             let passed = pass(probe, output, &self.processes);

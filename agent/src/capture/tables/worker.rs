@@ -1,6 +1,7 @@
 //! Compiles unwind tables beside the capture: a large binary takes a while, and nobody waits for it.
 
 use crate::{
+    deadline::{self, Step, Subject},
     target::maps::{Identity, Module},
     unwind::{self, CompileError, Limits, Table},
 };
@@ -34,8 +35,12 @@ impl Worker {
             .name("unwind-tables".to_owned())
             .spawn(move || {
                 for module in todo {
-                    let table = unwind::compile(&module.content, &Limits::default());
                     let identity = Arc::clone(&module.identity);
+                    let about = Subject::Device(module.device);
+                    let table = deadline::run(Step::UnwindTable, about, move || {
+                        unwind::compile(&module.content, &Limits::default())
+                    });
+                    let table = table.unwrap_or(Err(CompileError::NoAnswer));
                     if finished.send(Compiled { identity, table }).is_err() {
                         break;
                     }

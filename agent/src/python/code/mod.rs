@@ -72,13 +72,18 @@ pub struct Failures {
 }
 
 /// The code objects of one process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Resolver {
     layout: Layout,
     codes: HashMap<(u64, u32), Option<Arc<Code>>>,
     /// The address of `PyCode_Type`, once an object of it was seen.
     code_type: Option<u64>,
     failures: Failures,
+}
+
+/// What a code object is kept by: its address, and what tells it from a later one there.
+fn key(frame: &PythonFrame) -> (u64, u32) {
+    (frame.code & !ENTRY_FRAME, frame.fingerprint)
 }
 
 enum Failure {
@@ -100,7 +105,7 @@ impl Resolver {
     /// The code object of a frame; `None` when it is not there any more, which is counted, once for
     /// each code object.
     pub fn resolve(&mut self, memory: &impl Memory, frame: &PythonFrame) -> Option<Arc<Code>> {
-        let key = (frame.code & !ENTRY_FRAME, frame.fingerprint);
+        let key = key(frame);
         if let Some(known) = self.codes.get(&key) {
             return known.clone();
         }
@@ -120,6 +125,16 @@ impl Resolver {
         };
         self.codes.insert(key, code.clone());
         code
+    }
+
+    /// Whether a frame's code object was asked for already.
+    pub fn knows(&self, frame: &PythonFrame) -> bool {
+        self.codes.contains_key(&key(frame))
+    }
+
+    /// The code object of a frame, if it was there when it was asked for.
+    pub fn known(&self, frame: &PythonFrame) -> Option<Arc<Code>> {
+        self.codes.get(&key(frame)).cloned().flatten()
     }
 
     /// What could not be read so far.

@@ -82,6 +82,9 @@ pub enum NotFound {
     /// Its memory does not look as its version would have it: a debug build, perhaps.
     #[error("the state of its CPython {0} interpreter is not laid out as that version's is")]
     Implausible(Version),
+    /// Its files or its memory were not there in time.
+    #[error("its memory or its files do not answer")]
+    NoAnswer,
 }
 
 /// Finds interpreters, and remembers what the files say.

@@ -3,7 +3,7 @@
 use super::subjects::{self, About};
 use crate::model::{Capture, Finding, Incident, Judgement, Verdict};
 use crate::report::totals::watched;
-use crate::words::fate::fates;
+use crate::words::{fate::fates, unanswered};
 use serde::Serialize;
 
 /// A finding.
@@ -53,8 +53,16 @@ pub fn verdict(capture: &Capture) -> &'static str {
         .map_or("unjudged", |judgement| judgement.verdict.name())
 }
 
-/// The verdict in a sentence.
+/// The verdict in a sentence, with what was not there in time.
 pub fn note(capture: &Capture) -> String {
+    let note = of_judgement(capture);
+    match unanswered::note(capture) {
+        Some(missing) => format!("{note}; {missing}"),
+        None => note,
+    }
+}
+
+fn of_judgement(capture: &Capture) -> String {
     match &capture.judgement {
         None => "no analyzer looked at this capture".to_owned(),
         Some(Judgement {

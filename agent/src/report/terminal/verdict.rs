@@ -6,7 +6,7 @@ use crate::model::{Capture, Confidence, Finding, Incident, Judgement, Verdict};
 use crate::report::shares::Shares;
 use crate::report::text::{clean, count, duration};
 use crate::report::totals::watched;
-use crate::words::fate::fates;
+use crate::words::{fate::fates, unanswered};
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
@@ -55,10 +55,13 @@ fn well(page: &mut Page, capture: &Capture, judgement: &Judgement) {
         Verdict::Idle => "IDLE",
         _ => "HEALTHY",
     };
-    page.line(
-        WELL,
-        &format!("{word}  nothing is wrong with what was looked at"),
-    );
+    match unanswered::note(capture) {
+        None => page.line(
+            WELL,
+            &format!("{word}  nothing is wrong with what was looked at"),
+        ),
+        Some(missing) => page.paragraph(WARNING, &format!("{word} AS FAR AS SEEN  {missing}")),
+    }
     sentence::write(page, capture, &Shares::of_threads(capture));
 }
 
@@ -216,6 +219,9 @@ fn sum(page: &mut Page, capture: &Capture) {
         watched(capture)
     );
     page.paragraph(QUIET, &line);
+    if let Some(missing) = unanswered::note(capture) {
+        page.paragraph(WARNING, &missing);
+    }
     for fate in fates(capture) {
         page.paragraph(QUIET, &fate);
     }

@@ -4,8 +4,9 @@
 use super::super::proc_fs::speaker;
 use super::line::Line;
 use super::module::{Content, Module};
+use crate::deadline::{self, Step, Subject};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -71,51 +72,68 @@ impl Files {
             .count()
     }
 
-    /// The module behind a mapping of `pid`: the one that is open already, or opened now.
+    /// The modules behind mappings of `pid`: those that are open already, the others opened now, the files of one
+    /// file system at a time. Where that does not answer, they are there without content.
     ///
     /// The kernel's device and inode numbers identify the file; the path is part of the key
     /// because overlay file systems show numbers that are not unique.
-    pub(super) fn module(&mut self, pid: u32, line: &Line) -> Arc<Module> {
-        let id = (line.device, line.inode, line.path.clone());
-        if let Some(module) = self.modules.get(&id).and_then(Weak::upgrade) {
-            return module;
+    pub(super) fn open<'a>(&mut self, pid: u32, lines: impl Iterator<Item = &'a Line>) -> Opened {
+        let mut opened = Opened::default();
+        let mut missing: BTreeMap<u64, Vec<Line>> = BTreeMap::new();
+        for line in lines {
+            let id = id(line);
+            if opened.0.contains_key(&id) {
+                continue;
+            }
+            match self.modules.get(&id).and_then(Weak::upgrade) {
+                Some(module) => drop(opened.0.insert(id, module)),
+                None => missing.entry(line.device).or_default().push(line.clone()),
+            }
         }
-        let content = self.open(pid, line);
-        let held = matches!(content, Content::File(_));
-        let module = Module::new(line.path.clone(), line.device, line.inode, content);
-        let module = Arc::new(module);
-        if held {
-            self.modules.insert(id, Arc::downgrade(&module));
+        for (device, mut lines) in missing {
+            lines.sort_by_key(id);
+            lines.dedup_by_key(|line| id(line));
+            for module in self.open_of(pid, device, lines) {
+                let id = (device, module.inode, module.path.clone());
+                if matches!(module.content, Content::File(_)) {
+                    self.modules.insert(id.clone(), Arc::downgrade(&module));
+                }
+                opened.0.insert(id, module);
+            }
         }
-        module
+        opened
     }
 
-    fn open(&mut self, pid: u32, line: &Line) -> Content {
-        if self.modules.len() >= self.limit {
+    /// Opens files of one file system.
+    fn open_of(&mut self, pid: u32, device: u64, mut lines: Vec<Line>) -> Vec<Arc<Module>> {
+        if self.modules.len() + lines.len() > self.limit {
             self.modules.retain(|_, module| module.strong_count() > 0);
         }
-        if self.modules.len() >= self.limit {
-            self.losses.refused += 1;
-            return Content::Missing;
-        }
-        match open_mapped(pid, line) {
-            Ok(file) => Content::File(file),
-            Err(_) => {
-                self.losses.unreadable += 1;
-                Content::Missing
-            }
-        }
+        let room = self.limit.saturating_sub(self.modules.len());
+        let refused = lines.split_off(lines.len().min(room));
+        self.losses.refused += refused.len() as u64;
+        let wanted = lines.clone();
+        let modules = deadline::run(Step::OpenFiles, Subject::Device(device), move || {
+            let open = |line: &Line| {
+                let content = open_mapped(pid, line).map_or(Content::Missing, Content::File);
+                Arc::new(module(line, content))
+            };
+            wanted.iter().map(open).collect::<Vec<_>>()
+        });
+        let without = |line: &Line| Arc::new(module(line, Content::Missing));
+        let mut modules = modules.unwrap_or_else(|| lines.iter().map(without).collect());
+        let missing = modules
+            .iter()
+            .filter(|it| matches!(it.content, Content::Missing));
+        self.losses.unreadable += missing.count() as u64;
+        modules.extend(refused.iter().map(without));
+        modules
     }
 
-    /// The vDSO of `pid`, copied from its memory: it has no file. Equal images are kept once.
-    pub(super) fn vdso(&mut self, pid: u32, line: &Line) -> Arc<Module> {
-        let content = match read_memory(pid, line.start, line.end) {
-            Ok(bytes) => Content::Bytes(bytes),
-            Err(_) => {
-                self.losses.unreadable += 1;
-                Content::Missing
-            }
-        };
+    /// The vDSO, copied from the memory of a process: it has no file. Equal images are kept once.
+    pub(super) fn vdso(&mut self, line: &Line, bytes: Option<Box<[u8]>>) -> Arc<Module> {
+        self.losses.unreadable += u64::from(bytes.is_none());
+        let content = bytes.map_or(Content::Missing, Content::Bytes);
         if let Some(known) = self
             .vdsos
             .iter()
@@ -134,6 +152,25 @@ impl Files {
         }
         module
     }
+}
+
+/// The files behind the mappings of one process.
+#[derive(Debug, Default)]
+pub(super) struct Opened(HashMap<FileId, Arc<Module>>);
+
+impl Opened {
+    /// The file behind a mapping; `None` where there is none.
+    pub(super) fn of(&self, line: &Line) -> Option<Arc<Module>> {
+        self.0.get(&id(line)).cloned()
+    }
+}
+
+fn id(line: &Line) -> FileId {
+    (line.device, line.inode, line.path.clone())
+}
+
+fn module(line: &Line, content: Content) -> Module {
+    Module::new(line.path.clone(), line.device, line.inode, content)
 }
 
 fn same_bytes(left: &Content, right: &Content) -> bool {
@@ -189,7 +226,7 @@ fn open_regular_with(
     File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }
 
-fn read_memory(pid: u32, start: u64, end: u64) -> io::Result<Box<[u8]>> {
+pub(super) fn read_memory(pid: u32, start: u64, end: u64) -> io::Result<Box<[u8]>> {
     let size = end - start;
     if size > MAX_VDSO {
         return Err(io::ErrorKind::InvalidData.into());
@@ -226,7 +263,8 @@ mod tests {
             path: "/bin/true".into(),
             deleted: false,
         };
-        let module = files.module(std::process::id(), &line);
+        let opened = files.open(std::process::id(), [&line].into_iter());
+        let module = opened.of(&line).unwrap();
         assert!(matches!(module.content, Content::Missing));
         assert_eq!(
             files.losses(),

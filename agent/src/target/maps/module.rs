@@ -85,6 +85,10 @@ pub struct Module {
     pub path: PathBuf,
     /// What makes it the same as another.
     pub identity: Arc<Identity>,
+    /// Device of its file, major << 32 | minor; 0 for what has no file.
+    pub device: u64,
+    /// Inode of its file.
+    pub inode: u64,
     /// Its bytes.
     pub content: Content,
     /// Its segments and build id; `None` when it is no ELF file or could not be read.
@@ -103,6 +107,8 @@ impl Module {
             name: path.to_string_lossy().into(),
             path,
             identity: identity.into(),
+            device,
+            inode,
             content,
             layout,
         }
