@@ -9,6 +9,8 @@ use syscalls::{Sysno, syscall};
 
 /// Ends the process now: no destructor runs, nothing is flushed.
 pub fn at_once(code: i32) -> ! {
+    // Threads that find their descriptors gone have nothing to say.
+    std::panic::set_hook(Box::new(|_| {}));
     // SAFETY: no thread that still runs may rely on its descriptors: the process ends in the next line.
     let _closed = unsafe { syscall!(Sysno::close_range, 3, u32::MAX, 0) };
     signal_hook::low_level::exit(code)

@@ -93,11 +93,14 @@ fn look(pid: u32) -> Result<(String, Tasks), Failure> {
     let asked = deadline::run(Step::Interpreter, Subject::Process(pid), move || {
         ask(pid, &maps)
     });
-    let answer = asked.unwrap_or_else(|| {
-        Err(anyhow!(
-            "its memory or its files do not answer: look at its state with `remora triage --pid {pid}`"
-        ))
-    });
+    // Without its files no interpreter is found in it.
+    let answer = match (asked, deadline::take_given_up().is_empty()) {
+        (Some(answer), true) => answer,
+        (Some(Ok(answer)), false) => Ok(answer),
+        _ => Err(anyhow!(
+            "its memory or its files do not answer: run `remora triage --pid {pid}`, which names what hangs"
+        )),
+    };
     answer.map_err(|error| cannot_observe(error.context(format!("process {pid}"))))
 }
 
