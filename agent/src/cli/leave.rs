@@ -1,18 +1,16 @@
 //! The end of the process, whatever its threads hang in.
 //!
-//! A thread that waits in the kernel where not even SIGKILL ends the wait (a page of a dead file system, say) keeps the
-//! process in the list of processes, and would keep all that its descriptors hold: programs would stay attached. So
-//! the descriptors are closed first.
+//! A thread that waits in the kernel where not even SIGKILL ends the wait (for a page of a dead file system, say) keeps
+//! the process in the list of processes, and with it all that its descriptors hold: programs would stay attached. So
+//! what holds them is let go first.
 
 use crate::deadline;
+use std::{fs::File, os::fd::AsRawFd};
 use syscalls::{Sysno, syscall};
 
 /// Ends the process now: no destructor runs, nothing is flushed.
 pub fn at_once(code: i32) -> ! {
-    // Threads that find their descriptors gone have nothing to say.
-    std::panic::set_hook(Box::new(|_| {}));
-    // SAFETY: no thread that still runs may rely on its descriptors: the process ends in the next line.
-    let _closed = unsafe { syscall!(Sysno::close_range, 3, u32::MAX, 0) };
+    let_go_of_the_kernel();
     signal_hook::low_level::exit(code)
 }
 
@@ -20,5 +18,55 @@ pub fn at_once(code: i32) -> ! {
 pub fn if_something_hangs(code: u8) {
     if deadline::anything_hangs() {
         at_once(code.into());
+    }
+}
+
+/// Puts `/dev/null` in the place of each descriptor of programs, maps, links and performance events. The numbers stay
+/// taken, so that a thread which closes one closes nobody else's.
+fn let_go_of_the_kernel() {
+    let (Ok(null), Ok(entries)) = (File::open("/dev/null"), std::fs::read_dir("/proc/self/fd"))
+    else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let number = entry.file_name().to_str().and_then(|it| it.parse().ok());
+        let link = std::fs::read_link(entry.path()).unwrap_or_default();
+        let kernels = link.to_str().is_some_and(is_of_the_kernel);
+        if let (Some(number), true) = (number, kernels) {
+            let number: i32 = number;
+            // SAFETY: the process ends in a moment, and reads of these descriptors may find nothing.
+            let _replaced = unsafe { syscall!(Sysno::dup3, null.as_raw_fd(), number, 0) };
+        }
+    }
+}
+
+/// Whether a descriptor keeps programs attached.
+fn is_of_the_kernel(link: &str) -> bool {
+    let kind = link.strip_prefix("anon_inode:").unwrap_or_default();
+    kind.starts_with("bpf") || kind == "[perf_event]"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_programs_attached_is_known_by_its_link() {
+        for link in [
+            "anon_inode:bpf-prog",
+            "anon_inode:bpf-map",
+            "anon_inode:bpf_link",
+        ] {
+            assert!(is_of_the_kernel(link), "{link}");
+        }
+        assert!(is_of_the_kernel("anon_inode:[perf_event]"));
+        for link in [
+            "anon_inode:[eventpoll]",
+            "/dev/null",
+            "pipe:[1]",
+            "/x/bpf-prog",
+        ] {
+            assert!(!is_of_the_kernel(link), "{link}");
+        }
     }
 }
