@@ -1,6 +1,6 @@
 //! What `/proc` says of a thread: the second witness beside the specimen's own clock.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 /// The scheduler's account of a thread: `/proc/PID/task/TID/schedstat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,18 @@ pub fn rollup_bytes(pid: u32, name: &str) -> u64 {
     let words = line.map(|line| line.trim().trim_end_matches(" kB"));
     let kib: Option<u64> = words.and_then(|kib| kib.parse().ok());
     1024 * kib.unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+/// A child of a process, if it has one.
+pub fn child_of(pid: u32) -> Option<u32> {
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.into_iter().find(|child: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
+        let parent = fields.and_then(|fields| fields.split_ascii_whitespace().nth(1)?.parse().ok());
+        parent == Some(pid)
+    })
 }
 
 /// Thread ids of a process.

@@ -2,6 +2,7 @@
 
 use crate::folded::Folded;
 use crate::gate::remora_binary;
+use crate::proc;
 use crate::report::Report;
 use crate::specimen::send;
 use rustix::process::Signal;
@@ -135,6 +136,11 @@ impl Running {
         self.child.id()
     }
 
+    /// Process id of the agent itself: the process that was started only waits for it.
+    pub fn agent(&self) -> u32 {
+        proc::child_of(self.pid()).unwrap_or_else(|| panic!("{} has no agent", self.command))
+    }
+
     /// Sends a signal, as Ctrl-C does.
     pub fn signal(&self, signal: Signal) {
         send(self.pid(), signal);
@@ -162,9 +168,11 @@ impl Running {
             std::fs::read_link(entry.path())
                 .is_ok_and(|link| link == Path::new("anon_inode:bpf_link"))
         };
-        let folder = format!("/proc/{}/fd", self.pid());
         loop {
-            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            let agent = proc::child_of(self.pid());
+            let folder = agent.map(|pid| format!("/proc/{pid}/fd"));
+            let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok());
+            let entries = entries.into_iter().flatten().flatten();
             if entries.into_iter().any(is_link) {
                 return;
             }

@@ -33,10 +33,10 @@ fn an_agent_with_an_idle_target_is_idle() {
     let mut running = Remora::record(&[specimen.pid()], 8).start();
     running.until_recording();
     std::thread::sleep(Duration::from_millis(500));
-    let before = used(running.pid());
+    let before = used(running.agent());
     std::thread::sleep(Duration::from_secs(5));
-    let after = used(running.pid());
-    let resident = proc::status_number(running.pid(), "VmRSS").expect("it lives") * 1024;
+    let after = used(running.agent());
+    let resident = proc::status_number(running.agent(), "VmRSS").expect("it lives") * 1024;
     let run = running.finish();
     run.assert_code(0);
 

@@ -59,7 +59,7 @@ fn soak(length: Duration) {
     for turn in 1..LOOKS {
         let at = length * turn / LOOKS;
         std::thread::sleep(at.saturating_sub(began.elapsed()));
-        let now = look(running.pid());
+        let now = look(running.agent());
         eprintln!("{:4.0} s: {now:?}", began.elapsed().as_secs_f64());
         seen.push(now);
     }

@@ -39,10 +39,10 @@ fn long_look(pids: &[u32], arguments: &[&str]) -> Running {
         let spent = proc::schedstat(pid, pid).expect("it looks for a minute");
         spent.run + spent.queued
     };
-    let mut before = used(running.pid());
+    let mut before = used(running.agent());
     for _second in 0..30 {
         std::thread::sleep(Duration::from_secs(1));
-        let now = used(running.pid());
+        let now = used(running.agent());
         if now.saturating_sub(before) < Duration::from_millis(200) {
             break;
         }

@@ -1,7 +1,7 @@
 //! The first Ctrl-C (or SIGTERM, or a lost terminal) ends the capture and the report is written;
 //! the second one quits at once, whatever the program is doing: signals have a thread of their own.
 
-use super::{FAILED, Failure, leave, output};
+use super::{FAILED, Failure, INTERRUPTED, leave, output};
 use crate::deadline;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -9,9 +9,6 @@ use signal_hook::{
 };
 use std::{sync::Arc, thread, time::Duration};
 use tokio::sync::Notify;
-
-/// Exit code of a program that Ctrl-C ended: 128 + SIGINT.
-const INTERRUPTED: i32 = 130;
 
 /// What all steps up to the report may take together after the first signal.
 const HURRY: Duration = Duration::from_secs(3);

@@ -7,6 +7,7 @@ mod leave;
 mod output;
 mod record;
 mod stream;
+mod supervise;
 mod tasks;
 mod triage;
 mod units;
@@ -20,6 +21,8 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// The target or the kernel cannot be observed.
 const CANNOT_OBSERVE: u8 = 3;
+/// Ctrl-C ended it, twice: 128 + SIGINT.
+const INTERRUPTED: i32 = 130;
 /// A triage has found something.
 const FOUND: u8 = 10;
 
@@ -101,22 +104,22 @@ pub fn main() -> ExitCode {
         Ok(typed) => typed,
         Err(error) => return usage(&error),
     };
+    ExitCode::from(supervise::run(|| run(command, record)))
+}
+
+/// Runs a command; its exit code.
+fn run(command: Option<Command>, record: record::Args) -> u8 {
     let done = match command {
         None => record::run(record).map(|()| 0),
         Some(Command::Record(args)) => record::run(args).map(|()| 0),
         Some(Command::Triage(args)) => triage::run(args),
         Some(Command::Doctor(args)) => doctor::run(args).map(|()| 0),
     };
-    let code = match done {
-        Ok(code) => code,
-        Err(Failure { error, code }) => {
-            // One line a problem; a broken standard error is nobody's to hear of.
-            for line in format!("{error:#}").lines() {
-                output::complain(line);
-            }
-            code
+    done.unwrap_or_else(|Failure { error, code }| {
+        // One line a problem; a broken standard error is nobody's to hear of.
+        for line in format!("{error:#}").lines() {
+            output::complain(line);
         }
-    };
-    leave::if_something_hangs(code);
-    ExitCode::from(code)
+        code
+    })
 }
