@@ -15,7 +15,7 @@ use signal_hook::{
 };
 use std::{
     io::{PipeReader, PipeWriter, Read, Write, pipe},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::mpsc::{Receiver, Sender, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -119,10 +119,8 @@ fn next(events: &Receiver<Event>, until: Option<Instant>) -> Option<Event> {
     let Some(until) = until else {
         return events.recv().ok();
     };
-    match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        Ok(event) => Some(event),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-    }
+    let left = until.saturating_duration_since(Instant::now());
+    events.recv_timeout(left).ok()
 }
 
 fn forward(child: Pid, signal: i32) {
