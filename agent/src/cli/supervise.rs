@@ -5,6 +5,7 @@
 //! passes the exit code on. It opens nothing of a target, and so it can always end.
 
 use super::{FAILED, INTERRUPTED, leave, output};
+use crate::target;
 use rustix::process::{
     Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process,
     set_parent_process_death_signal, setpgid, waitpid,
@@ -64,6 +65,7 @@ fn work_as_child(parent: Pid, mut say: PipeWriter, work: impl FnOnce() -> u8) ->
     if getppid() != Some(parent) {
         leave::at_once(INTERRUPTED);
     }
+    target::waits_for_us(parent.as_raw_nonzero().get().cast_unsigned());
     let code = work();
     let _nobody_listens = say.write_all(&[code]);
     leave::if_something_hangs(code);
