@@ -38,7 +38,7 @@ pub use fidelity::Fidelity;
 pub use finding::{
     Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, Subject, Verdict,
 };
-pub use frame::{Frame, FrameKind, PythonWalk, Stack, Walk};
+pub use frame::{Frame, FrameKind, PythonWalk, Stack, UNMAPPED, Walk};
 pub use heap::{HeapSizes, SizeClass};
 pub use heap_watch::{HeapSite, HeapWatch, WatchCost, WatchEnd, WatchedFile, WatchedProcess};
 pub use histogram::{Histogram, Quantiles};

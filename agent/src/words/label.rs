@@ -3,8 +3,8 @@
 
 use super::short_name;
 use super::text::clean;
+use crate::model::UNMAPPED;
 use crate::model::{Capture, Frame, Reason, State, Thread};
-use crate::stack::UNMAPPED;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
