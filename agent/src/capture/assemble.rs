@@ -21,7 +21,7 @@ use super::{
     timeline::Windows,
 };
 use crate::{
-    kernel::{Arch, clocks::CpuClocks, syscalls},
+    kernel::{Arch, clocks::SchedulerClock, syscalls},
     model::{
         Capture, Conditions, Dependency, End, Losses, Now, Overhead, Process, PythonWait, Reason,
         ReasonTotals, RunQueue, Sample, Signal, State, Tasks, Thread, classify,
@@ -53,8 +53,8 @@ pub struct Recorded {
     pub freq_hz: u32,
     pub min_block: Duration,
     pub arch: Arch,
-    /// The scheduler's clocks when the recording began.
-    pub clocks: CpuClocks,
+    /// By which it is known when threads fell asleep.
+    pub clock: SchedulerClock,
     pub processes: BTreeMap<u32, Process>,
     /// Threads that were there at the end.
     pub living: Vec<ThreadSlot>,
@@ -239,7 +239,7 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
     losses.add("aggregates_dropped", gathered.sums_dropped);
     losses.add(
         "sleep_clocks_unknown",
-        sleep_clocks_unknown(&recorded.clocks, &threads.slots),
+        sleep_clocks_unknown(recorded.clock, &threads.slots),
     );
     losses.add("program_runs_skipped", recorded.skipped_runs);
     losses.add("unread_at_the_end", recorded.unread);
@@ -352,9 +352,9 @@ fn totals(slot: &ThreadSlot) -> Vec<ReasonTotals> {
 fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
     let blocked = slot.state == STATE_BLOCKED && !slot.is_woken();
     let inferred = slept_before(slot);
-    // Where its CPU's clock is not known: at the latest when it was enlisted.
+    // Where that is not known: at the latest when it was enlisted.
     let since_ns = inferred
-        .then(|| slept_since(&recorded.clocks, slot))
+        .then(|| slept_since(recorded.clock, slot))
         .flatten()
         .unwrap_or(slot.since_ns);
     Now {
@@ -383,15 +383,15 @@ fn slept_before(slot: &ThreadSlot) -> bool {
     slot.state == STATE_BLOCKED && !slot.is_woken() && slot.flags & FLAG_SINCE_INFERRED != 0
 }
 
-/// When such a thread fell asleep; `None` where its CPU's clock is not known.
-fn slept_since(clocks: &CpuClocks, slot: &ThreadSlot) -> Option<u64> {
-    let since = clocks.monotonic_ns(slot.slept_on_cpu, slot.slept_at_ns)?;
+/// When such a thread fell asleep; `None` where that is not known.
+fn slept_since(clock: SchedulerClock, slot: &ThreadSlot) -> Option<u64> {
+    let since = clock.monotonic_ns(slot.slept_at_ns)?;
     Some(since.min(slot.since_ns))
 }
 
 /// Threads that sleep since a time that is not known, but that it was before they were enlisted.
-fn sleep_clocks_unknown(clocks: &CpuClocks, slots: &[ThreadSlot]) -> u64 {
-    let unknown = |slot: &&ThreadSlot| slept_before(slot) && slept_since(clocks, slot).is_none();
+fn sleep_clocks_unknown(clock: SchedulerClock, slots: &[ThreadSlot]) -> u64 {
+    let unknown = |slot: &&ThreadSlot| slept_before(slot) && slept_since(clock, slot).is_none();
     slots.iter().filter(unknown).count() as u64
 }
 
@@ -415,8 +415,7 @@ mod tests {
             state: STATE_BLOCKED,
             flags: FLAG_SINCE_INFERRED,
             since_ns: 5_000,
-            slept_at_ns: 1,
-            slept_on_cpu: u32::MAX,
+            slept_at_ns: 1_000,
             ..Zeroable::zeroed()
         };
         let woken = ThreadSlot {
@@ -424,19 +423,20 @@ mod tests {
             ..asleep
         };
         let seen = ThreadSlot { flags: 0, ..asleep };
-        let clocks = CpuClocks::read();
-        let slots = [asleep, woken, seen];
-        assert_eq!(sleep_clocks_unknown(&clocks, &slots), 1);
-        let first_cpu = (0..4096).find(|cpu| clocks.monotonic_ns(*cpu, 1).is_some());
-        let Some(slept_on_cpu) = first_cpu else {
-            eprintln!("skipped: no scheduler clock can be read");
-            return;
-        };
-        let known = ThreadSlot {
-            slept_on_cpu,
+        let never = ThreadSlot {
+            slept_at_ns: 0,
             ..asleep
         };
-        assert_eq!(sleep_clocks_unknown(&clocks, &[known]), 0);
-        assert!(slept_since(&clocks, &known).is_some_and(|since| since <= 5_000));
+        let (known, unknown) = (SchedulerClock::new(Some(500)), SchedulerClock::default());
+        let slots = [asleep, woken, seen, never];
+        assert_eq!(sleep_clocks_unknown(known, &slots), 1);
+        assert_eq!(sleep_clocks_unknown(unknown, &slots), 2);
+        assert_eq!(slept_since(known, &asleep), Some(1_500));
+        let late = SchedulerClock::new(Some(90_000));
+        assert_eq!(
+            slept_since(late, &asleep),
+            Some(5_000),
+            "it slept when it was enlisted"
+        );
     }
 }

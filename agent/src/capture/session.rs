@@ -17,7 +17,7 @@ use super::{
     timeline::{Keep, Others, Recorder},
 };
 use crate::{
-    kernel::{self, Arch, Kernel, clocks::CpuClocks},
+    kernel::{self, Arch, Kernel},
     model::{Capture, End, Process, Signal, timeline::Window},
     probe::{
         DEFAULT_FAULT_PERIOD, Drained, FaultHook, LoopHook, Probe, ProbeError, Settings, WaitHook,
@@ -208,7 +208,6 @@ pub async fn record(
         // What was forked while the hooks were being attached.
         session.enlist(&again)?;
     }
-    let clocks = CpuClocks::read();
     let meter = Meter::start(&session.probe);
     let inside = session.processes.keys();
     let inside = inside.map(|pid| (*pid, session.pythons.of(*pid))).collect();
@@ -242,7 +241,6 @@ pub async fn record(
         start_ns,
         end,
         meter,
-        clocks,
     };
     let (recorded, probe) = session.finish(plan, &kernel, run, &mut progress).await;
     let mut capture = assemble::capture(recorded);

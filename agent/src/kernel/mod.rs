@@ -9,7 +9,7 @@
 //! | [`offsets`](mod@offsets) | where the structure members are that the kernel side reads |
 //! | [`syscalls`] | system calls: names, and what each waits for |
 //! | [`arch`] | what differs between x86-64 and arm64 |
-//! | [`clocks`] | the scheduler's clocks, one a CPU |
+//! | [`clocks`] | the scheduler's clock |
 
 pub mod arch;
 pub mod btf;
