@@ -23,8 +23,8 @@ use super::{
 use crate::{
     kernel::{Arch, clocks::SchedulerClock, syscalls},
     model::{
-        Capture, Conditions, Dependency, End, Losses, Now, Overhead, Process, PythonWait, Reason,
-        ReasonTotals, RunQueue, Sample, Signal, State, Tasks, Thread, classify,
+        Capture, Conditions, CpuSampling, Dependency, End, Losses, Now, Overhead, Process,
+        PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, State, Tasks, Thread, classify,
     },
     target,
 };
@@ -51,6 +51,9 @@ pub struct Recorded {
     pub end_ns: u64,
     pub end: End,
     pub freq_hz: u32,
+    pub sampling: CpuSampling,
+    /// CPU events that were opened again.
+    pub reopened: u64,
     pub min_block: Duration,
     pub arch: Arch,
     /// By which it is known when threads fell asleep.
@@ -162,11 +165,18 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         .map(|(at, slot)| thread(&recorded, slot, now_stacks.get(&at).copied()))
         .collect();
     classify(&mut waits, &stacks, &threads_named);
+    let unsampled = (recorded.sampling).unsampled(recorded.freq_hz, &threads_named, &samples);
+    let unsampled: f64 = unsampled.iter().map(|(_, time)| time.as_secs_f64()).sum();
+    losses.add(
+        "cpu_samples_not_taken",
+        (unsampled * f64::from(recorded.freq_hz)) as u64,
+    );
     Capture {
         started_unix_s: recorded.started_unix_s,
         duration: Duration::from_nanos(recorded.end_ns.saturating_sub(recorded.start_ns)),
         end: recorded.end,
         freq_hz: recorded.freq_hz,
+        sampling: recorded.sampling.clone(),
         min_block: recorded.min_block,
         kernel: rustix::system::uname()
             .release()
@@ -241,6 +251,7 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
         "sleep_clocks_unknown",
         sleep_clocks_unknown(recorded.clock, &threads.slots),
     );
+    losses.add("cpu_events_reopened", recorded.reopened);
     losses.add("program_runs_skipped", recorded.skipped_runs);
     losses.add("unread_at_the_end", recorded.unread);
     recorded

@@ -11,6 +11,7 @@ use super::{
     meter::Meter,
     objects::ObjectWatch,
     pythons::Pythons,
+    sampling::{CpuChoice, Sampling},
     sockets::Sockets,
     spaces::Spaces,
     tables::Tables,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     kernel::{self, Arch, Kernel},
-    model::{Capture, End, Process, Signal, timeline::Window},
+    model::{Capture, Cpus, End, Process, Signal, timeline::Window},
     probe::{
         DEFAULT_FAULT_PERIOD, Drained, FaultHook, LoopHook, Probe, ProbeError, Settings, WaitHook,
         now_ns,
@@ -35,6 +36,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     ops::Range,
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
@@ -66,6 +68,8 @@ pub struct Plan {
     pub duration: Duration,
     /// CPU samples a second and CPU.
     pub freq_hz: u32,
+    /// On which CPUs.
+    pub cpus: CpuChoice,
     /// Waits from this length on get a stack.
     pub min_block: Duration,
     /// Where the stacks of waits are taken.
@@ -99,6 +103,7 @@ impl Plan {
             selection,
             duration,
             freq_hz: 99,
+            cpus: CpuChoice::default(),
             min_block: Duration::from_millis(1),
             wait_hook: WaitHook::Auto,
             unwind_bytes: 128 << 20,
@@ -154,6 +159,7 @@ pub enum Progress<'a> {
 
 struct Session {
     probe: Probe,
+    sampling: Sampling,
     spaces: Spaces,
     tables: Tables,
     pythons: Pythons,
@@ -190,8 +196,9 @@ pub async fn record(
     let mut descriptors = descriptors::begin(&pids);
     let kernel = Kernel::read()?;
     kernel.require()?;
-    let probe = Probe::load(&kernel, &settings(plan, &targets))?;
-    let mut session = Session::new(probe, plan)?;
+    let sampling = Sampling::begin(Path::new("/"), &plan.cpus, &targets);
+    let probe = Probe::load(&kernel, &settings(plan, &targets, sampling.wanted()))?;
+    let mut session = Session::new(probe, sampling, plan)?;
     session.know(&targets).await;
     if plan.python == PythonMode::On {
         session.require_python()?;
@@ -253,10 +260,11 @@ pub async fn record(
 }
 
 /// What the kernel side is to do for a plan.
-fn settings(plan: &Plan, targets: &[Target]) -> Settings {
+fn settings(plan: &Plan, targets: &[Target], cpus: Cpus) -> Settings {
     let threads = targets.iter().map(|target| target.threads.len() as u32);
     Settings {
         freq_hz: plan.freq_hz,
+        cpus,
         min_block: plan.min_block,
         follow_children: plan.selection.children,
         wait_hook: plan.wait_hook,
@@ -272,11 +280,13 @@ fn settings(plan: &Plan, targets: &[Target]) -> Settings {
 }
 
 impl Session {
-    fn new(probe: Probe, plan: &Plan) -> std::io::Result<Self> {
+    fn new(probe: Probe, mut sampling: Sampling, plan: &Plan) -> std::io::Result<Self> {
+        sampling.opened(&probe.sampled());
         let tables = Tables::new(&probe, plan.unwind_bytes)?;
         let sockets = Sockets::new(probe.sockets(), plan.socket_period);
         Ok(Self {
             probe,
+            sampling,
             spaces: Spaces::default(),
             tables,
             pythons: Pythons::new(plan.python != PythonMode::Off),
@@ -469,6 +479,7 @@ impl Session {
     /// Which hook serves each signal, the interpreters among them.
     fn signals(&self) -> Vec<Signal> {
         let mut signals = self.probe.signals().to_vec();
+        self.sampling.tell(&mut signals);
         signals.extend(self.pythons.signal());
         signals.push(
             self.heap

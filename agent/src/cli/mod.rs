@@ -1,6 +1,7 @@
 //! The command line: one file a command. What was typed becomes a checked plan; errors become one
 //! line and an exit code.
 
+mod cpus;
 mod doctor;
 mod interrupt;
 mod output;
@@ -100,6 +101,7 @@ pub fn main() -> ExitCode {
         Ok(typed) => typed,
         Err(error) => return usage(&error),
     };
+    cpus::step_aside();
     let done = match command {
         None => record::run(record).map(|()| 0),
         Some(Command::Record(args)) => record::run(args).map(|()| 0),

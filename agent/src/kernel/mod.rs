@@ -10,10 +10,12 @@
 //! | [`syscalls`] | system calls: names, and what each waits for |
 //! | [`arch`] | what differs between x86-64 and arm64 |
 //! | [`clocks`] | the scheduler's clock |
+//! | [`cpus`] | which CPUs there are, and which are kept for somebody |
 
 pub mod arch;
 pub mod btf;
 pub mod clocks;
+pub mod cpus;
 mod kallsyms;
 pub mod offsets;
 pub mod syscalls;

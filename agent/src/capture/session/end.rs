@@ -94,6 +94,8 @@ impl Session {
             end_ns: moment.end_ns,
             end: run.end,
             freq_hz: plan.freq_hz,
+            sampling: self.sampling.finish(),
+            reopened: self.sampling.reopened(),
             min_block: plan.min_block,
             arch: kernel.arch,
             clock: self.probe.scheduler_clock(),

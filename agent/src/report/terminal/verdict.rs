@@ -216,6 +216,9 @@ fn sum(page: &mut Page, capture: &Capture) {
         watched(capture)
     );
     page.paragraph(QUIET, &line);
+    if let Some(why) = capture.sampling.why() {
+        page.paragraph(QUIET, &why);
+    }
     for fate in fates(capture) {
         page.paragraph(QUIET, &fate);
     }
