@@ -25,6 +25,9 @@ const APART: f64 = 0.1;
 
 const CPU_1_ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
 
+/// With these, no other hook is a performance event.
+const NO_PROBES: [&str; 4] = ["--stack-hook", "switch", "--loop", "blocked"];
+
 /// CPU events that remora has open: its links of performance events.
 fn events(running: &Running) -> usize {
     let folder = format!("/proc/{}/fdinfo", running.pid());
@@ -150,7 +153,9 @@ fn a_cpu_that_no_target_may_use_has_no_event_until_one_may() {
         return;
     }
     let specimen = burner_on(0);
-    let mut running = Remora::record(&[specimen.pid()], 8).start();
+    let mut running = Remora::record(&[specimen.pid()], 8)
+        .args(&NO_PROBES)
+        .start();
     running.until_recording();
     assert_eq!(events(&running), 1);
     pin(specimen.pid(), 1);
@@ -237,7 +242,9 @@ fn a_cpu_that_goes_and_comes_back_is_sampled_again() {
         return skip("CPU 1 cannot be taken offline");
     }
     let specimen = Specimen::start("burn");
-    let mut running = Remora::record(&[specimen.pid()], 12).start();
+    let mut running = Remora::record(&[specimen.pid()], 12)
+        .args(&NO_PROBES)
+        .start();
     running.until_recording();
     assert_eq!(events(&running), 2);
     let offline = Offline::take();

@@ -9,8 +9,8 @@ use crate::{
 use rustix::process::setpriority_process;
 use std::path::Path;
 
-/// A claim to a CPU a little less than that of the targets: setpriority(2). What was measured by it stands in
-/// `ARCHITECTURE.md`: at a load of 20 a triage takes 1.2 times as long as without, with 2 twice, with 5 four times.
+/// A claim to a CPU a little less than that of the targets: setpriority(2). More would cost the answer on a busy host: what was
+/// measured stands in `ARCHITECTURE.md`.
 const NICE: i32 = 1;
 
 /// Which CPUs are sampled.
@@ -50,13 +50,15 @@ pub fn step_aside() {
     let wanted = topology.housekeeping(&allowed);
     if wanted.is_empty() {
         output::complain(&format!(
-            "running on CPUs {allowed}, which are isolated: its cpuset or affinity allows no others"
+            "running on isolated {}: its cpuset or affinity allows no other CPU",
+            allowed.named()
         ));
     } else if wanted != allowed
         && let Err(error) = cpus::stay_on(&wanted)
     {
         output::complain(&format!(
-            "running on CPUs {allowed}, some of them isolated: it cannot be kept on {wanted} ({error})"
+            "running on {}, isolated ones among them: it cannot be kept on {wanted} ({error})",
+            allowed.named()
         ));
     }
 }

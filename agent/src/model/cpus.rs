@@ -25,6 +25,12 @@ impl Cpus {
         self.0.len()
     }
 
+    /// In a sentence: `CPU 3`, `CPUs 0-2`.
+    pub fn named(&self) -> String {
+        let noun = if self.len() == 1 { "CPU" } else { "CPUs" };
+        format!("{noun} {self}")
+    }
+
     /// Whether this one is among them.
     pub fn has(&self, cpu: u32) -> bool {
         self.0.contains(&cpu)
@@ -182,10 +188,7 @@ impl CpuSampling {
         let parts: Vec<String> = self
             .not_sampled
             .iter()
-            .map(|(why, cpus)| {
-                let noun = if cpus.len() == 1 { "CPU" } else { "CPUs" };
-                format!("{noun} {cpus} not sampled: {}", why.words())
-            })
+            .map(|(why, cpus)| format!("{} not sampled: {}", cpus.named(), why.words()))
             .collect();
         (!parts.is_empty()).then(|| parts.join("; "))
     }
