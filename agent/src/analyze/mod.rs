@@ -31,6 +31,7 @@ mod starved;
 mod stopped;
 mod tasks;
 pub mod thresholds;
+mod unsampled;
 mod waiting;
 mod words;
 
@@ -87,6 +88,7 @@ const ANALYZERS: &[Analyzer] = &[
     fd_leak::analyze,
     memory_leak::analyze,
     close_wait::analyze,
+    unsampled::analyze,
 ];
 
 /// A process that used less than this share of a CPU had nothing to do.

@@ -1,7 +1,7 @@
 //! `remora triage --pid P`: a short look, and the verdict in words.
 
 use super::{
-    CANNOT_OBSERVE, FAILED, FOUND, Failure, USAGE, interrupt,
+    CANNOT_OBSERVE, FAILED, FOUND, Failure, USAGE, cpus, interrupt,
     output::{self, Status},
     record::raise_open_files,
     tasks, units,
@@ -43,6 +43,8 @@ pub struct Args {
     #[arg(short, long, value_name = "TIME", default_value = "3s", value_parser = units::duration,
           allow_negative_numbers = true)]
     duration: Duration,
+    #[command(flatten)]
+    cpus: cpus::SampledCpus,
     /// Judge by another threshold than the default: loop-blocked=2s, say (docs/findings.md has them)
     #[arg(long = "threshold", value_name = "NAME=VALUE")]
     thresholds: Vec<String>,
@@ -86,13 +88,14 @@ pub fn run(args: Args) -> Result<u8, Failure> {
         );
         return Err(Failure::new(USAGE, many));
     }
+    let plan = args.plan()?;
     if !probe::has_kernel_side() {
         return Err(Failure::new(CANNOT_OBSERVE, ProbeError::NoKernelSide));
     }
     let interrupt = interrupt::listen()?;
     preflight::check().map_err(|problems| Failure::new(CANNOT_OBSERVE, problems))?;
     raise_open_files();
-    let mut capture = look(&args, &interrupt)?;
+    let mut capture = look(&args, &plan, &interrupt)?;
     if let Some(path) = &args.recording {
         let text = recording::write(&capture).map_err(|error| Failure::new(FAILED, error))?;
         std::fs::write(path, text).map_err(|error| Failure::new(FAILED, error))?;
@@ -104,16 +107,22 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     Ok(if found { FOUND } else { 0 })
 }
 
-fn look(args: &Args, interrupt: &Notify) -> Result<Capture, Failure> {
-    let selection = Selection {
-        pids: args.pid.clone(),
-        comm: args.comm.clone(),
-        children: args.children,
-    };
-    let plan = Plan {
-        related: true,
-        ..Plan::new(selection, args.duration)
-    };
+impl Args {
+    fn plan(&self) -> Result<Plan, Failure> {
+        let selection = Selection {
+            pids: self.pid.clone(),
+            comm: self.comm.clone(),
+            children: self.children,
+        };
+        Ok(Plan {
+            related: true,
+            cpus: self.cpus.choice()?,
+            ..Plan::new(selection, self.duration)
+        })
+    }
+}
+
+fn look(args: &Args, plan: &Plan, interrupt: &Notify) -> Result<Capture, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -132,7 +141,7 @@ fn look(args: &Args, interrupt: &Notify) -> Result<Capture, Failure> {
             Progress::Note(text) => output::complain(text),
             Progress::Naming => status.show("looking up names"),
         };
-        capture::record(&plan, interrupt.notified(), show)
+        capture::record(plan, interrupt.notified(), show)
             .await
             .map_err(|error| Failure::new(CANNOT_OBSERVE, error))
     })

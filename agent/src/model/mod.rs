@@ -4,6 +4,7 @@
 //! in a test.
 
 mod condition;
+mod cpus;
 mod dependency;
 mod descriptors;
 mod fidelity;
@@ -32,6 +33,7 @@ pub mod timeline;
 pub(crate) mod fixture;
 
 pub use condition::{Actor, Busy, Call, Condition, Conditions, CpuLimit, Policy, Scheduling};
+pub use cpus::{CpuSampling, Cpus, Unsampled};
 pub use dependency::{Awaited, Dependency, PythonAwaited, PythonWait};
 pub use descriptors::{Census, DescriptorKind, Descriptors};
 pub use fidelity::Fidelity;
@@ -218,6 +220,9 @@ pub struct Capture {
     pub end: End,
     /// CPU samples a second and CPU.
     pub freq_hz: u32,
+    /// On which CPUs they were taken.
+    #[serde(default)]
+    pub sampling: CpuSampling,
     /// Waits from this length on have stacks.
     pub min_block: Duration,
     /// Kernel release of the host.

@@ -222,6 +222,9 @@ fn sum(page: &mut Page, capture: &Capture) {
     if let Some(missing) = unanswered::note(capture) {
         page.paragraph(WARNING, &missing);
     }
+    if let Some(why) = capture.sampling.why() {
+        page.paragraph(QUIET, &why);
+    }
     for fate in fates(capture) {
         page.paragraph(QUIET, &fate);
     }
