@@ -140,10 +140,15 @@ impl Running {
         send(self.pid(), signal);
     }
 
+    /// Whether its standard error holds this.
+    pub fn says(&self, words: &str) -> bool {
+        self.text("stderr").contains(words)
+    }
+
     /// Waits until it says that it records: its programs are attached and count.
     pub fn until_recording(&mut self) {
         let start = Instant::now();
-        while !self.text("stderr").contains("remora: recording") {
+        while !self.says("remora: recording") {
             let ended = self.child.try_wait().expect("a child of this process");
             assert!(
                 ended.is_none() && start.elapsed() < self.patience,
@@ -155,19 +160,21 @@ impl Running {
         }
     }
 
-    /// Waits until its programs are attached, by its descriptors: `triage` says nothing until its end.
-    pub fn until_attached(&mut self) {
-        let start = Instant::now();
+    /// Whether its programs are attached, by its descriptors: `triage` says nothing until its end.
+    pub fn is_attached(&self) -> bool {
         let is_link = |entry: std::fs::DirEntry| {
             std::fs::read_link(entry.path())
                 .is_ok_and(|link| link == Path::new("anon_inode:bpf_link"))
         };
         let folder = format!("/proc/{}/fd", self.pid());
-        loop {
-            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-            if entries.into_iter().any(is_link) {
-                return;
-            }
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        entries.into_iter().any(is_link)
+    }
+
+    /// Waits until its programs are attached.
+    pub fn until_attached(&mut self) {
+        let start = Instant::now();
+        while !self.is_attached() {
             let ended = self.child.try_wait().expect("a child of this process");
             assert!(
                 ended.is_none() && start.elapsed() < self.patience,
@@ -177,6 +184,28 @@ impl Running {
             );
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.try_wait();
+        ended.expect("a child of this process").is_some()
+    }
+
+    /// Whether it ends by this time.
+    pub fn ends_before(&mut self, limit: Instant) -> bool {
+        while !self.has_ended() {
+            if Instant::now() > limit {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        true
+    }
+
+    /// Kills it and does not wait: what sleeps uninterruptibly ends later.
+    pub fn kill(&mut self) {
+        drop(self.child.kill());
     }
 
     /// Waits for its end.
