@@ -194,12 +194,9 @@ fn signals(cell: &Cell, tried: &mut Tried) {
     let once = cell.attempt("record --json", 60);
     let mut twice = cell.attempt("triage --json", 60);
     // The verdict may have been there just before.
-    twice.answers = &[
-        0,
-        10,
-        SIGNALLED + Signal::INT.as_raw(),
-        SIGNALLED + Signal::TERM.as_raw(),
-    ];
+    let codes = [Signal::INT, Signal::TERM].map(|signal| SIGNALLED + signal.as_raw());
+    let answers = [&[0, 10], &codes[..]].concat();
+    twice.answers = &answers;
     let (mut first, mut second) = (once.start(), twice.start());
     let limit = Instant::now() + NOT_HUNG;
     while !(first.says("remora: recording") && second.is_attached()) {
