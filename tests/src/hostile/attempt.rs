@@ -39,6 +39,17 @@ pub enum Ended {
     Stuck(String, Running),
 }
 
+impl Ended {
+    /// What went wrong is said of this moment.
+    pub fn named(self, when: &str) -> Self {
+        match self {
+            Self::Well(run) => Self::Well(run),
+            Self::Badly(fault) => Self::Badly(format!("{when}: {fault}")),
+            Self::Stuck(fault, running) => Self::Stuck(format!("{when}: {fault}"), running),
+        }
+    }
+}
+
 impl Attempt<'_> {
     /// Starts it.
     pub fn start(&self) -> Running {

@@ -3,14 +3,13 @@
 //! `REMORA_HOSTILE_ROUNDS=20` repeats each cell so often: hangs that need luck show up there. Without it each is
 //! gone through once, so that all of them fit into the tests of each change.
 
-use super::attempt::{Attempt, Ended, SIGNALLED, has_finding, names_a_gap};
-use super::kernel::Before;
-use crate::remora::Running;
+use super::attempt::{Attempt, Ended, SIGNALLED, document, has_finding, names_a_gap};
+use super::kernel::{Before, whereabouts};
+use crate::remora::{Run, Running};
 use crate::tolerance::{
     END_AFTER_TWO_SIGNALS, GONE_FROM_THE_KERNEL, NOT_HUNG, REPORT_AFTER_A_SIGNAL,
 };
 use rustix::process::Signal;
-use serde_json::Value;
 use std::time::{Duration, Instant};
 
 const ROUNDS: &str = "REMORA_HOSTILE_ROUNDS";
@@ -114,7 +113,7 @@ struct Tried {
 
 impl Tried {
     /// Notes how a command ended; what it said, when it ended well.
-    fn note(&mut self, ended: Ended) -> Option<crate::remora::Run> {
+    fn note(&mut self, ended: Ended) -> Option<Run> {
         match ended {
             Ended::Well(run) => return Some(run),
             Ended::Badly(fault) => self.faults.push(fault),
@@ -198,36 +197,23 @@ fn signals(cell: &Cell, tried: &mut Tried) {
     let answers = [&[0, 10], &codes[..]].concat();
     twice.answers = &answers;
     let (mut first, mut second) = (once.start(), twice.start());
-    let limit = Instant::now() + NOT_HUNG;
-    while !(first.says("remora: recording") && second.is_attached()) {
-        if Instant::now() > limit || first.has_ended() || second.has_ended() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    if !first.says("remora: recording") && !first.has_ended() {
-        let places = super::kernel::whereabouts(first.pid());
-        tried
-            .faults
-            .push(format!("record: no capture after {NOT_HUNG:?}{places}"));
-    }
+    tried
+        .faults
+        .extend(until_both_capture(&mut first, &mut second));
     std::thread::sleep(BETWEEN_SIGNALS);
     end(&mut first);
     end(&mut second);
     std::thread::sleep(BETWEEN_SIGNALS);
     end(&mut second);
-    let ended = named(
-        "after two signals",
-        twice.judge(second, END_AFTER_TWO_SIGNALS),
-    );
-    tried.note(ended);
-    let report = tried.note(named(
-        "after a signal",
-        once.judge(first, REPORT_AFTER_A_SIGNAL),
-    ));
-    let end = report.and_then(|run| run.status.success().then(|| super::attempt::document(&run)));
-    if let Some(Some(document)) = end
-        && document["capture"]["end"] != Value::from("interrupted")
+    let ended = twice.judge(second, END_AFTER_TWO_SIGNALS);
+    tried.note(ended.named("after two signals"));
+    let ended = once.judge(first, REPORT_AFTER_A_SIGNAL);
+    let report = tried.note(ended.named("after a signal"));
+    let document = report
+        .filter(|run| run.status.success())
+        .and_then(|run| document(&run));
+    if let Some(document) = document
+        && document["capture"]["end"] != "interrupted"
     {
         let words = format!(
             "after a signal: the capture ended as {}",
@@ -237,18 +223,30 @@ fn signals(cell: &Cell, tried: &mut Tried) {
     }
 }
 
+/// Waits until both capture or have ended; says so when the first does neither in time.
+fn until_both_capture(first: &mut Running, second: &mut Running) -> Option<String> {
+    let limit = Instant::now() + NOT_HUNG;
+    let is_recording = |running: &Running| running.says("remora: recording");
+    while Instant::now() < limit {
+        let first_is_there = is_recording(first) || first.has_ended();
+        if first_is_there && (second.is_attached() || second.has_ended()) {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let hangs = !is_recording(first) && !first.has_ended();
+    let words = || {
+        format!(
+            "record: no capture after {NOT_HUNG:?}{}",
+            whereabouts(first.pid())
+        )
+    };
+    hangs.then(words)
+}
+
 /// Asks it to end, unless it has.
 fn end(running: &mut Running) {
     if !running.has_ended() {
         running.signal(Signal::TERM);
-    }
-}
-
-/// What went wrong, said of this moment.
-fn named(when: &str, ended: Ended) -> Ended {
-    match ended {
-        Ended::Well(run) => Ended::Well(run),
-        Ended::Badly(fault) => Ended::Badly(format!("{when}: {fault}")),
-        Ended::Stuck(fault, running) => Ended::Stuck(format!("{when}: {fault}"), running),
     }
 }
