@@ -151,6 +151,10 @@ pub fn whereabouts(pid: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    use std::ffi::CString;
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use std::path::Path;
 
     #[test]
     fn holders_are_told_by_the_lines_of_their_descriptors() {
@@ -161,14 +165,49 @@ mod tests {
         assert_eq!(object_of("link_type:\ttracing"), None);
     }
 
+    /// Makes a map of one number and pins it; nobody holds it when this returns.
+    fn pin_a_map(path: &Path) {
+        const MAP_CREATE: usize = 0;
+        const OBJ_PIN: usize = 6;
+        const ARRAY: u32 = 2;
+        // `map_type`, `key_size`, `value_size`, `max_entries` of `union bpf_attr`.
+        let create = [ARRAY, 4, 4, 1];
+        let at = &raw const create;
+        // SAFETY: the command reads the four numbers behind the pointer, whose size it is told.
+        let map = unsafe { syscall!(Sysno::bpf, MAP_CREATE, at, size_of_val(&create)) };
+        // SAFETY: the kernel has just given this descriptor, and nobody else knows it.
+        let map = unsafe { OwnedFd::from_raw_fd(map.expect("a map of four bytes") as i32) };
+        let path = CString::new(path.to_str().expect("printable")).expect("without NUL");
+        // `pathname` and `bpf_fd`.
+        let pin = [path.as_ptr() as u64, map.as_raw_fd() as u64];
+        let at = &raw const pin;
+        // SAFETY: the command reads the two numbers behind the pointer, and the path, which lives until it returns.
+        let pinned = unsafe { syscall!(Sysno::bpf, OBJ_PIN, at, size_of_val(&pin)) };
+        pinned.expect("a file system for it");
+    }
+
     #[test]
-    fn a_process_that_is_there_more_is_named() {
-        let all = Before {
-            objects: objects(),
-            agents: BTreeSet::new(),
+    fn a_map_that_nobody_holds_is_named_until_it_is_gone() {
+        let Some(_turn) = crate::gate::privileged() else {
+            return;
         };
-        // Nothing under test runs beside a unit test that needs no turn.
-        assert!(all.left().iter().all(|left| left.starts_with("process")));
-        assert!(whereabouts(std::process::id()).contains(": "));
+        let place = tempfile::tempdir().expect("a temporary folder");
+        mount("none", place.path(), "bpf", MountFlags::empty(), None).expect("bpffs");
+        let before = Before::now();
+        let path = place.path().join("map");
+        pin_a_map(&path);
+        let left = before.left_after(Duration::ZERO);
+        std::fs::remove_file(&path).expect("own file");
+        unmount(place.path(), UnmountFlags::DETACH).expect("own mount");
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(left[0].starts_with("map "), "{left:?}");
+        let left = before.left_after(crate::tolerance::GONE_FROM_THE_KERNEL);
+        assert_eq!(left, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_thread_is_said_with_its_state_and_where_it_is() {
+        let words = whereabouts(std::process::id());
+        assert!(words.contains("\n    ") && words.contains(": "), "{words}");
     }
 }

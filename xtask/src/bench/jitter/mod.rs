@@ -11,10 +11,9 @@ mod spinner;
 mod subject;
 pub mod table;
 
-use anyhow::{Context, Result, bail};
-use gaps::Figures;
+use anyhow::{Context, Result};
+use gaps::Gaps;
 use serde::Serialize;
-use sources::Sources;
 use spinner::{Cpus, Moment, Span, Spinner, Unthrottled};
 use std::{path::Path, time::Duration};
 use subject::{Moments, Subject, Watched};
@@ -31,7 +30,7 @@ use super::{
 /// The parts of a tool's run.
 const PHASES: [&str; 3] = ["start", "steady", "end"];
 
-/// One row of the table.
+/// One row of the table: the windows of one kind, each a number, and their gaps together.
 #[derive(Debug, Serialize)]
 pub struct Jitter {
     /// What ran, or `nothing`.
@@ -40,14 +39,31 @@ pub struct Jitter {
     pub watches_spinner: bool,
     /// Which part of its run.
     pub phase: &'static str,
-    /// Of all its windows together.
-    pub gaps: Figures,
-    /// Time in gaps against the windows with nothing before and after.
-    pub lost_ratio: Option<Spread>,
     /// Seconds in all.
     pub seconds: f64,
-    /// What was counted on that CPU.
-    pub sources: Sources,
+    /// Gaps a second.
+    pub gaps_per_s: Spread,
+    /// Half of all gaps are no longer, in microseconds.
+    pub median_us: f64,
+    /// All but one in a hundred are no longer.
+    pub p99_us: f64,
+    /// The longest of a window.
+    pub longest_us: Spread,
+    /// Time in gaps, in microseconds a second.
+    pub lost_us_per_s: Spread,
+    /// That against the windows with nothing before and after.
+    pub lost_ratio: Spread,
+    /// What was counted on that CPU, a second: the median of the windows.
+    pub counted_per_s: Vec<Counted>,
+}
+
+/// Something that the kernel counts on a CPU.
+#[derive(Debug, Serialize)]
+pub struct Counted {
+    /// Its name.
+    pub what: &'static str,
+    /// How often.
+    pub per_s: f64,
 }
 
 /// Measures all, and puts the rows into the report.
@@ -87,7 +103,7 @@ pub fn measure(
             let after = bench.nothing()?;
             let before = quiet.last().context("no window with nothing")?;
             match phases {
-                Ok(phases) => series.push(before, &phases, &after),
+                Ok(phases) => series.push(before, phases, &after),
                 Err(error) if clock.interrupted() => return Err(error),
                 Err(error) => series.failure = Some(error),
             }
@@ -145,8 +161,8 @@ impl Bench<'_> {
 /// The windows of one tool.
 struct Series {
     subject: Subject,
-    phases: [Span; 3],
-    lost_ratios: [Vec<f64>; 3],
+    /// Of each phase its windows, with the loss against nothing.
+    phases: [Vec<(Span, f64)>; 3],
     failure: Option<anyhow::Error>,
 }
 
@@ -155,57 +171,118 @@ impl Series {
         Self {
             subject,
             phases: Default::default(),
-            lost_ratios: Default::default(),
             failure: None,
         }
     }
 
-    fn push(&mut self, before: &Span, phases: &[Span; 3], after: &Span) {
+    fn push(&mut self, before: &Span, phases: [Span; 3], after: &Span) {
         let (before, after) = (before.gaps.lost_us_per_s(), after.gaps.lost_us_per_s());
-        for (at, phase) in phases.iter().enumerate() {
+        for (windows, phase) in self.phases.iter_mut().zip(phases) {
             let ratio = against_neighbours(before, phase.gaps.lost_us_per_s(), after);
-            self.lost_ratios[at].push(ratio);
-            self.phases[at].add(phase);
+            windows.push((phase, ratio));
         }
     }
 
     fn rows(&self) -> impl Iterator<Item = Jitter> {
-        let phases = PHASES.iter().zip(&self.phases).zip(&self.lost_ratios);
-        phases.filter_map(|((phase, span), ratios)| {
-            Some(Jitter {
-                what: self.subject.name(),
-                watches_spinner: self.subject.watched == Watched::Spinner,
-                phase,
-                gaps: span.gaps.figures()?,
-                lost_ratio: Spread::of(ratios),
-                seconds: span.gaps.seconds(),
-                sources: span.sources,
-            })
+        let phases = PHASES.iter().zip(&self.phases);
+        phases.filter_map(|(phase, windows)| {
+            let watches_spinner = self.subject.watched == Watched::Spinner;
+            row(self.subject.name(), watches_spinner, phase, windows)
         })
     }
 }
 
 /// The windows with nothing, then each tool's phases.
 fn rows(quiet: &[Span], series: &[Series]) -> Result<Vec<Jitter>> {
-    let mut together = Span::default();
-    quiet.iter().for_each(|span| together.add(span));
-    let Some(figures) = together.gaps.figures() else {
-        bail!("no window with nothing");
-    };
-    let lost: Vec<f64> = quiet.iter().map(|span| span.gaps.lost_us_per_s()).collect();
-    let around = lost.windows(3);
-    let ratios: Vec<f64> = around
-        .map(|three| against_neighbours(three[0], three[1], three[2]))
-        .collect();
-    let nothing = Jitter {
-        what: "nothing",
-        watches_spinner: false,
-        phase: "",
-        gaps: figures,
-        lost_ratio: Spread::of(&ratios),
-        seconds: together.gaps.seconds(),
-        sources: together.sources,
-    };
+    let around = quiet.windows(3).map(|three| {
+        let [before, on, after] = [0, 1, 2].map(|at| three[at].gaps.lost_us_per_s());
+        (three[1].clone(), against_neighbours(before, on, after))
+    });
+    let around: Vec<(Span, f64)> = around.collect();
+    let nothing = row("nothing", false, "", &around).context("too few windows with nothing")?;
     let tools = series.iter().flat_map(Series::rows);
     Ok([nothing].into_iter().chain(tools).collect())
+}
+
+/// `None` without a window.
+fn row(
+    what: &'static str,
+    watches_spinner: bool,
+    phase: &'static str,
+    windows: &[(Span, f64)],
+) -> Option<Jitter> {
+    let spread = |figure: &dyn Fn(&Span) -> f64| {
+        let figures: Vec<f64> = windows.iter().map(|(span, _)| figure(span)).collect();
+        Spread::of(&figures)
+    };
+    let together = Gaps::together(windows.iter().map(|(span, _)| &span.gaps));
+    let ratios: Vec<f64> = windows.iter().map(|(_, ratio)| *ratio).collect();
+    let counted = sources::NAMES.iter().enumerate().filter_map(|(at, what)| {
+        let rate = spread(&|span| span.sources.all()[at] as f64 / span.gaps.seconds())?;
+        Some(Counted {
+            what,
+            per_s: rate.median,
+        })
+    });
+    Some(Jitter {
+        what,
+        watches_spinner,
+        phase,
+        seconds: together.seconds(),
+        gaps_per_s: spread(&|span| span.gaps.per_s())?,
+        median_us: together.quantile_us(0.5),
+        p99_us: together.quantile_us(0.99),
+        longest_us: spread(&|span| span.gaps.quantile_us(1.0))?,
+        lost_us_per_s: spread(&|span| span.gaps.lost_us_per_s())?,
+        lost_ratio: Spread::of(&ratios)?,
+        counted_per_s: counted.collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gaps::Gap;
+    use sources::Sources;
+
+    /// A second with so many gaps of 10 µs.
+    fn span(gaps: u64) -> Span {
+        let all: Vec<Gap> = (0..gaps)
+            .map(|end_ns| Gap {
+                end_ns,
+                length_ns: 10_000,
+            })
+            .collect();
+        Span {
+            gaps: Gaps::within(&all, 0, 1_000_000_000),
+            sources: Sources {
+                timer: gaps,
+                ..Sources::default()
+            },
+        }
+    }
+
+    #[test]
+    fn each_phase_is_a_row_against_the_windows_around_it() {
+        let mut series = Series::new(Subject::all().next().unwrap());
+        series.push(&span(100), [span(300), span(150), span(200)], &span(200));
+        series.push(&span(100), [span(600), span(150), span(200)], &span(100));
+        let quiet = [100, 200, 100].map(span);
+        let rows = rows(&quiet, &[series]).unwrap();
+        assert_eq!(rows.len(), 4);
+        assert_eq!((rows[0].what, rows[0].lost_ratio.median), ("nothing", 2.0));
+        let start = &rows[1];
+        assert_eq!((start.phase, start.seconds), ("start", 2.0));
+        assert_eq!((start.lost_ratio.min, start.lost_ratio.max), (2.0, 6.0));
+        assert_eq!(start.gaps_per_s.median, 450.0);
+        assert_eq!(start.lost_us_per_s.median, 4500.0);
+        assert_eq!((start.median_us, start.longest_us.max), (10.0, 10.0));
+        assert_eq!(start.counted_per_s[0].per_s, 450.0);
+    }
+
+    #[test]
+    fn a_tool_that_never_ran_has_no_row() {
+        let series = Series::new(Subject::all().next().unwrap());
+        assert_eq!(series.rows().count(), 0);
+    }
 }

@@ -125,14 +125,6 @@ pub struct Span {
     pub sources: Sources,
 }
 
-impl Span {
-    /// With another span.
-    pub fn add(&mut self, other: &Self) {
-        self.gaps.add(&other.gaps);
-        self.sources = self.sources.plus(&other.sources);
-    }
-}
-
 impl Spinner {
     /// Starts it, and waits until it spins.
     ///

@@ -1,6 +1,6 @@
 //! The rows of [`super::Jitter`] as tables.
 
-use super::{Jitter, spinner::SHORTEST};
+use super::{Jitter, sources::NAMES, spinner::SHORTEST};
 use crate::bench::{report::Report, table::Section};
 
 /// How long gaps are and how often, then what the kernel counted on that CPU.
@@ -10,19 +10,17 @@ pub fn sections(report: &Report) -> [Section; 2] {
 
 fn gaps(rows: &[Jitter]) -> Section {
     let cells = rows.iter().map(|row| {
-        let figures = &row.gaps;
-        let ratio = row
-            .lost_ratio
-            .map(|ratio| format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.q1, ratio.q3));
+        let (lost, longest) = (&row.lost_us_per_s, &row.longest_us);
+        let ratio = &row.lost_ratio;
         name(row)
             .into_iter()
             .chain([
-                format!("{:.0}", figures.per_s),
-                format!("{:.1}", figures.median_us),
-                format!("{:.1}", figures.p99_us),
-                format!("{:.0}", figures.longest_us),
-                format!("{:.0}", figures.lost_us_per_s),
-                ratio.unwrap_or_default(),
+                format!("{:.0}", row.gaps_per_s.median),
+                format!("{:.0}", row.median_us),
+                format!("{:.0}", row.p99_us),
+                format!("{:.0} ({:.0})", longest.median, longest.max),
+                format!("{:.0} ({:.0}–{:.0})", lost.median, lost.q1, lost.q3),
+                format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.q1, ratio.q3),
             ])
             .collect()
     });
@@ -35,8 +33,8 @@ fn gaps(rows: &[Jitter]) -> Section {
             "gaps/s",
             "median µs",
             "p99 µs",
-            "longest µs",
-            "lost µs/s",
+            "longest µs (of all)",
+            "lost µs/s (quartiles)",
             "lost, against nothing (quartiles)",
         ],
         rows: cells.collect(),
@@ -44,28 +42,35 @@ fn gaps(rows: &[Jitter]) -> Section {
 }
 
 fn sources(rows: &[Jitter]) -> Section {
+    const HEAD: [&str; 11] = {
+        let mut head = [
+            "what runs",
+            "watches",
+            "phase",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+        ];
+        let mut at = 0;
+        while at < NAMES.len() {
+            head[at + 3] = NAMES[at];
+            at += 1;
+        }
+        head
+    };
     let cells = rows.iter().map(|row| {
-        let rates = row
-            .sources
-            .all()
-            .map(|count| format!("{:.1}", count as f64 / row.seconds));
+        let rates = row.counted_per_s.iter();
+        let rates = rates.map(|counted| format!("{:.0}", counted.per_s));
         name(row).into_iter().chain(rates).collect()
     });
     Section {
         title: "What the kernel counted on that CPU, a second",
-        head: &[
-            "what runs",
-            "watches",
-            "phase",
-            "timer",
-            "reschedule",
-            "function call",
-            "TLB",
-            "irq work",
-            "device",
-            "RCU",
-            "preempted",
-        ],
+        head: &HEAD,
         rows: cells.collect(),
     }
 }
@@ -86,7 +91,8 @@ pub fn method(report: &Report) -> String {
     format!(
         "Linux {} on {} CPUs ({}; load average before the run {}). One run of `cargo xtask bench --jitter`: {rounds} \
          rounds, each tool in turn, a window of {window_s} s with nothing before and after it. A gap is {} µs or more \
-         between two readings of the clock. `another`: a process that may not run on that CPU. start: from the command \
+         between two readings of the clock. Figures are medians of the windows; median and p99 are of all gaps together. \
+         `another`: a process that may not run on that CPU. start: from the command \
          to 0.3 s behind its sign of recording; steady: {window_s} s from there; end: from the request to end to 0.3 s \
          behind its end.",
         machine.kernel,
