@@ -2,7 +2,6 @@
 
 use super::kernel::whereabouts;
 use crate::remora::{Remora, Run, Running};
-use crate::tolerance::NOT_HUNG;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -20,8 +19,8 @@ pub struct Attempt<'a> {
     pub arguments: Vec<String>,
     /// What runs it.
     pub prefix: &'a [String],
-    /// How long its capture is.
-    pub length: Duration,
+    /// How long it may take.
+    pub patience: Duration,
     /// Exit codes of an answer.
     pub answers: &'a [i32],
     /// It may also say in one line that it cannot observe.
@@ -63,14 +62,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Runs it.
-    pub fn run(&self) -> Ended {
-        self.judge(self.start(), self.length + NOT_HUNG)
-    }
-
-    /// Waits for its end, for so long.
-    pub fn judge(&self, mut running: Running, patience: Duration) -> Ended {
-        let start = Instant::now();
+    /// Waits for its end, for so long since `start`.
+    pub fn judge(&self, mut running: Running, start: Instant, patience: Duration) -> Ended {
         if !running.ends_before(start + patience) {
             let places = whereabouts(running.pid());
             running.kill();

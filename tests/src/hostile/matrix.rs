@@ -1,7 +1,8 @@
-//! A cell of the matrix: every command, one after the other, then the signals that end one early.
+//! A cell of the matrix: every command, and the signals that end one early.
 //!
-//! `REMORA_HOSTILE_ROUNDS=20` repeats each cell so often: hangs that need luck show up there. Without it each is
-//! gone through once, so that all of them fit into the tests of each change.
+//! A cell is gone through once, with all commands at the same time, so that the matrix fits into the tests of each
+//! change. `REMORA_HOSTILE_ROUNDS=20` goes through each so often: hangs that need luck show up there. Every second
+//! round has the commands one after the other.
 
 use super::attempt::{Attempt, Ended, SIGNALLED, document, has_finding, names_a_gap};
 use super::kernel::{Before, whereabouts};
@@ -27,6 +28,7 @@ pub struct Cell {
     may_refuse: bool,
     has_gap: bool,
     finding: Option<&'static str>,
+    slower: u32,
 }
 
 impl Cell {
@@ -40,6 +42,15 @@ impl Cell {
             may_refuse: false,
             has_gap: false,
             finding: None,
+            slower: 1,
+        }
+    }
+
+    /// Everything takes so many times as long, for the CPU is shared with so many.
+    pub fn slower(self, times: u32) -> Self {
+        Self {
+            slower: times,
+            ..self
         }
     }
 
@@ -94,7 +105,7 @@ impl Cell {
             name: line,
             arguments,
             prefix: &self.prefix,
-            length: Duration::from_secs(seconds),
+            patience: Duration::from_secs(seconds) + self.slower * NOT_HUNG,
             answers: match line.split_whitespace().next() {
                 Some("triage") if !is_tasks => &[0, 10],
                 _ => &[0],
@@ -126,8 +137,8 @@ impl Tried {
     }
 }
 
-/// How often each cell is gone through.
-fn rounds() -> u32 {
+/// How often each cell is gone through: once, unless asked for more.
+pub fn rounds() -> u32 {
     let asked = std::env::var(ROUNDS).ok();
     asked.map_or(1, |asked| {
         let number = asked.parse();
@@ -144,8 +155,9 @@ pub fn go_through<H>(host: H, cell: &Cell) -> Vec<String> {
     let mut faults = Vec::new();
     for round in 1..=rounds() {
         let before = Before::now();
-        commands(cell, &mut tried);
-        signals(cell, &mut tried);
+        // What shares a limit would meet it sooner together.
+        let together = cell.prefix.is_empty() && round % 2 == 1;
+        commands(cell, together, &mut tried);
         if tried.stuck.is_empty() {
             let left = before.left_after(GONE_FROM_THE_KERNEL);
             tried
@@ -168,80 +180,123 @@ pub fn assert_none(faults: &[String]) {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-fn commands(cell: &Cell, tried: &mut Tried) {
-    let look = tried.note(cell.attempt("triage --json", 1).run());
-    if let Some(run) = look {
-        if cell.has_gap && !names_a_gap(&run) {
-            let words = format!("triage names nothing that it did not see: {}", run.stdout);
+/// All commands, at the same time or one after the other.
+fn commands(cell: &Cell, together: bool, tried: &mut Tried) {
+    let lines = [
+        ("triage --json", 1),
+        ("record --json", 2),
+        ("doctor", 0),
+        ("triage --tasks", 0),
+    ];
+    let attempts = lines.map(|(line, seconds)| cell.attempt(line, seconds));
+    let long = together.then(|| Long::start(cell));
+    let start = Instant::now();
+    let started = together.then(|| attempts.each_ref().map(Attempt::start));
+    let mut started = started.into_iter().flatten();
+    for attempt in &attempts {
+        let (running, start) = match started.next() {
+            Some(running) => (running, start),
+            None => (attempt.start(), Instant::now()),
+        };
+        let ended = attempt.judge(running, start, attempt.patience);
+        if let Some(run) = tried.note(ended) {
+            let faults = said_too_little(cell, attempt, &run);
+            tried.faults.extend(faults);
+        }
+    }
+    long.unwrap_or_else(|| Long::start(cell)).end(tried);
+}
+
+/// What a command does not say of the cell.
+fn said_too_little(cell: &Cell, attempt: &Attempt, run: &Run) -> Vec<String> {
+    let mut missing = Vec::new();
+    if !attempt.name.ends_with("--json") {
+        return missing;
+    }
+    if cell.has_gap && !names_a_gap(run) {
+        missing.push("names nothing that it did not see".to_owned());
+    }
+    let absent = cell.finding.filter(|kind| !has_finding(run, kind));
+    missing.extend(absent.map(|kind| format!("does not find {kind}")));
+    let named = |fault| format!("{} {fault}: {}", attempt.name, run.stdout);
+    missing.into_iter().map(named).collect()
+}
+
+/// Two captures that would last much longer than the cell, to be ended by signals.
+struct Long<'a> {
+    once: Attempt<'a>,
+    twice: Attempt<'a>,
+    first: Running,
+    second: Running,
+    limit: Instant,
+}
+
+impl<'a> Long<'a> {
+    fn start(cell: &'a Cell) -> Self {
+        // The verdict may have been there just before the second signal.
+        const ENDED: [i32; 4] = [
+            0,
+            10,
+            SIGNALLED + Signal::INT.as_raw(),
+            SIGNALLED + Signal::TERM.as_raw(),
+        ];
+        let once = cell.attempt("record --json", 600);
+        let twice = Attempt {
+            answers: &ENDED,
+            ..cell.attempt("triage --json", 600)
+        };
+        Self {
+            first: once.start(),
+            second: twice.start(),
+            once,
+            twice,
+            limit: Instant::now() + cell.slower * NOT_HUNG,
+        }
+    }
+
+    /// The first SIGTERM ends a capture with a report, the second ends the process.
+    fn end(mut self, tried: &mut Tried) {
+        tried.faults.extend(self.until_both_capture());
+        std::thread::sleep(BETWEEN_SIGNALS);
+        end(&mut self.first);
+        end(&mut self.second);
+        let first = Instant::now();
+        std::thread::sleep(BETWEEN_SIGNALS);
+        end(&mut self.second);
+        let second = Instant::now();
+        let ended = self.twice.judge(self.second, second, END_AFTER_TWO_SIGNALS);
+        tried.note(ended.named("after two signals"));
+        let ended = self.once.judge(self.first, first, REPORT_AFTER_A_SIGNAL);
+        let report = tried.note(ended.named("after a signal"));
+        let document = report
+            .filter(|run| run.status.success())
+            .and_then(|run| document(&run));
+        if let Some(document) = document
+            && document["capture"]["end"] != "interrupted"
+        {
+            let words = format!(
+                "after a signal: the capture ended as {}",
+                document["capture"]
+            );
             tried.faults.push(words);
         }
-        let missing = cell.finding.filter(|kind| !has_finding(&run, kind));
-        let words = missing.map(|kind| format!("triage does not find {kind}: {}", run.stdout));
-        tried.faults.extend(words);
     }
-    let recorded = tried.note(cell.attempt("record --json", 2).run());
-    if recorded.is_some_and(|run| cell.has_gap && !names_a_gap(&run)) {
-        let words = "record names nothing that it did not see".to_owned();
-        tried.faults.push(words);
-    }
-    tried.note(cell.attempt("doctor", 0).run());
-    tried.note(cell.attempt("triage --tasks", 0).run());
-}
 
-/// The first SIGTERM ends a long capture with a report, the second ends the process.
-fn signals(cell: &Cell, tried: &mut Tried) {
-    let once = cell.attempt("record --json", 60);
-    let mut twice = cell.attempt("triage --json", 60);
-    // The verdict may have been there just before.
-    let codes = [Signal::INT, Signal::TERM].map(|signal| SIGNALLED + signal.as_raw());
-    let answers = [&[0, 10], &codes[..]].concat();
-    twice.answers = &answers;
-    let (mut first, mut second) = (once.start(), twice.start());
-    tried
-        .faults
-        .extend(until_both_capture(&mut first, &mut second));
-    std::thread::sleep(BETWEEN_SIGNALS);
-    end(&mut first);
-    end(&mut second);
-    std::thread::sleep(BETWEEN_SIGNALS);
-    end(&mut second);
-    let ended = twice.judge(second, END_AFTER_TWO_SIGNALS);
-    tried.note(ended.named("after two signals"));
-    let ended = once.judge(first, REPORT_AFTER_A_SIGNAL);
-    let report = tried.note(ended.named("after a signal"));
-    let document = report
-        .filter(|run| run.status.success())
-        .and_then(|run| document(&run));
-    if let Some(document) = document
-        && document["capture"]["end"] != "interrupted"
-    {
-        let words = format!(
-            "after a signal: the capture ended as {}",
-            document["capture"]
-        );
-        tried.faults.push(words);
-    }
-}
-
-/// Waits until both capture or have ended; says so when the first does neither in time.
-fn until_both_capture(first: &mut Running, second: &mut Running) -> Option<String> {
-    let limit = Instant::now() + NOT_HUNG;
-    let is_recording = |running: &Running| running.says("remora: recording");
-    while Instant::now() < limit {
-        let first_is_there = is_recording(first) || first.has_ended();
-        if first_is_there && (second.is_attached() || second.has_ended()) {
-            return None;
+    /// Waits until both capture or have ended; says so when the first does neither in time.
+    fn until_both_capture(&mut self) -> Option<String> {
+        let is_recording = |running: &Running| running.says("remora: recording");
+        loop {
+            let first = is_recording(&self.first) || self.first.has_ended();
+            if first && (self.second.is_attached() || self.second.has_ended()) {
+                return None;
+            }
+            if Instant::now() > self.limit {
+                let places = whereabouts(self.first.pid());
+                return (!first).then(|| format!("record: it does not begin{places}"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
-        std::thread::sleep(Duration::from_millis(20));
     }
-    let hangs = !is_recording(first) && !first.has_ended();
-    let words = || {
-        format!(
-            "record: no capture after {NOT_HUNG:?}{}",
-            whereabouts(first.pid())
-        )
-    };
-    hangs.then(words)
 }
 
 /// Asks it to end, unless it has.

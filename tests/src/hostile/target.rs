@@ -1,5 +1,6 @@
 //! What fills a host, and what is looked at: `specimens/hostile*`.
 
+use super::group::Group;
 use super::mount::DeadMount;
 use crate::compile::{build_with, folder};
 use crate::python;
@@ -25,6 +26,20 @@ fn program() -> Result<PathBuf, String> {
 /// In words, when this machine cannot.
 pub fn hostile(mode: &str, argument: &str) -> Result<Specimen, String> {
     Start::program(&program()?)
+        .argument(mode)
+        .argument(argument)
+        .spawn()
+}
+
+/// The same in a group from its start: what it touches is the group's.
+///
+/// # Errors
+/// In words, when this machine cannot.
+pub fn hostile_in(group: &Group, mode: &str, argument: &str) -> Result<Specimen, String> {
+    let prefix = group.prefix();
+    let prefix: Vec<&str> = prefix.iter().map(String::as_str).collect();
+    Start::program(&program()?)
+        .under(&prefix)
         .argument(mode)
         .argument(argument)
         .spawn()
