@@ -2,6 +2,7 @@
 
 use crate::folded::Folded;
 use crate::gate::remora_binary;
+use crate::proc;
 use crate::report::Report;
 use crate::specimen::send;
 use rustix::process::Signal;
@@ -242,8 +243,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Ended already, unless a test failed in between.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        proc::end(&mut self.child);
     }
 }
 

@@ -239,9 +239,7 @@ impl Specimen {
 
 impl Drop for Specimen {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing left to do.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        crate::proc::end(&mut self.child);
         drop(std::fs::remove_file(format!(
             "/tmp/perf-{}.map",
             self.pid()

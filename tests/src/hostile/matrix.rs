@@ -189,7 +189,7 @@ fn commands(cell: &Cell, together: bool, tried: &mut Tried) {
         ("triage --tasks", 0),
     ];
     let attempts = lines.map(|(line, seconds)| cell.attempt(line, seconds));
-    let long = together.then(|| Long::start(cell));
+    let long = together.then(|| [Long::once(cell), Long::twice(cell)]);
     let start = Instant::now();
     let started = together.then(|| attempts.each_ref().map(Attempt::start));
     let mut started = started.into_iter().flatten();
@@ -204,7 +204,13 @@ fn commands(cell: &Cell, together: bool, tried: &mut Tried) {
             tried.faults.extend(faults);
         }
     }
-    long.unwrap_or_else(|| Long::start(cell)).end(tried);
+    match long {
+        Some(both) => both.into_iter().for_each(|long| long.end(tried)),
+        None => {
+            Long::once(cell).end(tried);
+            Long::twice(cell).end(tried);
+        }
+    }
 }
 
 /// What a command does not say of the cell.
@@ -222,86 +228,86 @@ fn said_too_little(cell: &Cell, attempt: &Attempt, run: &Run) -> Vec<String> {
     missing.into_iter().map(named).collect()
 }
 
-/// Two captures that would last much longer than the cell, to be ended by signals.
+/// A capture that would last much longer than the cell, to be ended by signals.
 struct Long<'a> {
-    once: Attempt<'a>,
-    twice: Attempt<'a>,
-    first: Running,
-    second: Running,
+    attempt: Attempt<'a>,
+    running: Running,
+    signals: u32,
     limit: Instant,
 }
 
 impl<'a> Long<'a> {
-    fn start(cell: &'a Cell) -> Self {
-        // The verdict may have been there just before the second signal.
-        const ENDED: [i32; 4] = [
+    /// The first SIGTERM ends it with a report.
+    fn once(cell: &'a Cell) -> Self {
+        Self::start(cell, cell.attempt("record --json", 600), 1)
+    }
+
+    /// The second SIGTERM ends the process.
+    fn twice(cell: &'a Cell) -> Self {
+        // The verdict may have been there just before.
+        const ENDED: &[i32] = &[
             0,
             10,
             SIGNALLED + Signal::INT.as_raw(),
             SIGNALLED + Signal::TERM.as_raw(),
         ];
-        let once = cell.attempt("record --json", 600);
-        let twice = Attempt {
-            answers: &ENDED,
+        let attempt = Attempt {
+            answers: ENDED,
             ..cell.attempt("triage --json", 600)
         };
+        Self::start(cell, attempt, 2)
+    }
+
+    fn start(cell: &Cell, attempt: Attempt<'a>, signals: u32) -> Self {
         Self {
-            first: once.start(),
-            second: twice.start(),
-            once,
-            twice,
+            running: attempt.start(),
+            attempt,
+            signals,
             limit: Instant::now() + cell.slower * NOT_HUNG,
         }
     }
 
-    /// The first SIGTERM ends a capture with a report, the second ends the process.
     fn end(mut self, tried: &mut Tried) {
-        tried.faults.extend(self.until_both_capture());
-        std::thread::sleep(BETWEEN_SIGNALS);
-        end(&mut self.first);
-        end(&mut self.second);
-        let first = Instant::now();
-        std::thread::sleep(BETWEEN_SIGNALS);
-        end(&mut self.second);
-        let second = Instant::now();
-        let ended = self.twice.judge(self.second, second, END_AFTER_TWO_SIGNALS);
-        tried.note(ended.named("after two signals"));
-        let ended = self.once.judge(self.first, first, REPORT_AFTER_A_SIGNAL);
-        let report = tried.note(ended.named("after a signal"));
-        let document = report
-            .filter(|run| run.status.success())
-            .and_then(|run| document(&run));
-        if let Some(document) = document
-            && document["capture"]["end"] != "interrupted"
+        tried.faults.extend(self.until_it_captures());
+        let mut last = Instant::now();
+        for _ in 0..self.signals {
+            std::thread::sleep(BETWEEN_SIGNALS);
+            last = Instant::now();
+            if !self.running.has_ended() {
+                self.running.signal(Signal::TERM);
+            }
+        }
+        let (when, patience) = if self.signals == 1 {
+            ("after a signal", REPORT_AFTER_A_SIGNAL)
+        } else {
+            ("after two signals", END_AFTER_TWO_SIGNALS)
+        };
+        let ended = self.attempt.judge(self.running, last, patience);
+        let run = tried.note(ended.named(when));
+        let answer = run.filter(|run| run.status.code().is_some_and(|code| code < SIGNALLED));
+        let end = answer.and_then(|run| Some(document(&run)?["capture"]["end"].clone()));
+        if let Some(end) = end
+            && end != "interrupted"
         {
-            let words = format!(
-                "after a signal: the capture ended as {}",
-                document["capture"]
-            );
+            let words = format!("{when}: {} ended as {end}", self.attempt.name);
             tried.faults.push(words);
         }
     }
 
-    /// Waits until both capture or have ended; says so when the first does neither in time.
-    fn until_both_capture(&mut self) -> Option<String> {
-        let is_recording = |running: &Running| running.says("remora: recording");
-        loop {
-            let first = is_recording(&self.first) || self.first.has_ended();
-            if first && (self.second.is_attached() || self.second.has_ended()) {
-                return None;
-            }
+    /// Waits until it captures, as far as it shows, or has ended; says so when it does neither in time.
+    fn until_it_captures(&mut self) -> Option<String> {
+        // Of the two only `record` says when all of its programs count; `triage` has some then.
+        let is_silent = self.attempt.name.starts_with("triage");
+        let begins = |running: &Running| {
+            running.says("remora: recording") || is_silent && running.is_attached()
+        };
+        while !begins(&self.running) && !self.running.has_ended() {
             if Instant::now() > self.limit {
-                let places = whereabouts(self.first.pid());
-                return (!first).then(|| format!("record: it does not begin{places}"));
+                let places = whereabouts(self.running.pid());
+                return Some(format!("{}: it does not begin{places}", self.attempt.name));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-    }
-}
-
-/// Asks it to end, unless it has.
-fn end(running: &mut Running) {
-    if !running.has_ended() {
-        running.signal(Signal::TERM);
+        None
     }
 }
