@@ -1,6 +1,7 @@
 //! Hosts and processes that make it hard to look. In each, `triage`, `record`, `doctor` and `--tasks` end in time, say
 //! what they could not see, and leave nothing behind; a SIGTERM yields a report, a second one ends the process. See
-//! `remora_tests::hostile`; `REMORA_HOSTILE_ROUNDS=20` goes through each cell twenty times.
+//! `remora_tests::hostile`; `REMORA_HOSTILE_ROUNDS=20 cargo xtask test hostile` goes through each cell twenty
+//! times.
 
 use remora_tests::gate::{privileged, skip};
 use remora_tests::hostile::group::Group;
@@ -49,20 +50,20 @@ fn beside(mode: &str, with: impl Fn() -> Option<Setting>) {
 }
 
 #[test]
-fn a_real_time_thread_that_never_gives_its_cpu_back() {
+fn hostile_real_time_thread_that_never_gives_its_cpu_back() {
     let Some(_turn) = privileged() else { return };
     // Where the machine keeps its throttling, it is a little less hostile.
     beside("spin", || or_skip(Setting::change(REAL_TIME_RUNTIME, "-1")));
 }
 
 #[test]
-fn two_threads_that_hand_a_turn_to_and_fro_on_one_cpu() {
+fn hostile_threads_that_hand_a_turn_to_and_fro_on_one_cpu() {
     let Some(_turn) = privileged() else { return };
     beside("ping-pong", || None);
 }
 
 #[test]
-fn twenty_processes_that_compute() {
+fn hostile_load_of_twenty_processes_that_compute() {
     let Some(_turn) = privileged() else { return };
     let Some(target) = or_skip(asyncio()) else {
         return;
@@ -93,31 +94,31 @@ fn on_a_dead_mount(how: Silence, is_python: bool) {
 }
 
 #[test]
-fn a_program_and_its_library_on_a_mount_whose_server_is_stopped() {
+fn hostile_mount_of_a_program_and_its_library_whose_server_is_stopped() {
     let Some(_turn) = privileged() else { return };
     on_a_dead_mount(Silence::Stopped, false);
 }
 
 #[test]
-fn a_program_and_its_library_on_a_mount_that_takes_requests_and_answers_none() {
+fn hostile_mount_of_a_program_and_its_library_that_takes_requests_and_answers_none() {
     let Some(_turn) = privileged() else { return };
     on_a_dead_mount(Silence::Taken, false);
 }
 
 #[test]
-fn an_interpreter_on_a_mount_whose_server_is_stopped() {
+fn hostile_mount_of_an_interpreter_whose_server_is_stopped() {
     let Some(_turn) = privileged() else { return };
     on_a_dead_mount(Silence::Stopped, true);
 }
 
 #[test]
-fn an_interpreter_on_a_mount_that_takes_requests_and_answers_none() {
+fn hostile_mount_of_an_interpreter_that_takes_requests_and_answers_none() {
     let Some(_turn) = privileged() else { return };
     on_a_dead_mount(Silence::Taken, true);
 }
 
 #[test]
-fn a_process_that_reads_from_a_dead_mount() {
+fn hostile_process_that_reads_from_a_dead_mount() {
     let Some(_turn) = privileged() else { return };
     let Some((mut mount, target)) = or_skip(hostile_on_mount("reads")) else {
         return;
@@ -129,7 +130,7 @@ fn a_process_that_reads_from_a_dead_mount() {
 }
 
 #[test]
-fn a_process_that_waits_for_its_vfork() {
+fn hostile_process_that_waits_for_its_vfork() {
     let Some(_turn) = privileged() else { return };
     let Some(target) = or_skip(hostile("vforks", "")) else {
         return;
@@ -139,7 +140,7 @@ fn a_process_that_waits_for_its_vfork() {
 }
 
 #[test]
-fn a_process_that_maps_and_unmaps_without_end() {
+fn hostile_process_that_maps_and_unmaps_without_end() {
     let Some(_turn) = privileged() else { return };
     let Some(target) = or_skip(hostile("maps", "")) else {
         return;
@@ -149,7 +150,7 @@ fn a_process_that_maps_and_unmaps_without_end() {
 }
 
 #[test]
-fn a_process_that_is_stopped() {
+fn hostile_process_that_is_stopped() {
     let Some(_turn) = privileged() else { return };
     let Some(target) = or_skip(asyncio()) else {
         return;
@@ -176,19 +177,19 @@ fn frozen(group: Result<Group, String>, file: &str, word: &str) {
 }
 
 #[test]
-fn a_process_that_is_frozen() {
+fn hostile_process_that_is_frozen() {
     let Some(_turn) = privileged() else { return };
     frozen(Group::version_2(), "cgroup.freeze", "1");
 }
 
 #[test]
-fn a_process_that_the_old_freezer_holds() {
+fn hostile_process_that_the_old_freezer_holds() {
     let Some(_turn) = privileged() else { return };
     frozen(Group::version_1("freezer"), "freezer.state", "FROZEN");
 }
 
 #[test]
-fn no_more_threads_can_be_started() {
+fn hostile_limit_of_threads() {
     let Some(_turn) = privileged() else { return };
     let limits = if rounds() > 1 {
         vec![1, 2, 3, 4, 5, 6, 7, 8]
@@ -216,7 +217,7 @@ fn no_more_threads_can_be_started() {
 }
 
 #[test]
-fn its_own_memory_is_limited() {
+fn hostile_limit_of_memory() {
     let Some(_turn) = privileged() else { return };
     let Some(group) = or_skip(Group::with("memory")) else {
         return;

@@ -111,7 +111,7 @@ impl Drop for Group {
                 drop(std::fs::write(self.root.join("cgroup.procs"), pid));
             }
             if start.elapsed() > BUSY {
-                return crate::gate::skip(&format!("{} is left behind", self.folder.display()));
+                return super::not_put_back(&self.folder.display().to_string());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

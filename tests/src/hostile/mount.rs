@@ -84,8 +84,7 @@ impl Drop for DeadMount {
         // In this order: without a server every wait ends with an error, and only then can anything be ended.
         drop(self.server.take());
         if let Err(error) = unmount(self.place.path(), UnmountFlags::DETACH) {
-            let place = self.place.path().display();
-            crate::gate::skip(&format!("{place} is not unmounted: {error}"));
+            super::not_put_back(&format!("{}: {error}", self.place.path().display()));
         }
     }
 }

@@ -32,8 +32,7 @@ impl Setting {
 impl Drop for Setting {
     fn drop(&mut self) {
         if let Err(error) = std::fs::write(&self.path, &self.before) {
-            let what = format!("{} stays changed: {error}", self.path.display());
-            crate::gate::skip(&what);
+            super::not_put_back(&format!("{}: {error}", self.path.display()));
         }
     }
 }
