@@ -82,7 +82,10 @@ impl DeadMount {
 impl Drop for DeadMount {
     fn drop(&mut self) {
         // In this order: without a server every wait ends with an error, and only then can anything be ended.
-        drop(self.server.take());
+        let Some(server) = self.server.take() else {
+            return;
+        };
+        drop(server);
         if let Err(error) = unmount(self.place.path(), UnmountFlags::DETACH) {
             super::not_put_back(&format!("{}: {error}", self.place.path().display()));
         }
