@@ -49,10 +49,12 @@ pub struct Jitter {
     pub p99_us: f64,
     /// The longest of a window.
     pub longest_us: Spread,
-    /// Time in gaps, in microseconds a second.
-    pub lost_us_per_s: Spread,
+    /// Time in gaps of less than 100 µs, which are interrupts, in microseconds a second.
+    pub short_us_per_s: Spread,
     /// That against the windows with nothing before and after.
-    pub lost_ratio: Spread,
+    pub short_ratio: Spread,
+    /// Time in longer gaps, in which other threads ran.
+    pub long_us_per_s: Spread,
     /// What was counted on that CPU, a second: the median of the windows.
     pub counted_per_s: Vec<Counted>,
 }
@@ -161,7 +163,7 @@ impl Bench<'_> {
 /// The windows of one tool.
 struct Series {
     subject: Subject,
-    /// Of each phase its windows, with the loss against nothing.
+    /// Of each phase its windows, with the loss by interrupts against nothing.
     phases: [Vec<(Span, f64)>; 3],
     failure: Option<anyhow::Error>,
 }
@@ -176,9 +178,9 @@ impl Series {
     }
 
     fn push(&mut self, before: &Span, phases: [Span; 3], after: &Span) {
-        let (before, after) = (before.gaps.lost_us_per_s(), after.gaps.lost_us_per_s());
+        let (before, after) = (before.gaps.short_us_per_s(), after.gaps.short_us_per_s());
         for (windows, phase) in self.phases.iter_mut().zip(phases) {
-            let ratio = against_neighbours(before, phase.gaps.lost_us_per_s(), after);
+            let ratio = against_neighbours(before, phase.gaps.short_us_per_s(), after);
             windows.push((phase, ratio));
         }
     }
@@ -195,7 +197,7 @@ impl Series {
 /// The windows with nothing, then each tool's phases.
 fn rows(quiet: &[Span], series: &[Series]) -> Result<Vec<Jitter>> {
     let around = quiet.windows(3).map(|three| {
-        let [before, on, after] = [0, 1, 2].map(|at| three[at].gaps.lost_us_per_s());
+        let [before, on, after] = [0, 1, 2].map(|at| three[at].gaps.short_us_per_s());
         (three[1].clone(), against_neighbours(before, on, after))
     });
     let around: Vec<(Span, f64)> = around.collect();
@@ -233,8 +235,9 @@ fn row(
         median_us: together.quantile_us(0.5),
         p99_us: together.quantile_us(0.99),
         longest_us: spread(&|span| span.gaps.quantile_us(1.0))?,
-        lost_us_per_s: spread(&|span| span.gaps.lost_us_per_s())?,
-        lost_ratio: Spread::of(&ratios)?,
+        short_us_per_s: spread(&|span| span.gaps.short_us_per_s())?,
+        short_ratio: Spread::of(&ratios)?,
+        long_us_per_s: spread(&|span| span.gaps.long_us_per_s())?,
         counted_per_s: counted.collect(),
     })
 }
@@ -270,12 +273,12 @@ mod tests {
         let quiet = [100, 200, 100].map(span);
         let rows = rows(&quiet, &[series]).unwrap();
         assert_eq!(rows.len(), 4);
-        assert_eq!((rows[0].what, rows[0].lost_ratio.median), ("nothing", 2.0));
+        assert_eq!((rows[0].what, rows[0].short_ratio.median), ("nothing", 2.0));
         let start = &rows[1];
         assert_eq!((start.phase, start.seconds), ("start", 2.0));
-        assert_eq!((start.lost_ratio.min, start.lost_ratio.max), (2.0, 6.0));
+        assert_eq!((start.short_ratio.min, start.short_ratio.max), (2.0, 6.0));
         assert_eq!(start.gaps_per_s.median, 450.0);
-        assert_eq!(start.lost_us_per_s.median, 4500.0);
+        assert_eq!(start.short_us_per_s.median, 4500.0);
         assert_eq!((start.median_us, start.longest_us.max), (10.0, 10.0));
         assert_eq!(start.counted_per_s[0].per_s, 450.0);
     }

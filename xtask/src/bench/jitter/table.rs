@@ -1,7 +1,7 @@
 //! The rows of [`super::Jitter`] as tables.
 
-use super::{Jitter, sources::NAMES, spinner::SHORTEST};
-use crate::bench::{report::Report, table::Section};
+use super::{Jitter, gaps::LONG, sources::NAMES, spinner::SHORTEST};
+use crate::bench::{report::Report, stats::Spread, table::Section};
 
 /// How long gaps are and how often, then what the kernel counted on that CPU.
 pub fn sections(report: &Report) -> [Section; 2] {
@@ -10,8 +10,8 @@ pub fn sections(report: &Report) -> [Section; 2] {
 
 fn gaps(rows: &[Jitter]) -> Section {
     let cells = rows.iter().map(|row| {
-        let (lost, longest) = (&row.lost_us_per_s, &row.longest_us);
-        let ratio = &row.lost_ratio;
+        let (longest, ratio) = (&row.longest_us, &row.short_ratio);
+        let lost = |lost: &Spread| format!("{:.0} ({:.0}–{:.0})", lost.median, lost.q1, lost.q3);
         name(row)
             .into_iter()
             .chain([
@@ -19,8 +19,9 @@ fn gaps(rows: &[Jitter]) -> Section {
                 format!("{:.0}", row.median_us),
                 format!("{:.0}", row.p99_us),
                 format!("{:.0} ({:.0})", longest.median, longest.max),
-                format!("{:.0} ({:.0}–{:.0})", lost.median, lost.q1, lost.q3),
+                lost(&row.short_us_per_s),
                 format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.q1, ratio.q3),
+                lost(&row.long_us_per_s),
             ])
             .collect()
     });
@@ -34,8 +35,9 @@ fn gaps(rows: &[Jitter]) -> Section {
             "median µs",
             "p99 µs",
             "longest µs (of all)",
-            "lost µs/s (quartiles)",
-            "lost, against nothing (quartiles)",
+            "lost to interrupts µs/s (quartiles)",
+            "against nothing (quartiles)",
+            "lost to threads µs/s (quartiles)",
         ],
         rows: cells.collect(),
     }
@@ -88,17 +90,20 @@ fn name(row: &Jitter) -> [String; 3] {
 pub fn method(report: &Report) -> String {
     let window_s = report.method.window_s;
     let (machine, rounds) = (&report.machine, report.method.pairs);
-    format!(
-        "Linux {} on {} CPUs ({}; load average before the run {}). One run of `cargo xtask bench --jitter`: {rounds} \
-         rounds, each tool in turn, a window of {window_s} s with nothing before and after it. A gap is {} µs or more \
-         between two readings of the clock. Figures are medians of the windows; median and p99 are of all gaps together. \
-         `another`: a process that may not run on that CPU. start: from the command \
-         to 0.3 s behind its sign of recording; steady: {window_s} s from there; end: from the request to end to 0.3 s \
-         behind its end.",
-        machine.kernel,
-        machine.cpus,
-        machine.cpu,
-        machine.load_before,
+    let place = format!(
+        "Linux {} on {} CPUs ({}; load average before the run {}).",
+        machine.kernel, machine.cpus, machine.cpu, machine.load_before,
+    );
+    let windows = format!(
+        "One run of `cargo xtask bench --jitter`: {rounds} rounds, each tool in turn, a window of {window_s} s with nothing \
+         before and after it. start: from the command to 0.3 s behind its sign of recording; steady: {window_s} s from \
+         there; end: from the request to end to 0.3 s behind its end. `another`: a process that may not run on that CPU.",
+    );
+    let meaning = format!(
+        "A gap is {} µs or more between two readings of the clock; one of {} µs or more counts as a thread that ran \
+         there. Medians of the windows; median and p99 are of all gaps together.",
         SHORTEST.as_micros(),
-    )
+        LONG.as_micros(),
+    );
+    format!("{place} {windows} {meaning}")
 }
