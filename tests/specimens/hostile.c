@@ -10,7 +10,9 @@
  * works          one thread computes in a library, one sleeps there, one naps; the library is a file of its own
  * maps           three threads map and unmap, one computes
  * vforks         waits for a child that never executes nor ends: uninterruptible
- * reads FILE     at SIGUSR1 one thread reads the file, the next looks up what is beside it
+ * reads FILE     at SIGUSR1 one thread reads the file, the next looks it up again and again
+ * locks FILE     maps the file; at SIGUSR1 one thread reads it through /proc/self/mem, which holds the lock of the memory
+ *                meanwhile, the next maps something: whoever wants that lock then waits behind it
  *
  * Prints `ready {"pid":…,"tids":{…}}`. Ends with its parent, or by itself after five minutes.
  */
@@ -23,6 +25,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,21 +218,53 @@ static NAMED void *looks_up(void *unused)
     return unused;
 }
 
-static void reads_at_the_word(const char *path)
+static void opens(const char *path)
 {
-    sigset_t set;
-    int signal;
     file = path;
     descriptor = open(path, O_RDONLY);
     if (descriptor < 0)
         unsupported(path);
+}
+
+static void waits_for_the_word(void)
+{
+    sigset_t set;
+    int signal;
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
     sigprocmask(SIG_BLOCK, &set, NULL);
     ready();
     sigwait(&set, &signal);
+}
+
+static void reads_at_the_word(const char *path)
+{
+    opens(path);
+    waits_for_the_word();
     start(looks_up, NULL);
     reads(NULL);
+    pause();
+}
+
+static NAMED void *maps_something(void *unused)
+{
+    /* By now the lock is held. */
+    usleep(200000);
+    mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    pause();
+    return unused;
+}
+
+static void locks_at_the_word(const char *path)
+{
+    opens(path);
+    char byte, *of_file = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    int memory = open("/proc/self/mem", O_RDONLY);
+    if (of_file == MAP_FAILED || memory < 0)
+        unsupported("/proc/self/mem");
+    waits_for_the_word();
+    start(maps_something, NULL);
+    pread(memory, &byte, 1, (off_t)(uintptr_t)of_file);
     pause();
 }
 
@@ -254,6 +289,8 @@ int main(int argc, char **argv)
         vforks();
     else if (!strcmp(mode, "reads"))
         reads_at_the_word(argument);
+    else if (!strcmp(mode, "locks"))
+        locks_at_the_word(argument);
     fprintf(stderr, "no such mode: %s\n", mode);
     return 2;
 }

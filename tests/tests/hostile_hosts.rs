@@ -9,10 +9,14 @@ use remora_tests::hostile::matrix::{Cell, assert_none, go_through, rounds};
 use remora_tests::hostile::mount::Silence;
 use remora_tests::hostile::setting::{REAL_TIME_RUNTIME, Setting};
 use remora_tests::hostile::target::{
-    asyncio, asyncio_on_mount, hostile, hostile_in, hostile_on_mount,
+    asyncio, asyncio_on_mount, hostile, hostile_in, hostile_on_mount, hostile_with_file_on_mount,
 };
 use rustix::process::Signal;
 use rustix::thread::{CpuSet, sched_getaffinity};
+use std::time::Duration;
+
+/// Until a target is where it was sent.
+const UNDER_WAY: Duration = Duration::from_millis(500);
 
 /// The first and the last CPU: what is particular is the one that remora's own threads would like to run on, and one
 /// that they would not.
@@ -117,16 +121,31 @@ fn hostile_mount_of_an_interpreter_that_takes_requests_and_answers_none() {
     on_a_dead_mount(Silence::Taken, true);
 }
 
-#[test]
-fn hostile_process_that_reads_from_a_dead_mount() {
-    let Some(_turn) = privileged() else { return };
-    let Some((mut mount, target)) = or_skip(hostile_on_mount("reads")) else {
-        return;
+/// A target that does something with a file on a dead mount, at the word.
+fn with_a_dead_file(mode: &str, more: impl FnOnce(Cell) -> Cell) -> Vec<String> {
+    let Some((mut mount, target)) = or_skip(hostile_with_file_on_mount(mode)) else {
+        return Vec::new();
     };
     mount.falls_silent(Silence::Taken);
     target.go();
-    let cell = Cell::of("uninterruptible in a read", target.pid()).has_gap();
-    assert_none(&go_through((mount, target), &cell));
+    std::thread::sleep(UNDER_WAY);
+    let cell = more(Cell::of(
+        &format!("{mode} a file on a dead mount"),
+        target.pid(),
+    ));
+    go_through((mount, target), &cell)
+}
+
+#[test]
+fn hostile_process_that_reads_from_a_dead_mount() {
+    let Some(_turn) = privileged() else { return };
+    assert_none(&with_a_dead_file("reads", |cell| cell));
+}
+
+#[test]
+fn hostile_process_whose_memory_is_locked() {
+    let Some(_turn) = privileged() else { return };
+    assert_none(&with_a_dead_file("locks", Cell::has_gap));
 }
 
 #[test]

@@ -54,9 +54,19 @@ pub fn hostile_on_mount(mode: &str) -> Result<(DeadMount, Specimen), String> {
     let mount = DeadMount::of(&folder())?;
     let name = program.file_name().expect("a program has a name");
     let start = Start::program(&mount.path(name.as_ref())).argument(mode);
-    let specimen = start
-        .argument(&printable(&mount.path(name.as_ref())))
-        .spawn()?;
+    let specimen = start.spawn()?;
+    Ok((mount, specimen))
+}
+
+/// A mode that does something with a file; the file alone lies on the mount.
+///
+/// # Errors
+/// In words, when this machine cannot.
+pub fn hostile_with_file_on_mount(mode: &str) -> Result<(DeadMount, Specimen), String> {
+    // Any file of the folder will do.
+    program()?;
+    let mount = DeadMount::of(&folder())?;
+    let specimen = hostile(mode, &printable(&mount.path(LIBRARY.as_ref())))?;
     Ok((mount, specimen))
 }
 
