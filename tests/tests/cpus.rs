@@ -30,7 +30,7 @@ const NO_PROBES: [&str; 4] = ["--stack-hook", "switch", "--loop", "blocked"];
 
 /// CPU events that remora has open: its links of performance events.
 fn events(running: &Running) -> usize {
-    let folder = format!("/proc/{}/fdinfo", running.pid());
+    let folder = format!("/proc/{}/fdinfo", running.agent());
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
     texts

@@ -226,6 +226,10 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
     ),
     ("triage_cost::", "a cost"),
     (
+        "hostile_hosts::",
+        "what the agent does while it is let wait is the same on each kernel; a guest has one file system and no FUSE",
+    ),
+    (
         "healthy::",
         "servers and their load are too much for an emulated machine",
     ),
