@@ -47,12 +47,13 @@ pub fn run(work: impl FnOnce() -> u8) -> u8 {
     // SAFETY: there is one thread, so the child may go on as this process would have.
     match unsafe { libc::fork() } {
         0 => work_as_child(parent, say, work),
+        // No room for another process: then without one that waits.
+        ..0 => work(),
         child => match Pid::from_raw(child) {
             Some(child) => {
                 drop(say);
                 wait(child, said)
             }
-            // No room for another process: then without one that waits.
             None => work(),
         },
     }

@@ -48,6 +48,7 @@ pub fn run(args: Look) -> Result<(), Failure> {
         pids: vec![args.pid],
         ..Selection::default()
     };
+    deadline::prepare().map_err(cannot_observe)?;
     let targets = target::resolve(&selection).map_err(cannot_observe)?;
     let target = targets
         .first()

@@ -27,6 +27,9 @@ pub struct Attempt<'a> {
     pub may_refuse: bool,
 }
 
+/// What the waiting process says of an agent that cannot end.
+const LEFT_BEHIND: &str = "is left behind: it ends when what it waits for answers";
+
 /// How it ended.
 #[derive(Debug)]
 pub enum Ended {
@@ -78,7 +81,9 @@ impl Attempt<'_> {
     }
 
     fn fault(&self, run: &Run) -> Option<String> {
-        let lines = run.stderr.lines().filter(|line| !line.is_empty());
+        // That a process had to be left behind is said beside the answer.
+        let counts = |line: &&str| !line.is_empty() && !line.ends_with(LEFT_BEHIND);
+        let lines = run.stderr.lines().filter(counts);
         let said = || format!("--- said\n{}\n{}", run.stderr.trim(), tail(&run.stdout));
         if run.stderr.contains("panicked") {
             return Some(format!("it panicked {}", said()));
