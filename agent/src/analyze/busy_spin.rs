@@ -9,7 +9,8 @@
 use super::event_loops::{framework, is_in_epoll};
 use super::{Findings, Scene, words};
 use crate::model::{
-    Confidence, Finding, FindingKind, Frame, FrameKind, Severity, Socket, Stack, Subject, Thread,
+    Confidence, Finding, FindingKind, Frame, FrameKind, Severity, Socket, SocketState, Stack,
+    Subject, Thread,
 };
 use crate::words::text::{count, percent, share};
 use std::collections::HashMap;
@@ -298,8 +299,8 @@ fn ready<'a>(scene: &Scene<'a>, thread: &'a Thread) -> impl Iterator<Item = &'a 
         let unread = socket.receive.min > 0 && socket.receive.min == socket.receive.max;
         let quiet = tcp.received_in_capture == 0 && tcp.sent_in_capture == 0;
         let over = socket.receive_shut
-            || socket.state == crate::model::CLOSE_WAIT
-            || socket.state == "closed";
+            || socket.state == SocketState::CloseWait
+            || socket.state == SocketState::Closed;
         let writable =
             socket.watched_by.iter().any(|watch| watch.events & 4 != 0) && socket.send.max == 0;
         level && quiet && (unread || over || writable)
@@ -312,7 +313,7 @@ fn ready_words(socket: &Socket) -> String {
     match socket.receive.last {
         0 => format!(
             "{name} ({}) is in its epoll set and always ready",
-            socket.state
+            socket.state.name()
         ),
         unread => format!(
             "{name}: {} bytes unread and left there, so it is always ready",

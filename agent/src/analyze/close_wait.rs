@@ -6,7 +6,7 @@
 //! sending to a peer that has closed its own direction only, acknowledgements come, and the time is short.
 
 use super::{Findings, Scene, words};
-use crate::model::{CLOSE_WAIT, Finding, FindingKind, Severity, Socket, Subject};
+use crate::model::{Finding, FindingKind, Severity, Socket, SocketState, Subject};
 use crate::words::text::{bytes, clean, count};
 
 /// Connections that are shown one by one.
@@ -26,7 +26,9 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 
 /// Closed by its peer for longer than the threshold.
 fn is_left(scene: &Scene<'_>, socket: &Socket) -> bool {
-    socket.open && socket.state == CLOSE_WAIT && silence(socket) >= scene.thresholds.close_wait
+    socket.open
+        && socket.state == SocketState::CloseWait
+        && silence(socket) >= scene.thresholds.close_wait
 }
 
 fn silence(socket: &Socket) -> std::time::Duration {

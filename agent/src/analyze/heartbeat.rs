@@ -271,7 +271,7 @@ fn unheard(scene: &Scene<'_>, socket: &Socket, silence: Duration, every: Duratio
     finding.because_of = vec![Subject::Socket(socket.inode), Subject::Process(socket.pid)];
     finding = finding.fact(
         "socket",
-        format!("{} ({})", words::socket(socket), socket.state),
+        format!("{} ({})", words::socket(socket), socket.state.name()),
     );
     if let Some(peer) = &socket.peer_process {
         finding.because_of.push(Subject::Process(peer.pid));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{
-    CLOSE_WAIT, Confidence, Severity, Subject, Tcp,
+    Confidence, Severity, SocketState, Subject, Tcp,
     fixture::{Builder, ms, socket},
 };
 
@@ -86,7 +86,7 @@ fn a_connection_that_its_peer_closed_is_left_only_after_a_while() {
     for (silence, found) in [(ms(200), false), (ms(60_000), true)] {
         let mut builder = Builder::new(1, "leaky");
         let mut left = socket(1, 7);
-        left.state = CLOSE_WAIT;
+        left.state = SocketState::CloseWait;
         left.tcp = Some(Tcp {
             silence,
             ..Tcp::default()

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     analyze,
     capture::{self, HeapPlan, Keep, Plan, Progress, PythonMode},
-    model::Capture,
+    model::{Capture, Report},
     preflight,
     probe::{self, DEFAULT_FAULT_PERIOD, ExactHook, FaultHook, LoopHook, ProbeError, WaitHook},
     report::{
@@ -262,15 +262,16 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(path) => Some(Stream::create(path).map_err(|error| Failure::new(USAGE, error))?),
         None => None,
     };
-    let mut capture = runtime.block_on(capture(&args, &plan, &mut stream))?;
-    capture.judgement = Some(analyze::judge(&capture, &thresholds));
-    report::leak::refer(&mut capture);
+    let capture = runtime.block_on(capture(&args, &plan, &mut stream))?;
+    let judgement = analyze::judge(&capture, &thresholds);
+    let mut report = Report::new(capture, judgement);
+    report::leak::refer(&mut report);
     if let Some(complaint) = stream.as_ref().and_then(Stream::complaint) {
         output::complain(&complaint);
     }
     let options = Options { idle: args.idle };
-    let written = report::write_all(&capture, &folder, options);
-    print(&args, &capture, written.as_ref().ok())?;
+    let written = report::write_all(&report, &folder, options);
+    print(&args, &report, written.as_ref().ok())?;
     written
         .map(drop)
         .map_err(|error| Failure::new(FAILED, error))
@@ -316,18 +317,18 @@ async fn capture(
         .map_err(|error| Failure::new(CANNOT_OBSERVE, error))
 }
 
-fn print(args: &Args, capture: &Capture, written: Option<&Written>) -> Result<(), Failure> {
+fn print(args: &Args, report: &Report, written: Option<&Written>) -> Result<(), Failure> {
     let text = if args.json {
         if let Some(written) = written {
             output::complain(&format!("report in {}", written.folder.display()));
         }
-        report::json::render(capture).map_err(|error| Failure::new(FAILED, error))?
+        report::json::render(report).map_err(|error| Failure::new(FAILED, error))?
     } else {
         let look = Look {
             width: output::width().unwrap_or(Look::default().width),
             colour: output::wants_colour(),
         };
-        terminal::summary(capture, written, look).into_bytes()
+        terminal::summary(report, written, look).into_bytes()
     };
     output::print(&text).map_err(|error| {
         let place = match written {

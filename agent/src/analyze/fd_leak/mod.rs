@@ -16,7 +16,7 @@ mod tests;
 use crate::analyze::connections::Servers;
 use crate::analyze::{Findings, Scene};
 use crate::model::{
-    CLOSE_WAIT, Confidence, Descriptors, Finding, FindingKind, Severity, Socket, Subject,
+    Confidence, Descriptors, Finding, FindingKind, Severity, Socket, SocketState, Subject,
 };
 use crate::words::text::{clean, count, duration, percent};
 use std::collections::HashMap;
@@ -109,7 +109,7 @@ fn drawdown(counts: &[u64]) -> u64 {
 fn clients(scene: &Scene<'_>, servers: &Servers, pid: u32) -> u64 {
     let own = scene.sockets_of(pid);
     let clients = own.filter(|socket| {
-        socket.state == "established"
+        socket.state == SocketState::Established
             && socket.first_seen > Duration::from_secs(1)
             && servers.accepted(socket)
     });
@@ -232,7 +232,7 @@ fn peers(scene: &Scene<'_>, pid: u32) -> Vec<String> {
     for socket in scene.sockets_of(pid) {
         let place = places.entry(place(socket)).or_default();
         place.0 += 1;
-        place.1 += u64::from(socket.state == CLOSE_WAIT);
+        place.1 += u64::from(socket.state == SocketState::CloseWait);
     }
     let mut places: Vec<_> = places.into_iter().filter(|(_, it)| it.0 > 2).collect();
     places.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
@@ -253,6 +253,6 @@ fn place(socket: &Socket) -> String {
     match (&socket.peer_process, &socket.peer) {
         (Some(peer), _) => format!("{protocol} to {} ({})", peer.comm, peer.pid),
         (None, Some(peer)) => format!("{protocol} to {peer}"),
-        (None, None) => format!("{protocol}, {}", socket.state),
+        (None, None) => format!("{protocol}, {}", socket.state.name()),
     }
 }

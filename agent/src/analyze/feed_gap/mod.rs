@@ -17,7 +17,7 @@
 mod tests;
 
 use crate::analyze::{Findings, Scene, words};
-use crate::model::{Confidence, Finding, FindingKind, Severity, Socket, Subject, Tcp};
+use crate::model::{Confidence, Finding, FindingKind, Severity, Socket, SocketState, Subject, Tcp};
 use crate::words::text::{bytes, clean, count, duration};
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 fn gap<'a>(scene: &Scene<'_>, socket: &'a Socket) -> Option<Gap<'a>> {
     let tcp = socket
         .tcp
-        .filter(|_| socket.open && socket.state == "established")?;
+        .filter(|_| socket.open && socket.state == SocketState::Established)?;
     let (silence, last_send) = (tcp.last_receive?, tcp.last_send?);
     let sent = tcp.segments_out.max(1);
     let one_way = tcp.segments_in >= SEGMENTS && tcp.segments_in / ONE_WAY >= sent;

@@ -3,7 +3,8 @@
 use super::*;
 use crate::analyze::{Thresholds, judge};
 use crate::model::{
-    Capture, Keeper, Lock, LockKind, Owner, OwnerFrom, Reason, State, Verdict, Waiter,
+    Capture, FutexOperation, Keeper, Lock, LockKind, Owner, OwnerFrom, Reason, State, Syscall,
+    Verdict, Waiter,
     fixture::{Builder, ms},
 };
 
@@ -19,7 +20,7 @@ pub fn lock(capture: &Capture, address: u64, owner: usize, waiters: &[usize]) ->
         shared: false,
         kind: LockKind::Mutex,
         kind_inferred: false,
-        operations: vec!["wait"],
+        operations: vec![FutexOperation::Wait],
         waits: waiters.len() as u64,
         total: ms(3000),
         longest: ms(3000),
@@ -49,7 +50,7 @@ pub fn blocks(capture: &mut Capture, thread: usize, address: u64, since: u64) {
     let now = &mut capture.threads[thread].now;
     now.state = State::Blocked;
     now.reason = Some(Reason::Futex);
-    now.syscall = Some("futex");
+    now.syscall = Some(Syscall::named("futex"));
     now.args = [address, 0x80, 2, 0, 0, 0];
     now.since = ms(since);
 }

@@ -4,7 +4,7 @@ use super::{Needs, Node, Party, Wait, channels};
 use crate::analyze::{Scene, words};
 use crate::model::{
     Keeper, Lock, LockKind, Owner, OwnerFrom, PythonAwaited, PythonWait, Reason, State, Subject,
-    Thread,
+    Syscall, Thread,
 };
 use crate::words::text::clean;
 use std::collections::HashMap;
@@ -228,7 +228,7 @@ pub fn lock_words(lock: &Lock) -> String {
 
 /// Whether a futex wait has a time limit: the fourth argument of `futex`, the fifth of `futex_wait`.
 fn is_timed(thread: &Thread) -> bool {
-    match thread.now.syscall {
+    match thread.now.syscall.map(Syscall::name) {
         Some("futex") => thread.now.args[3] != 0,
         Some("futex_wait") => thread.now.args[4] != 0,
         _ => false,

@@ -19,8 +19,8 @@ use crate::analyze::connections::{Servers, has_local_peer, is_own_pair};
 use crate::analyze::readers::{Readers, wait};
 use crate::analyze::{Findings, Scene, tasks, words};
 use crate::model::{
-    AwaitKind, CLOSE_WAIT, Confidence, Family, Finding, FindingKind, Reason, Severity, Socket,
-    Subject, Thread,
+    AwaitKind, Confidence, Family, Finding, FindingKind, Reason, Severity, Socket, SocketState,
+    Subject, Syscall, Thread,
 };
 use crate::words::text::{bytes, clean, count, duration};
 use std::time::Duration;
@@ -75,7 +75,10 @@ fn stands_still(scene: &Scene<'_>, socket: &Socket) -> bool {
         && socket.backlog.is_none()
         && socket.send.min > 0
         && socket.samples > 1
-        && matches!(socket.state, "established" | CLOSE_WAIT)
+        && matches!(
+            socket.state,
+            SocketState::Established | SocketState::CloseWait
+        )
         && socket.not_taken_for >= look
 }
 
@@ -157,7 +160,7 @@ fn finding(scene: &Scene<'_>, stuck: &Stuck<'_>, others: usize) -> Finding {
         let line = format!(
             "thread {} waits in {} for room, {}",
             words::thread(thread),
-            clean(thread.now.syscall.unwrap_or("send")),
+            clean(thread.now.syscall.map_or("send", Syscall::name)),
             words::since(thread.now.since, thread.now.since_inferred),
         );
         finding = finding.fact("waits", line);

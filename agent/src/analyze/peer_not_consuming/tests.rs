@@ -3,7 +3,8 @@
 use crate::analyze::{Thresholds, judge};
 use crate::model::fixture::{Builder, ms, socket};
 use crate::model::{
-    Address, Depth, Finding, FindingKind, LISTEN, PeerProcess, Reason, Socket, State, Subject, Tcp,
+    Address, Depth, Finding, FindingKind, PeerProcess, Reason, Socket, SocketState, State, Subject,
+    Tcp,
 };
 
 fn sender(asleep_s: u64, reason: Reason) -> Builder {
@@ -115,7 +116,7 @@ fn a_connection_of_its_own_making_counts_without_a_thread_that_waits() {
 fn a_client_of_a_server_that_vanished_is_left_alone() {
     let mut builder = sender(0, Reason::Epoll);
     let mut server = socket(1, 4);
-    (server.state, server.local) = (LISTEN, full(40).local);
+    (server.state, server.local) = (SocketState::Listen, full(40).local);
     builder.0.sockets.push(server.clone());
     assert_eq!(found(builder, full(40)), []);
     // Its only thread waits for that one client.

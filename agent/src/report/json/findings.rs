@@ -1,7 +1,7 @@
 //! `verdict` and `findings`: what the analyzers say.
 
 use super::subjects::{self, About};
-use crate::model::{Capture, Finding, Incident, Judgement, Verdict};
+use crate::model::{Finding, Incident, Judgement, Report, Verdict};
 use crate::report::totals::watched;
 use crate::words::fate::fates;
 use serde::Serialize;
@@ -46,16 +46,16 @@ pub struct NotJudged<'a> {
 }
 
 /// The verdict in a word; `unjudged` before anybody looked.
-pub fn verdict(capture: &Capture) -> &'static str {
-    capture
+pub fn verdict(report: &Report) -> &'static str {
+    report
         .judgement
         .as_ref()
         .map_or("unjudged", |judgement| judgement.verdict.name())
 }
 
 /// The verdict in a sentence.
-pub fn note(capture: &Capture) -> String {
-    match &capture.judgement {
+pub fn note(report: &Report) -> String {
+    match &report.judgement {
         None => "no analyzer looked at this capture".to_owned(),
         Some(Judgement {
             verdict: Verdict::Sick(_),
@@ -66,8 +66,10 @@ pub fn note(capture: &Capture) -> String {
             .map(|worst| worst.cause.summary.clone())
             .unwrap_or_default(),
         Some(_) => {
-            let fates = fates(capture).into_iter().map(|fate| format!("; {fate}"));
-            let looked = watched(capture);
+            let fates = fates(&report.capture)
+                .into_iter()
+                .map(|fate| format!("; {fate}"));
+            let looked = watched(&report.capture);
             format!(
                 "nothing wrong found: looked at {looked}{}",
                 fates.collect::<String>()
@@ -77,8 +79,8 @@ pub fn note(capture: &Capture) -> String {
 }
 
 /// The findings, incident by incident.
-pub fn findings(capture: &Capture) -> Vec<Entry<'_>> {
-    let incidents = capture
+pub fn findings(report: &Report) -> Vec<Entry<'_>> {
+    let incidents = report
         .judgement
         .iter()
         .flat_map(|judgement| &judgement.incidents);
@@ -121,8 +123,8 @@ fn entry(finding: &Finding, incident: usize, is_cause: bool) -> Entry<'_> {
 }
 
 /// What could not be judged, and why.
-pub fn not_judged(capture: &Capture) -> Vec<NotJudged<'_>> {
-    let judgement = capture.judgement.iter();
+pub fn not_judged(report: &Report) -> Vec<NotJudged<'_>> {
+    let judgement = report.judgement.iter();
     let missing = judgement.flat_map(|judgement| &judgement.not_judged);
     missing
         .map(|(kind, why)| NotJudged {

@@ -156,8 +156,7 @@ fn grown(process: &Process<'_>) -> (u64, u64) {
 
 /// Why the analyzer says nothing of memory.
 fn not_judged(process: &Process<'_>) -> Option<String> {
-    let judgement = process.capture.judgement.as_ref()?;
-    let mut missing = judgement.not_judged.iter();
+    let mut missing = process.judgement?.not_judged.iter();
     missing
         .find(|(kind, _)| *kind == FindingKind::MemoryLeak)
         .map(|(_, why)| why.clone())

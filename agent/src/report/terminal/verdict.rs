@@ -2,7 +2,7 @@
 //! cause its consequences. Then what was looked at, what was lost and what it cost, in one line.
 
 use super::{HEADING, Look, MIN_WIDTH, Page, QUIET, WARNING, sentence};
-use crate::model::{Capture, Confidence, Finding, Incident, Judgement, Verdict};
+use crate::model::{Capture, Confidence, Finding, Incident, Judgement, Report, SignalId, Verdict};
 use crate::report::shares::Shares;
 use crate::report::text::{clean, count, duration};
 use crate::report::totals::watched;
@@ -20,7 +20,7 @@ const IN_FULL: usize = 3;
 const VALUES: usize = 11;
 
 /// What `triage` prints.
-pub fn verdict(capture: &Capture, look: Look) -> String {
+pub fn verdict(report: &Report, look: Look) -> String {
     let look = Look {
         width: look.width.max(MIN_WIDTH),
         ..look
@@ -29,14 +29,14 @@ pub fn verdict(capture: &Capture, look: Look) -> String {
         look,
         text: String::new(),
     };
-    write(&mut page, capture);
-    sum(&mut page, capture);
+    write(&mut page, report);
+    sum(&mut page, report);
     page.text
 }
 
 /// The findings, or that there are none.
-pub(super) fn write(page: &mut Page, capture: &Capture) {
-    let Some(judgement) = &capture.judgement else {
+pub(super) fn write(page: &mut Page, report: &Report) {
+    let Some(judgement) = &report.judgement else {
         return;
     };
     for (index, incident) in judgement.incidents.iter().enumerate() {
@@ -46,7 +46,7 @@ pub(super) fn write(page: &mut Page, capture: &Capture) {
         show(page, incident);
     }
     if judgement.incidents.is_empty() {
-        well(page, capture, judgement);
+        well(page, &report.capture, judgement);
     }
 }
 
@@ -168,7 +168,7 @@ fn tree(page: &mut Page, capture: &Capture) {
 /// How many connections to other hosts each target has: with none, no network is to blame.
 fn connections(page: &mut Page, capture: &Capture) {
     let seen = capture.signals.iter().any(|signal| {
-        signal.name == "sockets" && !matches!(signal.state, crate::model::HookState::Off(_))
+        signal.id == SignalId::Sockets && !matches!(signal.state, crate::model::HookState::Off(_))
     });
     for process in capture.processes.iter().filter(|_| seen).take(TREES) {
         let own = capture.sockets.iter().filter(|it| it.pid == process.pid);
@@ -176,7 +176,7 @@ fn connections(page: &mut Page, capture: &Capture) {
         let (mut all, mut left) = (0, 0);
         for socket in external {
             all += 1;
-            left += u64::from(socket.state == crate::model::CLOSE_WAIT);
+            left += u64::from(socket.state == crate::model::SocketState::CloseWait);
         }
         let what = match (all, left) {
             (0, _) => "no external connection at all".to_owned(),
@@ -194,7 +194,8 @@ fn connections(page: &mut Page, capture: &Capture) {
 }
 
 /// What was looked at, lost and spent.
-fn sum(page: &mut Page, capture: &Capture) {
+fn sum(page: &mut Page, report: &Report) {
+    let capture = &report.capture;
     let lost: u64 = capture.losses.non_zero().map(|(_, lost)| lost).sum();
     let lost = match lost {
         0 => "nothing lost".to_owned(),
@@ -202,7 +203,7 @@ fn sum(page: &mut Page, capture: &Capture) {
             let names: Vec<_> = capture
                 .losses
                 .non_zero()
-                .map(|(name, lost)| format!("{name} {}", count(lost)))
+                .map(|(loss, lost)| format!("{} {}", loss.key(), count(lost)))
                 .collect();
             format!("lost: {}", names.join(", "))
         }
@@ -219,7 +220,7 @@ fn sum(page: &mut Page, capture: &Capture) {
     for fate in fates(capture) {
         page.paragraph(QUIET, &fate);
     }
-    for (kind, why) in capture
+    for (kind, why) in report
         .judgement
         .iter()
         .flat_map(|judgement| &judgement.not_judged)
