@@ -12,7 +12,8 @@
 use super::event_loops::{Places, stuck};
 use super::{Findings, Scene, graph::Graph, waiting, words};
 use crate::model::{
-    Call, Finding, FindingKind, FrameKind, Reason, Severity, Stack, State, Subject, Syscall, Thread,
+    Call, Finding, FindingKind, FrameKind, Reason, Severity, Stack, State, Subject, Syscall,
+    Thread, Topic,
 };
 use crate::words::{label, text::clean};
 
@@ -208,15 +209,15 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), wait: Wait) -> 
         phrase(wait, thread, call),
         words::since(now.since, false),
     );
-    finding = finding.fact("call", arguments(thread));
+    finding = finding.fact(Topic::Syscall, arguments(thread));
     finding = waiting::evidence(graph, index, thread, finding);
     let stack = scene.stack_now(thread);
     if let Some(code) = stack.and_then(words::code) {
-        finding = finding.fact("code", code);
+        finding = finding.fact(Topic::Where, code);
     }
     let kernel: Vec<&str> = kernel_frames(stack).take(FRAMES).collect();
     if !kernel.is_empty() {
-        finding = finding.fact("kernel", kernel.join(" <- "));
+        finding = finding.fact(Topic::Kernel, kernel.join(" <- "));
     }
     finding.next = next(wait).into();
     finding

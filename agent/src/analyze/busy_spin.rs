@@ -10,7 +10,7 @@ use super::event_loops::{framework, is_in_epoll};
 use super::{Findings, Scene, words};
 use crate::model::{
     Confidence, Finding, FindingKind, Frame, FrameKind, Severity, Socket, SocketState, Stack,
-    Subject, Thread,
+    Subject, Thread, Topic,
 };
 use crate::words::text::{count, percent, share};
 use std::collections::HashMap;
@@ -232,21 +232,21 @@ fn finding(
         scene.process_name(thread.pid),
         share(thread.on_cpu, thread.observed),
     );
-    finding = finding.fact("cpu", cpu(tally, spin));
+    finding = finding.fact(Topic::Samples, cpu(tally, spin));
     if let Some(rate) = rate(scene, index) {
-        finding = finding.fact("rate", rate);
+        finding = finding.fact(Topic::Rate, rate);
     }
     for socket in ready(scene, thread) {
         finding.because_of.push(Subject::Socket(socket.inode));
-        finding = finding.fact("socket", ready_words(socket));
+        finding = finding.fact(Topic::Socket, ready_words(socket));
     }
     let code = tally
         .stack
         .and_then(|(_, stack)| words::code(scene.capture.stacks.get(stack)?));
     if let Some(code) = code {
-        finding = finding.fact("code", code);
+        finding = finding.fact(Topic::Where, code);
     }
-    finding = finding.fact("inferred", "from where its CPU samples lie");
+    finding = finding.fact(Topic::Inferred, "from where its CPU samples lie");
     finding.next = match spin {
         Spin::Lock | Spin::Yields => "wait in the kernel instead (a mutex, a condition variable); find who holds what it spins for".into(),
         _ => "read what is ready, or take it out of the set (a closed peer, EPOLLOUT without data to send); wait with a time limit above 0".into(),

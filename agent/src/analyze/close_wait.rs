@@ -6,7 +6,7 @@
 //! sending to a peer that has closed its own direction only, acknowledgements come, and the time is short.
 
 use super::{Findings, Scene, words};
-use crate::model::{Finding, FindingKind, Severity, Socket, SocketState, Subject};
+use crate::model::{Finding, FindingKind, Severity, Socket, SocketState, Subject, Topic};
 use crate::words::text::{bytes, clean, count};
 
 /// Connections that are shown one by one.
@@ -59,7 +59,7 @@ fn finding(scene: &Scene<'_>, left: &[&Socket], oldest: &Socket) -> Finding {
             unread => format!(", {} unread", bytes(u64::from(unread))),
         };
         let line = format!("fd {}{}{unread}", socket.fd, peer.unwrap_or_default());
-        finding = finding.fact("socket", clean(&line));
+        finding = finding.fact(Topic::Socket, clean(&line));
     }
     finding.next =
         "find who owns these descriptors: read until the end of the stream, then close".into();

@@ -6,7 +6,8 @@
 
 use super::{Findings, Scene, graph::Graph, waiting, words};
 use crate::model::{
-    Address, Finding, FindingKind, Process, Severity, Socket, State, Subject, Thread,
+    Address, Finding, FindingKind, Process, Severity, SkipReason, Socket, State, Subject, Thread,
+    Topic,
 };
 use crate::words::text::{clean, duration};
 use std::time::Duration;
@@ -136,7 +137,7 @@ fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findin
         );
         finding.about = vec![Subject::Process(process.pid)];
         finding = finding.fact(
-            "threads",
+            Topic::Threads,
             format!(
                 "none of {} is called {name}: it never began, or has ended",
                 scene.living().count()
@@ -187,16 +188,16 @@ fn silent(
         finding = waiting::evidence(graph, index, thread, finding);
     } else {
         finding = finding.fact(
-            "queue",
+            Topic::RunQueue,
             format!("ready without a CPU for {}", duration(since)),
         );
     }
     if all.len() > 1 {
         let more = format!("{} more threads of that name are as silent", all.len() - 1);
-        finding = finding.fact("threads", more);
+        finding = finding.fact(Topic::Threads, more);
     }
     if let Some(code) = scene.stack_now(thread).and_then(words::code) {
-        finding = finding.fact("code", code);
+        finding = finding.fact(Topic::Where, code);
     }
     finding.next = "find what should wake it".into();
     finding
@@ -231,10 +232,11 @@ fn sockets(
             findings.push(unheard(scene, socket, *silence, every));
         }
     } else if !declared.is_empty() {
-        let why = format!("{name}: when such a socket received last is not recorded by the kernel");
-        findings
-            .not_judged
-            .push((FindingKind::HeartbeatMissed, why));
+        let sockets = name.to_owned();
+        findings.skip(
+            FindingKind::HeartbeatMissed,
+            SkipReason::NoReceiveTime { sockets },
+        );
     } else if let Some(process) = targets(scene).next() {
         let mut finding = scene.about_process(
             FindingKind::HeartbeatMissed,
@@ -248,7 +250,7 @@ fn sockets(
         );
         finding.about = vec![Subject::Process(process.pid)];
         finding = finding.fact(
-            "sockets",
+            Topic::Sockets,
             format!("none of {} is at {name}", scene.capture.sockets.len()),
         );
         finding.next = "look at what should make the connection, and at the log of its end".into();
@@ -270,12 +272,12 @@ fn unheard(scene: &Scene<'_>, socket: &Socket, silence: Duration, every: Duratio
     finding.about = vec![Subject::Socket(socket.inode)];
     finding.because_of = vec![Subject::Socket(socket.inode), Subject::Process(socket.pid)];
     finding = finding.fact(
-        "socket",
+        Topic::Socket,
         format!("{} ({})", words::socket(socket), socket.state.name()),
     );
     if let Some(peer) = &socket.peer_process {
         finding.because_of.push(Subject::Process(peer.pid));
-        finding = finding.fact("peer", format!("{} ({})", clean(&peer.comm), peer.pid));
+        finding = finding.fact(Topic::Peer, format!("{} ({})", clean(&peer.comm), peer.pid));
     }
     finding.next = "look at the peer, and whether the connection is half-open".into();
     finding

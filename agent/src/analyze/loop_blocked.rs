@@ -6,7 +6,9 @@
 
 use super::event_loops::{Kind, Places, Stuck, stuck, task_loop};
 use super::{Findings, Scene, graph::Graph, waiting, words};
-use crate::model::{Confidence, Finding, FindingKind, Severity, Socket, State, Subject, Thread};
+use crate::model::{
+    Confidence, Finding, FindingKind, Severity, Socket, State, Subject, Thread, Topic,
+};
 use crate::words::text::{clean, count};
 
 /// Sockets with unread bytes that are shown.
@@ -51,7 +53,7 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
         loop_name(stuck.kind, thread),
         scene.process_name(thread.pid),
     );
-    finding = finding.fact("loop", loop_fact(scene, thread, stuck));
+    finding = finding.fact(Topic::Loop, loop_fact(scene, thread, stuck));
     if stuck.blocked {
         finding = waiting::evidence(graph, index, thread, finding);
         finding.next = waiting::next(thread);
@@ -61,7 +63,7 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
             0 => "each of its waits lies in one callback".to_owned(),
             samples => format!("all {} samples lie in one callback", count(samples)),
         };
-        finding = finding.fact("cpu", format!("{share:.0} % of a CPU; {rest}"));
+        finding = finding.fact(Topic::Cpu, format!("{share:.0} % of a CPU; {rest}"));
         finding.next =
             "take the long work out of the loop (a thread, a process, smaller pieces), or declare \
             it: --threshold loop-blocked=TIME"
@@ -71,10 +73,10 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
         .stack
         .and_then(|stack| words::code(scene.capture.stacks.get(stack)?))
     {
-        finding = finding.fact("code", code);
+        finding = finding.fact(Topic::Where, code);
     }
     if let Some(task) = task(scene, thread) {
-        finding = finding.fact("task", task);
+        finding = finding.fact(Topic::Task, task);
     }
     for socket in unread(scene, thread).take(SHOWN) {
         let queue = format!(
@@ -82,10 +84,10 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
             words::socket(socket),
             count(socket.receive.last.into())
         );
-        finding = finding.fact("queue", queue);
+        finding = finding.fact(Topic::Queue, queue);
     }
     if stuck.inferred {
-        finding = finding.fact("inferred", inferred(stuck.kind));
+        finding = finding.fact(Topic::Inferred, inferred(stuck.kind));
     }
     finding
 }

@@ -5,7 +5,9 @@
 //! stops for microseconds at a time. So a stop counts only when it lasts, and a tracer alone is nothing.
 
 use super::{Findings, Scene};
-use crate::model::{Finding, FindingKind, Process, Reason, Severity, State, Subject, Thread};
+use crate::model::{
+    Finding, FindingKind, Process, Reason, Severity, State, Subject, Thread, Topic,
+};
 use crate::words::text::{clean, duration};
 use std::time::Duration;
 
@@ -58,7 +60,7 @@ fn frozen(scene: &Scene<'_>, process: &Process, threads: &[&Thread]) -> Option<F
     );
     let group = clean(group);
     finding = finding.fact(
-        "cgroup",
+        Topic::Cgroup,
         format!(
             "{group} is frozen, with {} threads of this process in it",
             threads.len()
@@ -95,20 +97,23 @@ fn halted(scene: &Scene<'_>, process: &Process, threads: &[&Thread]) -> Option<F
     if let Some(tracer) = tracer {
         let by = format!("{} ({})", clean(&tracer.comm), tracer.pid);
         finding.summary = format!("{who} by {by}, which traces it, for {time}");
-        finding = finding.fact("tracer", format!("{by} traces it and holds it"));
+        finding = finding.fact(Topic::Tracer, format!("{by} traces it and holds it"));
         finding.next =
             format!("let {by} go on or detach; nothing in this process moves before that");
         finding.because_of.push(Subject::Process(tracer.pid));
     } else {
         finding.summary = format!("{who} by job control for {time}");
-        finding = finding.fact("signal", "SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU; no tracer");
+        finding = finding.fact(
+            Topic::Signal,
+            "SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU; no tracer",
+        );
         finding.next = format!(
             "find who sent the signal (a shell's job control, an operator, a supervisor); kill -CONT {} lets it go on",
             process.pid
         );
     }
     finding = finding.fact(
-        "threads",
+        Topic::Threads,
         format!("{} of {} do not run", stopped.len(), threads.len()),
     );
     Some(finding)

@@ -6,7 +6,7 @@ use super::{
     graph::{Graph, Node},
     words,
 };
-use crate::model::{Call, Finding, Gil, Lock, LockKind, Reason, Subject, Thread};
+use crate::model::{Call, Finding, Gil, Lock, LockKind, Reason, Subject, Thread, Topic};
 use crate::words::{label, text::clean};
 
 /// What a blocked thread, given with its index, waits for: `waits for a lock: worker-12 holds it`.
@@ -97,7 +97,7 @@ fn by_call(scene: &Scene<'_>, index: usize, thread: &Thread, mut finding: Findin
         let fd = call.fd.map(|fd| format!("fd {fd}, ")).unwrap_or_default();
         fact.push_str(&format!(": {fd}{}", clean(&call.path)));
     }
-    finding.fact("waits", fact)
+    finding.fact(Topic::Waits, fact)
 }
 
 /// What to look at next, by what a thread waits for.

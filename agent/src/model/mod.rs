@@ -30,6 +30,7 @@ mod task;
 mod thread;
 mod thread_loop;
 pub mod timeline;
+mod topic;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -39,7 +40,8 @@ pub use dependency::{Awaited, Dependency, PythonAwaited, PythonWait};
 pub use descriptors::{Census, DescriptorKind, Descriptors};
 pub use fidelity::Fidelity;
 pub use finding::{
-    Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, Subject, Verdict,
+    Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, SkipReason,
+    Skipped, Subject, Verdict,
 };
 pub use frame::{Frame, FrameKind, PythonWalk, Stack, Walk};
 pub use heap::{HeapSizes, SizeClass};
@@ -75,6 +77,7 @@ pub use task::{Await, AwaitKind, EventLoop, Task, TaskFrame, TaskLoss, TaskState
 pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};
 pub use thread_loop::ThreadLoop;
 pub use timeline::Timeline;
+pub use topic::Topic;
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -40,7 +40,7 @@ struct Head<'a> {
     capture: About<'a>,
     targets: Vec<targets::Target<'a>>,
     findings: Vec<findings::Entry<'a>>,
-    not_judged: Vec<findings::NotJudged<'a>>,
+    not_judged: Vec<findings::NotJudged>,
 }
 
 /// What every document ends with.

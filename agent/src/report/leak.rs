@@ -19,7 +19,9 @@ mod tests;
 
 use super::label;
 use super::text::{count, fit, seconds};
-use crate::model::{Capture, Fact, FindingKind, Judgement, LeakLevel, Memory, MemoryTrend, Report};
+use crate::model::{
+    Capture, Fact, FindingKind, Judgement, LeakLevel, Memory, MemoryTrend, Report, Topic,
+};
 use draw::{INK, Mark, SOFT, WIDTH, text};
 use series::Series;
 use std::cmp::Reverse;
@@ -118,7 +120,7 @@ pub fn refer(report: &mut Report) {
     for finding in findings {
         if finding.kind == FindingKind::MemoryLeak && drawn.contains(&finding.pid) {
             finding.evidence.push(Fact {
-                what: "plot",
+                what: Topic::Plot,
                 value: format!("{NAME} shows it by time, with all that has the growth"),
             });
         }

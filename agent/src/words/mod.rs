@@ -3,4 +3,5 @@
 pub mod fate;
 pub mod label;
 pub mod short_name;
+pub mod skipped;
 pub mod text;

@@ -116,8 +116,8 @@ fn a_short_look_says_that_it_did_not_judge_a_rise() {
     let judgement = judge(&builder.finish(), &Thresholds::default());
     assert!(
         judgement
-            .not_judged
+            .skipped
             .iter()
-            .any(|(kind, _)| *kind == FindingKind::FdLeak)
+            .any(|it| it.kind == FindingKind::FdLeak)
     );
 }

@@ -22,7 +22,7 @@ use super::readers::{LoopThread, Readers, wait};
 use super::{Findings, Scene, tasks, words};
 use crate::model::{
     AwaitKind, Confidence, Family, Finding, FindingKind, Reason, Severity, Socket, SocketState,
-    Subject,
+    Subject, Topic,
 };
 use crate::words::text::{bytes, clean, count, duration};
 use std::collections::BTreeMap;
@@ -204,27 +204,27 @@ fn finding(scene: &Scene<'_>, readers: &Readers<'_>, group: &[Stuck<'_>]) -> Opt
     finding.confidence = worst.confidence;
     finding.summary = summary(scene, worst, group.len());
     for stuck in group.iter().take(SHOWN) {
-        finding = finding.fact("queue", queue(stuck));
+        finding = finding.fact(Topic::Queue, queue(stuck));
     }
     let others = group.len().saturating_sub(SHOWN);
     if others > 0 {
         let more = format!("{} more sockets, for the same reason", count(others as u64));
-        finding = finding.fact("queue", more);
+        finding = finding.fact(Topic::Queue, more);
     }
-    finding = finding.fact("loop", why.words(scene, readers, worst.thread, socket));
+    finding = finding.fact(Topic::Loop, why.words(scene, readers, worst.thread, socket));
     if let Some(line) = waits(scene, socket) {
-        finding = finding.fact("waits", line);
+        finding = finding.fact(Topic::Waits, line);
     }
     let stack = worst
         .thread
         .and_then(|it| scene.stack_now(it.thread))
         .and_then(words::code);
     if let Some(code) = stack {
-        finding = finding.fact("code", code);
+        finding = finding.fact(Topic::Where, code);
     }
     if matches!(why, Why::NotWatched | Why::NotAskedFor(_)) {
-        for line in tasks::waiting(scene, socket.pid, &PAUSED) {
-            finding = finding.fact("task", line);
+        for line in tasks::waiting(scene, socket.pid, |it| PAUSED.contains(&it.kind)) {
+            finding = finding.fact(Topic::Task, line);
         }
     }
     if worst.quiet < scene.thresholds.not_consuming {
@@ -233,7 +233,7 @@ fn finding(scene: &Scene<'_>, readers: &Readers<'_>, group: &[Stuck<'_>]) -> Opt
              unread is older",
             duration(socket.not_read_for)
         );
-        finding = finding.fact("inferred", look);
+        finding = finding.fact(Topic::Inferred, look);
     }
     finding.next = next(why, socket, group.len());
     finding.about = group

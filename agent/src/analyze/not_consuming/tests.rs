@@ -90,7 +90,7 @@ fn with(mut builder: Builder, socket: Socket) -> Vec<Finding> {
 fn text(finding: &Finding) -> String {
     let facts = finding.evidence.iter();
     facts
-        .map(|fact| format!("{}: {}\n", fact.what, fact.value))
+        .map(|fact| format!("{}: {}\n", fact.what.key(), fact.value))
         .collect()
 }
 

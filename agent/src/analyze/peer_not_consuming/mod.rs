@@ -19,8 +19,8 @@ use crate::analyze::connections::{Servers, has_local_peer, is_own_pair};
 use crate::analyze::readers::{Readers, wait};
 use crate::analyze::{Findings, Scene, tasks, words};
 use crate::model::{
-    AwaitKind, Confidence, Family, Finding, FindingKind, Reason, Severity, Socket, SocketState,
-    Subject, Syscall, Thread,
+    Await, Confidence, Family, Finding, FindingKind, Reason, Severity, Socket, SocketState,
+    Subject, Syscall, Thread, Topic,
 };
 use crate::words::text::{bytes, clean, count, duration};
 use std::time::Duration;
@@ -155,7 +155,7 @@ fn finding(scene: &Scene<'_>, stuck: &Stuck<'_>, others: usize) -> Finding {
         socket.fd,
         words::since(stuck.since, true),
     );
-    finding = finding.fact("queue", queue(socket));
+    finding = finding.fact(Topic::Queue, queue(socket));
     if let Some(thread) = stuck.sender {
         let line = format!(
             "thread {} waits in {} for room, {}",
@@ -163,21 +163,18 @@ fn finding(scene: &Scene<'_>, stuck: &Stuck<'_>, others: usize) -> Finding {
             clean(thread.now.syscall.map_or("send", Syscall::name)),
             words::since(thread.now.since, thread.now.since_inferred),
         );
-        finding = finding.fact("waits", line);
+        finding = finding.fact(Topic::Waits, line);
         finding.about.push(Subject::Thread(thread.tid));
         if let Some(code) = scene.stack_now(thread).and_then(words::code) {
-            finding = finding.fact("code", code);
+            finding = finding.fact(Topic::Where, code);
         }
     }
     if stuck.sender.is_none() {
-        for line in tasks::waiting(scene, socket.pid, &[AwaitKind::Stream, AwaitKind::Socket])
-            .into_iter()
-            .filter(|line| line.contains("drain") || line.contains("send"))
-        {
-            finding = finding.fact("waits", line);
+        for line in tasks::waiting(scene, socket.pid, Await::sends) {
+            finding = finding.fact(Topic::Waits, line);
         }
     }
-    finding = finding.fact("peer", peer_words(socket));
+    finding = finding.fact(Topic::Peer, peer_words(socket));
     if let Some(peer) = &socket.peer_process {
         finding.because_of = vec![Subject::Socket(peer.inode), Subject::Process(peer.pid)];
         if peer.inferred {

@@ -3,7 +3,7 @@
 use super::subjects::{self, About};
 use crate::model::{Finding, Incident, Judgement, Report, Verdict};
 use crate::report::totals::watched;
-use crate::words::fate::fates;
+use crate::words::{fate::fates, skipped};
 use serde::Serialize;
 
 /// A finding.
@@ -35,14 +35,16 @@ pub struct Entry<'a> {
 #[derive(Serialize)]
 struct Line<'a> {
     what: &'static str,
+    /// What people read in place of `what`.
+    label: &'static str,
     value: &'a str,
 }
 
 /// What could not be judged.
 #[derive(Serialize)]
-pub struct NotJudged<'a> {
+pub struct NotJudged {
     kind: &'static str,
-    why: &'a str,
+    why: String,
 }
 
 /// The verdict in a word; `unjudged` before anybody looked.
@@ -110,7 +112,8 @@ fn entry(finding: &Finding, incident: usize, is_cause: bool) -> Entry<'_> {
             .evidence
             .iter()
             .map(|fact| Line {
-                what: fact.what,
+                what: fact.what.key(),
+                label: fact.what.label(),
                 value: &fact.value,
             })
             .collect(),
@@ -123,13 +126,13 @@ fn entry(finding: &Finding, incident: usize, is_cause: bool) -> Entry<'_> {
 }
 
 /// What could not be judged, and why.
-pub fn not_judged(report: &Report) -> Vec<NotJudged<'_>> {
+pub fn not_judged(report: &Report) -> Vec<NotJudged> {
     let judgement = report.judgement.iter();
-    let missing = judgement.flat_map(|judgement| &judgement.not_judged);
+    let missing = judgement.flat_map(|judgement| &judgement.skipped);
     missing
-        .map(|(kind, why)| NotJudged {
-            kind: kind.name(),
-            why,
+        .map(|skipped| NotJudged {
+            kind: skipped.kind.name(),
+            why: skipped::why(&skipped.why),
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use crate::analyze::{Thresholds, judge};
 use crate::model::fixture::Builder;
 use crate::model::timeline::{ProcessSeries, Span};
 use crate::model::{
-    LimitKind, Mapping, MappingKind, MemoryLimit, MemoryReading, PythonObjects, TypeCount,
+    LimitKind, Mapping, MappingKind, MemoryLimit, MemoryReading, PythonObjects, Topic, TypeCount,
 };
 use std::time::Duration;
 
@@ -223,7 +223,7 @@ fn findings_name_the_picture() {
     let judgement = report.judgement.as_ref().expect("judged");
     let lines = judgement.findings().flat_map(|finding| &finding.evidence);
     let plots: Vec<&str> = lines
-        .filter(|line| line.what == "plot")
+        .filter(|line| line.what == Topic::Plot)
         .map(|line| line.value.as_str())
         .collect();
     assert_eq!(plots.len(), 1);

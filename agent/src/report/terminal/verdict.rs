@@ -6,7 +6,7 @@ use crate::model::{Capture, Confidence, Finding, Incident, Judgement, Report, Si
 use crate::report::shares::Shares;
 use crate::report::text::{clean, count, duration};
 use crate::report::totals::watched;
-use crate::words::fate::fates;
+use crate::words::{fate::fates, skipped};
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
@@ -97,7 +97,7 @@ fn evidence(page: &mut Page, finding: &Finding, indent: &str) {
     let facts = finding
         .evidence
         .iter()
-        .map(|fact| (fact.what, fact.value.as_str()));
+        .map(|fact| (fact.what.key(), fact.value.as_str()));
     let next = (!finding.next.is_empty()).then_some(("next", finding.next.as_str()));
     for (what, value) in facts.chain(next) {
         let style = if what == "next" {
@@ -220,14 +220,18 @@ fn sum(page: &mut Page, report: &Report) {
     for fate in fates(capture) {
         page.paragraph(QUIET, &fate);
     }
-    for (kind, why) in report
+    for skipped in report
         .judgement
         .iter()
-        .flat_map(|judgement| &judgement.not_judged)
+        .flat_map(|judgement| &judgement.skipped)
     {
         page.paragraph(
             QUIET,
-            &format!("not judged: {}: {}", kind.name(), clean(why)),
+            &format!(
+                "not judged: {}: {}",
+                skipped.kind.name(),
+                skipped::why(&skipped.why)
+            ),
         );
     }
 }
