@@ -201,13 +201,14 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), wait: Wait) -> 
     let mut finding = scene.about_thread(FindingKind::BlockedSyscall, severity, thread);
     let now = &thread.now;
     finding.since = Some(now.since);
+    finding.since_at_least = now.since_inferred;
     finding.about = vec![Subject::Thread(thread.tid)];
     finding.summary = format!(
         "thread {} of {} has been {} for {}",
         words::thread(thread),
         scene.process_name(thread.pid),
         phrase(wait, thread, call),
-        words::since(now.since, false),
+        words::since(now.since, now.since_inferred),
     );
     finding = finding.fact(Topic::Syscall, arguments(thread));
     finding = waiting::evidence(graph, index, thread, finding);

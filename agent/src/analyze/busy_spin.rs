@@ -310,7 +310,7 @@ fn ready<'a>(scene: &Scene<'a>, thread: &'a Thread) -> impl Iterator<Item = &'a 
 
 fn ready_words(socket: &Socket) -> String {
     let name = words::socket(socket);
-    match socket.receive.last {
+    match socket.unread_bytes() {
         0 => format!(
             "{name} ({}) is in its epoll set and always ready",
             socket.state.name()

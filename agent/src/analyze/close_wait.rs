@@ -48,17 +48,23 @@ fn finding(scene: &Scene<'_>, left: &[&Socket], oldest: &Socket) -> Finding {
         several => format!("{} connections", count(several as u64)),
     };
     finding.summary = format!(
-        "{} keeps {connections} that the peer closed {} ago",
+        "{} keeps {connections} that the peer closed{} {} ago",
         scene.process_name(pid),
+        if left.len() > 1 { ", the oldest" } else { "" },
         words::since(since, true),
     );
     for socket in left.iter().take(SHOWN) {
         let peer = socket.peer.as_ref().map(|peer| format!(" from {peer}"));
-        let unread = match socket.receive.last {
+        let unread = match socket.unread_bytes() {
             0 => String::new(),
             unread => format!(", {} unread", bytes(u64::from(unread))),
         };
-        let line = format!("fd {}{}{unread}", socket.fd, peer.unwrap_or_default());
+        let age = words::since(silence(socket), true);
+        let line = format!(
+            "fd {}{}{unread}, {age}",
+            socket.fd,
+            peer.unwrap_or_default()
+        );
         finding = finding.fact(Topic::Socket, clean(&line));
     }
     finding.next =

@@ -74,23 +74,23 @@ impl std::str::FromStr for Heartbeat {
 }
 
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
-    for heartbeat in scene.heartbeats {
+    for (index, heartbeat) in (0..).zip(scene.heartbeats) {
+        let before = findings.found.len();
         match &heartbeat.pulse {
             Pulse::Thread(name) => threads(scene, name, heartbeat.every, findings),
             Pulse::Port(port) => {
                 let is_it = |socket: &Socket| has_port(socket, *port);
-                sockets(
-                    scene,
-                    &format!("port {port}"),
-                    is_it,
-                    heartbeat.every,
-                    findings,
-                );
+                let name = format!("port {port}");
+                sockets(scene, &name, is_it, heartbeat.every, findings);
             }
             Pulse::Descriptor(fd) => {
                 let is_it = |socket: &Socket| socket.fd == *fd;
                 sockets(scene, &format!("fd {fd}"), is_it, heartbeat.every, findings);
             }
+        }
+        // Two that are missed in one process are two findings, not one that is reported twice.
+        for finding in findings.found.iter_mut().skip(before) {
+            finding.about.push(Subject::Heartbeat(index));
         }
     }
 }
@@ -339,6 +339,19 @@ mod tests {
         let declared = ["thread=feedd,every=300s".parse().unwrap()];
         let judgement = judge_with(&capture, &Thresholds::default(), &declared);
         assert_eq!(judgement.findings().count(), 0, "it is no target");
+    }
+
+    #[test]
+    fn of_two_heartbeats_for_one_process_each_is_reported() {
+        let capture = Builder::new(7, "feedd").finish();
+        let found = |texts: &[&str]| {
+            let set: Vec<Heartbeat> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            let judgement = judge_with(&capture, &Thresholds::default(), &set);
+            judgement.findings().count()
+        };
+        assert_eq!(found(&["thread=a,every=1s", "thread=b,every=1s"]), 2);
+        assert_eq!(found(&["socket=80,every=1s", "socket=fd:9,every=1s"]), 2);
+        assert_eq!(found(&["thread=a,every=1s", "socket=80,every=1s"]), 2);
     }
 
     #[test]

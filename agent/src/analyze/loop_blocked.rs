@@ -82,7 +82,7 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
         let queue = format!(
             "{}: {} bytes unread",
             words::socket(socket),
-            count(socket.receive.last.into())
+            count(socket.unread_bytes().into())
         );
         finding = finding.fact(Topic::Queue, queue);
     }
@@ -162,7 +162,7 @@ fn unread<'a>(scene: &Scene<'a>, thread: &'a Thread) -> impl Iterator<Item = &'a
             |watch: &crate::model::Watch| watch.tids.is_empty() || watch.tids.contains(&thread.tid);
         socket.open
             && socket.pid == thread.pid
-            && socket.receive.last > 0
+            && socket.unread_bytes() > 0
             && socket.backlog.is_none()
             && socket.watched_by.iter().any(watched)
     })

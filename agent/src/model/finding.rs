@@ -146,6 +146,8 @@ pub enum Subject {
     Memory(u32),
     /// The open files of a process.
     Files(u32),
+    /// A heartbeat, by its place among those that were set.
+    Heartbeat(u32),
 }
 
 /// One thing that is wrong.

@@ -441,6 +441,14 @@ impl Socket {
         self.kind.protocol_name(self.family)
     }
 
+    /// Bytes that are unread at the end. Once the peer has closed, its FIN counts as one more in Recv-Q.
+    pub const fn unread_bytes(&self) -> u32 {
+        use SocketState::{CloseWait, Closing, LastAck, TimeWait};
+        let fin =
+            self.tcp.is_some() && matches!(self.state, CloseWait | LastAck | Closing | TimeWait);
+        self.receive.last.saturating_sub(fin as u32)
+    }
+
     /// Time between its first sample and its last.
     pub const fn seen_for(&self) -> Duration {
         self.last_seen.saturating_sub(self.first_seen)

@@ -125,20 +125,11 @@ pub fn limit_words(reached: &Reached) -> String {
     };
     format!(
         "{name} {}, {} of it are left: reached in {} ({} to {latest})",
-        large(limit.limit_bytes),
-        large(limit.left_bytes()),
+        bytes(limit.limit_bytes),
+        bytes(limit.left_bytes()),
         duration(whole(reached.after)),
         duration(whole(reached.soonest)),
     )
-}
-
-/// Bytes that may be as many as a host has.
-pub fn large(value: u64) -> String {
-    const GIB: u64 = 1 << 30;
-    match value >= 10 * GIB {
-        true => format!("{:.1} GiB", value as f64 / GIB as f64),
-        false => bytes(value),
-    }
 }
 
 /// A forecast has no fractions of a second.

@@ -182,6 +182,13 @@ fn finding(scene: &Scene<'_>, stuck: &Stuck<'_>, others: usize) -> Finding {
         }
     }
     finding.next = match &socket.peer_process {
+        // It is watched, so its own findings are here.
+        Some(peer) if scene.process(peer.pid).is_some() => format!(
+            "find the code of {} ({}) that should read its fd {}",
+            clean(&peer.comm),
+            peer.pid,
+            peer.fd
+        ),
         Some(peer) => format!("look at the peer: remora triage --pid {}", peer.pid),
         None => "look at the peer's host: is it stopped, wedged, or cut off?".to_owned(),
     };

@@ -194,3 +194,16 @@ fn a_task_waits_for_the_peer_by_what_it_awaits_and_not_by_its_name() {
     assert_eq!(waits.len(), 1, "{waits:?}");
     assert!(waits[0].contains("pump (feed.py:41)"), "{waits:?}");
 }
+
+#[test]
+fn the_next_step_is_no_triage_of_a_process_that_is_watched() {
+    let next = |builder: Builder| {
+        let found = found(builder, with_peer(full(40), Some(false)));
+        found[0].next.clone()
+    };
+    assert!(next(sender(40, Reason::SocketSend)).contains("remora triage --pid 77"));
+    let mut watched = sender(40, Reason::SocketSend);
+    watched.process(77, "peer");
+    let next = next(watched);
+    assert!(!next.contains("triage") && next.contains("fd 4"), "{next}");
+}

@@ -69,7 +69,7 @@ fn notes(socket: &Socket) -> Vec<String> {
     if let Some(unread) = &socket.oldest_unread {
         let what = match socket.backlog {
             Some(backlog) => format!("{} of {} not accepted", backlog.now, backlog.limit),
-            None => format!("{} unread", size(socket.receive.last)),
+            None => format!("{} unread", size(socket.unread_bytes())),
         };
         notes.push(format!("{what} for {}", age(unread)));
     }

@@ -150,12 +150,14 @@ fn tree(page: &mut Page, capture: &Capture) {
         let ancestors = kin.ancestors.iter().rev();
         let mut line: Vec<_> = ancestors.map(|one| name(&one.comm, one.pid)).collect();
         let own = name(&process.comm, kin.pid);
-        line.push(format!("{own}, {} old", duration(kin.age)));
+        let age =
+            |at_start: std::time::Duration| duration(at_start.saturating_add(capture.duration));
+        line.push(format!("{own}, {} old", age(kin.age)));
         let all = kin.children.len() + kin.children_left_out;
         if all > 0 {
             let named = kin.children.iter().take(CHILDREN);
             let named: Vec<_> = named
-                .map(|one| format!("{}, {} old", name(&one.comm, one.pid), duration(one.age)))
+                .map(|one| format!("{}, {} old", name(&one.comm, one.pid), age(one.age)))
                 .collect();
             let more = if all > named.len() { "; …" } else { "" };
             let children = if all == 1 { "child" } else { "children" };
