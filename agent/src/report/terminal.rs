@@ -15,7 +15,7 @@ pub use verdict::verdict;
 use super::folder::Written;
 use super::shares::Shares;
 use super::text::{clean, fit};
-use crate::model::Capture;
+use crate::model::Report;
 use anstyle::{AnsiColor, Style};
 use std::fmt::Display;
 
@@ -45,7 +45,8 @@ const QUIET: Style = Style::new().dimmed();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 
 /// What the report says, in words and tables. `written` is where the files went.
-pub fn summary(capture: &Capture, written: Option<&Written>, look: Look) -> String {
+pub fn summary(report: &Report, written: Option<&Written>, look: Look) -> String {
+    let capture = &report.capture;
     let look = Look {
         width: look.width.max(MIN_WIDTH),
         ..look
@@ -55,8 +56,8 @@ pub fn summary(capture: &Capture, written: Option<&Written>, look: Look) -> Stri
         look,
         text: String::new(),
     };
-    verdict::write(&mut page, capture);
-    match &capture.judgement {
+    verdict::write(&mut page, report);
+    match &report.judgement {
         // The verdict has the sentence already.
         Some(judgement) if judgement.incidents.is_empty() => {}
         Some(_) => {

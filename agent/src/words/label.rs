@@ -3,7 +3,7 @@
 
 use super::short_name;
 use super::text::clean;
-use crate::model::{Capture, Frame, Reason, State, Thread};
+use crate::model::{Capture, Frame, Reason, State, Syscall, Thread};
 use crate::stack::UNMAPPED;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -22,9 +22,9 @@ pub const MARKERS: [&str; 5] = [SHORT_WAITS, STACK_LOST, TRUNCATED, UNMAPPED, NO
 pub const RUN_QUEUE: &str = "run queue";
 
 /// A reason in words; a plain system call by its name.
-pub fn reason(reason: Reason, syscall: Option<&str>) -> Cow<'static, str> {
+pub fn reason(reason: Reason, syscall: Option<Syscall>) -> Cow<'static, str> {
     match (reason, syscall) {
-        (Reason::Syscall, Some(name)) => Cow::Owned(format!("syscall {name}")),
+        (Reason::Syscall, Some(name)) => Cow::Owned(format!("syscall {}", name.name())),
         _ => Cow::Borrowed(reason.label()),
     }
 }

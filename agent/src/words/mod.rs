@@ -3,5 +3,6 @@
 pub mod fate;
 pub mod label;
 pub mod short_name;
+pub mod skipped;
 pub mod text;
 pub mod unanswered;

@@ -170,7 +170,7 @@ mod tests {
     use crate::report::terminal::{Look, summary};
 
     fn first_lines(capture: &Capture) -> Vec<String> {
-        let page = summary(capture, None, Look::default());
+        let page = summary(&capture.clone().into(), None, Look::default());
         let lines = page.lines().take_while(|line| !line.is_empty());
         lines.map(str::to_owned).collect()
     }

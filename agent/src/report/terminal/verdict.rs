@@ -2,11 +2,11 @@
 //! cause its consequences. Then what was looked at, what was lost and what it cost, in one line.
 
 use super::{HEADING, Look, MIN_WIDTH, Page, QUIET, WARNING, sentence};
-use crate::model::{Capture, Confidence, Finding, Incident, Judgement, Verdict};
+use crate::model::{Capture, Confidence, Finding, Incident, Judgement, Report, SignalId, Verdict};
 use crate::report::shares::Shares;
 use crate::report::text::{clean, count, duration};
 use crate::report::totals::watched;
-use crate::words::{fate::fates, unanswered};
+use crate::words::{fate::fates, skipped, unanswered};
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
@@ -20,7 +20,7 @@ const IN_FULL: usize = 3;
 const VALUES: usize = 11;
 
 /// What `triage` prints.
-pub fn verdict(capture: &Capture, look: Look) -> String {
+pub fn verdict(report: &Report, look: Look) -> String {
     let look = Look {
         width: look.width.max(MIN_WIDTH),
         ..look
@@ -29,14 +29,14 @@ pub fn verdict(capture: &Capture, look: Look) -> String {
         look,
         text: String::new(),
     };
-    write(&mut page, capture);
-    sum(&mut page, capture);
+    write(&mut page, report);
+    sum(&mut page, report);
     page.text
 }
 
 /// The findings, or that there are none.
-pub(super) fn write(page: &mut Page, capture: &Capture) {
-    let Some(judgement) = &capture.judgement else {
+pub(super) fn write(page: &mut Page, report: &Report) {
+    let Some(judgement) = &report.judgement else {
         return;
     };
     for (index, incident) in judgement.incidents.iter().enumerate() {
@@ -46,7 +46,7 @@ pub(super) fn write(page: &mut Page, capture: &Capture) {
         show(page, incident);
     }
     if judgement.incidents.is_empty() {
-        well(page, capture, judgement);
+        well(page, &report.capture, judgement);
     }
 }
 
@@ -100,7 +100,7 @@ fn evidence(page: &mut Page, finding: &Finding, indent: &str) {
     let facts = finding
         .evidence
         .iter()
-        .map(|fact| (fact.what, fact.value.as_str()));
+        .map(|fact| (fact.what.key(), fact.value.as_str()));
     let next = (!finding.next.is_empty()).then_some(("next", finding.next.as_str()));
     for (what, value) in facts.chain(next) {
         let style = if what == "next" {
@@ -153,12 +153,14 @@ fn tree(page: &mut Page, capture: &Capture) {
         let ancestors = kin.ancestors.iter().rev();
         let mut line: Vec<_> = ancestors.map(|one| name(&one.comm, one.pid)).collect();
         let own = name(&process.comm, kin.pid);
-        line.push(format!("{own}, {} old", duration(kin.age)));
+        let age =
+            |at_start: std::time::Duration| duration(at_start.saturating_add(capture.duration));
+        line.push(format!("{own}, {} old", age(kin.age)));
         let all = kin.children.len() + kin.children_left_out;
         if all > 0 {
             let named = kin.children.iter().take(CHILDREN);
             let named: Vec<_> = named
-                .map(|one| format!("{}, {} old", name(&one.comm, one.pid), duration(one.age)))
+                .map(|one| format!("{}, {} old", name(&one.comm, one.pid), age(one.age)))
                 .collect();
             let more = if all > named.len() { "; …" } else { "" };
             let children = if all == 1 { "child" } else { "children" };
@@ -171,7 +173,7 @@ fn tree(page: &mut Page, capture: &Capture) {
 /// How many connections to other hosts each target has: with none, no network is to blame.
 fn connections(page: &mut Page, capture: &Capture) {
     let seen = capture.signals.iter().any(|signal| {
-        signal.name == "sockets" && !matches!(signal.state, crate::model::HookState::Off(_))
+        signal.id == SignalId::Sockets && !matches!(signal.state, crate::model::HookState::Off(_))
     });
     for process in capture.processes.iter().filter(|_| seen).take(TREES) {
         let own = capture.sockets.iter().filter(|it| it.pid == process.pid);
@@ -179,7 +181,7 @@ fn connections(page: &mut Page, capture: &Capture) {
         let (mut all, mut left) = (0, 0);
         for socket in external {
             all += 1;
-            left += u64::from(socket.state == crate::model::CLOSE_WAIT);
+            left += u64::from(socket.state == crate::model::SocketState::CloseWait);
         }
         let what = match (all, left) {
             (0, _) => "no external connection at all".to_owned(),
@@ -197,7 +199,8 @@ fn connections(page: &mut Page, capture: &Capture) {
 }
 
 /// What was looked at, lost and spent.
-fn sum(page: &mut Page, capture: &Capture) {
+fn sum(page: &mut Page, report: &Report) {
+    let capture = &report.capture;
     let lost: u64 = capture.losses.non_zero().map(|(_, lost)| lost).sum();
     let lost = match lost {
         0 => "nothing lost".to_owned(),
@@ -205,7 +208,7 @@ fn sum(page: &mut Page, capture: &Capture) {
             let names: Vec<_> = capture
                 .losses
                 .non_zero()
-                .map(|(name, lost)| format!("{name} {}", count(lost)))
+                .map(|(loss, lost)| format!("{} {}", loss.key(), count(lost)))
                 .collect();
             format!("lost: {}", names.join(", "))
         }
@@ -225,14 +228,18 @@ fn sum(page: &mut Page, capture: &Capture) {
     for fate in fates(capture) {
         page.paragraph(QUIET, &fate);
     }
-    for (kind, why) in capture
+    for skipped in report
         .judgement
         .iter()
-        .flat_map(|judgement| &judgement.not_judged)
+        .flat_map(|judgement| &judgement.skipped)
     {
         page.paragraph(
             QUIET,
-            &format!("not judged: {}: {}", kind.name(), clean(why)),
+            &format!(
+                "not judged: {}: {}",
+                skipped.kind.name(),
+                skipped::why(&skipped.why)
+            ),
         );
     }
 }
