@@ -352,6 +352,7 @@ fn print(args: &Args, report: &Report, written: Option<&Written>) -> Result<(), 
         let look = Look {
             width: output::width().unwrap_or(Look::default().width),
             colour: output::wants_colour(),
+            unicode: output::wants_unicode(),
         };
         terminal::summary(report, written, look).into_bytes()
     };

@@ -144,6 +144,7 @@ fn print(args: &Args, report: &Report) -> Result<(), Failure> {
         let look = Look {
             width: output::width().unwrap_or(Look::default().width),
             colour: output::wants_colour(),
+            unicode: output::wants_unicode(),
         };
         terminal::verdict(report, look).into_bytes()
     };

@@ -206,7 +206,7 @@ fn a_bound_is_one_in_the_headline_and_in_the_evidence() {
         let bounds = facts.chain([finding.summary.as_str()]);
         let bounds: Vec<_> = bounds.filter(|text| text.contains("90.0 s")).collect();
         for text in bounds {
-            assert_eq!(text.contains("at least 90.0 s"), inferred, "{text}");
+            assert_eq!(text.contains("≥ 90.0 s"), inferred, "{text}");
         }
     }
 }

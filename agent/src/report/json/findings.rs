@@ -3,7 +3,7 @@
 use super::subjects::{self, About};
 use crate::model::{Finding, Incident, Judgement, Report, Verdict};
 use crate::report::totals::watched;
-use crate::words::{fate::fates, skipped, unanswered};
+use crate::words::{exit_note, label, skipped, unanswered};
 use serde::Serialize;
 
 /// A finding.
@@ -75,14 +75,16 @@ fn of_judgement(report: &Report) -> String {
             .first()
             .map(|worst| worst.cause.summary.clone())
             .unwrap_or_default(),
-        Some(_) => {
-            let fates = fates(&report.capture)
-                .into_iter()
-                .map(|fate| format!("; {fate}"));
-            let looked = watched(&report.capture);
+        Some(judgement) => {
+            let capture = &report.capture;
+            let notes = exit_note::notes(capture).into_iter();
+            let notes = notes.map(|note| format!("; {note}"));
+            let said = label::no_problem(capture, judgement.verdict);
+            let (_, said) = said.split_once("  ").unwrap_or(("", &said));
             format!(
-                "nothing wrong found: looked at {looked}{}",
-                fates.collect::<String>()
+                "{said}; watched {}{}",
+                watched(capture),
+                notes.collect::<String>()
             )
         }
     }

@@ -148,7 +148,7 @@ fn what_is_no_leak_is_said_in_a_word() {
 #[test]
 fn a_short_capture_is_drawn_and_says_why_nothing_is_judged() {
     let words = words(&picture(&judged(capture("service", &line(10, MIB)), &[])));
-    assert!(words.contains("too short for a trend of memory"), "{words}");
+    assert!(words.contains("too short for a memory trend"), "{words}");
     assert!(!words.contains("LEAK"), "{words}");
 }
 

@@ -276,12 +276,20 @@ pub(super) fn stack_line(stack: Option<&Stack>, user_only: bool) -> String {
         .frames
         .iter()
         .any(|frame| frame.kind != FrameKind::Kernel);
-    let shown: Vec<_> = stack
+    let mut shown: Vec<_> = stack
         .frames
         .iter()
         .rev()
         .filter(|frame| !(user_only && user && frame.kind == FrameKind::Kernel))
         .collect();
+    if user_only {
+        // What only leads into the system call says nothing of the program.
+        let wrappers = shown.iter().take_while(|frame| label::is_wrapper(frame));
+        let wrappers = wrappers.count();
+        if wrappers < shown.len() {
+            shown.drain(..wrappers);
+        }
+    }
     let mut words: Vec<_> = shown
         .iter()
         .take(FRAMES)
