@@ -32,7 +32,7 @@ fn a_process_that_sleeps_is_idle_and_the_contract_is_kept() {
     let words = Remora::with(&["triage", "--pid", &pid, "--duration", "1s"]).run();
     words.assert_code(0);
     assert!(words.stdout.starts_with("IDLE  "), "{}", words.stdout);
-    assert!(words.stdout.contains("looked at "), "{}", words.stdout);
+    assert!(words.stdout.contains("\n  watched  1."), "{}", words.stdout);
     assert!(!words.stdout.contains('\x1b'), "colours are for terminals");
 }
 

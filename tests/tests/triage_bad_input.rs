@@ -86,7 +86,7 @@ fn a_target_that_ends_before_the_look_is_refused_or_said() {
         let run = running.finish();
         assert!(ended.elapsed() < LOOK / 2, "it went on without a target");
         match run.status.code() {
-            Some(HEALTHY) => assert!(run.stdout.contains("ended during the look"), "{run:#?}"),
+            Some(HEALTHY) => assert!(run.stdout.contains("exited during the capture"), "{run:#?}"),
             _ => run.assert_refused(CANNOT_OBSERVE, &["ended"]),
         }
     }
@@ -109,7 +109,7 @@ fn a_target_that_ends_in_the_middle_ends_the_look() {
     assert_eq!(said["capture"]["end"], "targets_exited");
     let note = said["verdict_note"].as_str().expect("words");
     assert!(
-        note.contains(&format!("({pid}) ended during the look")),
+        note.contains(&format!("({pid}) exited during the capture")),
         "{note}"
     );
 }
@@ -144,11 +144,7 @@ fn an_exec_in_the_middle_leaves_nothing_of_the_program_before() {
     running.signal(Signal::INT);
     let run = running.finish();
     run.assert_code(HEALTHY);
-    assert!(
-        run.stdout.contains("by an exec during the look"),
-        "{}",
-        run.stdout
-    );
+    assert!(run.stdout.contains(" executed "), "{}", run.stdout);
     assert!(!run.stdout.contains("takes_other"), "{}", run.stdout);
 }
 

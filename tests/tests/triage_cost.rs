@@ -54,7 +54,7 @@ fn a_thousand_threads_and_ten_thousand_sockets_are_judged_soon_and_whole() {
     assert!(elapsed < LOOK * LARGE_LOOK, "it took {elapsed:?}");
     let words = Remora::with(&["triage", "--duration", "1s", "--pid", &pid]).run();
     words.assert_code(0);
-    for figure in ["looked at 1,000 threads", "10,000 sockets"] {
+    for figure in ["1,000 threads", "10,000 sockets"] {
         assert!(words.stdout.contains(figure), "{}", words.stdout);
     }
 }

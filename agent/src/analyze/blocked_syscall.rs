@@ -12,7 +12,8 @@
 use super::event_loops::{Places, stuck};
 use super::{Findings, Scene, graph::Graph, waiting, words};
 use crate::model::{
-    Call, Finding, FindingKind, FrameKind, Reason, Severity, Stack, State, Subject, Thread,
+    Call, Finding, FindingKind, FrameKind, Reason, Severity, Stack, State, Subject, Syscall,
+    Thread, Topic,
 };
 use crate::words::{label, text::clean};
 
@@ -139,7 +140,7 @@ fn classify(scene: &Scene<'_>, thread: &Thread) -> Option<Wait> {
     let stack = scene.stack_now(thread);
     let path = waiting::call_of(scene, thread).map_or("", |call| call.path.as_str());
     let is_feed = path.is_empty() || FEEDS.iter().any(|prefix| path.starts_with(prefix));
-    let call = thread.now.syscall.unwrap_or_default();
+    let call = thread.now.syscall.map_or("", Syscall::name);
     match thread.now.reason? {
         Reason::Disk => Some(Wait::Storage),
         Reason::Uninterruptible => Some(Wait::Uninterruptible),
@@ -182,7 +183,7 @@ fn is_fifo_open(stack: Option<&Stack>) -> bool {
 
 /// The access mode of an `open` or `openat` is not `O_RDONLY`.
 fn opens_to_write(thread: &Thread) -> bool {
-    let flags = match thread.now.syscall {
+    let flags = match thread.now.syscall.map(Syscall::name) {
         Some("open") => thread.now.args[1],
         _ => thread.now.args[2],
     };
@@ -200,23 +201,24 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), wait: Wait) -> 
     let mut finding = scene.about_thread(FindingKind::BlockedSyscall, severity, thread);
     let now = &thread.now;
     finding.since = Some(now.since);
+    finding.since_at_least = now.since_inferred;
     finding.about = vec![Subject::Thread(thread.tid)];
     finding.summary = format!(
         "thread {} of {} has been {} for {}",
         words::thread(thread),
         scene.process_name(thread.pid),
         phrase(wait, thread, call),
-        words::since(now.since, false),
+        words::since(now.since, now.since_inferred),
     );
-    finding = finding.fact("call", arguments(thread));
+    finding = finding.fact(Topic::Syscall, arguments(thread));
     finding = waiting::evidence(graph, index, thread, finding);
     let stack = scene.stack_now(thread);
     if let Some(code) = stack.and_then(words::code) {
-        finding = finding.fact("code", code);
+        finding = finding.fact(Topic::Where, code);
     }
     let kernel: Vec<&str> = kernel_frames(stack).take(FRAMES).collect();
     if !kernel.is_empty() {
-        finding = finding.fact("kernel", kernel.join(" <- "));
+        finding = finding.fact(Topic::Kernel, kernel.join(" <- "));
     }
     finding.next = next(wait).into();
     finding
@@ -230,7 +232,7 @@ fn phrase(wait: Wait, thread: &Thread, call: Option<&Call>) -> String {
         Some(path) => format!("{words} {path}"),
         None => words.to_owned(),
     };
-    let name = thread.now.syscall.unwrap_or("a system call");
+    let name = thread.now.syscall.map_or("a system call", Syscall::name);
     match wait {
         Wait::Storage => of(&format!("waiting for storage in {name}")),
         Wait::Uninterruptible => of(&format!("in uninterruptible sleep in {name}")),
@@ -248,7 +250,7 @@ fn phrase(wait: Wait, thread: &Thread, call: Option<&Call>) -> String {
 /// `flock(5, 0x2)`.
 fn arguments(thread: &Thread) -> String {
     let now = &thread.now;
-    let Some(name) = now.syscall else {
+    let Some(name) = now.syscall.map(Syscall::name) else {
         return "none: a page fault".to_owned();
     };
     let number = |arg: &u64| match *arg {

@@ -9,7 +9,8 @@
 use super::event_loops::{framework, is_in_epoll};
 use super::{Findings, Scene, words};
 use crate::model::{
-    Confidence, Finding, FindingKind, Frame, FrameKind, Severity, Socket, Stack, Subject, Thread,
+    Confidence, Finding, FindingKind, Frame, FrameKind, Severity, Socket, SocketState, Stack,
+    Subject, Thread, Topic,
 };
 use crate::words::text::{count, percent, share};
 use std::collections::HashMap;
@@ -231,21 +232,21 @@ fn finding(
         scene.process_name(thread.pid),
         share(thread.on_cpu, thread.observed),
     );
-    finding = finding.fact("cpu", cpu(tally, spin));
+    finding = finding.fact(Topic::Samples, cpu(tally, spin));
     if let Some(rate) = rate(scene, index) {
-        finding = finding.fact("rate", rate);
+        finding = finding.fact(Topic::Rate, rate);
     }
     for socket in ready(scene, thread) {
         finding.because_of.push(Subject::Socket(socket.inode));
-        finding = finding.fact("socket", ready_words(socket));
+        finding = finding.fact(Topic::Socket, ready_words(socket));
     }
     let code = tally
         .stack
         .and_then(|(_, stack)| words::code(scene.capture.stacks.get(stack)?));
     if let Some(code) = code {
-        finding = finding.fact("code", code);
+        finding = finding.fact(Topic::Where, code);
     }
-    finding = finding.fact("inferred", "from where its CPU samples lie");
+    finding = finding.fact(Topic::Inferred, "from where its CPU samples lie");
     finding.next = match spin {
         Spin::Lock | Spin::Yields => "wait in the kernel instead (a mutex, a condition variable); find who holds what it spins for".into(),
         _ => "read what is ready, or take it out of the set (a closed peer, EPOLLOUT without data to send); wait with a time limit above 0".into(),
@@ -298,8 +299,8 @@ fn ready<'a>(scene: &Scene<'a>, thread: &'a Thread) -> impl Iterator<Item = &'a 
         let unread = socket.receive.min > 0 && socket.receive.min == socket.receive.max;
         let quiet = tcp.received_in_capture == 0 && tcp.sent_in_capture == 0;
         let over = socket.receive_shut
-            || socket.state == crate::model::CLOSE_WAIT
-            || socket.state == "closed";
+            || socket.state == SocketState::CloseWait
+            || socket.state == SocketState::Closed;
         let writable =
             socket.watched_by.iter().any(|watch| watch.events & 4 != 0) && socket.send.max == 0;
         level && quiet && (unread || over || writable)
@@ -309,10 +310,10 @@ fn ready<'a>(scene: &Scene<'a>, thread: &'a Thread) -> impl Iterator<Item = &'a 
 
 fn ready_words(socket: &Socket) -> String {
     let name = words::socket(socket);
-    match socket.receive.last {
+    match socket.unread_bytes() {
         0 => format!(
             "{name} ({}) is in its epoll set and always ready",
-            socket.state
+            socket.state.name()
         ),
         unread => format!(
             "{name}: {} bytes unread and left there, so it is always ready",

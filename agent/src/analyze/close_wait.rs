@@ -6,7 +6,7 @@
 //! sending to a peer that has closed its own direction only, acknowledgements come, and the time is short.
 
 use super::{Findings, Scene, words};
-use crate::model::{CLOSE_WAIT, Finding, FindingKind, Severity, Socket, Subject};
+use crate::model::{Finding, FindingKind, Severity, Socket, SocketState, Subject, Topic};
 use crate::words::text::{bytes, clean, count};
 
 /// Connections that are shown one by one.
@@ -26,7 +26,9 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 
 /// Closed by its peer for longer than the threshold.
 fn is_left(scene: &Scene<'_>, socket: &Socket) -> bool {
-    socket.open && socket.state == CLOSE_WAIT && silence(socket) >= scene.thresholds.close_wait
+    socket.open
+        && socket.state == SocketState::CloseWait
+        && silence(socket) >= scene.thresholds.close_wait
 }
 
 fn silence(socket: &Socket) -> std::time::Duration {
@@ -46,18 +48,24 @@ fn finding(scene: &Scene<'_>, left: &[&Socket], oldest: &Socket) -> Finding {
         several => format!("{} connections", count(several as u64)),
     };
     finding.summary = format!(
-        "{} keeps {connections} that the peer closed {} ago",
+        "{} keeps {connections} that the peer closed{} {} ago",
         scene.process_name(pid),
+        if left.len() > 1 { ", the oldest" } else { "" },
         words::since(since, true),
     );
     for socket in left.iter().take(SHOWN) {
         let peer = socket.peer.as_ref().map(|peer| format!(" from {peer}"));
-        let unread = match socket.receive.last {
+        let unread = match socket.unread_bytes() {
             0 => String::new(),
             unread => format!(", {} unread", bytes(u64::from(unread))),
         };
-        let line = format!("fd {}{}{unread}", socket.fd, peer.unwrap_or_default());
-        finding = finding.fact("socket", clean(&line));
+        let age = words::since(silence(socket), true);
+        let line = format!(
+            "fd {}{}{unread}, {age}",
+            socket.fd,
+            peer.unwrap_or_default()
+        );
+        finding = finding.fact(Topic::Socket, clean(&line));
     }
     finding.next =
         "find who owns these descriptors: read until the end of the stream, then close".into();

@@ -1,6 +1,6 @@
 //! What a connection is to its process: accepted from a client, or made by itself; to whom.
 
-use crate::model::{Address, Capture, LISTEN, Socket};
+use crate::model::{Address, Capture, Socket, SocketState};
 use std::collections::HashSet;
 
 /// The servers of the targets.
@@ -15,7 +15,7 @@ impl Servers {
         let listening = capture
             .sockets
             .iter()
-            .filter(|socket| socket.open && socket.state == LISTEN);
+            .filter(|socket| socket.open && socket.state == SocketState::Listen);
         let ports = listening.filter_map(|socket| Some((socket.namespace, port(socket)?)));
         Self {
             ports: ports.collect(),

@@ -8,7 +8,9 @@
 
 use super::event_loops::{Kind, Place, Places, is_in_call, is_in_epoll, kind, sampled, total};
 use super::{Findings, Scene, Thresholds, words};
-use crate::model::{Confidence, Finding, FindingKind, Severity, Subject, Thread, ThreadLoop};
+use crate::model::{
+    Confidence, Finding, FindingKind, Severity, Subject, Thread, ThreadLoop, Topic,
+};
 use crate::words::text::{count, duration, percent};
 use std::time::Duration;
 
@@ -115,9 +117,9 @@ fn finding(
     );
     let seconds = scene.capture.duration.as_secs_f64().max(1e-3);
     let a_minute = over as f64 / seconds * 60.0;
-    finding = finding.fact("cycle", distribution(own));
+    finding = finding.fact(Topic::Cycle, distribution(own));
     finding = finding.fact(
-        "overruns",
+        Topic::Overruns,
         format!(
             "{a_minute:.0} a minute over {target} ({})",
             percent(over as f64, own.iterations as f64)
@@ -125,7 +127,7 @@ fn finding(
     );
     if !own.late_queued.is_zero() {
         finding = finding.fact(
-            "cpu",
+            Topic::Cpu,
             format!(
                 "{} of the long iterations were waits for a CPU",
                 duration(own.late_queued)
@@ -136,7 +138,7 @@ fn finding(
     if !own.exact {
         finding.confidence = Confidence::Inferred;
         finding = finding.fact(
-            "inferred",
+            Topic::Inferred,
             "polls that do not block are not seen here; the samples show single pieces of work",
         );
     }
@@ -181,7 +183,7 @@ fn stacks(scene: &Scene<'_>, places: &[Place], mut finding: Finding) -> Finding 
     by_code.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     for (time, code) in by_code.into_iter().take(SHOWN) {
         let share = percent(time.as_secs_f64(), all.as_secs_f64());
-        finding = finding.fact("code", format!("{share}: {code}"));
+        finding = finding.fact(Topic::Where, format!("{share}: {code}"));
     }
     finding
 }

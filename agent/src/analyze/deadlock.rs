@@ -10,7 +10,7 @@ use super::{
     graph::{Cycle, Graph, Node, Wait},
     words,
 };
-use crate::model::{Confidence, Fact, Finding, FindingKind, Process, Severity, Subject};
+use crate::model::{Confidence, Fact, Finding, FindingKind, Process, Severity, Subject, Topic};
 use crate::words::text::count;
 use std::time::Duration;
 
@@ -63,12 +63,12 @@ fn finding(
     }
     if waits.len() > SHOWN {
         let more = count((waits.len() - SHOWN) as u64);
-        finding = finding.fact("waits", format!("and {more} more on the cycle"));
+        finding = finding.fact(Topic::Waits, format!("and {more} more on the cycle"));
     }
     if let Some(limit) = waits.iter().find(|(_, wait)| wait.timed) {
         let who = graph.name(limit.0);
         finding = finding.fact(
-            "limit",
+            Topic::Timeout,
             format!("the wait of {who} ends by itself after a while"),
         );
     }
@@ -77,7 +77,10 @@ fn finding(
         let number = count(names.len() as u64);
         names.truncate(5);
         let names = names.join(", ");
-        finding = finding.fact("behind", format!("{number} more wait for these: {names}"));
+        finding = finding.fact(
+            Topic::Blocked,
+            format!("{number} more wait for these: {names}"),
+        );
     }
     finding.next = next(waits).into();
     finding.about = about(graph, cycle, waits);
@@ -87,18 +90,18 @@ fn finding(
 /// Who waits for what of whom, and where.
 fn member(graph: &Graph<'_>, node: Node, wait: &Wait) -> Vec<Fact> {
     let mut facts = vec![Fact {
-        what: "waits",
+        what: Topic::Waits,
         value: graph.step_words(node, wait),
     }];
     let code = graph
         .code(node)
         .map(|code| format!("{}: {code}", graph.name(node)));
     facts.extend(code.map(|value| Fact {
-        what: "code",
+        what: Topic::Where,
         value,
     }));
     facts.extend(graph.kept(wait).map(|value| Fact {
-        what: "holds",
+        what: Topic::Holder,
         value,
     }));
     facts

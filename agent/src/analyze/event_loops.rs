@@ -172,7 +172,9 @@ pub fn stuck(
     let (since, at_least) = match own {
         Some(own) => (own.busy_now?, false),
         None if came_back => return None,
-        None if now.state == State::Blocked && now.since >= thread.observed => (now.since, false),
+        None if now.state == State::Blocked && now.since >= thread.observed => {
+            (now.since, now.since_inferred)
+        }
         None => (thread.observed, true),
     };
     if since < threshold || is_in_selector(scene, thread) || has_left(scene, thread, kind) {

@@ -6,7 +6,8 @@
 
 use super::{Findings, Scene, graph::Graph, waiting, words};
 use crate::model::{
-    Address, Finding, FindingKind, Process, Severity, Socket, State, Subject, Thread,
+    Address, Finding, FindingKind, Process, Severity, SkipReason, Socket, State, Subject, Thread,
+    Topic,
 };
 use crate::words::text::{clean, duration};
 use std::time::Duration;
@@ -73,23 +74,23 @@ impl std::str::FromStr for Heartbeat {
 }
 
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
-    for heartbeat in scene.heartbeats {
+    for (index, heartbeat) in (0..).zip(scene.heartbeats) {
+        let before = findings.found.len();
         match &heartbeat.pulse {
             Pulse::Thread(name) => threads(scene, name, heartbeat.every, findings),
             Pulse::Port(port) => {
                 let is_it = |socket: &Socket| has_port(socket, *port);
-                sockets(
-                    scene,
-                    &format!("port {port}"),
-                    is_it,
-                    heartbeat.every,
-                    findings,
-                );
+                let name = format!("port {port}");
+                sockets(scene, &name, is_it, heartbeat.every, findings);
             }
             Pulse::Descriptor(fd) => {
                 let is_it = |socket: &Socket| socket.fd == *fd;
                 sockets(scene, &format!("fd {fd}"), is_it, heartbeat.every, findings);
             }
+        }
+        // Two that are missed in one process are two findings, not one that is reported twice.
+        for finding in findings.found.iter_mut().skip(before) {
+            finding.about.push(Subject::Heartbeat(index));
         }
     }
 }
@@ -136,7 +137,7 @@ fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findin
         );
         finding.about = vec![Subject::Process(process.pid)];
         finding = finding.fact(
-            "threads",
+            Topic::Threads,
             format!(
                 "none of {} is called {name}: it never began, or has ended",
                 scene.living().count()
@@ -187,16 +188,16 @@ fn silent(
         finding = waiting::evidence(graph, index, thread, finding);
     } else {
         finding = finding.fact(
-            "queue",
+            Topic::RunQueue,
             format!("ready without a CPU for {}", duration(since)),
         );
     }
     if all.len() > 1 {
         let more = format!("{} more threads of that name are as silent", all.len() - 1);
-        finding = finding.fact("threads", more);
+        finding = finding.fact(Topic::Threads, more);
     }
     if let Some(code) = scene.stack_now(thread).and_then(words::code) {
-        finding = finding.fact("code", code);
+        finding = finding.fact(Topic::Where, code);
     }
     finding.next = "find what should wake it".into();
     finding
@@ -231,10 +232,11 @@ fn sockets(
             findings.push(unheard(scene, socket, *silence, every));
         }
     } else if !declared.is_empty() {
-        let why = format!("{name}: when such a socket received last is not recorded by the kernel");
-        findings
-            .not_judged
-            .push((FindingKind::HeartbeatMissed, why));
+        let sockets = name.to_owned();
+        findings.skip(
+            FindingKind::HeartbeatMissed,
+            SkipReason::NoReceiveTime { sockets },
+        );
     } else if let Some(process) = targets(scene).next() {
         let mut finding = scene.about_process(
             FindingKind::HeartbeatMissed,
@@ -248,7 +250,7 @@ fn sockets(
         );
         finding.about = vec![Subject::Process(process.pid)];
         finding = finding.fact(
-            "sockets",
+            Topic::Sockets,
             format!("none of {} is at {name}", scene.capture.sockets.len()),
         );
         finding.next = "look at what should make the connection, and at the log of its end".into();
@@ -270,12 +272,12 @@ fn unheard(scene: &Scene<'_>, socket: &Socket, silence: Duration, every: Duratio
     finding.about = vec![Subject::Socket(socket.inode)];
     finding.because_of = vec![Subject::Socket(socket.inode), Subject::Process(socket.pid)];
     finding = finding.fact(
-        "socket",
-        format!("{} ({})", words::socket(socket), socket.state),
+        Topic::Socket,
+        format!("{} ({})", words::socket(socket), socket.state.name()),
     );
     if let Some(peer) = &socket.peer_process {
         finding.because_of.push(Subject::Process(peer.pid));
-        finding = finding.fact("peer", format!("{} ({})", clean(&peer.comm), peer.pid));
+        finding = finding.fact(Topic::Peer, format!("{} ({})", clean(&peer.comm), peer.pid));
     }
     finding.next = "look at the peer, and whether the connection is half-open".into();
     finding
@@ -337,6 +339,19 @@ mod tests {
         let declared = ["thread=feedd,every=300s".parse().unwrap()];
         let judgement = judge_with(&capture, &Thresholds::default(), &declared);
         assert_eq!(judgement.findings().count(), 0, "it is no target");
+    }
+
+    #[test]
+    fn of_two_heartbeats_for_one_process_each_is_reported() {
+        let capture = Builder::new(7, "feedd").finish();
+        let found = |texts: &[&str]| {
+            let set: Vec<Heartbeat> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            let judgement = judge_with(&capture, &Thresholds::default(), &set);
+            judgement.findings().count()
+        };
+        assert_eq!(found(&["thread=a,every=1s", "thread=b,every=1s"]), 2);
+        assert_eq!(found(&["socket=80,every=1s", "socket=fd:9,every=1s"]), 2);
+        assert_eq!(found(&["thread=a,every=1s", "socket=80,every=1s"]), 2);
     }
 
     #[test]

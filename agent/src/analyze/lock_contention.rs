@@ -8,12 +8,12 @@
 
 use super::{
     Findings, Scene,
-    graph::{End, Graph, Node, Wait, lock_words},
+    graph::{End, Graph, Node, Thing, Wait},
     words,
 };
 use crate::model::{
     Confidence, Finding, FindingKind, Idleness, Lock, LockKind, LockStack, OwnerFrom, Reason,
-    Severity, Site, State, Subject, Waiter, takes_lock,
+    Severity, Site, State, Subject, Topic, Waiter, takes_lock,
 };
 use crate::words::text::{clean, count, duration, percent};
 use std::collections::HashSet;
@@ -91,7 +91,7 @@ fn counts(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock) -> bool {
 
 /// A semaphore that is that of a `threading.Lock` whose holder is known.
 fn is_python_lock(graph: &Graph<'_>, lock: &Lock) -> bool {
-    now_waiting(graph, lock).is_some_and(|(_, wait)| wait.what.starts_with("threading."))
+    now_waiting(graph, lock).is_some_and(|(_, wait)| wait.what.is_of_threading())
 }
 
 /// The first thread that waits for it at the end, and its wait.
@@ -169,7 +169,7 @@ fn finding(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock, losers: &[Loser<'_
     }
     let what = match now_waiting(graph, lock) {
         Some((_, wait)) => wait.what.clone(),
-        None => lock_words(lock),
+        None => Thing::of(lock),
     };
     let share = worst.map_or(0.0, |it| it.share);
     finding.summary = format!(
@@ -191,7 +191,7 @@ fn finding(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock, losers: &[Loser<'_
         finding.confidence = Confidence::Inferred;
     }
     for loser in losers.iter().take(SHOWN) {
-        finding = finding.fact("waits", loser_words(scene, loser));
+        finding = finding.fact(Topic::Waits, loser_words(scene, loser));
     }
     finding = code(scene, finding, "waiter", &lock.waiter_stacks);
     for holder in lock.holders.iter().take(SHOWN) {
@@ -203,7 +203,7 @@ fn finding(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock, losers: &[Loser<'_
             duration(holder.total),
             duration(holder.longest),
         );
-        finding = finding.fact("holds", words);
+        finding = finding.fact(Topic::Holder, words);
     }
     finding = code(scene, finding, "holder", &lock.holder_stacks);
     if let Some((Node::Thread(index), _)) = now_waiting(graph, lock) {
@@ -249,7 +249,7 @@ fn code(scene: &Scene<'_>, finding: Finding, who: &str, stacks: &[LockStack]) ->
         Some(format!("{who} {}: {code}", words::thread(thread)))
     });
     match named {
-        Some(words) => finding.fact("code", words),
+        Some(words) => finding.fact(Topic::Where, words),
         None => finding,
     }
 }

@@ -6,7 +6,9 @@
 
 use super::event_loops::{Kind, Places, Stuck, stuck, task_loop};
 use super::{Findings, Scene, graph::Graph, waiting, words};
-use crate::model::{Confidence, Finding, FindingKind, Severity, Socket, State, Subject, Thread};
+use crate::model::{
+    Confidence, Finding, FindingKind, Severity, Socket, State, Subject, Thread, Topic,
+};
 use crate::words::text::{clean, count};
 
 /// Sockets with unread bytes that are shown.
@@ -51,7 +53,7 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
         loop_name(stuck.kind, thread),
         scene.process_name(thread.pid),
     );
-    finding = finding.fact("loop", loop_fact(scene, thread, stuck));
+    finding = finding.fact(Topic::Loop, loop_fact(scene, thread, stuck));
     if stuck.blocked {
         finding = waiting::evidence(graph, index, thread, finding);
         finding.next = waiting::next(thread);
@@ -61,7 +63,7 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
             0 => "each of its waits lies in one callback".to_owned(),
             samples => format!("all {} samples lie in one callback", count(samples)),
         };
-        finding = finding.fact("cpu", format!("{share:.0} % of a CPU; {rest}"));
+        finding = finding.fact(Topic::Cpu, format!("{share:.0} % of a CPU; {rest}"));
         finding.next =
             "take the long work out of the loop (a thread, a process, smaller pieces), or declare \
             it: --threshold loop-blocked=TIME"
@@ -71,21 +73,21 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
         .stack
         .and_then(|stack| words::code(scene.capture.stacks.get(stack)?))
     {
-        finding = finding.fact("code", code);
+        finding = finding.fact(Topic::Where, code);
     }
     if let Some(task) = task(scene, thread) {
-        finding = finding.fact("task", task);
+        finding = finding.fact(Topic::Task, task);
     }
     for socket in unread(scene, thread).take(SHOWN) {
         let queue = format!(
             "{}: {} bytes unread",
             words::socket(socket),
-            count(socket.receive.last.into())
+            count(socket.unread_bytes().into())
         );
-        finding = finding.fact("queue", queue);
+        finding = finding.fact(Topic::Queue, queue);
     }
     if stuck.inferred {
-        finding = finding.fact("inferred", inferred(stuck.kind));
+        finding = finding.fact(Topic::Inferred, inferred(stuck.kind));
     }
     finding
 }
@@ -160,7 +162,7 @@ fn unread<'a>(scene: &Scene<'a>, thread: &'a Thread) -> impl Iterator<Item = &'a
             |watch: &crate::model::Watch| watch.tids.is_empty() || watch.tids.contains(&thread.tid);
         socket.open
             && socket.pid == thread.pid
-            && socket.receive.last > 0
+            && socket.unread_bytes() > 0
             && socket.backlog.is_none()
             && socket.watched_by.iter().any(watched)
     })

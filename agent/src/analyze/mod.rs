@@ -47,7 +47,8 @@ pub use memory_leak::evidence as leak_evidence;
 pub use thresholds::Thresholds;
 
 use crate::model::{
-    Capture, Finding, FindingKind, Incident, Judgement, MemoryTrend, Process, Subject, Verdict,
+    Capture, Finding, FindingKind, Incident, Judgement, MemoryTrend, Process, SkipReason, Skipped,
+    Subject, Verdict,
 };
 use scene::Scene;
 use std::time::Duration;
@@ -57,12 +58,16 @@ use std::time::Duration;
 struct Findings {
     found: Vec<Finding>,
     /// What could not be judged, and why.
-    not_judged: Vec<(FindingKind, String)>,
+    skipped: Vec<Skipped>,
     /// How the memory of each process moved.
     memory_trends: Vec<MemoryTrend>,
 }
 
 impl Findings {
+    fn skip(&mut self, kind: FindingKind, why: SkipReason) {
+        self.skipped.push(Skipped { kind, why });
+    }
+
     fn push(&mut self, finding: Finding) {
         self.found.push(finding);
     }
@@ -121,7 +126,7 @@ pub fn judge_with(
     Judgement {
         verdict,
         incidents,
-        not_judged: findings.not_judged,
+        skipped: findings.skipped,
         memory_trends: findings.memory_trends,
     }
 }

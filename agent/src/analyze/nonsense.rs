@@ -52,7 +52,7 @@ fn now() -> impl Strategy<Value = Now> {
                 since,
                 since_inferred: false,
                 reason,
-                syscall: Some("futex"),
+                syscall: Some(Syscall::named("futex")),
                 args,
                 waker_tid,
                 stack,
@@ -97,7 +97,12 @@ fn depth() -> impl Strategy<Value = Depth> {
 }
 
 fn socket() -> impl Strategy<Value = Socket> {
-    let states = ["established", CLOSE_WAIT, LISTEN, "unconnected"];
+    let states = [
+        SocketState::Established,
+        SocketState::CloseWait,
+        SocketState::Listen,
+        SocketState::Unconnected,
+    ];
     (
         (
             id(),
@@ -207,7 +212,7 @@ fn lock() -> impl Strategy<Value = Lock> {
                 shared: false,
                 kind,
                 kind_inferred: false,
-                operations: vec!["wait"],
+                operations: vec![FutexOperation::Wait],
                 waits,
                 total,
                 longest: total,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{Confidence, Finding, recording};
 
-fn judged(text: &'static str) -> Judgement {
+fn judged(text: &str) -> Judgement {
     let capture = recording::read(text).expect("a capture of an earlier run");
     judge(&capture, &Thresholds::default())
 }

@@ -7,7 +7,7 @@
 
 use super::{Findings, Scene, event_loops::total, words};
 use crate::model::{
-    CpuLimit, Finding, FindingKind, Policy, Scheduling, Severity, State, Subject, Thread,
+    CpuLimit, Finding, FindingKind, Policy, Scheduling, Severity, State, Subject, Thread, Topic,
 };
 use crate::words::text::{clean, count, duration, percent, share};
 use std::time::Duration;
@@ -121,17 +121,17 @@ fn finding(scene: &Scene<'_>, worst: &Starved<'_>, all: &[Starved<'_>]) -> Findi
         scene.process_name(thread.pid),
         share(worst.queued, worst.wanted),
     );
-    finding = finding.fact("queue", queue(thread, worst));
+    finding = finding.fact(Topic::RunQueue, queue(thread, worst));
     if all.len() > 1 {
         finding = finding.fact(
-            "threads",
+            Topic::Threads,
             format!("{} more of this process are as short of CPU", all.len() - 1),
         );
     }
     if let Some(limit) = limit {
-        finding = finding.fact("limit", limit_words(limit));
+        finding = finding.fact(Topic::Limit, limit_words(limit));
     }
-    finding = finding.fact("cpu", cpus(scene, worst));
+    finding = finding.fact(Topic::Cpu, cpus(scene, worst));
     finding = who_runs(scene, thread, limit, finding);
     finding.next = match limit {
         Some(_) => "raise the control group's CPU limit, or let it do less at a time".into(),
@@ -159,7 +159,7 @@ fn who_runs(
     {
         let name = format!("{} ({})", clean(&busy.actor.comm), busy.actor.pid);
         finding = finding.fact(
-            "runs",
+            Topic::Competitor,
             format!("{name} used {:.2} CPUs meanwhile", busy.cpus),
         );
         if limit.is_none() {

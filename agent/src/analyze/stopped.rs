@@ -4,9 +4,11 @@
 //! group. What looks similar and is none: a process under `strace` or a profiler that lets it run, which
 //! stops for microseconds at a time. So a stop counts only when it lasts, and a tracer alone is nothing.
 
-use super::{Findings, Scene};
-use crate::model::{Finding, FindingKind, Process, Reason, Severity, State, Subject, Thread};
-use crate::words::text::{clean, duration};
+use super::{Findings, Scene, words};
+use crate::model::{
+    Finding, FindingKind, Process, Reason, Severity, State, Subject, Thread, Topic,
+};
+use crate::words::text::clean;
 use std::time::Duration;
 
 /// Threads that a finding names as its subjects.
@@ -33,9 +35,9 @@ fn is_stopped(thread: &Thread) -> bool {
 }
 
 /// How long something holds for all of these threads, and whether that is a bound.
-fn since(threads: &[&Thread]) -> Option<Duration> {
+fn since(threads: &[&Thread]) -> Option<(Duration, bool)> {
     let shortest = threads.iter().min_by_key(|thread| thread.now.since)?;
-    Some(shortest.now.since)
+    Some((shortest.now.since, shortest.now.since_inferred))
 }
 
 /// Held by the freezer of its control group.
@@ -47,18 +49,18 @@ fn frozen(scene: &Scene<'_>, process: &Process, threads: &[&Thread]) -> Option<F
         .frozen
         .as_deref()?;
     let since = since(threads)?;
-    if since < scene.thresholds.stopped {
+    if since.0 < scene.thresholds.stopped {
         return None;
     }
     let mut finding = start(scene, process, threads, since);
     finding.summary = format!(
         "{} does not run: its control group has been frozen for {}",
         scene.process_name(process.pid),
-        duration(since)
+        words::since(since.0, since.1)
     );
     let group = clean(group);
     finding = finding.fact(
-        "cgroup",
+        Topic::Cgroup,
         format!(
             "{group} is frozen, with {} threads of this process in it",
             threads.len()
@@ -78,7 +80,7 @@ fn halted(scene: &Scene<'_>, process: &Process, threads: &[&Thread]) -> Option<F
     let since = since(&stopped)?;
     let mut finding = start(scene, process, &stopped, since);
     let name = scene.process_name(process.pid);
-    let time = duration(since);
+    let time = words::since(since.0, since.1);
     let who = match stopped.len() == threads.len() {
         true => format!("{name} is stopped"),
         false => format!(
@@ -95,28 +97,37 @@ fn halted(scene: &Scene<'_>, process: &Process, threads: &[&Thread]) -> Option<F
     if let Some(tracer) = tracer {
         let by = format!("{} ({})", clean(&tracer.comm), tracer.pid);
         finding.summary = format!("{who} by {by}, which traces it, for {time}");
-        finding = finding.fact("tracer", format!("{by} traces it and holds it"));
+        finding = finding.fact(Topic::Tracer, format!("{by} traces it and holds it"));
         finding.next =
             format!("let {by} go on or detach; nothing in this process moves before that");
         finding.because_of.push(Subject::Process(tracer.pid));
     } else {
         finding.summary = format!("{who} by job control for {time}");
-        finding = finding.fact("signal", "SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU; no tracer");
+        finding = finding.fact(
+            Topic::Signal,
+            "SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU; no tracer",
+        );
         finding.next = format!(
             "find who sent the signal (a shell's job control, an operator, a supervisor); kill -CONT {} lets it go on",
             process.pid
         );
     }
     finding = finding.fact(
-        "threads",
+        Topic::Threads,
         format!("{} of {} do not run", stopped.len(), threads.len()),
     );
     Some(finding)
 }
 
-fn start(scene: &Scene<'_>, process: &Process, threads: &[&Thread], since: Duration) -> Finding {
+fn start(
+    scene: &Scene<'_>,
+    process: &Process,
+    threads: &[&Thread],
+    since: (Duration, bool),
+) -> Finding {
     let mut finding = scene.about_process(FindingKind::Stopped, Severity::Critical, process.pid);
-    finding.since = Some(since);
+    finding.since = Some(since.0);
+    finding.since_at_least = since.1;
     let threads = threads
         .iter()
         .take(MAX_SUBJECTS)

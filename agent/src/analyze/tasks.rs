@@ -2,7 +2,7 @@
 //! stack of its thread.
 
 use super::Scene;
-use crate::model::{AwaitKind, Task, TaskState};
+use crate::model::{Await, Task, TaskState};
 use crate::words::{label, text::clean};
 
 /// Tasks that are told.
@@ -11,13 +11,13 @@ const SHOWN: usize = 2;
 const FRAMES: usize = 3;
 
 /// `task "feed-reader" awaits event in pump (feed.py:41) <- main (feed.py:88)`, for some of the tasks that
-/// wait for something of the given kinds, and how many there are of them.
-pub fn waiting(scene: &Scene<'_>, pid: u32, kinds: &[AwaitKind]) -> Vec<String> {
+/// wait for something that `counts`, and how many there are of them.
+pub fn waiting(scene: &Scene<'_>, pid: u32, counts: impl Fn(&Await) -> bool) -> Vec<String> {
     let tasks = scene.capture.tasks.iter().filter(|(of, _)| *of == pid);
     let tasks = tasks.flat_map(|(_, tasks)| &tasks.tasks);
     let waiting = tasks.filter(|task| {
         let awaits = task.awaits.as_ref();
-        task.state == TaskState::Waiting && awaits.is_some_and(|it| kinds.contains(&it.kind))
+        task.state == TaskState::Waiting && awaits.is_some_and(&counts)
     });
     let waiting: Vec<&Task> = waiting.collect();
     let mut lines: Vec<String> = waiting.iter().take(SHOWN).map(|task| line(task)).collect();

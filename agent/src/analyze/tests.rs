@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{
-    CLOSE_WAIT, Confidence, Severity, Subject, Tcp,
+    Confidence, Severity, SocketState, Subject, Tcp,
     fixture::{Builder, ms, socket},
 };
 
@@ -86,7 +86,7 @@ fn a_connection_that_its_peer_closed_is_left_only_after_a_while() {
     for (silence, found) in [(ms(200), false), (ms(60_000), true)] {
         let mut builder = Builder::new(1, "leaky");
         let mut left = socket(1, 7);
-        left.state = CLOSE_WAIT;
+        left.state = SocketState::CloseWait;
         left.tcp = Some(Tcp {
             silence,
             ..Tcp::default()
@@ -96,4 +96,35 @@ fn a_connection_that_its_peer_closed_is_left_only_after_a_while() {
         let kinds: Vec<_> = judgement.findings().map(|finding| finding.kind).collect();
         assert_eq!(kinds == [FindingKind::CloseWait], found, "{silence:?}");
     }
+}
+
+#[test]
+fn of_connections_that_a_peer_closed_each_has_its_age_and_a_fin_is_no_unread_byte() {
+    let mut builder = Builder::new(1, "leaky");
+    for (fd, seconds, queue) in [(7, 60, 1), (8, 20, 11)] {
+        let mut left = socket(1, fd);
+        left.state = SocketState::CloseWait;
+        left.receive.last = queue;
+        left.tcp = Some(Tcp {
+            silence: ms(1000 * seconds),
+            ..Tcp::default()
+        });
+        builder.0.sockets.push(left);
+    }
+    let judgement = judge(&builder.finish(), &Thresholds::default());
+    let finding = judgement.findings().next().expect("a finding");
+    let lines: Vec<&str> = finding
+        .evidence
+        .iter()
+        .map(|it| it.value.as_str())
+        .collect();
+    assert!(finding.summary.contains("oldest"), "{}", finding.summary);
+    assert!(
+        lines[0].contains("60.0 s") && !lines[0].contains("unread"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].contains("20.0 s") && lines[1].contains("10 bytes unread"),
+        "{lines:?}"
+    );
 }

@@ -2,7 +2,7 @@
 //! in one callback of a loop, stands in samples alone.
 
 use super::{Findings, Scene};
-use crate::model::{FindingKind, Process};
+use crate::model::{FindingKind, Process, SkipReason, Skipped};
 use crate::words::text::{count, duration};
 
 /// What is told from the samples of a thread that does not sleep.
@@ -36,7 +36,11 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
         sampling.why().unwrap_or_default(),
     );
     for kind in BY_SAMPLES {
-        findings.not_judged.push((kind, why.clone()));
+        let thread = why.clone();
+        findings.skipped.push(Skipped {
+            kind,
+            why: SkipReason::NotSampled { thread },
+        });
     }
 }
 
@@ -61,10 +65,10 @@ mod tests {
         let cpus = "2-3".parse().unwrap();
         builder.0.sampling.not_sampled = vec![(Unsampled::NohzFull, cpus)];
         let judgement = judge(&builder.finish(), &Thresholds::default());
-        let kinds = judgement.not_judged.iter().map(|(kind, _)| *kind);
+        let kinds = judgement.skipped.iter().map(|skipped| skipped.kind);
         let kinds: Vec<FindingKind> = kinds.collect();
         assert_eq!(kinds, [FindingKind::BusySpin, FindingKind::LoopBlocked]);
-        let why = &judgement.not_judged[0].1;
+        let why = crate::words::skipped::why(&judgement.skipped[0].why);
         assert!(
             why.contains("poller-7 ran for 30") && why.contains("CPUs 2,3 not sampled: nohz_full"),
             "{why}"
@@ -74,6 +78,6 @@ mod tests {
     #[test]
     fn who_was_sampled_is_judged() {
         let judgement = judge(&burner().finish(), &Thresholds::default());
-        assert_eq!(judgement.not_judged, []);
+        assert_eq!(judgement.skipped, []);
     }
 }

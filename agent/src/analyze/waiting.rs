@@ -6,7 +6,7 @@ use super::{
     graph::{Graph, Node},
     words,
 };
-use crate::model::{Call, Finding, Gil, Lock, LockKind, Reason, Subject, Thread};
+use crate::model::{Call, Finding, Gil, Lock, LockKind, Reason, Subject, Thread, Topic};
 use crate::words::{label, text::clean};
 
 /// What a blocked thread, given with its index, waits for: `waits for a lock: worker-12 holds it`.
@@ -39,7 +39,7 @@ fn what(scene: &Scene<'_>, index: usize, thread: &Thread) -> String {
         Some(Reason::PageFault) => "waits for a page of memory",
         Some(reason) => {
             return match now.syscall {
-                Some(name) => format!("waits in {name}"),
+                Some(call) => format!("waits in {}", call.name()),
                 None => format!("waits ({})", reason.label()),
             };
         }
@@ -63,7 +63,7 @@ pub fn evidence(graph: &Graph<'_>, index: usize, thread: &Thread, mut finding: F
 fn by_call(scene: &Scene<'_>, index: usize, thread: &Thread, mut finding: Finding) -> Finding {
     let now = &thread.now;
     let reason = now.reason.unwrap_or(Reason::Unknown);
-    let call = now.syscall.map(|name| format!(" ({name})"));
+    let call = now.syscall.map(|call| format!(" ({})", call.name()));
     let time = words::since(now.since, now.since_inferred);
     let mut fact = format!(
         "{}{} for {time}",
@@ -97,7 +97,7 @@ fn by_call(scene: &Scene<'_>, index: usize, thread: &Thread, mut finding: Findin
         let fd = call.fd.map(|fd| format!("fd {fd}, ")).unwrap_or_default();
         fact.push_str(&format!(": {fd}{}", clean(&call.path)));
     }
-    finding.fact("waits", fact)
+    finding.fact(Topic::Waits, fact)
 }
 
 /// What to look at next, by what a thread waits for.

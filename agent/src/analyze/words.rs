@@ -3,29 +3,39 @@
 use crate::model::{Frame, FrameKind, Socket, Stack, Task, Thread};
 use crate::words::{
     label,
-    text::{clean, duration},
+    text::{clean, duration, fit},
 };
 use std::time::Duration;
 
 /// Frames of a stack that stand in one line.
-const FRAMES: usize = 4;
+const FRAMES: usize = 3;
 
-/// Functions of C libraries that only lead into the system call, and so say nothing of the program.
-const WRAPPERS: [&str; 14] = [
-    "__futex_abstimed_wait_common",
-    "__GI___",
-    "__libc_",
-    "__lll_lock_wait",
-    "__syscall_cancel",
-    "__internal_syscall_cancel",
-    "futex_wait",
-    "lll_mutex_lock",
-    "___pthread",
-    "__pthread_",
-    "__gthread",
+/// Functions that start threads and programs: nobody's own code.
+const PLUMBING: [&str; 14] = [
+    "start_thread",
+    "clone",
+    "_start",
+    "__libc_start",
+    "__libc_start_call_main",
     "std::",
     "<std::",
-    "syscall",
+    "core::",
+    "<core::",
+    "alloc::",
+    "<alloc::",
+    "__rust_begin_short_backtrace",
+    "execute_native_thread_routine",
+    "<module>",
+];
+
+/// Files of Python's library that call the program's own functions.
+const LIBRARY: [&str; 6] = [
+    "/threading.py",
+    "/asyncio/",
+    "/selectors.py",
+    "/concurrent/futures/",
+    "/multiprocessing/",
+    "/runpy.py",
 ];
 
 /// The innermost functions of a stack, leaf first: `pump (feed.py:41) <- main (feed.py:88)`. Python functions
@@ -43,9 +53,15 @@ pub fn code(stack: &Stack) -> Option<String> {
     let outermost = user.len().saturating_sub(1);
     let wrappers = user[..outermost]
         .iter()
-        .take_while(|frame| is_wrapper(frame));
+        .take_while(|frame| label::is_wrapper(frame));
     user.drain(..wrappers.count());
-    let words: Vec<_> = user
+    let own: Vec<_> = user
+        .iter()
+        .copied()
+        .filter(|frame| !is_plumbing(frame))
+        .collect();
+    let shown = if own.is_empty() { user } else { own };
+    let words: Vec<_> = shown
         .iter()
         .take(FRAMES)
         .map(|frame| label::frame_short(frame))
@@ -53,11 +69,13 @@ pub fn code(stack: &Stack) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" <- "))
 }
 
-/// A system call's wrapper, or a template of the C++ library around it: nobody's own code.
-fn is_wrapper(frame: &Frame) -> bool {
-    let of_library = |file: &str| file.contains("/include/c++/");
-    frame.file.as_deref().is_some_and(of_library)
-        || WRAPPERS.iter().any(|prefix| frame.name.starts_with(prefix))
+/// Code that only leads to the program's own.
+fn is_plumbing(frame: &Frame) -> bool {
+    let file = frame.file.as_deref().unwrap_or_default();
+    match frame.kind {
+        FrameKind::Python => LIBRARY.iter().any(|part| file.contains(part)),
+        _ => PLUMBING.iter().any(|prefix| frame.name.starts_with(prefix)),
+    }
 }
 
 /// The innermost functions of a task that are not asyncio's own, leaf first; asyncio's where there are no others.
@@ -77,6 +95,58 @@ pub fn task_code(task: &Task) -> Option<String> {
         })
         .collect();
     (!words.is_empty()).then(|| clean(&words.join(" <- ")).into_owned())
+}
+
+/// Characters of a headline.
+const HEADLINE: usize = 100;
+
+/// Who does what: a headline of a finding, in at most 100 characters.
+#[derive(Clone, Debug, Default)]
+pub struct Headline<'a> {
+    /// Who: a thread, a loop, a process.
+    pub who: &'a str,
+    /// The process of it, left out where there is no room; empty where `who` is the process.
+    pub of: &'a str,
+    /// What it does, and for how long.
+    pub what: &'a str,
+    /// More of it, left out where there is no room.
+    pub detail: &'a str,
+}
+
+impl Headline<'_> {
+    /// The longest form that fits: first the process is left out, then the folders of paths, then the detail.
+    pub fn fitted(&self) -> String {
+        let of = match self.of {
+            "" => String::new(),
+            of => format!(" of {of}"),
+        };
+        let detail = match self.detail {
+            "" => String::new(),
+            detail => format!(": {detail}"),
+        };
+        let (who, what) = (self.who, self.what);
+        let short = without_folders(&format!("{who} {what}{detail}"));
+        let forms = [
+            format!("{who}{of} {what}{detail}"),
+            format!("{who} {what}{detail}"),
+            short,
+            format!("{who}{of} {what}"),
+            format!("{who} {what}"),
+        ];
+        let fits = |form: &&String| form.chars().count() <= HEADLINE;
+        let last = without_folders(&forms[4]);
+        let chosen = forms.iter().find(fits).unwrap_or(&last);
+        fit(&clean(chosen), HEADLINE).into_owned()
+    }
+}
+
+/// Paths in a text without their folders.
+fn without_folders(text: &str) -> String {
+    let words = text.split(' ').map(|word| match word.starts_with('/') {
+        true => label::base_name(word),
+        false => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// `worker-4712`, safe to print.
@@ -101,8 +171,67 @@ pub fn socket(socket: &Socket) -> String {
     clean(&words).into_owned()
 }
 
-/// `32.0 s`, `at least 32.0 s`.
+/// `32.0 s`, `≥ 32.0 s`.
 pub fn since(time: Duration, at_least: bool) -> String {
-    let prefix = if at_least { "at least " } else { "" };
+    let prefix = if at_least { "≥ " } else { "" };
     format!("{prefix}{}", duration(time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::stack;
+
+    #[test]
+    fn a_stack_shows_the_programs_own_functions() {
+        let native = stack(&[
+            "clone3@/sysdeps/clone3.S:81",
+            "start_thread@/nptl/pthread_create.c:442",
+            "outer@/x/a.c:9",
+            "b@/x/a.c:5",
+            "c@/x/a.c:3",
+            "d@/x/a.c:1",
+            "__GI___lll_lock_wait",
+            "k:futex_wait",
+        ]);
+        let words = code(&native).expect("code");
+        assert_eq!(words, "d (a.c:1) <- c (a.c:3) <- b (a.c:5)");
+        let python = stack(&[
+            "p:Thread._bootstrap@/usr/lib/python3.11/threading.py:995",
+            "p:run@/srv/feed.py:7",
+            "p:BaseEventLoop._run_once@/usr/lib/python3.11/asyncio/base_events.py:1922",
+            "p:pump@/srv/feed.py:41",
+        ]);
+        let words = code(&python).expect("code");
+        assert_eq!(words, "pump (feed.py:41) <- run (feed.py:7)");
+        let nothing_else = stack(&["clone3", "start_thread"]);
+        assert!(code(&nothing_else).is_some());
+    }
+
+    #[test]
+    fn a_headline_leaves_out_the_process_then_folders_then_the_detail() {
+        let long = "a".repeat(60);
+        let path = format!("/var/lib/{}/queue.fifo", "b".repeat(60));
+        let of = |detail: &str| {
+            Headline {
+                who: "fifteen-letters-4194304",
+                of: "fifteen-letters (4194304)",
+                what: "blocked for ≥ 7.7 s in open()",
+                detail,
+            }
+            .fitted()
+        };
+        let (who, what) = ("fifteen-letters-4194304", "blocked for ≥ 7.7 s in open()");
+        assert_eq!(of(""), format!("{who} of fifteen-letters (4194304) {what}"));
+        assert_eq!(
+            of("FIFO f has no reader"),
+            format!("{who} {what}: FIFO f has no reader")
+        );
+        assert_eq!(of(&path), format!("{who} {what}: queue.fifo"));
+        assert_eq!(
+            of(&long),
+            format!("{who} of fifteen-letters (4194304) {what}")
+        );
+        assert!(of(&long).chars().count() <= HEADLINE);
+    }
 }

@@ -23,8 +23,9 @@ use super::{
 use crate::{
     kernel::{Arch, clocks::SchedulerClock, syscalls},
     model::{
-        Capture, Conditions, CpuSampling, Dependency, End, Losses, Now, Overhead, Process,
-        PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, State, Tasks, Thread, classify,
+        AgentLoss, Capture, Conditions, CpuSampling, Dependency, End, Losses, Now, Overhead,
+        Process, PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, State, Syscall, Tasks,
+        Thread, classify,
     },
     target,
 };
@@ -79,7 +80,7 @@ pub struct Recorded {
     /// Program runs that the kernel skipped.
     pub skipped_runs: u64,
     /// Unwind tables that could not be had, by name.
-    pub table_losses: Vec<(&'static str, u64)>,
+    pub table_losses: Vec<(AgentLoss, u64)>,
     /// Tables and threads that could not be read when the capture ended.
     pub unread: u64,
     pub signals: Vec<Signal>,
@@ -153,7 +154,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
     waits::balance(&recorded, &threads, &open, &mut waits);
     let now_stacks = waits::lasting(&recorded, &threads, &mut stacks, &open, &mut waits);
     let mut losses = losses(&recorded, &threads);
-    losses.add("wait_stacks_lost", waits::lost_count(&waits));
+    losses.add(AgentLoss::WaitStacksLost, waits::lost_count(&waits));
     waits::add_short(&threads, &mut waits);
     let locks = locks::locks(&recorded, &threads, &open, &mut stacks, &mut losses);
     let heap_watch = heap::heap(&mut recorded, &mut stacks, &mut losses);
@@ -168,7 +169,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
     let unsampled = (recorded.sampling).unsampled(recorded.freq_hz, &threads_named, &samples);
     let unsampled: f64 = unsampled.iter().map(|(_, time)| time.as_secs_f64()).sum();
     losses.add(
-        "cpu_samples_not_taken",
+        AgentLoss::CpuSamplesNotTaken,
         (unsampled * f64::from(recorded.freq_hz)) as u64,
     );
     Capture {
@@ -206,7 +207,6 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         signals: recorded.signals,
         losses,
         unanswered: Vec::new(),
-        judgement: None,
         overhead: recorded.overhead,
     }
 }
@@ -240,44 +240,50 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
         .sums
         .keys()
         .filter(|(key, _)| threads.find(key.serial).is_none());
-    losses.add("aggregates_without_thread", orphans.count() as u64);
-    losses.add("ended_threads_dropped", gathered.ended_dropped);
-    losses.add("ended_threads_summed", gathered.threads_summed());
-    losses.add("futexes_merged", gathered.futexes_merged);
-    losses.add("ended_loops_dropped", gathered.ended_loops_dropped);
-    losses.add("stacks_unreadable", gathered.stacks_unreadable);
-    losses.add("stacks_dropped", gathered.stacks_dropped);
-    losses.add("aggregates_dropped", gathered.sums_dropped);
+    losses.add(AgentLoss::AggregatesWithoutThread, orphans.count() as u64);
+    losses.add(AgentLoss::EndedThreadsDropped, gathered.ended_dropped);
+    losses.add(AgentLoss::EndedThreadsSummed, gathered.threads_summed());
+    losses.add(AgentLoss::FutexesMerged, gathered.futexes_merged);
+    losses.add(AgentLoss::EndedLoopsDropped, gathered.ended_loops_dropped);
+    losses.add(AgentLoss::StacksUnreadable, gathered.stacks_unreadable);
+    losses.add(AgentLoss::StacksDropped, gathered.stacks_dropped);
+    losses.add(AgentLoss::AggregatesDropped, gathered.sums_dropped);
     losses.add(
-        "sleep_clocks_unknown",
+        AgentLoss::SleepClocksUnknown,
         sleep_clocks_unknown(recorded.clock, &threads.slots),
     );
-    losses.add("cpu_events_reopened", recorded.reopened);
-    losses.add("program_runs_skipped", recorded.skipped_runs);
-    losses.add("unread_at_the_end", recorded.unread);
+    losses.add(AgentLoss::CpuEventsReopened, recorded.reopened);
+    losses.add(AgentLoss::ProgramRunsSkipped, recorded.skipped_runs);
+    losses.add(AgentLoss::UnreadAtTheEnd, recorded.unread);
     recorded
         .table_losses
         .iter()
         .chain(&recorded.sockets.losses)
-        .for_each(|(name, count)| losses.add(name, *count));
+        .for_each(|(loss, count)| losses.add(*loss, *count));
     recorded
         .memory
         .losses
         .iter()
-        .for_each(|(name, count)| losses.add(name, *count));
+        .for_each(|(loss, count)| losses.add(*loss, *count));
     losses.add(
-        "lock_holders_not_looked_for",
+        AgentLoss::LockHoldersNotLookedFor,
         recorded.futexes.holders.left_out,
     );
-    losses.add("conditions_unread", recorded.conditions.1);
-    losses.add("fault_regions_merged", gathered.fault_regions_merged);
-    losses.add("fault_samples_dropped", gathered.fault_samples_dropped);
-    losses.add("memory_unreadable", recorded.blocked.memory_unreadable);
+    losses.add(AgentLoss::ConditionsUnread, recorded.conditions.1);
+    losses.add(AgentLoss::FaultRegionsMerged, gathered.fault_regions_merged);
+    losses.add(
+        AgentLoss::FaultSamplesDropped,
+        gathered.fault_samples_dropped,
+    );
+    losses.add(
+        AgentLoss::MemoryUnreadable,
+        recorded.blocked.memory_unreadable,
+    );
     recorded
         .spaces
         .losses()
         .iter()
-        .for_each(|(name, count)| losses.add(name, *count));
+        .for_each(|(loss, count)| losses.add(*loss, *count));
     losses
 }
 
@@ -408,11 +414,11 @@ fn sleep_clocks_unknown(clock: SchedulerClock, slots: &[ThreadSlot]) -> u64 {
 }
 
 /// Name of a system call, `None` outside of one and for a number that is newer than the table.
-fn syscall(arch: Arch, number: u16) -> Option<&'static str> {
+fn syscall(arch: Arch, number: u16) -> Option<Syscall> {
     if number == NO_SYSCALL {
         None
     } else {
-        syscalls::name(arch, number.into())
+        syscalls::name(arch, number.into()).map(Syscall::named)
     }
 }
 

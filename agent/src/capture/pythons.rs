@@ -5,7 +5,7 @@
 use super::spaces::SpaceKey;
 use crate::{
     deadline::{self, Step, Subject},
-    model::{self, HookState, PythonFrame, Signal, Tasks},
+    model::{self, AgentLoss, HookState, PythonFrame, Signal, SignalId, Tasks},
     python::{
         Finder, NotFound, Python, asyncio,
         code::{Code, Resolver},
@@ -288,14 +288,14 @@ impl Pythons {
             None => return None,
         };
         Some(Signal {
-            name: "python",
+            id: SignalId::Python,
             hook: "its memory, from the hooks of stacks".to_owned(),
             state,
         })
     }
 
     /// What could not be read, by name in `report.json`.
-    pub fn losses(&self) -> [(&'static str, u64); 3] {
+    pub fn losses(&self) -> [(AgentLoss, u64); 3] {
         let is_refused = |found: &&Found| matches!(found, Found::Refused(_));
         let refused = self.by_space.values().filter(is_refused).count();
         let (mut unreadable, mut replaced) = (0, 0);
@@ -307,9 +307,9 @@ impl Pythons {
             }
         }
         [
-            ("python_interpreters_unknown", refused as u64),
-            ("python_code_unreadable", unreadable),
-            ("python_code_replaced", replaced),
+            (AgentLoss::PythonInterpretersUnknown, refused as u64),
+            (AgentLoss::PythonCodeUnreadable, unreadable),
+            (AgentLoss::PythonCodeReplaced, replaced),
         ]
     }
 }

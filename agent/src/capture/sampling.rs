@@ -8,7 +8,7 @@
 
 use crate::{
     kernel::cpus::{self, Topology},
-    model::{CpuSampling, Cpus, HookState, Signal, Unsampled},
+    model::{CpuSampling, Cpus, HookState, Signal, SignalId, Unsampled},
     probe::Probe,
     target::Target,
 };
@@ -164,7 +164,7 @@ impl Sampling {
         let Some(why) = sampling.why() else { return };
         for signal in signals {
             match &mut signal.state {
-                state @ HookState::On if signal.name == "on_cpu" => {
+                state @ HookState::On if signal.id == SignalId::OnCpu => {
                     *state = match sampling.sampled.is_empty() {
                         true => HookState::Off(why.clone()),
                         false => HookState::Degraded(format!(

@@ -1,7 +1,10 @@
 //! Address spaces. A process has one until it execs; a forked child has its parent's until it
 //! execs itself. So they are named by (process, generation), the generation counting the execs.
 
-use crate::target::maps::{Files, Snapshot};
+use crate::{
+    model::AgentLoss,
+    target::maps::{Files, Snapshot},
+};
 use std::collections::HashMap;
 
 /// Address spaces kept at the most: a target that forks and execs without end must not fill the
@@ -104,13 +107,13 @@ impl Spaces {
     }
 
     /// What could not be read or kept, by name in `report.json`.
-    pub fn losses(&self) -> [(&'static str, u64); 4] {
+    pub fn losses(&self) -> [(AgentLoss, u64); 4] {
         let files = self.files.losses();
         [
-            ("mappings_unreadable", self.unreadable),
-            ("address_spaces_dropped", self.dropped),
-            ("files_unreadable", files.unreadable),
-            ("files_refused", files.refused),
+            (AgentLoss::MappingsUnreadable, self.unreadable),
+            (AgentLoss::AddressSpacesDropped, self.dropped),
+            (AgentLoss::FilesUnreadable, files.unreadable),
+            (AgentLoss::FilesRefused, files.refused),
         ]
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     analyze,
     capture::{self, HeapPlan, Keep, Plan, Progress, PythonMode},
     deadline::{self, Step, Subject},
-    model::Capture,
+    model::{Capture, Report},
     preflight,
     probe::{self, DEFAULT_FAULT_PERIOD, ExactHook, FaultHook, LoopHook, ProbeError, WaitHook},
     report::{
@@ -267,15 +267,16 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(path) => Some(Stream::create(path).map_err(|error| Failure::new(USAGE, error))?),
         None => None,
     };
-    let mut capture = runtime.block_on(capture(&args, &plan, &interrupt, &mut stream))?;
-    capture.judgement = Some(analyze::judge(&capture, &thresholds));
-    report::leak::refer(&mut capture);
+    let capture = runtime.block_on(capture(&args, &plan, &interrupt, &mut stream))?;
+    let judgement = analyze::judge(&capture, &thresholds);
+    let mut report = Report::new(capture, judgement);
+    report::leak::refer(&mut report);
     if let Some(complaint) = stream.and_then(Stream::finish) {
         output::complain(&complaint);
     }
     let options = Options { idle: args.idle };
-    let written = write(&capture, folder, options);
-    print(&args, &capture, written.as_ref().ok())?;
+    let written = write(&report, folder, options);
+    print(&args, &report, written.as_ref().ok())?;
     written
         .map(drop)
         .map_err(|error| Failure::new(FAILED, error))
@@ -292,8 +293,8 @@ fn prepare(args: &Args, name: String) -> Result<Folder, Failure> {
 }
 
 /// Writes the files, all or none.
-fn write(capture: &Capture, folder: Folder, options: Options) -> anyhow::Result<Written> {
-    let artifacts = report::artifacts(capture, options)?;
+fn write(report: &Report, folder: Folder, options: Options) -> anyhow::Result<Written> {
+    let artifacts = report::artifacts(report, options)?;
     let written = deadline::run(Step::Report, Subject::Host, move || {
         folder.write(&artifacts)
     });
@@ -344,18 +345,19 @@ async fn capture(
         .map_err(|error| Failure::new(CANNOT_OBSERVE, error))
 }
 
-fn print(args: &Args, capture: &Capture, written: Option<&Written>) -> Result<(), Failure> {
+fn print(args: &Args, report: &Report, written: Option<&Written>) -> Result<(), Failure> {
     let text = if args.json {
         if let Some(written) = written {
             output::complain(&format!("report in {}", written.folder.display()));
         }
-        report::json::render(capture).map_err(|error| Failure::new(FAILED, error))?
+        report::json::render(report).map_err(|error| Failure::new(FAILED, error))?
     } else {
         let look = Look {
             width: output::width().unwrap_or(Look::default().width),
             colour: output::wants_colour(),
+            unicode: output::wants_unicode(),
         };
-        terminal::summary(capture, written, look).into_bytes()
+        terminal::summary(report, written, look).into_bytes()
     };
     output::print(&text).map_err(|error| {
         let place = match written {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     analyze::{self, Heartbeat, MAX_HEARTBEATS},
     capture::{self, Plan, Progress},
-    model::{Capture, Verdict, recording},
+    model::{Capture, Report, Verdict, recording},
     preflight,
     probe::{self, ProbeError},
     report::{
@@ -95,15 +95,14 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     let interrupt = interrupt::listen()?;
     preflight::check().map_err(|problems| Failure::new(CANNOT_OBSERVE, problems))?;
     raise_open_files();
-    let mut capture = look(&args, &plan, &interrupt)?;
+    let capture = look(&args, &plan, &interrupt)?;
     if let Some(path) = &args.recording {
         let text = recording::write(&capture).map_err(|error| Failure::new(FAILED, error))?;
         std::fs::write(path, text).map_err(|error| Failure::new(FAILED, error))?;
     }
     let judgement = analyze::judge_with(&capture, &thresholds, &args.heartbeats);
     let found = matches!(judgement.verdict, Verdict::Sick(_));
-    capture.judgement = Some(judgement);
-    print(&args, &capture)?;
+    print(&args, &Report::new(capture, judgement))?;
     Ok(if found { FOUND } else { 0 })
 }
 
@@ -147,15 +146,16 @@ fn look(args: &Args, plan: &Plan, interrupt: &Notify) -> Result<Capture, Failure
     })
 }
 
-fn print(args: &Args, capture: &Capture) -> Result<(), Failure> {
+fn print(args: &Args, report: &Report) -> Result<(), Failure> {
     let text = if args.json {
-        json::verdict(capture).map_err(|error| Failure::new(FAILED, error))?
+        json::verdict(report).map_err(|error| Failure::new(FAILED, error))?
     } else {
         let look = Look {
             width: output::width().unwrap_or(Look::default().width),
             colour: output::wants_colour(),
+            unicode: output::wants_unicode(),
         };
-        terminal::verdict(capture, look).into_bytes()
+        terminal::verdict(report, look).into_bytes()
     };
     output::print(&text)
         .map_err(|error| Failure::new(FAILED, anyhow!("cannot write to standard output: {error}")))

@@ -1,5 +1,6 @@
 //! The steps of a capture that may hang, each with its limit.
 
+use crate::model::AgentLoss;
 use std::time::Duration;
 
 /// Something that is waited for.
@@ -52,92 +53,122 @@ pub enum Step {
 }
 
 /// Every step, with the longest wait for it, its name in `loss` and what is missing without it.
-const TABLE: [(Step, Duration, &str, &str); 22] = [
-    (Step::Select, secs(1), "gave_up_select", "command line"),
-    (Step::Load, secs(60), "gave_up_load", "BPF programs"),
-    (Step::Trial, secs(60), "gave_up_trial", "hooks"),
-    (Step::Mappings, secs(1), "gave_up_mappings", "memory map"),
+const TABLE: [(Step, Duration, AgentLoss, &str); 22] = [
+    (
+        Step::Select,
+        secs(1),
+        AgentLoss::GaveUpSelect,
+        "command line",
+    ),
+    (Step::Load, secs(60), AgentLoss::GaveUpLoad, "BPF programs"),
+    (Step::Trial, secs(60), AgentLoss::GaveUpTrial, "hooks"),
+    (
+        Step::Mappings,
+        secs(1),
+        AgentLoss::GaveUpMappings,
+        "memory map",
+    ),
     (
         Step::OpenFiles,
         secs(1),
-        "gave_up_files",
+        AgentLoss::GaveUpFiles,
         "mapped files (function names, unwind tables)",
     ),
     (
         Step::UnwindTable,
         secs(20),
-        "gave_up_unwind_tables",
+        AgentLoss::GaveUpUnwindTables,
         "unwind tables",
     ),
     (
         Step::Interpreter,
         secs(1),
-        "gave_up_interpreter",
+        AgentLoss::GaveUpInterpreter,
         "Python interpreter",
     ),
     (
         Step::SleepingStacks,
         secs(5),
-        "gave_up_sleeping_stacks",
+        AgentLoss::GaveUpSleepingStacks,
         "stacks of sleeping threads",
     ),
-    (Step::LockWords, secs(1), "gave_up_lock_words", "lock words"),
+    (
+        Step::LockWords,
+        secs(1),
+        AgentLoss::GaveUpLockWords,
+        "lock words",
+    ),
     (
         Step::LockOwners,
         secs(8),
-        "gave_up_lock_owners",
+        AgentLoss::GaveUpLockOwners,
         "lock owners",
     ),
     (
         Step::Dependencies,
         secs(2),
-        "gave_up_dependencies",
+        AgentLoss::GaveUpDependencies,
         "other ends of pipes and file locks",
     ),
     (
         Step::Interests,
         secs(1),
-        "gave_up_interests",
+        AgentLoss::GaveUpInterests,
         "epoll interest sets",
     ),
     (
         Step::Constraints,
         secs(2),
-        "gave_up_constraints",
+        AgentLoss::GaveUpConstraints,
         "tracers, freezers and CPU limits",
     ),
-    (Step::Pages, secs(2), "gave_up_pages", "resident pages"),
+    (
+        Step::Pages,
+        secs(2),
+        AgentLoss::GaveUpPages,
+        "resident pages",
+    ),
     (
         Step::HeapCensus,
         secs(20),
-        "gave_up_heap_census",
+        AgentLoss::GaveUpHeapCensus,
         "heap contents",
     ),
     (
         Step::MappingSizes,
         secs(10),
-        "gave_up_mapping_sizes",
+        AgentLoss::GaveUpMappingSizes,
         "sizes of mappings",
     ),
-    (Step::Sockets, secs(5), "gave_up_sockets", "sockets"),
+    (Step::Sockets, secs(5), AgentLoss::GaveUpSockets, "sockets"),
     (
         Step::HeapDetach,
         secs(10),
-        "gave_up_heap_detach",
+        AgentLoss::GaveUpHeapDetach,
         "the end of the heap probes",
     ),
-    (Step::Names, secs(60), "gave_up_names", "function names"),
+    (
+        Step::Names,
+        secs(60),
+        AgentLoss::GaveUpNames,
+        "function names",
+    ),
     (
         Step::JitNames,
         secs(10),
-        "gave_up_jit_names",
+        AgentLoss::GaveUpJitNames,
         "names of run-time code",
     ),
-    (Step::Report, secs(60), "gave_up_report", "report files"),
+    (
+        Step::Report,
+        secs(60),
+        AgentLoss::GaveUpReport,
+        "report files",
+    ),
     (
         Step::Detach,
         secs(5),
-        "gave_up_detach",
+        AgentLoss::GaveUpDetach,
         "the detaching of programs",
     ),
 ];
@@ -147,7 +178,7 @@ const fn secs(seconds: u64) -> Duration {
 }
 
 impl Step {
-    fn row(self) -> &'static (Step, Duration, &'static str, &'static str) {
+    fn row(self) -> &'static (Step, Duration, AgentLoss, &'static str) {
         // In the order of the enum, which a test asserts.
         &TABLE[self as usize]
     }
@@ -166,7 +197,7 @@ impl Step {
     }
 
     /// Its counter under `loss` in `report.json`.
-    pub fn loss(self) -> &'static str {
+    pub fn loss(self) -> AgentLoss {
         self.row().2
     }
 
@@ -189,7 +220,7 @@ mod tests {
     fn the_table_is_in_the_order_of_the_steps() {
         for (at, step) in Step::all().enumerate() {
             assert_eq!(step as usize, at);
-            assert!(step.limit() <= secs(60) && step.loss().starts_with("gave_up_"));
+            assert!(step.limit() <= secs(60) && step.loss().key().starts_with("gave_up_"));
         }
         assert_eq!(Step::Detach as usize + 1, TABLE.len());
     }
@@ -200,7 +231,7 @@ mod tests {
         for step in Step::all() {
             let row = format!(
                 "| `{}` | {} | {} s |",
-                step.loss(),
+                step.loss().key(),
                 step.missing(),
                 step.limit().as_secs()
             );

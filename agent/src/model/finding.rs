@@ -1,6 +1,6 @@
 //! What the analyzers found: a sentence with evidence, and how sentences belong together.
 
-use super::MemoryTrend;
+use super::{MemoryTrend, Topic};
 use std::time::Duration;
 
 /// What is wrong. In the order of rank: what stands further up explains what stands below it.
@@ -121,8 +121,8 @@ impl Confidence {
 /// A line of evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
-    /// What it is about, in a word: `queue`, `loop`, `waits`, `holds`, `code`…
-    pub what: &'static str,
+    /// What it is about.
+    pub what: Topic,
     /// What was seen, with values and units; safe to print.
     pub value: String,
 }
@@ -146,6 +146,8 @@ pub enum Subject {
     Memory(u32),
     /// The open files of a process.
     Files(u32),
+    /// A heartbeat, by its place among those that were set.
+    Heartbeat(u32),
 }
 
 /// One thing that is wrong.
@@ -182,7 +184,7 @@ pub struct Finding {
 impl Finding {
     /// Adds a line of evidence.
     #[must_use]
-    pub fn fact(mut self, what: &'static str, value: impl Into<String>) -> Self {
+    pub fn fact(mut self, what: Topic, value: impl Into<String>) -> Self {
         self.evidence.push(Fact {
             what,
             value: value.into(),
@@ -229,6 +231,49 @@ impl Verdict {
     }
 }
 
+/// Why a finding was not looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SkipReason {
+    /// The capture is too short for a trend of memory.
+    TooShort {
+        /// Its length.
+        captured: Duration,
+        /// What it takes.
+        needed: Duration,
+    },
+    /// The capture is too short for a rise of descriptors; the limit was checked.
+    NoGrowth {
+        /// What it takes.
+        needed: Duration,
+    },
+    /// A process is starting: its growth says nothing.
+    Starting {
+        /// Its name, safe to print.
+        process: String,
+        /// How old it must be.
+        needed: Duration,
+    },
+    /// The kernel does not record when a socket received last.
+    NoReceiveTime {
+        /// The sockets: `port 80`, `fd 9`.
+        sockets: String,
+    },
+    /// A thread ran where nobody samples.
+    NotSampled {
+        /// Which, for how long and where, in words.
+        thread: String,
+    },
+}
+
+/// A finding that was not looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Which.
+    pub kind: Kind,
+    /// Why.
+    pub why: SkipReason,
+}
+
 /// What the analyzers say of a capture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
@@ -236,8 +281,8 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// What is wrong, the worst first.
     pub incidents: Vec<Incident>,
-    /// What could not be judged, and why: a signal that was off, a capture too short for a trend.
-    pub not_judged: Vec<(Kind, String)>,
+    /// What could not be judged, and why.
+    pub skipped: Vec<Skipped>,
     /// How the memory of each process moved, leak or not.
     pub memory_trends: Vec<MemoryTrend>,
 }

@@ -94,7 +94,6 @@ impl Builder {
             signals: Vec::new(),
             losses: Losses::default(),
             unanswered: Vec::new(),
-            judgement: None,
             overhead: Overhead::default(),
         };
         let mut builder = Self(capture);
@@ -296,7 +295,7 @@ pub(crate) fn socket(pid: u32, fd: u32) -> Socket {
             number: 1,
             protocol: 6,
         },
-        state: "established",
+        state: SocketState::Established,
         local: None,
         peer: None,
         peer_inode: None,
@@ -336,7 +335,7 @@ pub(crate) fn lock(pid: u32, address: u64) -> Lock {
         shared: false,
         kind: LockKind::Mutex,
         kind_inferred: false,
-        operations: vec!["wait"],
+        operations: vec![FutexOperation::Wait],
         waits: 0,
         total: Duration::ZERO,
         longest: Duration::ZERO,

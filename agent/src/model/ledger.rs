@@ -1,5 +1,6 @@
 //! What was observed by which means, what was lost, and what it cost.
 
+use super::loss::{AgentLoss, LossId};
 use remora_common::loss::Loss;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -15,11 +16,74 @@ pub enum HookState {
     Off(String),
 }
 
+/// What is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalId {
+    /// Stacks of the threads that sleep at the end.
+    BlockedStacks,
+    /// Iterations of event loops.
+    EventLoops,
+    /// Programs that targets execute.
+    Exec,
+    /// Allocations that are not freed.
+    Heap,
+    /// Waits, by reason.
+    OffCpu,
+    /// CPU samples.
+    OnCpu,
+    /// Page faults, by stack.
+    PageFaults,
+    /// Python frames.
+    Python,
+    /// Waits for a CPU.
+    RunQueue,
+    /// Socket queues.
+    Sockets,
+    /// What each thread does now.
+    ThreadStates,
+    /// New threads and processes.
+    ThreadsBorn,
+    /// Threads that exit.
+    ThreadsGone,
+    /// User stacks without frame pointers.
+    UserStacks,
+    /// Stacks of waits.
+    WaitStacks,
+    /// Who wakes whom.
+    Wakers,
+}
+
+impl SignalId {
+    /// Its key in `report.json`.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::BlockedStacks => "blocked_stacks",
+            Self::EventLoops => "event_loops",
+            Self::Exec => "exec",
+            Self::Heap => "heap",
+            Self::OffCpu => "off_cpu",
+            Self::OnCpu => "on_cpu",
+            Self::PageFaults => "page_faults",
+            Self::Python => "python",
+            Self::RunQueue => "run_queue",
+            Self::Sockets => "sockets",
+            Self::ThreadStates => "thread_states",
+            Self::ThreadsBorn => "threads_born",
+            Self::ThreadsGone => "threads_gone",
+            Self::UserStacks => "user_stacks",
+            Self::WaitStacks => "wait_stacks",
+            Self::Wakers => "wakers",
+        }
+    }
+}
+
 /// One signal and the hook that serves it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Signal {
-    /// Key in `report.json`: `on_cpu`, `off_cpu`, `wait_stacks`, `wakers`…
-    pub name: &'static str,
+    /// Which.
+    #[serde(rename = "name")]
+    pub id: SignalId,
     /// The hook it took: `tp_btf/sched_switch`, `perf_event/cpu-clock`…
     pub hook: String,
     /// How it went.
@@ -42,23 +106,24 @@ pub struct Unanswered {
 pub struct Losses {
     /// Kernel side.
     pub kernel: BTreeMap<Loss, u64>,
-    /// Agent side, by name in `report.json` (`unsymbolised_frames`, `maps_unreadable`…).
-    #[serde(borrow)]
-    pub agent: BTreeMap<&'static str, u64>,
+    /// Agent side.
+    pub agent: BTreeMap<AgentLoss, u64>,
 }
 
 impl Losses {
     /// Adds to an agent-side counter.
-    pub fn add(&mut self, name: &'static str, count: u64) {
+    pub fn add(&mut self, loss: AgentLoss, count: u64) {
         if count > 0 {
-            *self.agent.entry(name).or_default() += count;
+            *self.agent.entry(loss).or_default() += count;
         }
     }
 
-    /// All non-zero losses, by name.
-    pub fn non_zero(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let kernel = self.kernel.iter().map(|(loss, count)| (loss.key(), *count));
-        let agent = self.agent.iter().map(|(name, count)| (*name, *count));
+    /// All non-zero losses: those of the kernel side first, each side in its order.
+    pub fn non_zero(&self) -> impl Iterator<Item = (LossId, u64)> {
+        let kernel = self.kernel.iter();
+        let kernel = kernel.map(|(loss, count)| (LossId::Kernel(*loss), *count));
+        let agent = self.agent.iter();
+        let agent = agent.map(|(loss, count)| (LossId::Agent(*loss), *count));
         kernel.chain(agent).filter(|(_, count)| *count > 0)
     }
 }

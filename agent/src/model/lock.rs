@@ -52,6 +52,41 @@ impl LockKind {
     }
 }
 
+/// By which operation of `futex(2)` a thread waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FutexOperation {
+    /// `FUTEX_WAIT`, or the call `futex_wait`.
+    Wait,
+    /// `FUTEX_WAIT_BITSET`.
+    WaitBitset,
+    /// `FUTEX_WAIT_REQUEUE_PI`.
+    WaitRequeuePi,
+    /// `FUTEX_LOCK_PI`.
+    LockPi,
+    /// `FUTEX_LOCK_PI2`.
+    LockPi2,
+    /// The call `futex_waitv`.
+    Waitv,
+    /// Newer than this table.
+    Other,
+}
+
+impl FutexOperation {
+    /// Its name in `report.json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::WaitBitset => "wait_bitset",
+            Self::WaitRequeuePi => "wait_requeue_pi",
+            Self::LockPi => "lock_pi",
+            Self::LockPi2 => "lock_pi2",
+            Self::Waitv => "waitv",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// How the owner of a lock is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum OwnerFrom {
@@ -144,9 +179,8 @@ pub struct Lock {
     pub kind: LockKind,
     /// The kind was told from the form of its waits, not from its memory.
     pub kind_inferred: bool,
-    /// Operations by which it was waited for, by name.
-    #[serde(borrow)]
-    pub operations: Vec<&'static str>,
+    /// Operations by which it was waited for.
+    pub operations: Vec<FutexOperation>,
     /// Waits, with those that last at the end.
     pub waits: u64,
     /// Time in them.

@@ -18,16 +18,20 @@ mod idle_places;
 mod kin;
 mod ledger;
 mod lock;
+mod loss;
 mod memory;
 mod memory_trend;
 mod objects;
 mod python;
 pub mod recording;
+mod report;
 mod socket;
+mod syscall;
 mod task;
 mod thread;
 mod thread_loop;
 pub mod timeline;
+mod topic;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -38,7 +42,8 @@ pub use dependency::{Awaited, Dependency, PythonAwaited, PythonWait};
 pub use descriptors::{Census, DescriptorKind, Descriptors};
 pub use fidelity::Fidelity;
 pub use finding::{
-    Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, Subject, Verdict,
+    Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, SkipReason,
+    Skipped, Subject, Verdict,
 };
 pub use frame::{Frame, FrameKind, PythonWalk, Stack, UNMAPPED, Walk};
 pub use heap::{HeapSizes, SizeClass};
@@ -47,8 +52,11 @@ pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, takes_lock, user_sites};
 pub use idle_places::IdlePlaces;
 pub use kin::{Kin, Relative};
-pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal, Unanswered};
-pub use lock::{Holder, Keeper, Lock, LockKind, LockStack, Owner, OwnerFrom, Waiter};
+pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal, SignalId, Unanswered};
+pub use lock::{
+    FutexOperation, Holder, Keeper, Lock, LockKind, LockStack, Owner, OwnerFrom, Waiter,
+};
+pub use loss::{AgentLoss, LossId};
 pub use memory::{
     Growth, LimitKind, Mapping, MappingKind, Memory, MemoryLimit, MemoryReading, Resident,
     Source as MemorySource,
@@ -61,14 +69,17 @@ pub use remora_common::{
     reason::Reason,
     unwind::Outcome,
 };
+pub use report::Report;
 pub use socket::{
-    Address, Backlog, CLOSE_WAIT, Depth, Family, Kind, LISTEN, PeerProcess, Socket, SocketCounts,
-    Tcp, Unread, Watch, state_name,
+    Address, Backlog, Depth, Family, Kind, PeerProcess, Socket, SocketCounts, SocketState, Tcp,
+    Unread, Watch,
 };
+pub use syscall::Syscall;
 pub use task::{Await, AwaitKind, EventLoop, Task, TaskFrame, TaskLoss, TaskState, Tasks};
 pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};
 pub use thread_loop::ThreadLoop;
 pub use timeline::Timeline;
+pub use topic::Topic;
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -160,8 +171,7 @@ pub struct Wait {
     /// Why it waited.
     pub reason: Reason,
     /// Name of the system call it waited in, where it was in one.
-    #[serde(borrow)]
-    pub syscall: Option<&'static str>,
+    pub syscall: Option<Syscall>,
     /// Where it waited.
     pub site: Site,
     /// A futex wait in the form that condition variables and semaphores use (`FUTEX_WAIT_BITSET`,
@@ -210,7 +220,6 @@ pub struct Wake {
 
 /// Everything that one capture saw.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(bound(deserialize = "'de: 'static"))]
 pub struct Capture {
     /// When it began, seconds since the Unix epoch.
     pub started_unix_s: f64,
@@ -279,9 +288,6 @@ pub struct Capture {
     /// What was asked for and was not there in time.
     #[serde(default)]
     pub unanswered: Vec<Unanswered>,
-    /// What the analyzers found; `None` before they looked.
-    #[serde(skip)]
-    pub judgement: Option<Judgement>,
     /// What the capture cost.
     pub overhead: Overhead,
 }

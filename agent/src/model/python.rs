@@ -79,7 +79,7 @@ impl Stack {
 mod tests {
     use super::*;
     use crate::model::{
-        Ending, Idleness, Outcome, PythonWalk, Reason, Sample, Wait, Walk,
+        Ending, Idleness, Outcome, PythonWalk, Reason, Sample, Syscall, Wait, Walk,
         fixture::{Builder, ms, stack},
     };
 
@@ -109,7 +109,7 @@ mod tests {
         capture.waits.push(Wait {
             thread: 0,
             reason: Reason::Futex,
-            syscall: Some("futex"),
+            syscall: Some(Syscall::named("futex")),
             site: Site::Stack(2),
             event_form: true,
             count: 2,

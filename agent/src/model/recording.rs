@@ -10,11 +10,11 @@ pub fn write(capture: &Capture) -> Result<String, serde_json::Error> {
     serde_json::to_string(capture)
 }
 
-/// A capture from JSON. Names in it live as long as the text, and the model has names that live for ever.
+/// A capture from JSON.
 ///
 /// # Errors
 /// The text is none.
-pub fn read(text: &'static str) -> Result<Capture, serde_json::Error> {
+pub fn read(text: &str) -> Result<Capture, serde_json::Error> {
     serde_json::from_str(text)
 }
 
@@ -22,7 +22,7 @@ pub fn read(text: &'static str) -> Result<Capture, serde_json::Error> {
 mod tests {
     use super::*;
     use crate::model::{
-        Reason,
+        AgentLoss, Reason,
         fixture::{Builder, ms, socket},
     };
 
@@ -32,10 +32,10 @@ mod tests {
         builder.samples(0, &["main", "p:pump@feed.py:41"], 3);
         builder.wait(0, Reason::Futex, &["main", "lock"], ms(40));
         builder.0.sockets.push(socket(1, 7));
-        builder.0.losses.add("maps_unreadable", 2);
+        builder.0.losses.add(AgentLoss::MappingsUnreadable, 2);
         let capture = builder.finish();
         let text = write(&capture).expect("it is all numbers and names");
-        let again = read(Box::leak(text.clone().into_boxed_str())).expect("it was just written");
+        let again = read(&text).expect("it was just written");
         assert_eq!(write(&again).expect("as before"), text);
         assert_eq!(
             format!("{:?}", again.stacks),

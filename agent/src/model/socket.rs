@@ -100,30 +100,81 @@ impl Kind {
     }
 }
 
-/// `TCP_*` of `include/net/tcp_states.h`; sockets that are not TCP use some of them.
-pub const fn state_name(number: u32, connectionless: bool) -> &'static str {
-    match number {
-        1 => "established",
-        2 => "syn_sent",
-        3 => "syn_recv",
-        4 => "fin_wait1",
-        5 => "fin_wait2",
-        6 => "time_wait",
-        7 if connectionless => "unconnected",
-        7 => "closed",
-        8 => CLOSE_WAIT,
-        9 => "last_ack",
-        10 => LISTEN,
-        11 => "closing",
-        12 => "new_syn_recv",
-        _ => "unknown",
-    }
+/// State of a socket: `TCP_*` of `include/net/tcp_states.h`; sockets that are not TCP use some of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SocketState {
+    /// Connected.
+    Established,
+    /// Handshake: our SYN is not answered yet.
+    SynSent,
+    /// Handshake: the peer's SYN is answered.
+    SynRecv,
+    /// This side closed; its FIN is not acknowledged.
+    FinWait1,
+    /// This side closed; the peer has not.
+    FinWait2,
+    /// Closed by both sides.
+    TimeWait,
+    /// Has no peer and needs none (UDP, unix datagrams).
+    Unconnected,
+    /// Not connected.
+    Closed,
+    /// The peer has closed the connection and this side has not.
+    CloseWait,
+    /// The peer closed, then this side; its FIN is not acknowledged.
+    LastAck,
+    /// Waits for connections.
+    Listen,
+    /// Both sides closed at once.
+    Closing,
+    /// Handshake of a connection without a socket of its own.
+    NewSynRecv,
+    /// Newer than this table.
+    Unknown,
 }
 
-/// The peer has closed the connection and this side has not.
-pub const CLOSE_WAIT: &str = "close_wait";
-/// Waits for connections.
-pub const LISTEN: &str = "listen";
+impl SocketState {
+    /// From the kernel's number.
+    pub const fn of(number: u32, connectionless: bool) -> Self {
+        match number {
+            1 => Self::Established,
+            2 => Self::SynSent,
+            3 => Self::SynRecv,
+            4 => Self::FinWait1,
+            5 => Self::FinWait2,
+            6 => Self::TimeWait,
+            7 if connectionless => Self::Unconnected,
+            7 => Self::Closed,
+            8 => Self::CloseWait,
+            9 => Self::LastAck,
+            10 => Self::Listen,
+            11 => Self::Closing,
+            12 => Self::NewSynRecv,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Its name in `report.json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::SynSent => "syn_sent",
+            Self::SynRecv => "syn_recv",
+            Self::FinWait1 => "fin_wait1",
+            Self::FinWait2 => "fin_wait2",
+            Self::TimeWait => "time_wait",
+            Self::Unconnected => "unconnected",
+            Self::Closed => "closed",
+            Self::CloseWait => "close_wait",
+            Self::LastAck => "last_ack",
+            Self::Listen => "listen",
+            Self::Closing => "closing",
+            Self::NewSynRecv => "new_syn_recv",
+            Self::Unknown => "unknown",
+        }
+    }
+}
 
 /// Where a socket is, or its peer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -330,8 +381,8 @@ pub struct Socket {
     pub family: Family,
     /// Kind and protocol.
     pub kind: Kind,
-    /// Name of its state.
-    pub state: &'static str,
+    /// Its state.
+    pub state: SocketState,
     /// Its own address.
     pub local: Option<Address>,
     /// Its peer's.
@@ -390,6 +441,14 @@ impl Socket {
         self.kind.protocol_name(self.family)
     }
 
+    /// Bytes that are unread at the end. Once the peer has closed, its FIN counts as one more in Recv-Q.
+    pub const fn unread_bytes(&self) -> u32 {
+        use SocketState::{CloseWait, Closing, LastAck, TimeWait};
+        let fin =
+            self.tcp.is_some() && matches!(self.state, CloseWait | LastAck | Closing | TimeWait);
+        self.receive.last.saturating_sub(fin as u32)
+    }
+
     /// Time between its first sample and its last.
     pub const fn seen_for(&self) -> Duration {
         self.last_seen.saturating_sub(self.first_seen)
@@ -416,7 +475,7 @@ impl Socket {
             || self.drops_in_capture > 0
             || tcp.retransmits_in_capture > 0
             || tcp.zero_window
-            || (self.open && self.state == CLOSE_WAIT)
+            || (self.open && self.state == SocketState::CloseWait)
             || self.error != 0
     }
 }

@@ -183,6 +183,25 @@ pub struct Await {
     pub left_s: Option<f64>,
 }
 
+/// Functions of asyncio that wait until bytes can be sent.
+const SENDING: [&str; 7] = [
+    "drain",
+    "_drain_helper",
+    "sock_sendall",
+    "sock_sendto",
+    "sock_sendfile",
+    "sendfile",
+    "_sock_sendfile_native",
+];
+
+impl Await {
+    /// Whether it waits for a peer to take what was sent: for room in a stream or socket.
+    pub fn sends(&self) -> bool {
+        let function = self.call.rsplit('.').next().unwrap_or_default();
+        matches!(self.kind, AwaitKind::Stream | AwaitKind::Socket) && SENDING.contains(&function)
+    }
+}
+
 /// What a look at tasks did not see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct TaskLoss {

@@ -1,5 +1,6 @@
 //! One target thread: where its time went and what it does now.
 
+use super::Syscall;
 use remora_common::reason::Reason;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -31,8 +32,7 @@ pub struct Now {
     /// Why it is asleep, when it is.
     pub reason: Option<Reason>,
     /// The system call it is in.
-    #[serde(borrow)]
-    pub syscall: Option<&'static str>,
+    pub syscall: Option<Syscall>,
     /// Arguments of that call.
     pub args: [u64; 6],
     /// Thread that woke it last, 0 = an interrupt or none seen.
@@ -73,7 +73,6 @@ pub struct RunQueue {
 
 /// One target thread.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(bound(deserialize = "'de: 'static"))]
 pub struct Thread {
     /// Thread id in the initial PID namespace.
     pub tid: u32,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     kernel::{self, Arch, Kernel, cpus},
-    model::{Cpus, HookState, Signal},
+    model::{Cpus, HookState, Signal, SignalId},
 };
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -229,7 +229,7 @@ impl Loaded {
     ) -> Result<Self, String> {
         let mut loaded = Self::new(kernel, settings, btf, 0).map_err(|error| error.to_string())?;
         let hook = return_hook(&mut loaded.ebpf, btf, wanted)?;
-        loaded.signal("wait_stacks", hook, HookState::On);
+        loaded.signal(SignalId::WaitStacks, hook, HookState::On);
         Ok(loaded)
     }
 
@@ -244,7 +244,11 @@ impl Loaded {
             "stacks of one wait in {SWITCH_OUT_ONE_IN}, taken at switch-out and scaled to the \
              exact totals of their thread and reason; hooks on return: {why}"
         ));
-        loaded.signal("wait_stacks", "tp_btf/sched_switch".to_owned(), state);
+        loaded.signal(
+            SignalId::WaitStacks,
+            "tp_btf/sched_switch".to_owned(),
+            state,
+        );
         Ok(loaded)
     }
 
@@ -253,7 +257,11 @@ impl Loaded {
         for iterator in ["enlist_tasks", "blocked_tasks"] {
             hooks::task_iterator(&mut self.ebpf, btf, iterator)?;
         }
-        self.signal("thread_states", "iter/task".to_owned(), HookState::On);
+        self.signal(
+            SignalId::ThreadStates,
+            "iter/task".to_owned(),
+            HookState::On,
+        );
         let walk = match self.unwinds {
             true => HookState::On,
             false => HookState::Degraded(
@@ -262,14 +270,26 @@ impl Loaded {
                     .to_owned(),
             ),
         };
-        self.signal("user_stacks", "bpf_loop".to_owned(), walk);
+        self.signal(SignalId::UserStacks, "bpf_loop".to_owned(), walk);
         self.snapshot_hook(btf);
         for tracepoint in ["sched_switch", "sched_waking"] {
             hooks::tracepoint(&mut self.ebpf, btf, tracepoint, tracepoint)?;
         }
-        self.signal("off_cpu", "tp_btf/sched_switch".to_owned(), HookState::On);
-        self.signal("run_queue", "tp_btf/sched_waking".to_owned(), HookState::On);
-        self.signal("wakers", "tp_btf/sched_waking".to_owned(), HookState::On);
+        self.signal(
+            SignalId::OffCpu,
+            "tp_btf/sched_switch".to_owned(),
+            HookState::On,
+        );
+        self.signal(
+            SignalId::RunQueue,
+            "tp_btf/sched_waking".to_owned(),
+            HookState::On,
+        );
+        self.signal(
+            SignalId::Wakers,
+            "tp_btf/sched_waking".to_owned(),
+            HookState::On,
+        );
         Ok(())
     }
 
@@ -285,17 +305,17 @@ impl Loaded {
                 "stacks of sleeping threads are walked by the agent: {error}"
             )),
         };
-        self.signal("blocked_stacks", hook, state);
+        self.signal(SignalId::BlockedStacks, hook, state);
     }
 
     fn attach_optional(&mut self, btf: &Btf, settings: &Settings) {
-        self.optional("threads_born", "tp_btf/sched_process_fork", |ebpf| {
+        self.optional(SignalId::ThreadsBorn, "tp_btf/sched_process_fork", |ebpf| {
             hooks::tracepoint(ebpf, btf, "process_fork", "sched_process_fork")
         });
-        self.optional("exec", "tp_btf/sched_process_exec", |ebpf| {
+        self.optional(SignalId::Exec, "tp_btf/sched_process_exec", |ebpf| {
             hooks::tracepoint(ebpf, btf, "process_exec", "sched_process_exec")
         });
-        self.optional("threads_gone", "tp_btf/sched_process_exit", |ebpf| {
+        self.optional(SignalId::ThreadsGone, "tp_btf/sched_process_exit", |ebpf| {
             hooks::tracepoint(ebpf, btf, "process_exit", "sched_process_exit")
         });
         let freq_hz = settings.freq_hz;
@@ -303,7 +323,7 @@ impl Loaded {
             Ok(()) => HookState::On,
             Err(error) => HookState::Off(error.to_string()),
         };
-        self.signal("on_cpu", "perf_event/cpu-clock".to_owned(), state);
+        self.signal(SignalId::OnCpu, "perf_event/cpu-clock".to_owned(), state);
         self.faults(btf, settings);
     }
 
@@ -314,12 +334,18 @@ impl Loaded {
         const TRACEPOINTS: &str = "tp_btf/page_fault_user, page_fault_kernel";
         if period == 0 {
             let off = HookState::Off("not asked for (--fault-period 0)".to_owned());
-            return self.signal("page_faults", TRACEPOINTS.to_owned(), off);
+            return self.signal(SignalId::PageFaults, TRACEPOINTS.to_owned(), off);
         }
         let refusal = match settings.fault_hook {
             FaultHook::Counter => "the tracepoints were not asked for".to_owned(),
             FaultHook::Auto => match hooks::fault_tracepoints(&mut self.ebpf, btf) {
-                Ok(()) => return self.signal("page_faults", TRACEPOINTS.to_owned(), HookState::On),
+                Ok(()) => {
+                    return self.signal(
+                        SignalId::PageFaults,
+                        TRACEPOINTS.to_owned(),
+                        HookState::On,
+                    );
+                }
                 Err(error) => error.to_string(),
             },
         };
@@ -329,7 +355,11 @@ impl Loaded {
             )),
             Err(error) => HookState::Off(format!("{refusal}; {error}")),
         };
-        self.signal("page_faults", "perf_event/page-faults".to_owned(), state);
+        self.signal(
+            SignalId::PageFaults,
+            "perf_event/page-faults".to_owned(),
+            state,
+        );
     }
 
     fn on_cpus(&mut self, counts: Counts, cpus: &Cpus) -> Result<(), ProbeError> {
@@ -340,7 +370,7 @@ impl Loaded {
 
     fn optional(
         &mut self,
-        name: &'static str,
+        id: SignalId,
         hook: &str,
         attach: impl FnOnce(&mut Ebpf) -> Result<(), ProbeError>,
     ) {
@@ -348,11 +378,11 @@ impl Loaded {
             Ok(()) => HookState::On,
             Err(error) => HookState::Off(error.to_string()),
         };
-        self.signal(name, hook.to_owned(), state);
+        self.signal(id, hook.to_owned(), state);
     }
 
-    fn signal(&mut self, name: &'static str, hook: String, state: HookState) {
-        self.signals.push(Signal { name, hook, state });
+    fn signal(&mut self, id: SignalId, hook: String, state: HookState) {
+        self.signals.push(Signal { id, hook, state });
     }
 
     fn into_probe(mut self, kernel: &Kernel, settings: &Settings) -> Result<Probe, ProbeError> {

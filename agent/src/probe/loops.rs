@@ -6,7 +6,7 @@
 use super::{Probe, ProbeError, hooks};
 use crate::{
     kernel::{Arch, syscalls},
-    model::{HookState, Signal},
+    model::{HookState, Signal, SignalId},
 };
 use aya::{Btf, Ebpf};
 use bytemuck::Zeroable;
@@ -88,7 +88,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, arch: Arch, wanted: LoopHook) -
     let on = |mode, hook: &str, state| Loops {
         mode,
         signal: Some(Signal {
-            name: "event_loops",
+            id: SignalId::EventLoops,
             hook: hook.to_owned(),
             state,
         }),

@@ -7,7 +7,7 @@
 use super::{Probe, ProbeError, hooks, link};
 use crate::{
     kernel::{self, Kernel},
-    model::{HookState, Signal},
+    model::{HookState, Signal, SignalId},
 };
 use aya::{Btf, Ebpf};
 use remora_common::socket::{SOCKET_NAME_BYTES, SocketRecord};
@@ -42,7 +42,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, kernel: &Kernel, wanted: bool) 
         false => HookState::Off("not asked for: --socket-hz 0".to_owned()),
     };
     Signal {
-        name: "sockets",
+        id: SignalId::Sockets,
         hook: HOOK.to_owned(),
         state,
     }

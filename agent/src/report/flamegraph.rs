@@ -301,7 +301,7 @@ fn losses(capture: &Capture) -> String {
     }
     let first = named.iter().take(LOSSES_NAMED);
     let words: Vec<_> = first
-        .map(|(name, lost)| format!("{name} {}", count(*lost)))
+        .map(|(loss, lost)| format!("{} {}", loss.key(), count(*lost)))
         .collect();
     let more = match named.len().saturating_sub(LOSSES_NAMED) {
         0 => String::new(),

@@ -312,7 +312,7 @@ mod tests {
         builder.wait_at(0, Reason::Disk, Site::Short, 4, ms(1));
         builder.wait_at(0, Reason::Futex, Site::Lost, 1, ms(2));
         builder.wait(0, Reason::Syscall, &["main"], ms(3));
-        builder.last_wait().syscall = Some("flock");
+        builder.last_wait().syscall = Some(crate::model::Syscall::named("flock"));
         builder.wait(0, Reason::Epoll, &["main", "epoll_wait"], ms(90));
         builder.0.threads[0].run_queue.after_wake = ms(6);
         builder.0.threads[0].run_queue.preempted = ms(7);

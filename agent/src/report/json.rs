@@ -18,7 +18,9 @@ mod thread;
 pub(super) mod timeline;
 
 use super::{ReportError, label, nanos, tasks, top};
-use crate::model::{Capture, End, Fidelity, HookState, Idleness, Site, Stack, Unanswered};
+use crate::model::{
+    Capture, End, Fidelity, HookState, Idleness, Report, Site, Stack, Syscall, Unanswered,
+};
 use remora_common::loss::Loss;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -40,7 +42,7 @@ struct Head<'a> {
     capture: About<'a>,
     targets: Vec<targets::Target<'a>>,
     findings: Vec<findings::Entry<'a>>,
-    not_judged: Vec<findings::NotJudged<'a>>,
+    not_judged: Vec<findings::NotJudged>,
 }
 
 /// What every document ends with.
@@ -56,7 +58,7 @@ struct Foot<'a> {
 
 /// The whole document.
 #[derive(Serialize)]
-struct Report<'a> {
+struct Document<'a> {
     #[serde(flatten)]
     head: Head<'a>,
     threads: Vec<thread::Thread<'a>>,
@@ -209,16 +211,16 @@ struct Short<'a> {
 }
 
 /// The verdict and its evidence as indented JSON.
-pub fn verdict(capture: &Capture) -> Result<Vec<u8>, ReportError> {
+pub fn verdict(report: &Report) -> Result<Vec<u8>, ReportError> {
     indented(&Short {
-        head: head(capture),
-        foot: foot(capture),
+        head: head(report),
+        foot: foot(&report.capture),
     })
 }
 
 /// The document as indented JSON.
-pub fn render(capture: &Capture) -> Result<Vec<u8>, ReportError> {
-    indented(&report(capture).map_err(ReportError::Json)?)
+pub fn render(report: &Report) -> Result<Vec<u8>, ReportError> {
+    indented(&document(report).map_err(ReportError::Json)?)
 }
 
 fn indented(document: &impl Serialize) -> Result<Vec<u8>, ReportError> {
@@ -227,15 +229,16 @@ fn indented(document: &impl Serialize) -> Result<Vec<u8>, ReportError> {
     Ok(bytes)
 }
 
-fn head(capture: &Capture) -> Head<'_> {
+fn head(report: &Report) -> Head<'_> {
+    let capture = &report.capture;
     Head {
         schema: SCHEMA,
-        verdict: findings::verdict(capture),
-        verdict_note: findings::note(capture),
+        verdict: findings::verdict(report),
+        verdict_note: findings::note(report),
         capture: about(capture),
         targets: targets::targets(capture),
-        findings: findings::findings(capture),
-        not_judged: findings::not_judged(capture),
+        findings: findings::findings(report),
+        not_judged: findings::not_judged(report),
     }
 }
 
@@ -248,9 +251,10 @@ fn foot(capture: &Capture) -> Foot<'_> {
     }
 }
 
-fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
-    Ok(Report {
-        head: head(capture),
+fn document(report: &Report) -> Result<Document<'_>, serde_json::Error> {
+    let capture = &report.capture;
+    Ok(Document {
+        head: head(report),
         threads: thread::threads(capture),
         top: top_stacks(capture),
         stacks: stacks(capture),
@@ -261,7 +265,7 @@ fn report(capture: &Capture) -> Result<Report<'_>, serde_json::Error> {
         timeline: to_raw_value(&timeline::timeline(capture))?,
         sockets: sockets::sockets(capture),
         socket_counts: sockets::counts(capture),
-        memory: memory::memory(capture),
+        memory: memory::memory(report),
         python_objects: objects::objects(capture),
         conditions: conditions::view(capture),
         heap_sizes: objects::heaps(capture),
@@ -325,7 +329,8 @@ fn top_stacks(capture: &Capture) -> Top {
             Site::Lost => ("stack_lost", None),
         };
         let (reason, idle) = (place.reason.label(), idleness(place.idle));
-        (reason, place.syscall, idle, site, frames(stack))
+        let syscall = place.syscall.map(Syscall::name);
+        (reason, syscall, idle, site, frames(stack))
     });
     Top {
         samples: top::samples(capture),
@@ -378,7 +383,7 @@ fn signals(capture: &Capture) -> BTreeMap<&str, Signal<'_>> {
             HookState::Off(why) => ("off", Some(why.as_str())),
         };
         (
-            signal.name,
+            signal.id.key(),
             Signal {
                 hook: &signal.hook,
                 state,
@@ -391,7 +396,8 @@ fn signals(capture: &Capture) -> BTreeMap<&str, Signal<'_>> {
 
 fn losses(capture: &Capture) -> BTreeMap<&str, u64> {
     let mut losses: BTreeMap<_, _> = Loss::ALL.iter().map(|loss| (loss.key(), 0)).collect();
-    losses.extend(capture.losses.non_zero());
+    let lost = capture.losses.non_zero();
+    losses.extend(lost.map(|(loss, count)| (loss.key(), count)));
     losses
 }
 
@@ -427,18 +433,18 @@ fn frames(stack: Option<&Stack>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::fixture::Builder;
+    use crate::model::{AgentLoss, fixture::Builder};
 
     #[test]
     fn every_kernel_loss_has_a_key_even_at_zero() {
         let mut builder = Builder::new(1, "target");
         builder.0.losses.kernel.insert(Loss::EventRingFull, 7);
-        builder.0.losses.add("maps_unreadable", 2);
+        builder.0.losses.add(AgentLoss::MappingsUnreadable, 2);
         let capture = builder.finish();
         let losses = losses(&capture);
         assert_eq!(losses.len(), Loss::ALL.len() + 1);
         assert_eq!(
-            (losses["event_ring_full"], losses["maps_unreadable"]),
+            (losses["event_ring_full"], losses["mappings_unreadable"]),
             (7, 2)
         );
         assert_eq!(losses["stack_table_full"], 0);

@@ -19,7 +19,9 @@ mod tests;
 
 use super::label;
 use super::text::{count, fit, seconds};
-use crate::model::{Capture, Fact, FindingKind, LeakLevel, Memory, MemoryTrend};
+use crate::model::{
+    Capture, Fact, FindingKind, Judgement, LeakLevel, Memory, MemoryTrend, Report, Topic,
+};
 use draw::{INK, Mark, SOFT, WIDTH, text};
 use series::Series;
 use std::cmp::Reverse;
@@ -49,6 +51,7 @@ const STYLE: &str = "text { font-family: system-ui, 'Segoe UI', Roboto, 'Helveti
 /// What is known of one process.
 struct Process<'a> {
     capture: &'a Capture,
+    judgement: Option<&'a Judgement>,
     memory: &'a Memory,
     trend: Option<&'a MemoryTrend>,
     series: Series,
@@ -63,8 +66,8 @@ impl Process<'_> {
 }
 
 /// The picture; `None` where no process was read twice.
-pub fn draw(capture: &Capture) -> Option<Vec<u8>> {
-    let processes = processes(capture);
+pub fn draw(report: &Report) -> Option<Vec<u8>> {
+    let processes = processes(report);
     if processes.is_empty() {
         return None;
     }
@@ -93,7 +96,7 @@ pub fn draw(capture: &Capture) -> Option<Vec<u8>> {
         .set("viewBox", (0.0, 0.0, WIDTH, height))
         .add(Style::new(STYLE))
         .add(background(height))
-        .add(head(capture))
+        .add(head(&report.capture))
         .add(panels);
     let mut out = b"<?xml version=\"1.0\" standalone=\"no\"?>\n".to_vec();
     svg::write(&mut out, &document).ok()?;
@@ -102,13 +105,13 @@ pub fn draw(capture: &Capture) -> Option<Vec<u8>> {
 }
 
 /// Names the picture in the findings that it shows.
-pub fn refer(capture: &mut Capture) {
-    let drawn: Vec<u32> = processes(capture)
+pub fn refer(report: &mut Report) {
+    let drawn: Vec<u32> = processes(report)
         .iter()
         .take(PANELS)
         .map(|process| process.memory.pid)
         .collect();
-    let incidents = capture
+    let incidents = report
         .judgement
         .iter_mut()
         .flat_map(|judgement| &mut judgement.incidents);
@@ -117,7 +120,7 @@ pub fn refer(capture: &mut Capture) {
     for finding in findings {
         if finding.kind == FindingKind::MemoryLeak && drawn.contains(&finding.pid) {
             finding.evidence.push(Fact {
-                what: "plot",
+                what: Topic::Plot,
                 value: format!("{NAME} shows it by time, with all that has the growth"),
             });
         }
@@ -125,8 +128,9 @@ pub fn refer(capture: &mut Capture) {
 }
 
 /// Those that were read twice and more: leaks first, then by growth.
-fn processes(capture: &Capture) -> Vec<Process<'_>> {
-    let trends = capture
+fn processes(report: &Report) -> Vec<Process<'_>> {
+    let capture = &report.capture;
+    let trends = report
         .judgement
         .iter()
         .flat_map(|judgement| &judgement.memory_trends);
@@ -139,6 +143,7 @@ fn processes(capture: &Capture) -> Vec<Process<'_>> {
             let pid = readings.pid;
             Some(Process {
                 capture,
+                judgement: report.judgement.as_ref(),
                 memory: capture.memory.iter().find(|memory| memory.pid == pid)?,
                 trend: trends.iter().find(|trend| trend.pid == pid).copied(),
                 series: Series::of(&capture.timeline.spans, readings)?,

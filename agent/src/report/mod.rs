@@ -16,9 +16,11 @@ mod top;
 mod totals;
 
 #[cfg(test)]
+mod recorded;
+#[cfg(test)]
 mod tests;
 
-use crate::model::Capture;
+use crate::model::{Capture, Report};
 use crate::words::{label, short_name, text};
 use folded::Folded;
 use folder::{Artifact, Folder, FolderError, Written};
@@ -55,20 +57,21 @@ pub enum ReportError {
 /// `epoll.folded` where a thread has an event loop, `futex.svg` and `futex.folded` where one waited
 /// for a futex, `heap.svg` and `heap.folded` where allocators were watched, `leak.svg` where memory was read twice, and `tasks.txt` where a target runs asyncio. Says where they went.
 pub fn write_all(
-    capture: &Capture,
+    report: &Report,
     folder: &Folder,
     options: Options,
 ) -> Result<Written, ReportError> {
-    Ok(folder.write(&artifacts(capture, options)?)?)
+    Ok(folder.write(&artifacts(report, options)?)?)
 }
 
 /// The files of the report, in memory.
-pub fn artifacts(capture: &Capture, options: Options) -> Result<Vec<Artifact>, ReportError> {
+pub fn artifacts(report: &Report, options: Options) -> Result<Vec<Artifact>, ReportError> {
+    let capture = &report.capture;
     let on_cpu = Folded::on_cpu(capture);
     let off_cpu = Folded::off_cpu(capture, options.idle);
     let memory = Folded::memory(capture);
     let files = [
-        ("report.json", json::render(capture)?),
+        ("report.json", json::render(report)?),
         ("cpu.svg", flamegraph::on_cpu(capture, &on_cpu)?),
         ("cpu.folded", on_cpu.text().into_bytes()),
         (
@@ -97,7 +100,7 @@ pub fn artifacts(capture: &Capture, options: Options) -> Result<Vec<Artifact>, R
             ("futex.folded", held.text().into_bytes()),
         ]
     };
-    let leak = leak::draw(capture).map(|picture| (leak::NAME, picture));
+    let leak = leak::draw(report).map(|picture| (leak::NAME, picture));
     let outstanding = Folded::heap(capture);
     let heap = match &capture.heap_watch {
         Some(watch) => vec![

@@ -15,8 +15,9 @@ pub use verdict::verdict;
 use super::folder::Written;
 use super::shares::Shares;
 use super::text::{clean, fit};
-use crate::model::Capture;
+use crate::model::Report;
 use anstyle::{AnsiColor, Style};
+use std::borrow::Cow;
 use std::fmt::Display;
 
 /// How the summary looks.
@@ -26,6 +27,8 @@ pub struct Look {
     pub width: usize,
     /// Escape sequences for colours: only for a terminal whose user did not object (`NO_COLOR`).
     pub colour: bool,
+    /// The locale shows `≥`; else it is written `>=`.
+    pub unicode: bool,
 }
 
 impl Default for Look {
@@ -33,6 +36,7 @@ impl Default for Look {
         Self {
             width: 100,
             colour: false,
+            unicode: true,
         }
     }
 }
@@ -45,7 +49,8 @@ const QUIET: Style = Style::new().dimmed();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 
 /// What the report says, in words and tables. `written` is where the files went.
-pub fn summary(capture: &Capture, written: Option<&Written>, look: Look) -> String {
+pub fn summary(report: &Report, written: Option<&Written>, look: Look) -> String {
+    let capture = &report.capture;
     let look = Look {
         width: look.width.max(MIN_WIDTH),
         ..look
@@ -55,15 +60,15 @@ pub fn summary(capture: &Capture, written: Option<&Written>, look: Look) -> Stri
         look,
         text: String::new(),
     };
-    verdict::write(&mut page, capture);
-    match &capture.judgement {
-        // The verdict has the sentence already.
+    verdict::write(&mut page, report);
+    match &report.judgement {
+        // Without a finding the verdict has it already.
         Some(judgement) if judgement.incidents.is_empty() => {}
         Some(_) => {
             page.plain("");
-            sentence::write(&mut page, capture, &shares);
+            sentence::load(&mut page, capture);
         }
-        None => sentence::write(&mut page, capture, &shares),
+        None => sentence::load(&mut page, capture),
     }
     sections::header(&mut page, capture);
     table::threads(&mut page, capture, &shares);
@@ -98,12 +103,33 @@ impl Page {
 
     /// A line that has to be whole to be of use: a path, a warning.
     fn uncut(&mut self, style: Style, line: &str) {
+        let line = &*self.in_charset(line);
         if self.look.colour && style != Style::new() && !line.is_empty() {
             self.text.push_str(&format!("{style}{line}{style:#}"));
         } else {
             self.text.push_str(line);
         }
         self.text.push('\n');
+    }
+
+    /// The line with signs that an ASCII locale cannot show in words of its own.
+    fn in_charset<'l>(&self, line: &'l str) -> Cow<'l, str> {
+        if self.look.unicode || line.is_ascii() {
+            return Cow::Borrowed(line);
+        }
+        let mut plain = String::with_capacity(line.len());
+        for c in line.chars() {
+            match c {
+                '≥' => plain.push_str(">="),
+                '≤' => plain.push_str("<="),
+                '…' => plain.push_str("..."),
+                '×' => plain.push('x'),
+                '–' | '−' => plain.push('-'),
+                'µ' => plain.push('u'),
+                other => plain.push(other),
+            }
+        }
+        Cow::Owned(plain)
     }
 
     /// A heading, with room before it.
@@ -115,6 +141,27 @@ impl Page {
     /// A plain line.
     fn plain(&mut self, line: &str) {
         self.line(Style::new(), line);
+    }
+
+    /// Text behind a head, broken at blanks; later lines stand under its first word.
+    fn hanging(&mut self, style: Style, head: &str, text: &str) {
+        use unicode_width::UnicodeWidthStr;
+        let indent = " ".repeat(head.width());
+        let mut line = head.to_owned();
+        let mut is_empty = true;
+        for word in text.split(' ') {
+            if !is_empty && line.width() + 1 + word.width() > self.look.width {
+                self.uncut(style, &line);
+                line.clone_from(&indent);
+                is_empty = true;
+            }
+            if !is_empty {
+                line.push(' ');
+            }
+            line.push_str(word);
+            is_empty = false;
+        }
+        self.uncut(style, &line);
     }
 
     /// A paragraph broken at blanks, later lines indented.

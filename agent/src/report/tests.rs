@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::model::fixture::{Builder, ms};
-use crate::model::{End, HookState, Now, ProgramCost, Reason, Signal, Site, State, Wake};
+use crate::model::{
+    AgentLoss, End, HookState, Now, ProgramCost, Reason, Signal, SignalId, Site, State, Syscall,
+    Wake,
+};
 use proptest::prelude::*;
 use remora_common::loss::Loss;
 use roxmltree::{Document, ParsingOptions};
@@ -45,7 +48,7 @@ fn blocked(reason: Reason, syscall: &'static str, seconds: f64, stack: usize) ->
         since: Duration::from_secs_f64(seconds),
         since_inferred: seconds > 30.0,
         reason: Some(reason),
-        syscall: Some(syscall),
+        syscall: Some(Syscall::named(syscall)),
         args: [0x7f00_0000_1000, 0x80, 2, 0, 0, 0],
         waker_tid: 4711,
         stack: Some(stack),
@@ -68,7 +71,7 @@ fn service() -> Capture {
     builder.last_wait().event_form = true;
     builder.wait_at(worker, Reason::Futex, Site::Lost, 2, ms(80));
     builder.wait(wedged, Reason::Futex, WEDGE, ms(30_000));
-    builder.last_wait().syscall = Some("futex");
+    builder.last_wait().syscall = Some(Syscall::named("futex"));
     crowd(&mut builder);
     builder.grown(0, PARSE, 12 << 20, 1 << 20);
     let (in_loop, in_queue, in_wedge) = (
@@ -107,29 +110,29 @@ fn accounts(builder: &mut Builder) {
         count: 31,
         blocked: ms(29_000),
     });
-    let on = |name, hook: &str| Signal {
-        name,
+    let on = |id, hook: &str| Signal {
+        id,
         hook: hook.into(),
         state: HookState::On,
     };
     capture.signals = vec![
-        on("on_cpu", "perf_event/cpu-clock"),
-        on("off_cpu", "tp_btf/sched_switch"),
+        on(SignalId::OnCpu, "perf_event/cpu-clock"),
+        on(SignalId::OffCpu, "tp_btf/sched_switch"),
         Signal {
-            name: "wait_stacks",
+            id: SignalId::WaitStacks,
             hook: "tp_btf/sched_switch".into(),
             state: HookState::Degraded(
                 "taken at switch-out, 1 of 8 sampled: no sched_exit_tp".into(),
             ),
         },
         Signal {
-            name: "wakers",
+            id: SignalId::Wakers,
             hook: String::new(),
             state: HookState::Off("tp_btf/sched_waking: Operation not permitted".into()),
         },
     ];
     capture.losses.kernel.insert(Loss::UserStackFailed, 12);
-    capture.losses.add("unsymbolised_frames", 1_234);
+    capture.losses.add(AgentLoss::UnsymbolisedFrames, 1_234);
     capture.overhead.bpf_cpu_pct = 0.41;
     capture.overhead.bpf_measured_s = 3.0;
     capture.overhead.agent_cpu_pct = 0.1234;
@@ -162,7 +165,7 @@ fn written() -> Written {
 }
 
 fn file(capture: &Capture, idle: bool, name: &str) -> String {
-    let files = artifacts(capture, Options { idle }).unwrap();
+    let files = artifacts(&capture.clone().into(), Options { idle }).unwrap();
     let file = files.into_iter().find(|file| file.name == name).unwrap();
     String::from_utf8(file.bytes).unwrap()
 }
@@ -170,7 +173,7 @@ fn file(capture: &Capture, idle: bool, name: &str) -> String {
 #[test]
 fn the_terminal_summary_of_a_service() {
     insta::assert_snapshot!(terminal::summary(
-        &service(),
+        &service().into(),
         Some(&written()),
         Look::default()
     ));
@@ -183,7 +186,11 @@ fn the_terminal_summary_of_one_healthy_thread() {
     builder.wait(0, Reason::Epoll, LOOP, ms(29_460));
     builder.0.threads[0].run_queue.after_wake = ms(146);
     builder.0.end = End::Interrupted;
-    insta::assert_snapshot!(terminal::summary(&builder.finish(), None, Look::default()));
+    insta::assert_snapshot!(terminal::summary(
+        &builder.finish().into(),
+        None,
+        Look::default()
+    ));
 }
 
 #[test]
@@ -195,17 +202,21 @@ fn the_terminal_summary_of_several_processes() {
         builder.wait(thread, Reason::Epoll, LOOP, ms(20_000));
     }
     builder.0.processes[3].exited = true;
-    insta::assert_snapshot!(terminal::summary(&builder.finish(), None, Look::default()));
+    insta::assert_snapshot!(terminal::summary(
+        &builder.finish().into(),
+        None,
+        Look::default()
+    ));
 }
 
 #[test]
 fn colours_add_nothing_but_escapes() {
-    let plain = terminal::summary(&service(), Some(&written()), Look::default());
+    let plain = terminal::summary(&service().into(), Some(&written()), Look::default());
     let look = Look {
         colour: true,
         ..Look::default()
     };
-    let coloured = terminal::summary(&service(), Some(&written()), look);
+    let coloured = terminal::summary(&service().into(), Some(&written()), look);
     assert!(!plain.contains('\u{1b}'));
     assert!(coloured.contains('\u{1b}'));
     let mut stripped = String::new();
@@ -239,7 +250,7 @@ fn the_folded_stacks_of_a_service() {
 fn a_report_is_written_whole() {
     let home = tempfile::tempdir().unwrap();
     let folder = Folder::prepare(Some(&home.path().join("out")), "unused").unwrap();
-    let written = write_all(&service(), &folder, Options::default()).unwrap();
+    let written = write_all(&service().into(), &folder, Options::default()).unwrap();
     assert_eq!(written.refused, []);
     for path in &written.files {
         assert!(path.metadata().unwrap().len() > 0, "{}", path.display());
@@ -326,7 +337,7 @@ proptest! {
             prop_assert_eq!(scripts.count(), 1, "only the one that searches");
         }
         serde_json::from_str::<serde_json::Value>(&file(&capture, false, "report.json")).unwrap();
-        let page = terminal::summary(&capture, None, Look::default());
+        let page = terminal::summary(&capture.clone().into(), None, Look::default());
         prop_assert!(!page.replace('\n', "").contains(char::is_control));
     }
 }

@@ -3,7 +3,7 @@
 //! Stacks may differ in what a list does not show: the address inside a function, a frame far from
 //! the leaf. A list says what it shows of an entry, and what looks the same becomes one.
 
-use crate::model::{Capture, HeapSite, Idleness, Memory, Reason, Site, Stack};
+use crate::model::{Capture, HeapSite, Idleness, Memory, Reason, Site, Stack, Syscall};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -24,7 +24,7 @@ pub struct Place {
     /// Why.
     pub reason: Reason,
     /// The system call, where the reason alone does not say it.
-    pub syscall: Option<&'static str>,
+    pub syscall: Option<Syscall>,
     /// Where.
     pub site: Site,
     /// A normal idle, or not.

@@ -1,7 +1,7 @@
 //! Times of the whole capture that more than one part of the report states, and the words for
 //! them: the same figure has the same name everywhere.
 
-use super::text::{count, duration, seconds};
+use super::text::{counted, duration};
 use crate::model::{Capture, Idleness, State, Wait};
 use std::time::Duration;
 
@@ -26,12 +26,15 @@ pub fn blocked(capture: &Capture, with_idle: bool) -> Duration {
     waits(capture, |wait| with_idle || wait.idle == Idleness::Busy)
 }
 
-/// `14 threads, 23 sockets, 6 locks for 3.0 s`.
+/// What the capture cost the host: `0.9 % of one CPU`.
+pub fn overhead(capture: &Capture) -> String {
+    let cost = capture.overhead.bpf_cpu_pct + capture.overhead.agent_cpu_pct;
+    format!("{cost:.1} % of one CPU")
+}
+
+/// `14 threads, 23 sockets, 6 locks`.
 pub fn watched(capture: &Capture) -> String {
-    let some = |number: usize, what: &str| {
-        let plural = if number == 1 { "" } else { "s" };
-        (number > 0).then(|| format!("{} {what}{plural}", count(number as u64)))
-    };
+    let some = |number: usize, what: &str| (number > 0).then(|| counted(number as u64, what));
     let living = capture.threads.iter();
     let living = living
         .filter(|thread| thread.now.state != State::Exited)
@@ -43,7 +46,7 @@ pub fn watched(capture: &Capture) -> String {
         .sum();
     let parts = [
         some(living, "thread"),
-        some(capture.loops.len(), "event loop"),
+        some(capture.loops.len(), "loop"),
         some(tasks, "asyncio task"),
         some(
             capture.sockets.iter().filter(|socket| socket.open).count(),
@@ -52,7 +55,10 @@ pub fn watched(capture: &Capture) -> String {
         some(capture.locks.len(), "lock"),
     ];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
-    format!("{} for {}", parts.join(", "), seconds(capture.duration))
+    match parts.is_empty() {
+        true => "no living thread".to_owned(),
+        false => parts.join(", "),
+    }
 }
 
 /// `816 ms blocked (4.2 s with the run queue)`.

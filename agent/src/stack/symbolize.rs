@@ -6,7 +6,7 @@ use super::resolve::{self, Frames};
 use super::text::Names;
 use super::{jit, kernel};
 use crate::deadline::{self, Step, Subject};
-use crate::model::{Frame, FrameKind, Stack, UNMAPPED};
+use crate::model::{AgentLoss, Frame, FrameKind, Stack, UNMAPPED};
 use crate::target::maps::{Module, Snapshot};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl SymbolLosses {
     }
 
     /// Each counter under its name in `report.json`.
-    pub fn by_name(&self) -> [(&'static str, u64); 8] {
+    pub fn by_name(&self) -> [(AgentLoss, u64); 8] {
         let Self {
             unsymbolised_frames,
             unmapped_frames,
@@ -93,14 +93,14 @@ impl SymbolLosses {
             debug_info_skipped,
         } = *self;
         [
-            ("unsymbolised_frames", unsymbolised_frames),
-            ("unmapped_frames", unmapped_frames),
-            ("perf_map_bad_lines", perf_map_bad_lines),
-            ("perf_maps_refused", perf_maps_refused),
-            ("jitdumps_cut", jitdumps_cut),
-            ("jitdump_lines_damaged", jitdump_lines_damaged),
-            ("symbol_files_unparsable", files_unparsable),
-            ("debug_info_skipped", debug_info_skipped),
+            (AgentLoss::UnsymbolisedFrames, unsymbolised_frames),
+            (AgentLoss::UnmappedFrames, unmapped_frames),
+            (AgentLoss::PerfMapBadLines, perf_map_bad_lines),
+            (AgentLoss::PerfMapsRefused, perf_maps_refused),
+            (AgentLoss::JitdumpsCut, jitdumps_cut),
+            (AgentLoss::JitdumpLinesDamaged, jitdump_lines_damaged),
+            (AgentLoss::SymbolFilesUnparsable, files_unparsable),
+            (AgentLoss::DebugInfoSkipped, debug_info_skipped),
         ]
     }
 }

@@ -2,9 +2,9 @@
 //! again in the table and in the JSON.
 
 use super::short_name;
-use super::text::clean;
+use super::text::{clean, counted, seconds};
 use crate::model::UNMAPPED;
-use crate::model::{Capture, Frame, Reason, State, Thread};
+use crate::model::{Capture, Frame, LossId, Reason, State, Syscall, Thread, Verdict};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -22,9 +22,9 @@ pub const MARKERS: [&str; 5] = [SHORT_WAITS, STACK_LOST, TRUNCATED, UNMAPPED, NO
 pub const RUN_QUEUE: &str = "run queue";
 
 /// A reason in words; a plain system call by its name.
-pub fn reason(reason: Reason, syscall: Option<&str>) -> Cow<'static, str> {
+pub fn reason(reason: Reason, syscall: Option<Syscall>) -> Cow<'static, str> {
     match (reason, syscall) {
-        (Reason::Syscall, Some(name)) => Cow::Owned(format!("syscall {name}")),
+        (Reason::Syscall, Some(name)) => Cow::Owned(format!("syscall {}", name.name())),
         _ => Cow::Borrowed(reason.label()),
     }
 }
@@ -38,6 +38,31 @@ pub const fn state(state: State) -> &'static str {
         State::Blocked => "blocked",
         State::Exited => "exited",
     }
+}
+
+/// Functions of C libraries that only lead into the system call, and so say nothing of the program.
+const WRAPPERS: [&str; 14] = [
+    "__futex_abstimed_wait_common",
+    "__GI___",
+    "__libc_",
+    "__lll_lock_wait",
+    "__syscall_cancel",
+    "__internal_syscall_cancel",
+    "futex_wait",
+    "lll_mutex_lock",
+    "___pthread",
+    "__pthread_",
+    "__gthread",
+    "std::",
+    "<std::",
+    "syscall",
+];
+
+/// A system call's wrapper, or a template of the C++ library around it: nobody's own code.
+pub fn is_wrapper(frame: &Frame) -> bool {
+    let of_library = |file: &str| file.contains("/include/c++/");
+    frame.file.as_deref().is_some_and(of_library)
+        || WRAPPERS.iter().any(|prefix| frame.name.starts_with(prefix))
 }
 
 /// A frame with where it is from: `name (file:line)`, else `name [module]`.
@@ -75,6 +100,23 @@ fn line_suffix(frame: &Frame) -> String {
 /// The file's name without its folders.
 pub fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
+}
+
+/// That nothing was found: `HEALTHY  no problem found in feedd (4711) in 3.0 s`.
+pub fn no_problem(capture: &Capture, verdict: Verdict) -> String {
+    let targets = targets(capture);
+    match verdict {
+        Verdict::Idle => format!("IDLE  no problem found; {targets} used < 1 % of one CPU"),
+        _ => format!(
+            "HEALTHY  no problem found in {targets} in {}",
+            seconds(capture.duration)
+        ),
+    }
+}
+
+/// `25 frame names (unsymbolised_frames)`.
+pub fn loss((loss, lost): (LossId, u64)) -> String {
+    format!("{} ({})", counted(lost, loss.what()), loss.key())
 }
 
 /// The targets as one short phrase: `redis-server (4711)`, `nginx (101) and 3 more`.

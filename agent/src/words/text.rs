@@ -109,14 +109,32 @@ pub fn signed_bytes(value: i64) -> String {
     format!("{sign}{}", bytes(value.unsigned_abs()))
 }
 
-/// Bytes in MiB or KiB, one decimal.
+/// Bytes in the unit that shows them: `512 bytes`, `2.2 KiB`, `40.2 MiB`, `1.5 GiB`.
 pub fn bytes(value: u64) -> String {
+    // What would round to 1,024.0 is one of the next unit.
+    const NEXT: f64 = 1023.95;
     let kib = value as f64 / 1024.0;
-    if kib < 1024.0 {
-        format!("{kib:.1} KiB")
-    } else {
-        format!("{:.1} MiB", kib / 1024.0)
+    match value {
+        1 => "1 byte".to_owned(),
+        0..1024 => format!("{value} bytes"),
+        _ if kib < NEXT => format!("{kib:.1} KiB"),
+        _ if kib / 1024.0 < NEXT => format!("{:.1} MiB", kib / 1024.0),
+        _ => format!("{:.1} GiB", kib / 1024.0 / 1024.0),
     }
+}
+
+/// The length of a queue: exact as long as that is short.
+pub fn queue_bytes(value: u64) -> String {
+    match value {
+        1024..10_000 => format!("{} bytes", count(value)),
+        _ => bytes(value),
+    }
+}
+
+/// So many of a thing: `1 thread`, `2,277 bytes`; an `s` makes the plural.
+pub fn counted(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", count(number))
 }
 
 #[cfg(test)]
@@ -173,6 +191,27 @@ mod tests {
             [count(0), count(999), count(1_000), count(1_234_567)],
             ["0", "999", "1,000", "1,234,567"]
         );
+    }
+
+    #[test]
+    fn sizes_have_the_unit_that_shows_them() {
+        let cases = [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (1_023, "1023 bytes"),
+            (1_024, "1.0 KiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (300 << 20, "300.0 MiB"),
+            (1 << 30, "1.0 GiB"),
+            (64 << 30, "64.0 GiB"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(bytes(value), expected, "{value}");
+        }
+        assert_eq!(queue_bytes(2_277), "2,277 bytes");
+        assert_eq!(queue_bytes(178_893), "174.7 KiB");
+        assert_eq!(counted(1, "thread"), "1 thread");
+        assert_eq!(counted(2_000, "thread"), "2,000 threads");
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::analyze::{Thresholds, judge};
 use crate::model::{
-    Awaited, Capture, Condition, Dependency,
+    Awaited, Capture, Condition, Dependency, Syscall,
     fixture::{Builder, ms},
 };
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn capture(
     let mut capture = builder.finish();
     let now = &mut capture.threads[0].now;
     (now.state, now.since) = (State::Blocked, since);
-    (now.reason, now.syscall) = (Some(reason), syscall);
+    (now.reason, now.syscall) = (Some(reason), syscall.map(Syscall::named));
     now.stack = Some(stack);
     capture.conditions.processes = vec![Condition {
         pid: 7,

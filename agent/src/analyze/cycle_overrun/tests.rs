@@ -3,7 +3,7 @@
 use super::*;
 use crate::analyze::judge;
 use crate::model::{
-    Capture, Histogram, Idleness, Reason, Sample, Site, Wait,
+    Capture, Histogram, Idleness, Reason, Sample, Site, Syscall, Wait,
     fixture::{Builder, ms},
 };
 use remora_common::event_loop::{LOOP_BUCKETS, bucket};
@@ -131,7 +131,7 @@ fn where_polls_are_not_seen_the_samples_have_to_show_one_piece_of_work() {
     serves.waits.push(Wait {
         thread: 0,
         reason: Reason::Sleep,
-        syscall: Some("clock_nanosleep"),
+        syscall: Some(Syscall::named("clock_nanosleep")),
         site: Site::Stack(0),
         event_form: false,
         count: 10,

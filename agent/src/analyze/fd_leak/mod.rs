@@ -16,7 +16,8 @@ mod tests;
 use crate::analyze::connections::Servers;
 use crate::analyze::{Findings, Scene};
 use crate::model::{
-    CLOSE_WAIT, Confidence, Descriptors, Finding, FindingKind, Severity, Socket, Subject,
+    Confidence, Descriptors, Finding, FindingKind, Severity, SkipReason, Socket, SocketState,
+    Subject, Topic,
 };
 use crate::words::text::{clean, count, duration, percent};
 use std::collections::HashMap;
@@ -50,11 +51,8 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
         }
     }
     if short {
-        let why = format!(
-            "a rise is told in {} or longer; that the limit is near was looked at",
-            duration(scene.thresholds.fd_leak)
-        );
-        findings.not_judged.push((FindingKind::FdLeak, why));
+        let needed = scene.thresholds.fd_leak;
+        findings.skip(FindingKind::FdLeak, SkipReason::NoGrowth { needed });
     }
 }
 
@@ -109,7 +107,7 @@ fn drawdown(counts: &[u64]) -> u64 {
 fn clients(scene: &Scene<'_>, servers: &Servers, pid: u32) -> u64 {
     let own = scene.sockets_of(pid);
     let clients = own.filter(|socket| {
-        socket.state == "established"
+        socket.state == SocketState::Established
             && socket.first_seen > Duration::from_secs(1)
             && servers.accepted(socket)
     });
@@ -133,11 +131,11 @@ fn finding(
     if let Some(rise) = rise {
         finding.since = Some(rise.over);
         finding.since_at_least = true;
-        finding = finding.fact("rate", rate(rise, descriptors));
+        finding = finding.fact(Topic::Rate, rate(rise, descriptors));
         if full.is_none() {
             finding.confidence = Confidence::Inferred;
             finding = finding.fact(
-                "inferred",
+                Topic::Inferred,
                 "that the rise goes on is concluded from its course so far",
             );
         }
@@ -145,9 +143,9 @@ fn finding(
     if let (Some(limit), None) = (descriptors.limit, rise) {
         let share = percent(open as f64, limit as f64);
         let line = format!("{} open of {} ({share})", count(open), count(limit));
-        finding = finding.fact("limit", line);
+        finding = finding.fact(Topic::Limit, line);
     }
-    finding = finding.fact("types", types(descriptors));
+    finding = finding.fact(Topic::Types, types(descriptors));
     for (name, number) in descriptors
         .end
         .names
@@ -156,10 +154,10 @@ fn finding(
         .filter(|it| it.1 > 1)
     {
         let line = format!("{} times {}", count(*number), clean(name));
-        finding = finding.fact("file", line);
+        finding = finding.fact(Topic::File, line);
     }
     for line in peers(scene, pid) {
-        finding = finding.fact("socket", line);
+        finding = finding.fact(Topic::Socket, line);
     }
     finding.next = "find who opens these and on which way out they are not closed".into();
     finding.about = vec![Subject::Files(pid)];
@@ -232,7 +230,7 @@ fn peers(scene: &Scene<'_>, pid: u32) -> Vec<String> {
     for socket in scene.sockets_of(pid) {
         let place = places.entry(place(socket)).or_default();
         place.0 += 1;
-        place.1 += u64::from(socket.state == CLOSE_WAIT);
+        place.1 += u64::from(socket.state == SocketState::CloseWait);
     }
     let mut places: Vec<_> = places.into_iter().filter(|(_, it)| it.0 > 2).collect();
     places.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
@@ -253,6 +251,6 @@ fn place(socket: &Socket) -> String {
     match (&socket.peer_process, &socket.peer) {
         (Some(peer), _) => format!("{protocol} to {} ({})", peer.comm, peer.pid),
         (None, Some(peer)) => format!("{protocol} to {peer}"),
-        (None, None) => format!("{protocol}, {}", socket.state),
+        (None, None) => format!("{protocol}, {}", socket.state.name()),
     }
 }

@@ -4,7 +4,7 @@ use crate::analyze::{Thresholds, judge};
 use crate::model::fixture::{Builder, ms, socket};
 use crate::model::timeline::ProcessSeries;
 use crate::model::{
-    Address, Census, DescriptorKind, Descriptors, Finding, FindingKind, LISTEN, MemoryReading,
+    Address, Census, DescriptorKind, Descriptors, Finding, FindingKind, MemoryReading, SocketState,
 };
 
 /// A capture of 60 s in which a process has so many descriptors, second by second.
@@ -85,7 +85,7 @@ fn clients_that_come_and_stay_are_none() {
     let mut builder = counts(|second| 20 + 5 * second);
     let address = |port: u16| Some(Address::Inet(([127, 0, 0, 1], port).into()));
     let mut server = socket(1, 3);
-    (server.state, server.local) = (LISTEN, address(80));
+    (server.state, server.local) = (SocketState::Listen, address(80));
     builder.0.sockets.push(server);
     for fd in 20..310 {
         let mut client = socket(1, fd);
@@ -116,8 +116,8 @@ fn a_short_look_says_that_it_did_not_judge_a_rise() {
     let judgement = judge(&builder.finish(), &Thresholds::default());
     assert!(
         judgement
-            .not_judged
+            .skipped
             .iter()
-            .any(|(kind, _)| *kind == FindingKind::FdLeak)
+            .any(|it| it.kind == FindingKind::FdLeak)
     );
 }

@@ -17,7 +17,9 @@
 mod tests;
 
 use crate::analyze::{Findings, Scene, words};
-use crate::model::{Confidence, Finding, FindingKind, Severity, Socket, Subject, Tcp};
+use crate::model::{
+    Confidence, Finding, FindingKind, Severity, Socket, SocketState, Subject, Tcp, Topic,
+};
 use crate::words::text::{bytes, clean, count, duration};
 use std::time::Duration;
 
@@ -58,7 +60,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 fn gap<'a>(scene: &Scene<'_>, socket: &'a Socket) -> Option<Gap<'a>> {
     let tcp = socket
         .tcp
-        .filter(|_| socket.open && socket.state == "established")?;
+        .filter(|_| socket.open && socket.state == SocketState::Established)?;
     let (silence, last_send) = (tcp.last_receive?, tcp.last_send?);
     let sent = tcp.segments_out.max(1);
     let one_way = tcp.segments_in >= SEGMENTS && tcp.segments_in / ONE_WAY >= sent;
@@ -133,11 +135,13 @@ fn finding(scene: &Scene<'_>, gap: &Gap<'_>) -> Finding {
         bytes(gap.tcp.bytes_received),
         count(intervals.min(1e15) as u64),
     );
-    finding = finding.fact("feed", feed).fact("socket", state(gap));
-    finding = finding.fact("reader", reader(socket));
+    finding = finding
+        .fact(Topic::Feed, feed)
+        .fact(Topic::Socket, state(gap));
+    finding = finding.fact(Topic::Reader, reader(socket));
     let why = "inferred: that this is a feed is concluded from its segments, and the interval is a mean, at \
                most, over the life of the process or the capture";
-    finding = finding.fact("limit", why);
+    finding = finding.fact(Topic::Inferred, why);
     finding.next = match gap.socket.send.last > 0 {
         true => "half-open: find what is between this host and the peer; connect again".to_owned(),
         false => {

@@ -2,7 +2,7 @@
 
 use super::{Graph, Node, Party};
 use crate::analyze::words;
-use crate::model::{Fact, State, Subject};
+use crate::model::{Fact, State, Subject, Topic};
 use crate::words::label;
 use crate::words::text::clean;
 
@@ -72,33 +72,33 @@ impl Chain {
             .steps
             .iter()
             .take(SHOWN)
-            .map(|step| fact("waits", step.words.clone()))
+            .map(|step| fact(Topic::Waits, step.words.clone()))
             .collect();
         if self.steps.len() > SHOWN {
             let more = self.steps.len() - SHOWN;
-            facts.push(fact("waits", format!("and {more} more steps")));
+            facts.push(fact(Topic::Waits, format!("and {more} more steps")));
         }
         if self.steps.is_empty() {
             return facts;
         }
         match &self.end {
             End::Node(node) => {
-                facts.push(fact("blame", graph.does(*node)));
+                facts.push(fact(Topic::Blocker, graph.does(*node)));
                 let name = graph.name(*node);
                 let code = graph.code(*node);
-                facts.extend(code.map(|code| fact("code", format!("{name}: {code}"))));
+                facts.extend(code.map(|code| fact(Topic::Where, format!("{name}: {code}"))));
             }
             End::Cycle(at) => {
                 if let Some(step) = self.steps.get(*at) {
                     let words = format!("back to {}: a deadlock", graph.name(step.node));
-                    facts.push(fact("blame", words));
+                    facts.push(fact(Topic::Blocker, words));
                 }
             }
-            End::Process(pid) => facts.push(fact("blame", graph.scene.process_name(*pid))),
+            End::Process(pid) => facts.push(fact(Topic::Blocker, graph.scene.process_name(*pid))),
             End::Stranger(id, name) => {
                 let name = clean(name);
                 facts.push(fact(
-                    "blame",
+                    Topic::Blocker,
                     format!("{name} ({id}), which is not watched"),
                 ));
             }
@@ -107,7 +107,7 @@ impl Chain {
     }
 }
 
-fn fact(what: &'static str, value: String) -> Fact {
+fn fact(what: Topic, value: String) -> Fact {
     Fact { what, value }
 }
 
@@ -226,8 +226,10 @@ impl Graph<'_> {
         parties.truncate(3);
         let more = if more > 0 { " and others" } else { "" };
         let parties = parties.join(", ");
-        let how = wait.how.map_or_else(String::new, |how| format!(" ({how})"));
-        let role = wait.role;
+        let how = wait
+            .how
+            .map_or_else(String::new, |how| format!(" ({})", how.words()));
+        let role = wait.role.words();
         format!(
             "{who} waits for {}, {since}; {parties}{more} {role}{how}",
             wait.what
@@ -237,7 +239,7 @@ impl Graph<'_> {
     /// The one party that can end a wait, in words: `writer-13 holds it`.
     pub fn only_party(&self, wait: &super::Wait) -> Option<String> {
         match wait.parties.as_slice() {
-            [party] => Some(format!("{} {}", self.party(party), wait.role)),
+            [party] => Some(format!("{} {}", self.party(party), wait.role.words())),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@
 //! write. So two processes that each wait for a word of the other are a cycle only where no other thread of
 //! either could say it.
 
-use super::{Needs, Party, Wait};
+use super::{Clue, Needs, Party, Role, Thing, Wait};
 use crate::analyze::{Scene, words};
 use crate::model::{Awaited, Dependency, Reason, State, Subject, Thread};
 use crate::words::text::clean;
@@ -42,7 +42,7 @@ pub(super) fn wait(
     Some(wait)
 }
 
-fn new(what: String, role: &'static str, parties: Vec<Party>) -> Wait {
+fn new(what: Thing, role: Role, parties: Vec<Party>) -> Wait {
     Wait {
         what,
         role,
@@ -73,23 +73,22 @@ fn on_dependency(scene: &Scene<'_>, dependency: &Dependency, thread: &Thread) ->
             name,
             reads,
         } => {
+            let channel = format!("fd {fd}, {}", clean(name));
             let (what, role) = match reads {
-                true => ("bytes of", "could write them"),
-                false => ("room in", "could read from it"),
+                true => (Thing::Data(channel), Role::Writes),
+                false => (Thing::Space(channel), Role::Reads),
             };
-            let what = format!("{what} fd {fd}, {}", clean(name));
             Wait {
                 subject: (*inode != 0).then_some(Subject::Pipe(*inode)),
                 ..new(what, role, parties)
             }
         }
         Awaited::Socket { fd } => on_socket(scene, thread.pid, *fd, Reason::SocketReceive)?,
-        Awaited::Child => new(
-            "the end of a child".to_owned(),
-            "would have to end",
-            parties,
-        ),
-        Awaited::File { name } => new(format!("the lock on {}", clean(name)), "holds it", parties),
+        Awaited::Child => new(Thing::ChildExit, Role::Exits, parties),
+        Awaited::File { name } => {
+            let path = clean(name).into_owned();
+            new(Thing::FileLock(path), Role::Holds, parties)
+        }
     };
     wait.timed = dependency.timed;
     (!wait.parties.is_empty()).then_some(wait)
@@ -111,14 +110,12 @@ fn on_socket(scene: &Scene<'_>, pid: u32, fd: u32, reason: Reason) -> Option<Wai
     if peer.held_by.len() >= 16 || !peer.accepted {
         parties.push(Party::Stranger(peer.pid, peer.comm.clone()));
     }
+    let channel = words::socket(socket);
     let (what, role) = match sends {
-        true => ("room in", "could read from it"),
-        false => ("bytes of", "could send them"),
+        true => (Thing::Space(channel), Role::Reads),
+        false => (Thing::Data(channel), Role::Writes),
     };
-    let what = format!("{what} {}", words::socket(socket));
-    let how = peer
-        .inferred
-        .then_some("told by addresses alone, across network namespaces");
+    let how = peer.inferred.then_some(Clue::Addresses);
     Some(Wait {
         subject: Some(Subject::Socket(socket.inode)),
         certain: !peer.inferred,

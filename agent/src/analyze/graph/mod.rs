@@ -11,11 +11,12 @@ mod chain;
 mod channels;
 mod cycles;
 mod tasks;
+mod thing;
 mod threads;
 
 pub use chain::{Chain, End, Step};
 pub use cycles::Cycle;
-pub use threads::lock_words;
+pub use thing::{Clue, Role, Thing};
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -57,10 +58,10 @@ pub enum Needs {
 /// What a node waits for now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// What it is, to be put behind "waits for": `glibc mutex 0x5581…0c0 (heap)`.
-    pub what: String,
-    /// How the parties stand to it, to be put behind their names: `holds it`.
-    pub role: &'static str,
+    /// What it waits for.
+    pub what: Thing,
+    /// How the parties stand to it.
+    pub role: Role,
     /// Its subject, for what findings are about.
     pub subject: Option<Subject>,
     /// Who can end it; never empty.
@@ -69,8 +70,8 @@ pub struct Wait {
     pub needs: Needs,
     /// The parties were read, not concluded.
     pub certain: bool,
-    /// How they are known, where that has to be said.
-    pub how: Option<&'static str>,
+    /// How they are known, where they were concluded.
+    pub how: Option<Clue>,
     /// For how long it has lasted.
     pub since: Duration,
     /// That is a lower bound.

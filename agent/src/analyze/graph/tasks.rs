@@ -1,6 +1,6 @@
 //! What asyncio tasks wait for: other tasks, and locks that other tasks hold.
 
-use super::{Needs, Node, Party, Wait};
+use super::{Clue, Needs, Node, Party, Role, Thing, Wait};
 use crate::analyze::Scene;
 use crate::model::{AwaitKind, Subject, Task, TaskState};
 use std::collections::{BTreeMap, HashMap};
@@ -55,28 +55,24 @@ fn wait(
             let holders = holders.get(&(pid, awaits.object))?;
             // Two at once: one was just passing it on.
             let [_] = holders.as_slice() else { return None };
-            let what = format!("asyncio.Lock {:#x}", awaits.object);
+            let what = Thing::AsyncioLock(awaits.object);
             (what, nodes(holders), Needs::Any)
         }
-        AwaitKind::Task => ("another task".to_owned(), nodes(&awaits.tasks), Needs::All),
+        AwaitKind::Task => (Thing::Task, nodes(&awaits.tasks), Needs::All),
         AwaitKind::Gather | AwaitKind::TaskGroup => {
-            ("other tasks".to_owned(), nodes(&awaits.tasks), Needs::All)
+            (Thing::Tasks, nodes(&awaits.tasks), Needs::All)
         }
-        AwaitKind::Wait => ("other tasks".to_owned(), nodes(&awaits.tasks), Needs::Any),
+        AwaitKind::Wait => (Thing::Tasks, nodes(&awaits.tasks), Needs::Any),
         _ => return None,
     };
     let timed = |name: &str| name == "wait_for";
     Some(Wait {
         what,
-        role: if is_lock {
-            "holds it"
-        } else {
-            "would have to end"
-        },
+        role: if is_lock { Role::Holds } else { Role::Exits },
         subject: is_lock.then_some(Subject::Lock(pid, awaits.object)),
         needs,
         certain: !is_lock,
-        how: is_lock.then_some("its frame stands in an `async with` of it"),
+        how: is_lock.then_some(Clue::AsyncWithBlock),
         since: task.same_for.unwrap_or(Duration::ZERO),
         at_least: true,
         timed: task.frames.iter().any(|frame| timed(&frame.function)),

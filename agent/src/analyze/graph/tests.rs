@@ -3,7 +3,8 @@
 use super::*;
 use crate::analyze::{Thresholds, judge};
 use crate::model::{
-    Capture, Keeper, Lock, LockKind, Owner, OwnerFrom, Reason, State, Verdict, Waiter,
+    Capture, FutexOperation, Keeper, Lock, LockKind, Owner, OwnerFrom, Reason, State, Syscall,
+    Topic, Verdict, Waiter,
     fixture::{Builder, ms},
 };
 
@@ -19,7 +20,7 @@ pub fn lock(capture: &Capture, address: u64, owner: usize, waiters: &[usize]) ->
         shared: false,
         kind: LockKind::Mutex,
         kind_inferred: false,
-        operations: vec!["wait"],
+        operations: vec![FutexOperation::Wait],
         waits: waiters.len() as u64,
         total: ms(3000),
         longest: ms(3000),
@@ -49,7 +50,7 @@ pub fn blocks(capture: &mut Capture, thread: usize, address: u64, since: u64) {
     let now = &mut capture.threads[thread].now;
     now.state = State::Blocked;
     now.reason = Some(Reason::Futex);
-    now.syscall = Some("futex");
+    now.syscall = Some(Syscall::named("futex"));
     now.args = [address, 0x80, 2, 0, 0, 0];
     now.since = ms(since);
 }
@@ -88,7 +89,7 @@ fn a_ring_of_any_size_is_one_deadlock_with_all_its_members() {
         assert_eq!(findings[0].tid, Some(1), "the first of them");
         assert_eq!(findings[0].confidence, crate::model::Confidence::Certain);
         let facts = findings[0].evidence.iter();
-        let waits: Vec<_> = facts.filter(|fact| fact.what == "waits").collect();
+        let waits: Vec<_> = facts.filter(|fact| fact.what == Topic::Waits).collect();
         assert_eq!(waits.len(), size);
         for (at, fact) in waits.iter().enumerate() {
             let (waiter, holder) = (at + 1, (at + 1) % size + 1);
@@ -121,7 +122,10 @@ fn who_waits_for_a_cycle_stands_behind_it() {
     let judgement = judge(&capture, &Thresholds::default());
     let finding = judgement.findings().next().expect("a deadlock");
     assert!(finding.about.contains(&Subject::Thread(77)));
-    let behind = finding.evidence.iter().find(|fact| fact.what == "behind");
+    let behind = finding
+        .evidence
+        .iter()
+        .find(|fact| fact.what == Topic::Blocked);
     assert_eq!(
         behind.expect("a fact").value,
         "1 more wait for these: worker-77"
@@ -183,7 +187,10 @@ fn all_readers_must_go_and_one_of_those_that_may_have_a_mutex() {
     let judgement = judge(&capture, &Thresholds::default());
     let finding = judgement.findings().next().expect("a deadlock");
     assert_eq!(finding.confidence, crate::model::Confidence::Inferred);
-    let holds = finding.evidence.iter().find(|fact| fact.what == "holds");
+    let holds = finding
+        .evidence
+        .iter()
+        .find(|fact| fact.what == Topic::Holder);
     let holds = &holds.expect("a fact").value;
     assert!(holds.starts_with("worker-2 frees it in"), "{holds}");
     // One of the two sleeps: it may have the mutex, and that the other one reads is enough.

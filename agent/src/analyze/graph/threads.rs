@@ -1,10 +1,10 @@
 //! What threads wait for in futexes: a lock, with who holds it.
 
-use super::{Needs, Node, Party, Wait, channels};
+use super::{Clue, Needs, Node, Party, Role, Thing, Wait, channels};
 use crate::analyze::{Scene, words};
 use crate::model::{
     Keeper, Lock, LockKind, Owner, OwnerFrom, PythonAwaited, PythonWait, Reason, State, Subject,
-    Thread,
+    Syscall, Thread,
 };
 use crate::words::text::clean;
 use std::collections::HashMap;
@@ -15,8 +15,6 @@ use std::time::Duration;
 const ALWAYS: f64 = 0.9;
 /// Holders of one lock that are shown.
 const SHOWN: usize = 3;
-/// How the holder of a lock that notes no owner is known.
-const BY_CODE: &str = "told by its code, which frees it after the call";
 
 /// The locks of a capture, by who waits for them and where they lie.
 pub(super) struct Locks<'a> {
@@ -76,9 +74,9 @@ fn python(scene: &Scene<'_>, waits: &HashMap<u32, &PythonWait>, thread: &Thread)
     let (index, _) = scene.thread(*holder)?;
     let object = wait.object;
     let (what, role) = match wait.what {
-        PythonAwaited::Lock => (format!("threading.Lock {object:#x}"), "holds it"),
-        PythonAwaited::RLock => (format!("threading.RLock {object:#x}"), "holds it"),
-        PythonAwaited::Thread => ("the end of a thread".to_owned(), "would have to end"),
+        PythonAwaited::Lock => (Thing::PythonLock(object), Role::Holds),
+        PythonAwaited::RLock => (Thing::PythonRLock(object), Role::Holds),
+        PythonAwaited::Thread => (Thing::ThreadExit, Role::Exits),
     };
     let by_frame = wait.what == PythonAwaited::Lock;
     Some(Wait {
@@ -88,7 +86,7 @@ fn python(scene: &Scene<'_>, waits: &HashMap<u32, &PythonWait>, thread: &Thread)
         parties: vec![Party::Node(Node::Thread(index))],
         needs: Needs::Any,
         certain: !by_frame,
-        how: by_frame.then_some("its frame stands in a `with` of it"),
+        how: by_frame.then_some(Clue::WithBlock),
         since: now.since,
         at_least: now.since_inferred,
         timed: is_timed(thread),
@@ -152,10 +150,10 @@ fn on_lock(scene: &Scene<'_>, lock: &Lock, owner: &Owner) -> Wait {
         None => Party::Stranger(owner.tid, owner.comm.clone()),
     };
     Wait {
-        what: lock_words(lock),
+        what: Thing::of(lock),
         role: match lock.kind {
-            LockKind::ThreadEnd => "would have to end",
-            _ => "holds it",
+            LockKind::ThreadEnd => Role::Exits,
+            _ => Role::Holds,
         },
         subject: Some(Subject::Lock(lock.pid, lock.address)),
         parties: vec![party],
@@ -163,8 +161,8 @@ fn on_lock(scene: &Scene<'_>, lock: &Lock, owner: &Owner) -> Wait {
         certain: matches!(owner.from, OwnerFrom::Word | OwnerFrom::Memory),
         how: match owner.from {
             OwnerFrom::Word | OwnerFrom::Memory => None,
-            OwnerFrom::Code => Some(BY_CODE),
-            OwnerFrom::LastWaker => Some("it passed the lock on last"),
+            OwnerFrom::Code => Some(Clue::Code),
+            OwnerFrom::LastWaker => Some(Clue::LastWaker),
         },
         since: Duration::ZERO,
         at_least: false,
@@ -181,13 +179,17 @@ fn on_kept(scene: &Scene<'_>, lock: &Lock, keepers: &[Keeper]) -> Wait {
     });
     let read = lock.readers > 0;
     Wait {
-        what: lock_words(lock),
-        role: if read { "read under it" } else { "may hold it" },
+        what: Thing::of(lock),
+        role: if read {
+            Role::HoldsForReading
+        } else {
+            Role::MayHold
+        },
         subject: Some(Subject::Lock(lock.pid, lock.address)),
         parties: parties.collect(),
         needs: if read { Needs::All } else { Needs::Any },
         certain: false,
-        how: Some(BY_CODE),
+        how: Some(Clue::Code),
         since: Duration::ZERO,
         at_least: false,
         timed: false,
@@ -214,21 +216,9 @@ pub(super) fn kept_words(scene: &Scene<'_>, wait: &Wait) -> Option<String> {
     })
 }
 
-/// `glibc mutex 0x55d0c0a2b0c0 (heap)`.
-pub fn lock_words(lock: &Lock) -> String {
-    match lock.kind {
-        LockKind::PythonGil => "the Python GIL".to_owned(),
-        LockKind::ThreadEnd => "the end of a thread".to_owned(),
-        kind => {
-            let place = clean(&lock.place);
-            format!("{} {:#x} ({place})", kind.label(), lock.address)
-        }
-    }
-}
-
 /// Whether a futex wait has a time limit: the fourth argument of `futex`, the fifth of `futex_wait`.
 fn is_timed(thread: &Thread) -> bool {
-    match thread.now.syscall {
+    match thread.now.syscall.map(Syscall::name) {
         Some("futex") => thread.now.args[3] != 0,
         Some("futex_wait") => thread.now.args[4] != 0,
         _ => false,

@@ -190,3 +190,23 @@ fn frames_of_a_loop_that_a_fork_left_behind_are_none() {
     asleep(&mut capture, Reason::PipeRead, ms(90_000), Some(pool));
     assert!(found(&capture).is_empty(), "it began after the fork");
 }
+
+#[test]
+fn a_bound_is_one_in_the_headline_and_in_the_evidence() {
+    let mut builder = Builder::new(7, "feedd");
+    let stack = builder.stack(&with(&["p:pump@feed.py:41", "connect"]));
+    let mut capture = builder.finish();
+    asleep(&mut capture, Reason::Sleep, ms(90_000), Some(stack));
+    for inferred in [false, true] {
+        capture.threads[0].now.since_inferred = inferred;
+        let judgement = judge(&capture, &Thresholds::default());
+        let finding = judgement.findings().next().expect("a finding");
+        assert_eq!(finding.since_at_least, inferred);
+        let facts = finding.evidence.iter().map(|fact| fact.value.as_str());
+        let bounds = facts.chain([finding.summary.as_str()]);
+        let bounds: Vec<_> = bounds.filter(|text| text.contains("90.0 s")).collect();
+        for text in bounds {
+            assert_eq!(text.contains("≥ 90.0 s"), inferred, "{text}");
+        }
+    }
+}

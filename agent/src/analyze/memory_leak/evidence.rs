@@ -4,7 +4,7 @@ use super::super::{Scene, words};
 use crate::model::{
     Capture, Confidence, Finding, FindingKind, Frame, FrameKind, GrowthForm, HeapSizes, LeakLevel,
     LimitKind, Mapping, Memory, MemoryTrend, PythonObjects, Reached, Severity, Stack, Subject,
-    TypeCount,
+    Topic, TypeCount,
 };
 use crate::words::text::{bytes, clean, count, duration, percent};
 use std::collections::BTreeMap;
@@ -35,22 +35,22 @@ pub(super) fn finding(
     finding.since = Some(trend.span);
     finding.since_at_least = true;
     finding.summary = summary(scene, trend, level);
-    finding = finding.fact("level", level_words(scene, trend, level));
-    finding = finding.fact("trend", trend_words(trend));
+    finding = finding.fact(Topic::Level, level_words(scene, trend, level));
+    finding = finding.fact(Topic::Trend, trend_words(trend));
     if let Some(reached) = &trend.reached {
-        finding = finding.fact("limit", limit_words(reached));
+        finding = finding.fact(Topic::Limit, limit_words(reached));
     }
     for line in mappings(memory) {
-        finding = finding.fact("mapping", line);
+        finding = finding.fact(Topic::Mapping, line);
     }
     for line in stacks(scene, memory) {
-        finding = finding.fact("code", line);
+        finding = finding.fact(Topic::Where, line);
     }
     let objects = scene.capture.python_objects.iter();
     let objects = objects.rev().find(|objects| objects.pid == pid);
     let growing = objects.map(growing).unwrap_or_default();
     if let Some(objects) = objects {
-        finding = finding.fact("objects", object_words(objects, &growing));
+        finding = finding.fact(Topic::Objects, object_words(objects, &growing));
     }
     let heaps = scene.capture.heaps.iter();
     if let Some(line) = heaps
@@ -58,10 +58,10 @@ pub(super) fn finding(
         .find(|heap| heap.pid == pid)
         .and_then(|heap| sizes(heap, memory))
     {
-        finding = finding.fact("sizes", line);
+        finding = finding.fact(Topic::Sizes, line);
     }
     if let Some(line) = cache(memory) {
-        finding = finding.fact("cache", line);
+        finding = finding.fact(Topic::Cache, line);
     }
     finding.next = next(&growing, level);
     finding.about = vec![Subject::Memory(pid)];
@@ -125,20 +125,11 @@ pub fn limit_words(reached: &Reached) -> String {
     };
     format!(
         "{name} {}, {} of it are left: reached in {} ({} to {latest})",
-        large(limit.limit_bytes),
-        large(limit.left_bytes()),
+        bytes(limit.limit_bytes),
+        bytes(limit.left_bytes()),
         duration(whole(reached.after)),
         duration(whole(reached.soonest)),
     )
-}
-
-/// Bytes that may be as many as a host has.
-pub fn large(value: u64) -> String {
-    const GIB: u64 = 1 << 30;
-    match value >= 10 * GIB {
-        true => format!("{:.1} GiB", value as f64 / GIB as f64),
-        false => bytes(value),
-    }
 }
 
 /// A forecast has no fractions of a second.

@@ -20,7 +20,7 @@ pub mod trend;
 
 use super::{Findings, Scene};
 use crate::model::{
-    FindingKind, LeakLevel, Memory, MemoryReading, MemoryTrend, Reached,
+    FindingKind, LeakLevel, Memory, MemoryReading, MemoryTrend, Reached, SkipReason,
     timeline::{ProcessSeries, Span},
 };
 use std::time::Duration;
@@ -75,26 +75,20 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
         }
     }
     if let Some(why) = not_judged(scene, needed, young) {
-        findings.not_judged.push((FindingKind::MemoryLeak, why));
+        findings.skip(FindingKind::MemoryLeak, why);
     }
 }
 
 /// Why nothing was said.
-fn not_judged(scene: &Scene<'_>, needed: Duration, young: Option<u32>) -> Option<String> {
-    use crate::words::text::duration;
+fn not_judged(scene: &Scene<'_>, needed: Duration, young: Option<u32>) -> Option<SkipReason> {
     if scene.capture.duration < needed.mul_f64(ENOUGH) {
-        return Some(format!(
-            "{} is too short for a trend of memory: {} at least",
-            duration(scene.capture.duration),
-            duration(needed)
-        ));
+        let captured = scene.capture.duration;
+        return Some(SkipReason::TooShort { captured, needed });
     }
-    let pid = young?;
-    Some(format!(
-        "{} was younger than {}: it is starting, and its growth says nothing",
-        scene.process_name(pid),
-        duration(needed * 2)
-    ))
+    Some(SkipReason::Starting {
+        process: scene.process_name(young?),
+        needed: needed.saturating_mul(2),
+    })
 }
 
 /// Until when a process is starting, in seconds since the beginning of the capture.

@@ -3,7 +3,8 @@
 use super::*;
 use crate::analyze::{Thresholds, judge as judge_capture};
 use crate::model::{
-    Confidence, Finding, Judgement, LimitKind, MemoryLimit, PythonObjects, TypeCount, Verdict,
+    Confidence, Finding, Judgement, LimitKind, MemoryLimit, PythonObjects, SkipReason, Topic,
+    TypeCount, Verdict,
     fixture::{Builder, ms},
 };
 
@@ -49,7 +50,7 @@ fn leak(judgement: &Judgement) -> Option<&Finding> {
         .find(|finding| finding.kind == FindingKind::MemoryLeak)
 }
 
-fn says(finding: &Finding, what: &str, words: &str) -> bool {
+fn says(finding: &Finding, what: Topic, words: &str) -> bool {
     let mut lines = finding.evidence.iter().filter(|line| line.what == what);
     lines.any(|line| line.value.contains(words))
 }
@@ -65,15 +66,15 @@ fn a_strong_steady_growth_of_thirty_seconds_is_suspected() {
         "{}",
         finding.summary
     );
-    assert!(says(finding, "level", "suspected"));
-    assert!(says(finding, "trend", "grew in 8 of 8 parts"));
+    assert!(says(finding, Topic::Level, "suspected"));
+    assert!(says(finding, Topic::Trend, "grew in 8 of 8 parts"));
     assert!(says(
         finding,
-        "limit",
+        Topic::Limit,
         "its cgroup may use 512.0 MiB, 400.0 MiB of it are left: reached in 3 min 20 s"
     ));
-    assert!(says(finding, "mapping", "[heap]"));
-    assert!(says(finding, "code", "take (x.c:41)"));
+    assert!(says(finding, Topic::Mapping, "[heap]"));
+    assert!(says(finding, Topic::Where, "take (x.c:41)"));
     let trend = judgement.memory_trends[0];
     assert_eq!(trend.level, Some(LeakLevel::Suspected));
 }
@@ -83,7 +84,7 @@ fn what_lasts_is_confirmed_even_if_it_is_slow() {
     let judgement = judged(capture(600, |at| 10_000 * u64::from(at)));
     let finding = leak(&judgement).expect("a finding");
     assert_eq!(finding.confidence, Confidence::Certain);
-    assert!(says(finding, "level", "confirmed"));
+    assert!(says(finding, Topic::Level, "confirmed"));
     assert!(
         finding.summary.contains("leaks 585.9 KiB/min"),
         "{}",
@@ -96,12 +97,13 @@ fn a_short_look_says_nothing_of_memory_and_that_it_does_not() {
     for seconds in [3, 8, 20] {
         let judgement = judged(capture(seconds, |at| 50 * MIB * u64::from(at)));
         assert_eq!(leak(&judgement), None, "{seconds}");
-        let (kind, why) = &judgement.not_judged[0];
-        assert_eq!(*kind, FindingKind::MemoryLeak);
-        assert!(
-            why.contains("too short for a trend of memory: 30.0 s at least"),
-            "{why}"
-        );
+        let skipped = &judgement.skipped[0];
+        assert_eq!(skipped.kind, FindingKind::MemoryLeak);
+        let why = SkipReason::TooShort {
+            captured: ms(u64::from(seconds) * 1000),
+            needed: ms(30_000),
+        };
+        assert_eq!(skipped.why, why);
     }
 }
 
@@ -130,7 +132,7 @@ fn healthy_growth_is_none() {
     for (name, grown) in forms {
         let judgement = judged(capture(30, grown));
         assert_eq!(leak(&judgement), None, "{name}");
-        assert_eq!(judgement.not_judged, [], "{name}");
+        assert_eq!(judgement.skipped, [], "{name}");
     }
 }
 
@@ -169,7 +171,7 @@ fn a_process_that_starts_may_grow() {
     let judgement = judged(builder);
     assert_eq!(leak(&judgement), None);
     assert!(
-        judgement.not_judged[0].1.contains("it is starting"),
+        matches!(judgement.skipped[0].why, SkipReason::Starting { .. }),
         "{judgement:?}"
     );
 }
@@ -206,10 +208,10 @@ fn the_types_that_grow_are_named_and_a_count_that_was_cut_names_none() {
         let judgement = judged(builder);
         let finding = leak(&judgement).expect("a finding");
         assert_eq!(
-            says(finding, "objects", "shop.Order +40,000 (to 40,100)"),
+            says(finding, Topic::Objects, "shop.Order +40,000 (to 40,100)"),
             !cut
         );
-        assert!(!says(finding, "objects", "dict"));
+        assert!(!says(finding, Topic::Objects, "dict"));
         assert_eq!(finding.next.contains("shop.Order"), !cut);
     }
 }

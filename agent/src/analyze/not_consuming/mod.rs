@@ -21,7 +21,8 @@ use super::connections::{Servers, has_local_peer, is_own_pair};
 use super::readers::{LoopThread, Readers, wait};
 use super::{Findings, Scene, tasks, words};
 use crate::model::{
-    AwaitKind, Confidence, Family, Finding, FindingKind, LISTEN, Reason, Severity, Socket, Subject,
+    AwaitKind, Confidence, Family, Finding, FindingKind, Reason, Severity, Socket, SocketState,
+    Subject, Topic,
 };
 use crate::words::text::{bytes, clean, count, duration};
 use std::collections::BTreeMap;
@@ -84,7 +85,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
         let mut groups: BTreeMap<(bool, u8, u32), Vec<Stuck<'_>>> = BTreeMap::new();
         for stuck in unread.filter_map(|socket| stuck(scene, &readers, &servers, socket)) {
             let (kind, number) = stuck.why.key();
-            let key = (stuck.socket.state == LISTEN, kind, number);
+            let key = (stuck.socket.state == SocketState::Listen, kind, number);
             groups.entry(key).or_default().push(stuck);
         }
         for mut group in groups.into_values() {
@@ -114,7 +115,10 @@ fn holds_something(scene: &Scene<'_>, socket: &Socket) -> bool {
         && waits
         && kind
         && !socket.receive_shut
-        && matches!(socket.state, "established" | "unconnected" | LISTEN)
+        && matches!(
+            socket.state,
+            SocketState::Established | SocketState::Unconnected | SocketState::Listen
+        )
         && socket.not_read_for >= look
         && socket.samples > 1
 }
@@ -172,7 +176,7 @@ fn stuck<'a>(
 /// Whether it is more than a notice on an idle connection that nobody waits for.
 fn is_wanted(why: &Why<'_>, servers: &Servers, socket: &Socket) -> bool {
     let queue = socket.receive.last;
-    if socket.state == LISTEN {
+    if socket.state == SocketState::Listen {
         return true;
     }
     if is_own_pair(socket) {
@@ -200,27 +204,27 @@ fn finding(scene: &Scene<'_>, readers: &Readers<'_>, group: &[Stuck<'_>]) -> Opt
     finding.confidence = worst.confidence;
     finding.summary = summary(scene, worst, group.len());
     for stuck in group.iter().take(SHOWN) {
-        finding = finding.fact("queue", queue(stuck));
+        finding = finding.fact(Topic::Queue, queue(stuck));
     }
     let others = group.len().saturating_sub(SHOWN);
     if others > 0 {
         let more = format!("{} more sockets, for the same reason", count(others as u64));
-        finding = finding.fact("queue", more);
+        finding = finding.fact(Topic::Queue, more);
     }
-    finding = finding.fact("loop", why.words(scene, readers, worst.thread, socket));
+    finding = finding.fact(Topic::Loop, why.words(scene, readers, worst.thread, socket));
     if let Some(line) = waits(scene, socket) {
-        finding = finding.fact("waits", line);
+        finding = finding.fact(Topic::Waits, line);
     }
     let stack = worst
         .thread
         .and_then(|it| scene.stack_now(it.thread))
         .and_then(words::code);
     if let Some(code) = stack {
-        finding = finding.fact("code", code);
+        finding = finding.fact(Topic::Where, code);
     }
     if matches!(why, Why::NotWatched | Why::NotAskedFor(_)) {
-        for line in tasks::waiting(scene, socket.pid, &PAUSED) {
-            finding = finding.fact("task", line);
+        for line in tasks::waiting(scene, socket.pid, |it| PAUSED.contains(&it.kind)) {
+            finding = finding.fact(Topic::Task, line);
         }
     }
     if worst.quiet < scene.thresholds.not_consuming {
@@ -229,7 +233,7 @@ fn finding(scene: &Scene<'_>, readers: &Readers<'_>, group: &[Stuck<'_>]) -> Opt
              unread is older",
             duration(socket.not_read_for)
         );
-        finding = finding.fact("inferred", look);
+        finding = finding.fact(Topic::Inferred, look);
     }
     finding.next = next(why, socket, group.len());
     finding.about = group
@@ -314,7 +318,7 @@ fn queue(stuck: &Stuck<'_>) -> String {
 /// Who on this host waits for the answer.
 fn waits(scene: &Scene<'_>, socket: &Socket) -> Option<String> {
     let peer = socket.peer_process.as_ref()?;
-    if peer.pid == socket.pid || socket.state == LISTEN {
+    if peer.pid == socket.pid || socket.state == SocketState::Listen {
         return None;
     }
     let name = clean(&peer.comm).into_owned();
@@ -339,7 +343,7 @@ fn next(why: &Why<'_>, socket: &Socket, number: usize) -> String {
     let others = number - 1;
     format!(
         "{}; {} other socket{} affected",
-        why.next(socket.state == LISTEN),
+        why.next(socket.state == SocketState::Listen),
         count(others as u64),
         if others == 1 { "" } else { "s" }
     )

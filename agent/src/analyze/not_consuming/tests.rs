@@ -3,8 +3,8 @@
 use crate::analyze::{Thresholds, judge};
 use crate::model::fixture::{Builder, ms, socket};
 use crate::model::{
-    Address, Backlog, Capture, Confidence, Depth, Finding, FindingKind, LISTEN, PeerProcess,
-    Reason, Socket, State, Subject, Unread, Watch,
+    Address, Backlog, Capture, Confidence, Depth, Finding, FindingKind, PeerProcess, Reason,
+    Socket, SocketState, State, Subject, Unread, Watch,
 };
 
 const IN: u32 = 1;
@@ -90,7 +90,7 @@ fn with(mut builder: Builder, socket: Socket) -> Vec<Finding> {
 fn text(finding: &Finding) -> String {
     let facts = finding.evidence.iter();
     facts
-        .map(|fact| format!("{}: {}\n", fact.what, fact.value))
+        .map(|fact| format!("{}: {}\n", fact.what.key(), fact.value))
         .collect()
 }
 
@@ -195,7 +195,7 @@ fn a_notice_on_an_idle_connection_is_left_alone_unless_somebody_waits() {
     let mut builder = idle_loop(32);
     let address = Some(Address::Inet("10.0.0.1:80".parse().expect("an address")));
     let mut server = socket(1, 4);
-    (server.state, server.local) = (LISTEN, address.clone());
+    (server.state, server.local) = (SocketState::Listen, address.clone());
     builder.0.sockets.push(server);
     pooled.local = address;
     assert_eq!(with(builder, pooled).len(), 1, "a client waits");
@@ -208,7 +208,7 @@ fn wake_ups_of_a_loop_by_itself_and_closed_connections_are_left_alone() {
     own.receive.last = 1;
     assert_eq!(with(idle_loop(32), watched(own, IN)), []);
     let mut left = unread(60);
-    left.state = crate::model::CLOSE_WAIT;
+    left.state = crate::model::SocketState::CloseWait;
     assert_eq!(with(idle_loop(32), left), []);
 }
 
@@ -222,7 +222,7 @@ fn a_reader_that_waits_for_a_whole_message_reads() {
 #[test]
 fn connections_that_nobody_accepts() {
     let mut server = unread(74);
-    server.state = LISTEN;
+    server.state = SocketState::Listen;
     server.peer_process = None;
     server.backlog = Some(Backlog {
         now: 3,

@@ -2,7 +2,9 @@
 
 use crate::analyze::readers::{LoopThread, Readers};
 use crate::analyze::{Scene, words};
-use crate::model::{Confidence, LISTEN, Reason, Socket, State, Watch};
+use crate::model::{
+    AgentLoss, Confidence, LossId, Reason, Socket, SocketState, State, Syscall, Watch,
+};
 use crate::words::{
     label,
     text::{clean, count},
@@ -139,7 +141,8 @@ impl<'a> Why<'a> {
             Self::NoReader => no_reader(readers, socket),
             Self::NotWatched => {
                 let mut losses = scene.capture.losses.non_zero();
-                match losses.any(|(name, _)| name == "epoll_interests_unread") {
+                match losses.any(|(loss, _)| loss == LossId::Agent(AgentLoss::EpollInterestsUnread))
+                {
                     false => format!("{who}; fd {fd} is NOT in any epoll set: reading is paused"),
                     true => format!(
                         "{who}; fd {fd} is in none of the epoll sets that could be read (some could not)"
@@ -233,7 +236,7 @@ fn elsewhere(scene: &Scene<'_>, watch: &Watch, it: &LoopThread<'_>, fd: u32) -> 
 /// Without an event loop: what the threads do instead.
 fn no_reader(readers: &Readers<'_>, socket: &Socket) -> String {
     let call = match socket.state {
-        LISTEN => "accepts on",
+        SocketState::Listen => "accepts on",
         _ => "reads",
     };
     let mut does: Vec<(String, usize)> = Vec::new();
@@ -271,12 +274,12 @@ fn does(it: &LoopThread<'_>) -> String {
     match (now.state, now.reason) {
         (State::Blocked, Some(reason @ (Reason::Epoll | Reason::Poll))) => format!(
             "thread {name} is idle in {} on fd {}",
-            now.syscall.unwrap_or(reason.label()),
+            now.syscall.map_or(reason.label(), Syscall::name),
             now.args[0]
         ),
         (State::Blocked, Some(reason)) => format!(
             "thread {name} waits in {} ({}) for {}",
-            clean(now.syscall.unwrap_or("the kernel")),
+            clean(now.syscall.map_or("the kernel", Syscall::name)),
             label::reason(reason, now.syscall),
             words::since(now.since, now.since_inferred)
         ),

@@ -19,8 +19,8 @@ use crate::analyze::connections::{Servers, has_local_peer, is_own_pair};
 use crate::analyze::readers::{Readers, wait};
 use crate::analyze::{Findings, Scene, tasks, words};
 use crate::model::{
-    AwaitKind, CLOSE_WAIT, Confidence, Family, Finding, FindingKind, Reason, Severity, Socket,
-    Subject, Thread,
+    Await, Confidence, Family, Finding, FindingKind, Reason, Severity, Socket, SocketState,
+    Subject, Syscall, Thread, Topic,
 };
 use crate::words::text::{bytes, clean, count, duration};
 use std::time::Duration;
@@ -75,7 +75,10 @@ fn stands_still(scene: &Scene<'_>, socket: &Socket) -> bool {
         && socket.backlog.is_none()
         && socket.send.min > 0
         && socket.samples > 1
-        && matches!(socket.state, "established" | CLOSE_WAIT)
+        && matches!(
+            socket.state,
+            SocketState::Established | SocketState::CloseWait
+        )
         && socket.not_taken_for >= look
 }
 
@@ -152,29 +155,26 @@ fn finding(scene: &Scene<'_>, stuck: &Stuck<'_>, others: usize) -> Finding {
         socket.fd,
         words::since(stuck.since, true),
     );
-    finding = finding.fact("queue", queue(socket));
+    finding = finding.fact(Topic::Queue, queue(socket));
     if let Some(thread) = stuck.sender {
         let line = format!(
             "thread {} waits in {} for room, {}",
             words::thread(thread),
-            clean(thread.now.syscall.unwrap_or("send")),
+            clean(thread.now.syscall.map_or("send", Syscall::name)),
             words::since(thread.now.since, thread.now.since_inferred),
         );
-        finding = finding.fact("waits", line);
+        finding = finding.fact(Topic::Waits, line);
         finding.about.push(Subject::Thread(thread.tid));
         if let Some(code) = scene.stack_now(thread).and_then(words::code) {
-            finding = finding.fact("code", code);
+            finding = finding.fact(Topic::Where, code);
         }
     }
     if stuck.sender.is_none() {
-        for line in tasks::waiting(scene, socket.pid, &[AwaitKind::Stream, AwaitKind::Socket])
-            .into_iter()
-            .filter(|line| line.contains("drain") || line.contains("send"))
-        {
-            finding = finding.fact("waits", line);
+        for line in tasks::waiting(scene, socket.pid, Await::sends) {
+            finding = finding.fact(Topic::Waits, line);
         }
     }
-    finding = finding.fact("peer", peer_words(socket));
+    finding = finding.fact(Topic::Peer, peer_words(socket));
     if let Some(peer) = &socket.peer_process {
         finding.because_of = vec![Subject::Socket(peer.inode), Subject::Process(peer.pid)];
         if peer.inferred {
@@ -182,6 +182,13 @@ fn finding(scene: &Scene<'_>, stuck: &Stuck<'_>, others: usize) -> Finding {
         }
     }
     finding.next = match &socket.peer_process {
+        // It is watched, so its own findings are here.
+        Some(peer) if scene.process(peer.pid).is_some() => format!(
+            "find the code of {} ({}) that should read its fd {}",
+            clean(&peer.comm),
+            peer.pid,
+            peer.fd
+        ),
         Some(peer) => format!("look at the peer: remora triage --pid {}", peer.pid),
         None => "look at the peer's host: is it stopped, wedged, or cut off?".to_owned(),
     };

@@ -3,7 +3,8 @@
 use crate::analyze::{Thresholds, judge};
 use crate::model::fixture::{Builder, ms, socket};
 use crate::model::{
-    Address, Depth, Finding, FindingKind, LISTEN, PeerProcess, Reason, Socket, State, Subject, Tcp,
+    Address, Await, AwaitKind, Depth, Finding, FindingKind, PeerProcess, Reason, Socket,
+    SocketState, State, Subject, Task, TaskFrame, TaskState, Tasks, Tcp, Topic,
 };
 
 fn sender(asleep_s: u64, reason: Reason) -> Builder {
@@ -115,7 +116,7 @@ fn a_connection_of_its_own_making_counts_without_a_thread_that_waits() {
 fn a_client_of_a_server_that_vanished_is_left_alone() {
     let mut builder = sender(0, Reason::Epoll);
     let mut server = socket(1, 4);
-    (server.state, server.local) = (LISTEN, full(40).local);
+    (server.state, server.local) = (SocketState::Listen, full(40).local);
     builder.0.sockets.push(server.clone());
     assert_eq!(found(builder, full(40)), []);
     // Its only thread waits for that one client.
@@ -138,4 +139,71 @@ fn a_little_that_a_unix_peer_does_not_look_at_is_left_alone() {
     assert_eq!(found(sender(40, Reason::Epoll), little.clone()), []);
     little.send.last = 200_000;
     assert_eq!(found(sender(40, Reason::Epoll), little).len(), 1);
+}
+
+/// A task that waits in a function of asyncio, called by one of the program.
+fn task(id: u64, call: &str, function: &str) -> Task {
+    Task {
+        id,
+        name: format!("Task-{id}"),
+        class: "Task".into(),
+        loop_id: 1,
+        state: TaskState::Waiting,
+        cancelling: false,
+        frames: vec![TaskFrame {
+            function: function.into(),
+            file: "/srv/feed.py".into(),
+            line: Some(41),
+        }],
+        frames_cut: false,
+        awaits: Some(Await {
+            kind: AwaitKind::Stream,
+            call: call.into(),
+            class: "Future".into(),
+            object: 1,
+            tasks: Vec::new(),
+            left_s: None,
+        }),
+        holds: Vec::new(),
+        same_for: None,
+        torn: false,
+    }
+}
+
+#[test]
+fn a_task_waits_for_the_peer_by_what_it_awaits_and_not_by_its_name() {
+    let mut builder = sender(0, Reason::Epoll);
+    let tasks = vec![
+        task(1, "StreamReader.read", "send_when_drained"),
+        task(2, "FlowControlMixin._drain_helper", "pump"),
+    ];
+    builder.0.tasks.push((
+        1,
+        Tasks {
+            tasks,
+            ..Tasks::default()
+        },
+    ));
+    let found = found(builder, full(40));
+    let waits: Vec<&str> = found[0]
+        .evidence
+        .iter()
+        .filter(|fact| fact.what == Topic::Waits)
+        .map(|fact| fact.value.as_str())
+        .collect();
+    assert_eq!(waits.len(), 1, "{waits:?}");
+    assert!(waits[0].contains("pump (feed.py:41)"), "{waits:?}");
+}
+
+#[test]
+fn the_next_step_is_no_triage_of_a_process_that_is_watched() {
+    let next = |builder: Builder| {
+        let found = found(builder, with_peer(full(40), Some(false)));
+        found[0].next.clone()
+    };
+    assert!(next(sender(40, Reason::SocketSend)).contains("remora triage --pid 77"));
+    let mut watched = sender(40, Reason::SocketSend);
+    watched.process(77, "peer");
+    let next = next(watched);
+    assert!(!next.contains("triage") && next.contains("fd 4"), "{next}");
 }

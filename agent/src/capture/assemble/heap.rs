@@ -3,7 +3,7 @@
 use super::{Recorded, StackIndex};
 use crate::{
     capture::heap::HeapRecord,
-    model::{HeapSite, HeapWatch, Losses},
+    model::{AgentLoss, HeapSite, HeapWatch, Losses},
 };
 use remora_common::heap::Block;
 use std::{cmp::Reverse, collections::HashMap, time::Duration};
@@ -21,9 +21,12 @@ pub fn heap(
         in_flight,
         processes_skipped,
     } = recorded.heap.take()?;
-    losses.add("heap_in_flight", in_flight);
-    losses.add("heap_processes_skipped", processes_skipped);
-    losses.add("heap_sites_dropped", recorded.gathered.heap_sites_dropped);
+    losses.add(AgentLoss::HeapInFlight, in_flight);
+    losses.add(AgentLoss::HeapProcessesSkipped, processes_skipped);
+    losses.add(
+        AgentLoss::HeapSitesDropped,
+        recorded.gathered.heap_sites_dropped,
+    );
     let mut by_stack: HashMap<(u32, usize), Vec<Block>> = HashMap::new();
     let mut unknown = 0;
     for (key, block) in blocks {
@@ -36,7 +39,7 @@ pub fn heap(
         let index = stacks.of(key.tgid, key.generation, stack.flatten());
         by_stack.entry((key.tgid, index)).or_default().push(block);
     }
-    losses.add("heap_stacks_unknown", unknown);
+    losses.add(AgentLoss::HeapStacksUnknown, unknown);
     watch.sites = by_stack
         .into_iter()
         .map(|((pid, stack), blocks)| site((pid, stack), &blocks, ended_ns, watch.sample_bytes))

@@ -10,7 +10,10 @@ use crate::{
         holders::Kept,
         locks::{Fact, Whereabouts},
     },
-    model::{Holder, Keeper, Lock, LockKind, LockStack, Losses, Owner, OwnerFrom, Waiter},
+    model::{
+        AgentLoss, FutexOperation, Holder, Keeper, Lock, LockKind, LockStack, Losses, Owner,
+        OwnerFrom, Waiter,
+    },
     target,
 };
 use draft::{Draft, Form, host_tid};
@@ -43,10 +46,10 @@ pub fn locks(
         )
     });
     losses.add(
-        "locks_left_out",
+        AgentLoss::LocksLeftOut,
         drafts.len().saturating_sub(MAX_LOCKS) as u64,
     );
-    losses.add("futexes_not_looked_up", recorded.futexes.left_out);
+    losses.add(AgentLoss::FutexesNotLookedUp, recorded.futexes.left_out);
     drafts.truncate(MAX_LOCKS);
     let mut names = Names::default();
     drafts
@@ -108,7 +111,7 @@ fn lock(
     let kept = recorded.futexes.holders.kept.get(&draft.at);
     let (kind, kind_inferred) = special::of_kept((kind, kind_inferred), kept);
     let keepers = keepers(threads, kept, stacks, names);
-    let mut operations: Vec<&'static str> =
+    let mut operations: Vec<FutexOperation> =
         draft.forms.keys().map(|form| operation(*form)).collect();
     operations.dedup();
     Lock {
@@ -330,17 +333,20 @@ fn lives_for(tid: u32, draft: &Draft) -> bool {
 }
 
 /// The name of an operation.
-fn operation(form: Form) -> &'static str {
+fn operation(form: Form) -> FutexOperation {
     let Some((command, _)) = form.command() else {
-        return if form == Form::Waitv { "waitv" } else { "wait" };
+        return match form {
+            Form::Waitv => FutexOperation::Waitv,
+            _ => FutexOperation::Wait,
+        };
     };
     match command {
-        futex::WAIT => "wait",
-        futex::LOCK_PI => "lock_pi",
-        futex::WAIT_BITSET => "wait_bitset",
-        futex::WAIT_REQUEUE_PI => "wait_requeue_pi",
-        futex::LOCK_PI2 => "lock_pi2",
-        _ => "other",
+        futex::WAIT => FutexOperation::Wait,
+        futex::LOCK_PI => FutexOperation::LockPi,
+        futex::WAIT_BITSET => FutexOperation::WaitBitset,
+        futex::WAIT_REQUEUE_PI => FutexOperation::WaitRequeuePi,
+        futex::LOCK_PI2 => FutexOperation::LockPi2,
+        _ => FutexOperation::Other,
     }
 }
 

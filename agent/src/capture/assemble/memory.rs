@@ -7,7 +7,7 @@ mod spread;
 use super::{Recorded, StackIndex, Threads};
 use crate::{
     capture::memory::ProcessMemory,
-    model::{Growth, HookState, Mapping, MappingKind, Memory, MemorySource},
+    model::{Growth, HookState, Mapping, MappingKind, Memory, MemorySource, SignalId},
     target::Region,
 };
 use remora_common::aggregate::KIND_FAULT;
@@ -20,10 +20,9 @@ const MAX_LISTED: usize = 100;
 /// The memory of every process that was seen, by process id.
 pub fn memory(recorded: &Recorded, threads: &Threads, stacks: &mut StackIndex) -> Vec<Memory> {
     let mut rows = rows(recorded, threads, stacks);
-    let watched = recorded
-        .signals
-        .iter()
-        .any(|signal| signal.name == "page_faults" && !matches!(signal.state, HookState::Off(_)));
+    let watched = recorded.signals.iter().any(|signal| {
+        signal.id == SignalId::PageFaults && !matches!(signal.state, HookState::Off(_))
+    });
     let page = rustix::param::page_size() as u64;
     let record = &recorded.memory;
     let mut regions: HashMap<u32, HashMap<u64, Region>> = HashMap::new();

@@ -86,7 +86,7 @@ pub fn stacks(recorded: &mut Recorded, index: &StackIndex, losses: &mut Losses) 
         .by_name()
         .iter()
         .chain(&recorded.pythons.losses())
-        .for_each(|(name, count)| losses.add(name, *count));
+        .for_each(|(loss, count)| losses.add(*loss, *count));
     stacks
 }
 

@@ -3,7 +3,7 @@
 use super::{Recorded, Threads};
 use crate::capture::timeline::Windows;
 use crate::model::{
-    Histogram, Reason, ThreadLoop, Timeline,
+    Histogram, Reason, SignalId, ThreadLoop, Timeline,
     timeline::{ProcessSeries, SocketSeries, Span, ThreadPoint, ThreadSeries},
 };
 use bytemuck::Zeroable;
@@ -22,7 +22,7 @@ pub fn loops(recorded: &Recorded, threads: &Threads) -> Vec<ThreadLoop> {
     if !recorded
         .signals
         .iter()
-        .any(|signal| signal.name == "event_loops")
+        .any(|signal| signal.id == SignalId::EventLoops)
     {
         // Off by choice.
         return Vec::new();

@@ -4,7 +4,7 @@
 use super::{Recorded, StackIndex, Threads, syscall};
 use crate::{
     capture::gather::{self, Sum},
-    model::{HookState, Idleness, Reason, Site, Wait},
+    model::{HookState, Idleness, Reason, SignalId, Site, Syscall, Wait},
 };
 use remora_common::{
     aggregate::{AggregateKey, KIND_WAIT},
@@ -138,8 +138,8 @@ fn wait(
 
 /// Whether the wait has the form in which threads wait for work: a condition variable or semaphore
 /// instead of a lock, several descriptors instead of one.
-fn is_event_form(syscall: Option<&str>, detail: u32) -> bool {
-    match syscall {
+fn is_event_form(syscall: Option<Syscall>, detail: u32) -> bool {
+    match syscall.map(Syscall::name) {
         Some("futex") => {
             detail & FUTEX_COMMAND == FUTEX_WAIT_BITSET && detail >> 16 != LOCK_CONTENDED
         }
@@ -173,7 +173,7 @@ pub fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
 /// all. The waits that last are exact as they are, and come later.
 pub fn balance(recorded: &Recorded, threads: &Threads, open: &[OpenWait], waits: &mut Vec<Wait>) {
     let sampled = recorded.signals.iter().any(|signal| {
-        signal.name == "wait_stacks" && matches!(signal.state, HookState::Degraded(_))
+        signal.id == SignalId::WaitStacks && matches!(signal.state, HookState::Degraded(_))
     });
     let booked = booked(waits);
     let mut scales: HashMap<(usize, Reason), (f64, f64)> = HashMap::new();
@@ -264,18 +264,21 @@ mod tests {
     #[test]
     fn the_form_of_a_futex_wait_tells_a_lock_from_a_condition() {
         // pthread_cond_wait: FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME, 0.
-        assert!(is_event_form(Some("futex"), 9 | 128 | 256));
+        assert!(is_event_form(Some(Syscall::named("futex")), 9 | 128 | 256));
         // pthread_mutex_lock: FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 2.
-        assert!(!is_event_form(Some("futex"), 128 | 2 << 16));
+        assert!(!is_event_form(Some(Syscall::named("futex")), 128 | 2 << 16));
         // Rust's Mutex: FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 2.
-        assert!(!is_event_form(Some("futex"), 9 | 128 | 2 << 16));
+        assert!(!is_event_form(
+            Some(Syscall::named("futex")),
+            9 | 128 | 2 << 16
+        ));
     }
 
     #[test]
     fn one_descriptor_is_a_blocking_read_and_several_are_an_event_loop() {
-        assert!(!is_event_form(Some("poll"), 1));
-        assert!(is_event_form(Some("ppoll"), 2));
+        assert!(!is_event_form(Some(Syscall::named("poll")), 1));
+        assert!(is_event_form(Some(Syscall::named("ppoll")), 2));
         // The argument of select is no count.
-        assert!(!is_event_form(Some("select"), 2));
+        assert!(!is_event_form(Some(Syscall::named("select")), 2));
     }
 }

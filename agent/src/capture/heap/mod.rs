@@ -7,7 +7,8 @@ mod governor;
 use super::spaces::{SpaceKey, Spaces};
 use crate::{
     model::{
-        HeapWatch, HookState, Process, Signal, WatchCost, WatchEnd, WatchedFile, WatchedProcess,
+        HeapWatch, HookState, Process, Signal, SignalId, WatchCost, WatchEnd, WatchedFile,
+        WatchedProcess,
     },
     probe::{Detached, HeapPoint, Probe, TrapCost},
     target::{
@@ -269,7 +270,7 @@ impl Watch {
             _ => HookState::On,
         };
         Signal {
-            name: "heap",
+            id: SignalId::Heap,
             hook: "uprobe, uretprobe (patches the targets' text)".to_owned(),
             state,
         }
@@ -295,7 +296,7 @@ impl Watch {
 /// Signals of a capture in which no allocator was to be watched.
 pub fn not_asked_for() -> Signal {
     Signal {
-        name: "heap",
+        id: SignalId::Heap,
         hook: "uprobe, uretprobe".to_owned(),
         state: HookState::Off("not asked for (--heap; it patches the targets' text)".to_owned()),
     }

@@ -20,7 +20,7 @@ pub use smaps::{Smaps, Vma};
 use super::gather::Gathered;
 use crate::{
     deadline::{self, Step, Subject},
-    model::{MemoryLimit, MemoryReading, Resident},
+    model::{AgentLoss, MemoryLimit, MemoryReading, Resident},
     target::{PageFlags, Pagemap, Region},
 };
 use reader::{Phase, Reader};
@@ -76,7 +76,7 @@ pub struct MemoryRecord {
     /// What is left of the regions that were faulted in.
     pub regions: HashMap<RegionId, Region>,
     /// What was not read, by name in `report.json`.
-    pub losses: Vec<(&'static str, u64)>,
+    pub losses: Vec<(AgentLoss, u64)>,
 }
 
 /// Watches the memory of the targets.
@@ -249,10 +249,10 @@ impl MemoryWatch {
         let (regions, missing) = look(wanted.into_iter().take(MAX_REGIONS));
         self.record.regions = regions;
         self.record.losses = vec![
-            ("memory_processes_dropped", self.dropped),
-            ("memory_readings_skipped", self.skipped),
-            ("memory_mappings_unread", self.unread),
-            ("memory_regions_dropped", dropped + missing),
+            (AgentLoss::MemoryProcessesDropped, self.dropped),
+            (AgentLoss::MemoryReadingsSkipped, self.skipped),
+            (AgentLoss::MemoryMappingsUnread, self.unread),
+            (AgentLoss::MemoryRegionsDropped, dropped + missing),
         ];
         self.record
     }

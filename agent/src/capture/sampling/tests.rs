@@ -28,7 +28,7 @@ fn sampling(root: &Path, choice: CpuChoice, reach: &str) -> Sampling {
 
 fn on_cpu() -> Signal {
     Signal {
-        name: "on_cpu",
+        id: SignalId::OnCpu,
         hook: "perf_event/cpu-clock".to_owned(),
         state: HookState::On,
     }

@@ -78,7 +78,8 @@ mod tests {
             count: 2,
         };
         note(&mut capture, vec![given_up]);
-        let lost: Vec<_> = capture.losses.non_zero().collect();
+        let lost = capture.losses.non_zero();
+        let lost: Vec<_> = lost.map(|(loss, count)| (loss.key(), count)).collect();
         assert_eq!(lost, [("gave_up_mappings", 2)]);
         assert_eq!(capture.unanswered[0].of, "feed (7)");
         assert_eq!(capture.unanswered[0].missing, "memory map");

@@ -1,7 +1,7 @@
 //! One descriptor over its samples.
 
 use super::age::{Arrivals, Head};
-use crate::model::{Address, Backlog, Depth, Family, Kind, Socket, Tcp, Unread, state_name};
+use crate::model::{Address, Backlog, Depth, Family, Kind, Socket, SocketState, Tcp, Unread};
 use crate::target::escape;
 use remora_common::socket::{
     AF_INET, AF_INET6, AF_UNIX, AF_VSOCK, SOCK_DGRAM, SOCKET_LAST_RECEIVE, SOCKET_LAST_SEND,
@@ -211,7 +211,7 @@ impl Entry {
                 number: last.kind,
                 protocol: last.protocol,
             },
-            state: state_name(last.state, connectionless),
+            state: SocketState::of(last.state, connectionless),
             local: self.local(),
             peer: self.peer(),
             peer_inode: (last.peer_inode != 0).then_some(last.peer_inode),

@@ -18,7 +18,7 @@ mod tracker;
 use crate::model::timeline::SocketWindow;
 use crate::{
     deadline::{self, Step, Subject},
-    model::{Socket, SocketCounts},
+    model::{AgentLoss, Socket, SocketCounts},
     probe::{SocketProbe, records},
 };
 use epoll::Loops;
@@ -95,7 +95,7 @@ pub struct SocketsSeen {
     /// How many came and went.
     pub counts: SocketCounts,
     /// What was lost, by name.
-    pub losses: Vec<(&'static str, u64)>,
+    pub losses: Vec<(AgentLoss, u64)>,
 }
 
 impl Sockets {
@@ -259,7 +259,8 @@ impl Sockets {
             losses: Vec::new(),
         };
         let Work::Idle(probe, _) = &self.work else {
-            seen.losses.push(("socket_samples_failed", self.failed));
+            seen.losses
+                .push((AgentLoss::SocketSamplesFailed, self.failed));
             return seen;
         };
         self.processes.retain(|pid| is_there(*pid));
@@ -268,12 +269,12 @@ impl Sockets {
         let first = self.first_peers.take().unwrap_or_default();
         let peers_unresolved = peers::find(probe, deadline, &mut seen.sockets, first);
         seen.losses = vec![
-            ("socket_samples_failed", self.failed),
-            ("socket_samples_skipped", self.skipped),
-            ("sockets_untracked", self.tracker.untracked),
-            ("closed_sockets_dropped", self.tracker.closed_dropped),
-            ("epoll_interests_unread", interests_unread),
-            ("peers_unresolved", peers_unresolved),
+            (AgentLoss::SocketSamplesFailed, self.failed),
+            (AgentLoss::SocketSamplesSkipped, self.skipped),
+            (AgentLoss::SocketsUntracked, self.tracker.untracked),
+            (AgentLoss::ClosedSocketsDropped, self.tracker.closed_dropped),
+            (AgentLoss::EpollInterestsUnread, interests_unread),
+            (AgentLoss::PeersUnresolved, peers_unresolved),
         ];
         seen
     }

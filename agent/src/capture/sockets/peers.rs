@@ -3,7 +3,7 @@
 
 use super::entry::{inet, was_read};
 use crate::{
-    model::{Address, PeerProcess, Socket},
+    model::{Address, PeerProcess, Socket, SocketState},
     probe::SocketProbe,
     target,
 };
@@ -102,7 +102,7 @@ fn is_local(socket: &Socket) -> bool {
     match (&socket.local, &socket.peer) {
         (Some(Address::Inet(local)), Some(Address::Inet(peer))) => {
             socket.tcp.is_some()
-                && socket.state == "established"
+                && socket.state == SocketState::Established
                 && (peer.ip().is_loopback() || peer.ip() == local.ip())
         }
         _ => socket.peer_inode.is_some(),
@@ -111,7 +111,7 @@ fn is_local(socket: &Socket) -> bool {
 
 /// Whether its peer may have been among those that the search did not come to.
 fn lost(socket: &Socket, whole: bool) -> bool {
-    !whole && socket.state == "established" && socket.peer.is_some()
+    !whole && socket.state == SocketState::Established && socket.peer.is_some()
 }
 
 impl Search {
@@ -224,7 +224,10 @@ impl Search {
     /// Who serves this address in the socket's own namespace.
     fn server(&self, socket: &Socket, peer: SocketAddr) -> Option<(u32, u32, u64)> {
         let connected = socket.kind.protocol == PROTOCOL_UDP
-            || matches!(socket.state, "established" | "syn_sent");
+            || matches!(
+                socket.state,
+                SocketState::Established | SocketState::SynSent
+            );
         let servers = self.servers.get(&(socket.kind.protocol, peer.port()))?;
         let mut fitting = servers.iter().filter(|server| {
             server.namespace == socket.namespace

@@ -18,7 +18,7 @@ mod numbers;
 mod worker;
 
 use super::spaces::SpaceKey;
-use crate::{probe::Probe, target::maps::Snapshot};
+use crate::{model::AgentLoss, probe::Probe, target::maps::Snapshot};
 use files::FileTables;
 use numbers::{Content, Numbers};
 use remora_common::python::Interpreter;
@@ -224,16 +224,19 @@ impl Tables {
     }
 
     /// What could not be had, by name in `report.json`.
-    pub fn losses(&self) -> [(&'static str, u64); 7] {
+    pub fn losses(&self) -> [(AgentLoss, u64); 7] {
         let files = self.files.losses();
         [
-            ("unwind_tables_unparsable", files.unparsable),
-            ("unwind_tables_over_budget", files.over_budget),
-            ("unwind_tables_evicted", files.evicted),
-            ("unwind_tables_unfinished", files.unfinished),
-            ("unwind_spaces_unnumbered", self.unnumbered.len() as u64),
-            ("unwind_mappings_left_out", self.mappings_left_out),
-            ("unwind_writes_refused", self.refused),
+            (AgentLoss::UnwindTablesUnparsable, files.unparsable),
+            (AgentLoss::UnwindTablesOverBudget, files.over_budget),
+            (AgentLoss::UnwindTablesEvicted, files.evicted),
+            (AgentLoss::UnwindTablesUnfinished, files.unfinished),
+            (
+                AgentLoss::UnwindSpacesUnnumbered,
+                self.unnumbered.len() as u64,
+            ),
+            (AgentLoss::UnwindMappingsLeftOut, self.mappings_left_out),
+            (AgentLoss::UnwindWritesRefused, self.refused),
         ]
     }
 

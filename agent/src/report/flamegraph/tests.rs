@@ -1,8 +1,8 @@
 //! Pictures are read back as XML: what a browser shows must be there, and be safe.
 
 use super::*;
-use crate::model::Reason;
 use crate::model::fixture::{Builder, ms};
+use crate::model::{AgentLoss, Reason};
 use roxmltree::{Document, ParsingOptions};
 
 /// All text of an SVG; panics when it is not well-formed.
@@ -40,7 +40,7 @@ fn titles_say_whose_time_and_how_much() {
     builder.wait(0, Reason::Disk, &["main", "fsync"], ms(2_500));
     builder.wait(0, Reason::Epoll, &["main", "epoll_wait"], ms(20_000));
     builder.0.threads[0].run_queue.preempted = ms(500);
-    builder.0.losses.add("maps_unreadable", 2);
+    builder.0.losses.add(AgentLoss::MappingsUnreadable, 2);
     let capture = builder.finish();
     let on = cpu(&capture);
     assert!(
@@ -48,7 +48,7 @@ fn titles_say_whose_time_and_how_much() {
         "{on:?}"
     );
     assert!(holds(&on, "999 ms on CPU in 99 samples"));
-    assert!(holds(&on, "lost: maps_unreadable 2"));
+    assert!(holds(&on, "lost: mappings_unreadable 2"));
     assert!(holds(&on, "call<T> (99 samples, 100.00%)"));
     let off_cpu = off(&capture, false);
     assert!(holds(&off_cpu, "disk (2,500 ms, 83.33%)"), "{off_cpu:?}");

@@ -1,9 +1,9 @@
 //! `verdict` and `findings`: what the analyzers say.
 
 use super::subjects::{self, About};
-use crate::model::{Capture, Finding, Incident, Judgement, Verdict};
+use crate::model::{Finding, Incident, Judgement, Report, Verdict};
 use crate::report::totals::watched;
-use crate::words::{fate::fates, unanswered};
+use crate::words::{exit_note, label, skipped, unanswered};
 use serde::Serialize;
 
 /// A finding.
@@ -35,35 +35,37 @@ pub struct Entry<'a> {
 #[derive(Serialize)]
 struct Line<'a> {
     what: &'static str,
+    /// What people read in place of `what`.
+    label: &'static str,
     value: &'a str,
 }
 
 /// What could not be judged.
 #[derive(Serialize)]
-pub struct NotJudged<'a> {
+pub struct NotJudged {
     kind: &'static str,
-    why: &'a str,
+    why: String,
 }
 
 /// The verdict in a word; `unjudged` before anybody looked.
-pub fn verdict(capture: &Capture) -> &'static str {
-    capture
+pub fn verdict(report: &Report) -> &'static str {
+    report
         .judgement
         .as_ref()
         .map_or("unjudged", |judgement| judgement.verdict.name())
 }
 
 /// The verdict in a sentence, with what was not there in time.
-pub fn note(capture: &Capture) -> String {
-    let note = of_judgement(capture);
-    match unanswered::note(capture) {
+pub fn note(report: &Report) -> String {
+    let note = of_judgement(report);
+    match unanswered::note(&report.capture) {
         Some(missing) => format!("{note}; {missing}"),
         None => note,
     }
 }
 
-fn of_judgement(capture: &Capture) -> String {
-    match &capture.judgement {
+fn of_judgement(report: &Report) -> String {
+    match &report.judgement {
         None => "no analyzer looked at this capture".to_owned(),
         Some(Judgement {
             verdict: Verdict::Sick(_),
@@ -73,20 +75,24 @@ fn of_judgement(capture: &Capture) -> String {
             .first()
             .map(|worst| worst.cause.summary.clone())
             .unwrap_or_default(),
-        Some(_) => {
-            let fates = fates(capture).into_iter().map(|fate| format!("; {fate}"));
-            let looked = watched(capture);
+        Some(judgement) => {
+            let capture = &report.capture;
+            let notes = exit_note::notes(capture).into_iter();
+            let notes = notes.map(|note| format!("; {note}"));
+            let said = label::no_problem(capture, judgement.verdict);
+            let (_, said) = said.split_once("  ").unwrap_or(("", &said));
             format!(
-                "nothing wrong found: looked at {looked}{}",
-                fates.collect::<String>()
+                "{said}; watched {}{}",
+                watched(capture),
+                notes.collect::<String>()
             )
         }
     }
 }
 
 /// The findings, incident by incident.
-pub fn findings(capture: &Capture) -> Vec<Entry<'_>> {
-    let incidents = capture
+pub fn findings(report: &Report) -> Vec<Entry<'_>> {
+    let incidents = report
         .judgement
         .iter()
         .flat_map(|judgement| &judgement.incidents);
@@ -116,7 +122,8 @@ fn entry(finding: &Finding, incident: usize, is_cause: bool) -> Entry<'_> {
             .evidence
             .iter()
             .map(|fact| Line {
-                what: fact.what,
+                what: fact.what.key(),
+                label: fact.what.label(),
                 value: &fact.value,
             })
             .collect(),
@@ -129,13 +136,13 @@ fn entry(finding: &Finding, incident: usize, is_cause: bool) -> Entry<'_> {
 }
 
 /// What could not be judged, and why.
-pub fn not_judged(capture: &Capture) -> Vec<NotJudged<'_>> {
-    let judgement = capture.judgement.iter();
-    let missing = judgement.flat_map(|judgement| &judgement.not_judged);
+pub fn not_judged(report: &Report) -> Vec<NotJudged> {
+    let judgement = report.judgement.iter();
+    let missing = judgement.flat_map(|judgement| &judgement.skipped);
     missing
-        .map(|(kind, why)| NotJudged {
-            kind: kind.name(),
-            why,
+        .map(|skipped| NotJudged {
+            kind: skipped.kind.name(),
+            why: skipped::why(&skipped.why),
         })
         .collect()
 }

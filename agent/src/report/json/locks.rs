@@ -18,7 +18,7 @@ pub struct Lock<'a> {
     kind: &'static str,
     /// Told from the form of its waits, not from its memory.
     kind_inferred: bool,
-    operations: &'a [&'static str],
+    operations: Vec<&'static str>,
     waits: u64,
     total_ns: u64,
     worst_ns: u64,
@@ -125,7 +125,7 @@ fn lock<'a>(capture: &'a Capture, lock: &'a model::Lock) -> Lock<'a> {
         shared: lock.shared,
         kind: lock.kind.label(),
         kind_inferred: lock.kind_inferred,
-        operations: &lock.operations,
+        operations: lock.operations.iter().map(|it| it.name()).collect(),
         waits: lock.waits,
         total_ns: nanos(lock.total),
         worst_ns: nanos(lock.longest),

@@ -2,7 +2,7 @@
 //! that it grew by.
 
 use super::frames;
-use crate::model::{Capture, LeakLevel, Memory, MemoryLimit, MemorySource};
+use crate::model::{Capture, LeakLevel, Memory, MemoryLimit, MemorySource, Report};
 use serde::Serialize;
 
 /// Stacks listed for a process.
@@ -116,7 +116,8 @@ struct Stack {
 }
 
 /// The processes, those that grew most with all that is known of them.
-pub(super) fn memory(capture: &Capture) -> Vec<Process<'_>> {
+pub(super) fn memory(report: &Report) -> Vec<Process<'_>> {
+    let capture = &report.capture;
     let mut order: Vec<(usize, i64)> = capture
         .memory
         .iter()
@@ -127,11 +128,12 @@ pub(super) fn memory(capture: &Capture) -> Vec<Process<'_>> {
     let detailed: std::collections::HashSet<usize> =
         order.iter().take(DETAILED).map(|(at, _)| *at).collect();
     let all = capture.memory.iter().enumerate();
-    all.map(|(at, memory)| process(capture, memory, detailed.contains(&at)))
+    all.map(|(at, memory)| process(report, memory, detailed.contains(&at)))
         .collect()
 }
 
-fn process<'a>(capture: &'a Capture, memory: &'a Memory, detailed: bool) -> Process<'a> {
+fn process<'a>(report: &'a Report, memory: &'a Memory, detailed: bool) -> Process<'a> {
+    let capture = &report.capture;
     let owner = capture.processes.iter().find(|one| one.pid == memory.pid);
     let mappings = memory.mappings.iter().map(|mapping| Mapping {
         name: &mapping.name,
@@ -165,7 +167,7 @@ fn process<'a>(capture: &'a Capture, memory: &'a Memory, detailed: bool) -> Proc
         released_bytes: memory.released_bytes,
         limits: memory.limits.iter().map(limit).collect(),
         age_s: memory.age.map(|age| tenths(age.as_secs_f64())),
-        trend: trend(capture, memory.pid),
+        trend: trend(report, memory.pid),
     }
 }
 
@@ -178,8 +180,8 @@ fn limit(limit: &MemoryLimit) -> Limit {
     }
 }
 
-fn trend(capture: &Capture, pid: u32) -> Option<Trend> {
-    let judgement = capture.judgement.as_ref()?;
+fn trend(report: &Report, pid: u32) -> Option<Trend> {
+    let judgement = report.judgement.as_ref()?;
     let trend = judgement
         .memory_trends
         .iter()

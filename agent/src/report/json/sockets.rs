@@ -158,7 +158,7 @@ fn socket(socket: &model::Socket) -> Socket<'_> {
         family: socket.family.name(),
         protocol: socket.protocol_name(),
         kind: socket.kind.name(),
-        state: socket.state,
+        state: socket.state.name(),
         local: socket.local.as_ref().map(ToString::to_string),
         peer: socket.peer.as_ref().map(ToString::to_string),
         open: socket.open,

@@ -6,7 +6,7 @@ use serde::Serialize;
 /// A thread, a socket, a lock… Members that do not belong to its kind are left out.
 #[derive(Serialize)]
 pub struct About {
-    /// `process`, `thread`, `lock`, `socket`, `pipe`, `task`, `memory` or `files`.
+    /// `process`, `thread`, `lock`, `socket`, `pipe`, `task`, `memory`, `files` or `heartbeat`.
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
@@ -17,6 +17,9 @@ pub struct About {
     address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     inode: Option<u64>,
+    /// Of a heartbeat: its place on the command line, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u32>,
 }
 
 /// All of them.
@@ -31,6 +34,7 @@ fn about(subject: Subject) -> About {
         tid: None,
         address: None,
         inode: None,
+        index: None,
     };
     let owned = |kind, pid| About {
         pid: Some(pid),
@@ -56,6 +60,10 @@ fn about(subject: Subject) -> About {
         Subject::Task(pid, address) => at("task", pid, address),
         Subject::Socket(inode) => node("socket", inode),
         Subject::Pipe(inode) => node("pipe", inode),
+        Subject::Heartbeat(index) => About {
+            index: Some(index),
+            ..of("heartbeat")
+        },
     }
 }
 

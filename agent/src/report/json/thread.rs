@@ -2,7 +2,7 @@
 
 use super::frames;
 use crate::model::IdlePlaces;
-use crate::model::{self, Capture, GilUse, Stack, Wake};
+use crate::model::{self, Capture, GilUse, Stack, Syscall, Wake};
 use crate::report::shares::Shares;
 use crate::report::{label, nanos};
 use serde::Serialize;
@@ -181,7 +181,7 @@ fn now(capture: &Capture, now: &model::Now, idle: bool) -> Now {
         since_s: now.since.as_secs_f64(),
         since_inferred: now.since_inferred,
         reason: now.reason.map(model::Reason::label),
-        syscall: now.syscall,
+        syscall: now.syscall.map(Syscall::name),
         args: now
             .args
             .iter()

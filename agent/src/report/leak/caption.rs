@@ -5,6 +5,7 @@ use super::draw::Mark;
 use crate::analyze::leak_evidence::{limit_words, rate};
 use crate::model::{FindingKind, GrowthForm, LeakLevel, MemoryTrend};
 use crate::report::text::{bytes, duration};
+use crate::words::skipped;
 
 /// Pages of files that grew by so much, and by more than all else, are what there is to say.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -156,9 +157,8 @@ fn grown(process: &Process<'_>) -> (u64, u64) {
 
 /// Why the analyzer says nothing of memory.
 fn not_judged(process: &Process<'_>) -> Option<String> {
-    let judgement = process.capture.judgement.as_ref()?;
-    let mut missing = judgement.not_judged.iter();
+    let mut missing = process.judgement?.skipped.iter();
     missing
-        .find(|(kind, _)| *kind == FindingKind::MemoryLeak)
-        .map(|(_, why)| why.clone())
+        .find(|skipped| skipped.kind == FindingKind::MemoryLeak)
+        .map(|skipped| skipped::why(&skipped.why))
 }

@@ -7,9 +7,8 @@ use super::Process;
 use super::axis::{Axis, clock, size, size_step, sizes, times};
 use super::draw::{BAD, GRID, INK, Mark, SOFT, WIDTH, line, round, text};
 use super::series::{KINDS, Point};
-use crate::analyze::leak_evidence::large;
 use crate::model::{GrowthForm, LimitKind, MappingKind, MemoryTrend};
-use crate::report::text::{duration, signed_bytes};
+use crate::report::text::{bytes, duration, signed_bytes};
 use svg::node::element::path::Data;
 use svg::node::element::{Circle, Group, Path, Title};
 
@@ -288,7 +287,7 @@ impl<'a> Plot<'a> {
         let words = format!(
             "limit: {} {}, reached in {}",
             limit_name(reached.limit.kind),
-            large(reached.limit.limit_bytes),
+            bytes(reached.limit.limit_bytes),
             duration(std::time::Duration::from_secs(reached.after.as_secs()))
         );
         Group::new()
@@ -335,7 +334,7 @@ impl<'a> Plot<'a> {
             group = group
                 .add(swatch)
                 .add(text(x + 17.0, y, 12.0, INK, name))
-                .add(end(WIDTH - 112.0, &large(last as u64), INK))
+                .add(end(WIDTH - 112.0, &bytes(last as u64), INK))
                 .add(end(WIDTH - 30.0, &grown, SOFT));
         }
         group

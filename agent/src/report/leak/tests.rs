@@ -5,7 +5,7 @@ use crate::analyze::{Thresholds, judge};
 use crate::model::fixture::Builder;
 use crate::model::timeline::{ProcessSeries, Span};
 use crate::model::{
-    LimitKind, Mapping, MappingKind, MemoryLimit, MemoryReading, PythonObjects, TypeCount,
+    LimitKind, Mapping, MappingKind, MemoryLimit, MemoryReading, PythonObjects, Topic, TypeCount,
 };
 use std::time::Duration;
 
@@ -48,18 +48,18 @@ fn add(builder: &mut Builder, pid: u32, grown: &[u64]) {
     });
 }
 
-fn judged(builder: Builder, pairs: &[&str]) -> Capture {
+fn judged(builder: Builder, pairs: &[&str]) -> Report {
     let mut thresholds = Thresholds::default();
     for pair in pairs {
         thresholds.set_pair(pair).expect("a threshold");
     }
-    let mut capture = builder.finish();
-    capture.judgement = Some(judge(&capture, &thresholds));
-    capture
+    let capture = builder.finish();
+    let judgement = judge(&capture, &thresholds);
+    Report::new(capture, judgement)
 }
 
-fn picture(capture: &Capture) -> String {
-    let picture = draw(capture).expect("a picture");
+fn picture(report: &Report) -> String {
+    let picture = draw(report).expect("a picture");
     let text = String::from_utf8(picture).expect("text");
     roxmltree::Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     text
@@ -148,7 +148,7 @@ fn what_is_no_leak_is_said_in_a_word() {
 #[test]
 fn a_short_capture_is_drawn_and_says_why_nothing_is_judged() {
     let words = words(&picture(&judged(capture("service", &line(10, MIB)), &[])));
-    assert!(words.contains("too short for a trend of memory"), "{words}");
+    assert!(words.contains("too short for a memory trend"), "{words}");
     assert!(!words.contains("LEAK"), "{words}");
 }
 
@@ -158,7 +158,7 @@ fn what_was_read_once_or_never_has_no_picture() {
     assert_eq!(draw(&judged(capture("once", &[5 * MIB]), &[])), None);
     assert!(draw(&judged(capture("twice", &[5 * MIB, 6 * MIB]), &[])).is_some());
     // Nobody looked: it is drawn all the same.
-    assert!(draw(&capture("unjudged", &line(40, MIB)).finish()).is_some());
+    assert!(draw(&capture("unjudged", &line(40, MIB)).finish().into()).is_some());
 }
 
 #[test]
@@ -218,12 +218,12 @@ fn a_process_that_came_late_and_went_early_stands_where_it_was() {
 
 #[test]
 fn findings_name_the_picture() {
-    let mut capture = judged(capture("leaky", &line(40, 2 * MIB)), &[]);
-    refer(&mut capture);
-    let judgement = capture.judgement.as_ref().expect("judged");
+    let mut report = judged(capture("leaky", &line(40, 2 * MIB)), &[]);
+    refer(&mut report);
+    let judgement = report.judgement.as_ref().expect("judged");
     let lines = judgement.findings().flat_map(|finding| &finding.evidence);
     let plots: Vec<&str> = lines
-        .filter(|line| line.what == "plot")
+        .filter(|line| line.what == Topic::Plot)
         .map(|line| line.value.as_str())
         .collect();
     assert_eq!(plots.len(), 1);

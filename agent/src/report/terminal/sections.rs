@@ -3,7 +3,9 @@
 
 use super::{HEADING, Page, QUIET, WARNING, path, table};
 use crate::model::IdlePlaces;
-use crate::model::{Capture, End, Fidelity, FrameKind, HookState, Site, Stack, State, TaskState};
+use crate::model::{
+    Capture, End, Fidelity, FrameKind, HookState, SignalId, Site, Stack, State, TaskState,
+};
 use crate::report::folder::{Written, format_utc};
 use crate::report::shares::Shares;
 use crate::report::text::{bytes, clean, count, duration, fit, percent, seconds, share};
@@ -147,7 +149,7 @@ pub(super) fn asyncio(page: &mut Page, capture: &Capture) {
 pub(super) fn trust(page: &mut Page, capture: &Capture, shares: &[Shares]) {
     page.plain("");
     for signal in &capture.signals {
-        if signal.name == "event_loops" && capture.loops.is_empty() {
+        if signal.id == SignalId::EventLoops && capture.loops.is_empty() {
             // Nothing is less precise where there is nothing.
             continue;
         }
@@ -158,7 +160,7 @@ pub(super) fn trust(page: &mut Page, capture: &Capture, shares: &[Shares]) {
         };
         page.paragraph(
             WARNING,
-            &format!("{} is {state}: {}", signal.name, clean(why)),
+            &format!("{} is {state}: {}", signal.id.key(), clean(why)),
         );
     }
     fidelity(page, capture);
@@ -168,7 +170,7 @@ pub(super) fn trust(page: &mut Page, capture: &Capture, shares: &[Shares]) {
     } else {
         let words: Vec<_> = lost
             .iter()
-            .map(|(name, lost)| format!("{name} {}", count(*lost)))
+            .map(|(loss, lost)| format!("{} {}", loss.key(), count(*lost)))
             .collect();
         page.paragraph(WARNING, &format!("Lost: {}", words.join(", ")));
     }
@@ -274,12 +276,20 @@ pub(super) fn stack_line(stack: Option<&Stack>, user_only: bool) -> String {
         .frames
         .iter()
         .any(|frame| frame.kind != FrameKind::Kernel);
-    let shown: Vec<_> = stack
+    let mut shown: Vec<_> = stack
         .frames
         .iter()
         .rev()
         .filter(|frame| !(user_only && user && frame.kind == FrameKind::Kernel))
         .collect();
+    if user_only {
+        // What only leads into the system call says nothing of the program.
+        let wrappers = shown.iter().take_while(|frame| label::is_wrapper(frame));
+        let wrappers = wrappers.count();
+        if wrappers < shown.len() {
+            shown.drain(..wrappers);
+        }
+    }
     let mut words: Vec<_> = shown
         .iter()
         .take(FRAMES)

@@ -1,16 +1,15 @@
-//! The first thing that one reads: how busy the targets are, what their busiest thread does, and
-//! what the others do. One sum over all threads would call a server with one busy thread and many
+//! How busy the targets are, what their busiest thread does, and what the others do. One sum over all threads would call a server with one busy thread and many
 //! workers idle.
 
-use super::{HEADING, Page};
+use super::{Page, verdict::Lines};
 use crate::model::{Capture, Thread, is_event_loop};
 use crate::report::label::{self, RUN_QUEUE};
 use crate::report::shares::{Shares, longest_first};
-use crate::report::text::{clean, seconds, share};
+use crate::report::text::{clean, counted, share};
 use crate::report::totals;
+use anstyle::Style;
 use std::cmp::Reverse;
 use std::time::Duration;
-use unicode_width::UnicodeWidthStr;
 
 /// Processes named with their part of the CPU time.
 const PROCESSES: usize = 8;
@@ -18,61 +17,42 @@ const PROCESSES: usize = 8;
 /// States named beside the time on a CPU.
 const STATES: usize = 3;
 
-/// At most three lines.
-pub(super) fn write(page: &mut Page, capture: &Capture, shares: &[Shares]) {
+/// How busy the targets are, then their busiest thread, then the others.
+pub(super) fn load(page: &mut Page, capture: &Capture) {
+    let mut lines = Lines::default();
+    let mut say = |page: &mut Page, text: &str| lines.row(page, Style::new(), "load", text);
     if capture.processes.is_empty() {
-        page.line(HEADING, "no target process was seen");
+        say(page, "no target process was seen");
         return;
     }
-    let width = page.look.width;
-    page.line(HEADING, &processes(capture, width));
-    let mut threads: Vec<_> = capture.threads.iter().zip(shares).collect();
+    let shares = Shares::of_threads(capture);
+    let mut threads: Vec<_> = capture.threads.iter().zip(&shares).collect();
     threads.sort_by_key(|(thread, shares)| (Reverse(shares.on_cpu), thread.tid));
     let all = threads.len();
     let busiest = threads
         .first()
         .filter(|(_, shares)| all == 1 || !shares.on_cpu.is_zero());
-    if let Some((thread, shares)) = busiest {
-        let which = if all == 1 { "its" } else { "busiest" };
-        let head = format!("  {which} thread {}: ", name(capture, thread));
-        page.line(HEADING, &fill(head, &states(shares), width));
+    let whole = processes(capture);
+    match busiest {
+        Some((thread, shares)) => {
+            let thread = name(capture, thread);
+            say(page, &format!("{whole}; {thread} {}", states(shares)));
+        }
+        None => say(page, &whole),
     }
-    let (others, which) = match busiest {
-        Some(_) => (&threads[1..], "other "),
-        None => (&threads[..], ""),
-    };
+    let others = &threads[usize::from(busiest.is_some())..];
     if !others.is_empty() {
         let sum = Shares::sum(others.iter().map(|(_, shares)| *shares));
-        let count = others.len();
-        let plural = if count == 1 { "" } else { "s" };
-        let head = format!("  {count} {which}thread{plural}: ");
-        page.line(HEADING, &fill(head, &states(&sum), width));
+        let other = if busiest.is_some() { "other " } else { "" };
+        let number = counted(others.len() as u64, &format!("{other}thread"));
+        say(page, &format!("{number}: {}", states(&sum)));
     }
 }
 
-/// The words behind `head` that fit whole into `width` columns, the first in any case.
-fn fill(head: String, words: &[String], width: usize) -> String {
-    let mut line = head;
-    for (index, word) in words.iter().enumerate() {
-        let gap = if index == 0 { "" } else { ", " };
-        // Room for the mark that more would follow.
-        let mark = if index + 1 < words.len() { 3 } else { 0 };
-        if index > 0 && line.width() + gap.len() + word.width() + mark > width {
-            line.push_str(", …");
-            break;
-        }
-        line.push_str(gap);
-        line.push_str(word);
-    }
-    line
-}
-
-/// `redis-server (4711): 0.93 CPUs busy over 30.0 s`; of several processes also the busiest.
-fn processes(capture: &Capture, width: usize) -> String {
-    let mut processes: Vec<_> = capture
-        .processes
-        .iter()
-        .filter(|process| process.is_target())
+/// `0.93 CPUs`; of several processes also what each of the busiest used.
+fn processes(capture: &Capture) -> String {
+    let targets = capture.processes.iter().filter(|it| it.is_target());
+    let mut processes: Vec<_> = targets
         .map(|process| {
             let name = format!("{} ({})", clean(&process.comm), process.pid);
             let threads = capture.threads.iter();
@@ -82,26 +62,23 @@ fn processes(capture: &Capture, width: usize) -> String {
         })
         .collect();
     processes.sort_by_key(|(used, pid, _)| (Reverse(*used), *pid));
-    let busy = format!(
-        "{} CPUs busy over {}",
-        cpus(totals::on_cpu(capture), capture.duration),
-        seconds(capture.duration)
-    );
-    let ended = capture.processes.iter().filter(|p| p.exited).count();
-    if let [(_, _, name)] = &processes[..] {
-        let ended = if ended > 0 { "; it ended" } else { "" };
-        return format!("{name}: {busy}{ended}");
+    let busy = format!("{} CPUs", cpus(totals::on_cpu(capture), capture.duration));
+    if processes.len() < 2 {
+        return busy;
     }
     let named = processes.iter().take(PROCESSES);
-    let words: Vec<_> = named
+    let mut words: Vec<_> = named
         .map(|(used, _, name)| format!("{name} {}", cpus(*used, capture.duration)))
         .collect();
-    let ended = match ended {
-        0 => String::new(),
-        ended => format!("; {ended} ended"),
-    };
-    let head = format!("{} processes: {busy}{ended}: ", processes.len());
-    fill(head, &words, width)
+    let more = processes.len().saturating_sub(PROCESSES);
+    if more > 0 {
+        words.push(format!("and {more} more"));
+    }
+    format!(
+        "{busy} in {} processes: {}",
+        processes.len(),
+        words.join(", ")
+    )
 }
 
 /// CPU time as a number of CPUs: `0.93`; what is there but rounds to nothing is `<0.01`.
@@ -128,9 +105,9 @@ fn name(capture: &Capture, thread: &Thread) -> String {
     }
 }
 
-/// `90.2 % on CPU, 8.1 % idle in epoll, 1.5 % run queue`: time on a CPU first, then the longest
+/// `on CPU 90.2 %, idle in epoll 8.1 %, run queue 1.5 %`: time on a CPU first, then the longest
 /// states, none that rounds to nothing.
-fn states(shares: &Shares) -> Vec<String> {
+fn states(shares: &Shares) -> String {
     let idle = longest_first(&shares.idle).into_iter();
     let idle = idle.map(|(reason, time)| {
         let inferred = if is_event_loop(reason) {
@@ -145,7 +122,7 @@ fn states(shares: &Shares) -> Vec<String> {
         .chain(blocked.map(|(reason, time)| (time, reason.label().to_owned())))
         .collect();
     states.push((shares.run_queue, RUN_QUEUE.to_owned()));
-    states.push((shares.unaccounted(), "not accounted for".to_owned()));
+    states.push((shares.unaccounted(), "unaccounted".to_owned()));
     states.retain(|(time, _)| time.as_secs_f64() >= shares.observed.as_secs_f64() * 0.0005);
     states.retain(|(time, _)| !time.is_zero());
     states.sort_by_key(|(time, _)| Reverse(*time));
@@ -154,12 +131,11 @@ fn states(shares: &Shares) -> Vec<String> {
         states.insert(0, (shares.on_cpu, "on CPU".to_owned()));
     }
     if states.is_empty() {
-        return vec!["no time was observed".to_owned()];
+        return "not observed".to_owned();
     }
     let states = states.into_iter();
-    states
-        .map(|(time, what)| format!("{} {what}", share(time, shares.observed)))
-        .collect()
+    let words = states.map(|(time, what)| format!("{what} {}", share(time, shares.observed)));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -170,9 +146,13 @@ mod tests {
     use crate::report::terminal::{Look, summary};
 
     fn first_lines(capture: &Capture) -> Vec<String> {
-        let page = summary(capture, None, Look::default());
+        let look = Look {
+            width: 200,
+            ..Look::default()
+        };
+        let page = summary(&capture.clone().into(), None, look);
         let lines = page.lines().take_while(|line| !line.is_empty());
-        lines.map(str::to_owned).collect()
+        lines.map(|line| line.trim().to_owned()).collect()
     }
 
     #[test]
@@ -188,21 +168,10 @@ mod tests {
         }
         builder.0.threads[3].on_cpu = ms(840);
         let expected = [
-            "redis-server (4711): 0.93 CPUs busy over 30.0 s",
-            "  busiest thread redis-server-4711: 90.2 % on CPU, 8.3 % idle in epoll, 1.5 % run queue",
-            "  5 other threads: 0.6 % on CPU, 100.0 % idle in futex (inferred)",
+            "load     0.93 CPUs; redis-server-4711 on CPU 90.2 %, idle in epoll 8.3 %, run queue 1.5 %",
+            "5 other threads: on CPU 0.6 %, idle in futex (inferred) 100.0 %",
         ];
         assert_eq!(first_lines(&builder.finish()), expected);
-    }
-
-    #[test]
-    fn words_that_do_not_fit_are_left_out_whole() {
-        let words = ["first", "second", "third"].map(str::to_owned);
-        let line = |width| fill("a: ".to_owned(), &words, width);
-        assert_eq!(line(23), "a: first, second, third");
-        assert_eq!(line(22), "a: first, second, …");
-        assert_eq!(line(18), "a: first, …");
-        assert_eq!(line(0), "a: first, …");
     }
 
     #[test]
@@ -211,10 +180,7 @@ mod tests {
         let other = builder.thread(1, 2, "other");
         builder.wait(0, Reason::Sleep, &["main"], ms(30_000));
         builder.wait(other, Reason::Disk, &["main"], ms(30_000));
-        let expected = [
-            "asleep (1): 0.00 CPUs busy over 30.0 s",
-            "  2 threads: 50.0 % disk, 50.0 % sleep",
-        ];
+        let expected = ["load     0.00 CPUs", "2 threads: disk 50.0 %, sleep 50.0 %"];
         assert_eq!(first_lines(&builder.finish()), expected);
     }
 
@@ -224,16 +190,12 @@ mod tests {
         builder.process(20, "busy");
         let worker = builder.thread(20, 21, "worker");
         builder.0.threads[worker].on_cpu = ms(60);
-        builder.0.processes[0].exited = true;
         let lines = first_lines(&builder.finish());
         assert_eq!(
             lines[0],
-            "2 processes: <0.01 CPUs busy over 30.0 s; 1 ended: busy (20) <0.01, quiet (1) 0.00"
+            "load     <0.01 CPUs in 2 processes: busy (20) <0.01, quiet (1) 0.00; worker-21 of \
+             process 20 on CPU 0.2 %, unaccounted 99.8 %"
         );
-        assert_eq!(
-            lines[1],
-            "  busiest thread worker-21 of process 20: 0.2 % on CPU, 99.8 % not accounted for"
-        );
-        assert_eq!(lines.len(), 3);
+        assert_eq!(lines.len(), 2);
     }
 }

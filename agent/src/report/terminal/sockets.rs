@@ -2,7 +2,7 @@
 //! and who is at the other end.
 
 use super::{Page, QUIET};
-use crate::model::{CLOSE_WAIT, Capture, Socket, Unread};
+use crate::model::{Capture, Socket, SocketState, Unread};
 use crate::report::text::{bytes, clean, count, duration};
 use std::cmp::Reverse;
 
@@ -50,7 +50,7 @@ fn title(socket: &Socket) -> String {
         socket.pid,
         socket.fd,
         socket.protocol_name(),
-        socket.state
+        socket.state.name()
     );
     if let Some(local) = &socket.local {
         title.push_str(&format!("  {local}"));
@@ -69,7 +69,7 @@ fn notes(socket: &Socket) -> Vec<String> {
     if let Some(unread) = &socket.oldest_unread {
         let what = match socket.backlog {
             Some(backlog) => format!("{} of {} not accepted", backlog.now, backlog.limit),
-            None => format!("{} unread", size(socket.receive.last)),
+            None => format!("{} unread", size(socket.unread_bytes())),
         };
         notes.push(format!("{what} for {}", age(unread)));
     }
@@ -90,7 +90,7 @@ fn notes(socket: &Socket) -> Vec<String> {
     if socket.drops_in_capture > 0 {
         notes.push(format!("{} dropped", count(socket.drops_in_capture)));
     }
-    if socket.state == CLOSE_WAIT {
+    if socket.state == SocketState::CloseWait {
         notes.push("the peer has closed".to_owned());
     }
     if socket.error != 0 {

@@ -214,7 +214,7 @@ mod tests {
         builder.wait(0, Reason::Disk, &["main"], ms(2_310));
         builder.wait(0, Reason::PageFault, &["main"], ms(600));
         let capture = builder.finish();
-        let page = summary(&capture, None, Look::default());
+        let page = summary(&capture.clone().into(), None, Look::default());
         assert!(
             page.contains("  disk 7.7%, page fault 2.0%  unknown\n"),
             "{page}"
@@ -223,7 +223,7 @@ mod tests {
             width: 80,
             ..Look::default()
         };
-        let page = summary(&capture, None, narrow);
+        let page = summary(&capture.clone().into(), None, narrow);
         let row = page.lines().find(|line| line.contains("  disk 7.7%"));
         assert!(row.is_some_and(|row| row.ends_with("…  unknown")), "{page}");
     }

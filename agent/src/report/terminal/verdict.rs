@@ -1,26 +1,33 @@
-//! The verdict in words: what is wrong, since when, who, why, the evidence, and what to do next; under each
-//! cause its consequences. Then what was looked at, what was lost and what it cost, in one line.
+//! The verdict: the kind of the worst finding, one sentence, why and where, what to do; under it what follows
+//! from it. Then who was watched, for how long, what was lost and what it cost.
+//!
+//! Each line has a label in a column of its own; a label that repeats the one above it is left out.
 
 use super::{HEADING, Look, MIN_WIDTH, Page, QUIET, WARNING, sentence};
-use crate::model::{Capture, Confidence, Finding, Incident, Judgement, Verdict};
-use crate::report::shares::Shares;
-use crate::report::text::{clean, count, duration};
-use crate::report::totals::watched;
-use crate::words::{fate::fates, unanswered};
+use crate::model::{
+    Capture, Finding, HookState, Incident, Judgement, Report, Severity, SignalId, SocketState,
+    Topic, Verdict,
+};
+use crate::report::text::{clean, counted, duration, seconds};
+use crate::report::totals::{overhead, watched};
+use crate::words::{exit_note, label, skipped, unanswered};
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
 const CRITICAL: Style = AnsiColor::Red.on_default().bold();
 const WELL: Style = AnsiColor::Green.on_default().bold();
 
-/// Consequences that are shown with their evidence; of the others the sentence stands.
-const IN_FULL: usize = 3;
+/// Effects that get a line.
+const EFFECTS: usize = 5;
 
-/// The column in which the values of evidence begin.
-const VALUES: usize = 11;
+/// Queues that are shown of an effect.
+const QUEUES: usize = 3;
+
+/// Columns of a label with what stands before it.
+const LABEL: usize = 11;
 
 /// What `triage` prints.
-pub fn verdict(capture: &Capture, look: Look) -> String {
+pub fn verdict(report: &Report, look: Look) -> String {
     let look = Look {
         width: look.width.max(MIN_WIDTH),
         ..look
@@ -29,14 +36,14 @@ pub fn verdict(capture: &Capture, look: Look) -> String {
         look,
         text: String::new(),
     };
-    write(&mut page, capture);
-    sum(&mut page, capture);
+    write(&mut page, report);
+    closing(&mut page, report);
     page.text
 }
 
 /// The findings, or that there are none.
-pub(super) fn write(page: &mut Page, capture: &Capture) {
-    let Some(judgement) = &capture.judgement else {
+pub(super) fn write(page: &mut Page, report: &Report) {
+    let Some(judgement) = &report.judgement else {
         return;
     };
     for (index, incident) in judgement.incidents.iter().enumerate() {
@@ -46,92 +53,105 @@ pub(super) fn write(page: &mut Page, capture: &Capture) {
         show(page, incident);
     }
     if judgement.incidents.is_empty() {
-        well(page, capture, judgement);
+        well(page, &report.capture, judgement);
     }
 }
 
 fn well(page: &mut Page, capture: &Capture, judgement: &Judgement) {
-    let word = match judgement.verdict {
-        Verdict::Idle => "IDLE",
-        _ => "HEALTHY",
-    };
     match unanswered::note(capture) {
-        None => page.line(
-            WELL,
-            &format!("{word}  nothing is wrong with what was looked at"),
-        ),
-        Some(missing) => page.paragraph(WARNING, &format!("{word} AS FAR AS SEEN  {missing}")),
+        None => page.hanging(WELL, "", &label::no_problem(capture, judgement.verdict)),
+        Some(missing) => {
+            let word = judgement.verdict.name().to_uppercase();
+            page.hanging(WARNING, "", &format!("{word} AS FAR AS SEEN  {missing}"));
+        }
     }
-    sentence::write(page, capture, &Shares::of_threads(capture));
+    sentence::load(page, capture);
+}
+
+/// `LOOP BLOCKED (critical, certain)`.
+fn kind(finding: &Finding) -> String {
+    format!(
+        "{} ({}, {})",
+        finding.kind.name().replace('_', " ").to_uppercase(),
+        finding.severity.name(),
+        finding.confidence.name()
+    )
+}
+
+const fn style(finding: &Finding) -> Style {
+    match finding.severity {
+        Severity::Critical => CRITICAL,
+        Severity::Warning => WARNING,
+    }
 }
 
 fn show(page: &mut Page, incident: &Incident) {
-    headline(page, &incident.cause, "");
-    evidence(page, &incident.cause, "  ");
-    for (index, finding) in incident.consequences.iter().enumerate() {
-        headline(page, finding, "  so ");
-        if index < IN_FULL {
-            evidence(page, finding, "     ");
-        }
+    let cause = &incident.cause;
+    page.line(style(cause), &kind(cause));
+    page.hanging(HEADING, "  ", &clean(&cause.summary));
+    let mut lines = Lines::default();
+    for fact in order(cause) {
+        lines.row(page, Style::new(), fact.0, fact.1);
+    }
+    for finding in incident.consequences.iter().take(EFFECTS) {
+        effect(page, &mut lines, finding);
+    }
+    let more = incident.consequences.len().saturating_sub(EFFECTS);
+    if more > 0 {
+        let text = format!("and {more} more");
+        lines.row(page, Style::new(), "effect", &text);
     }
 }
 
-fn headline(page: &mut Page, finding: &Finding, indent: &str) {
-    let style = match finding.severity {
-        crate::model::Severity::Critical => CRITICAL,
-        crate::model::Severity::Warning => WARNING,
+/// What a finding says below its sentence: why, where, what to do, then the details.
+fn order(finding: &Finding) -> Vec<(&str, &str)> {
+    let of = |wanted: fn(Topic) -> bool| {
+        let facts = finding.evidence.iter();
+        let facts = facts.filter(move |fact| wanted(fact.what));
+        facts.map(|fact| (fact.what.label(), fact.value.as_str()))
     };
-    let kind = finding.kind.name().replace('_', " ").to_uppercase();
-    let line = format!("{indent}{kind}  {}", clean(&finding.summary));
-    let confidence = match finding.confidence {
-        Confidence::Certain => "certain",
-        Confidence::Inferred => "inferred",
-    };
-    let room = page.look.width.saturating_sub(confidence.len() + 2);
-    if line.width() <= room {
-        let pad = room - line.width() + 2;
-        page.uncut(style, &format!("{line}{:pad$}{confidence}", ""));
-    } else {
-        page.paragraph(style, &format!("{line} ({confidence})"));
-    }
-}
-
-fn evidence(page: &mut Page, finding: &Finding, indent: &str) {
-    let facts = finding
-        .evidence
-        .iter()
-        .map(|fact| (fact.what, fact.value.as_str()));
+    let why = of(|topic| topic == Topic::Waits);
+    let place = of(|topic| topic == Topic::Where);
+    let rest = of(|topic| !matches!(topic, Topic::Waits | Topic::Where));
     let next = (!finding.next.is_empty()).then_some(("next", finding.next.as_str()));
-    for (what, value) in facts.chain(next) {
-        let style = if what == "next" {
-            HEADING
-        } else {
-            Style::new()
-        };
-        let head = format!("{indent}{what:<8}");
-        let gap = " ".repeat(VALUES.saturating_sub(head.width()).max(1));
-        hanging(page, style, &format!("{head}{gap}"), &clean(value));
+    why.chain(place).chain(next).chain(rest).collect()
+}
+
+/// A consequence: its sentence, and the queues that it is about. What holds it up, and what to do, is the
+/// cause's.
+fn effect(page: &mut Page, lines: &mut Lines, finding: &Finding) {
+    let text = format!("{}: {}", kind(finding), finding.summary);
+    lines.again();
+    lines.row(page, style(finding), "effect", &text);
+    let queues = finding.evidence.iter();
+    let queues = queues.filter(|fact| fact.what == Topic::Queue);
+    for queue in queues.take(QUEUES) {
+        let head = " ".repeat(LABEL + 2);
+        page.hanging(Style::new(), &head, &clean(&queue.value));
     }
 }
 
-/// Text behind a head, broken at blanks, later lines under the first word of the text.
-fn hanging(page: &mut Page, style: Style, head: &str, text: &str) {
-    let indent = " ".repeat(head.width());
-    let mut line = head.to_owned();
-    let mut is_empty = true;
-    for word in text.split(' ') {
-        if !is_empty && line.width() + 1 + word.width() > page.look.width {
-            page.uncut(style, &line);
-            line.clone_from(&indent);
-            is_empty = true;
-        }
-        if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        is_empty = false;
+/// Labelled lines.
+#[derive(Default)]
+pub(super) struct Lines {
+    last: String,
+}
+
+impl Lines {
+    /// A line behind its label, broken at blanks; later lines stand under the first word.
+    pub(super) fn row(&mut self, page: &mut Page, style: Style, label: &str, text: &str) {
+        let shown = if self.last == label { "" } else { label };
+        let style = if label == "next" { HEADING } else { style };
+        let gap = LABEL.saturating_sub(2 + shown.width()).max(1);
+        let head = format!("  {shown}{:gap$}", "");
+        page.hanging(style, &head, &clean(text));
+        label.clone_into(&mut self.last);
     }
-    page.uncut(style, &line);
+
+    /// The next label is shown in any case.
+    fn again(&mut self) {
+        self.last.clear();
+    }
 }
 
 /// Targets whose place in the process tree is shown.
@@ -139,103 +159,104 @@ const TREES: usize = 4;
 /// Children that are named.
 const CHILDREN: usize = 4;
 
-/// Who started whom: `systemd (1) > pikerd (4690) > feedd (4711), 2 h 3 min old > 2 children: …`.
-fn tree(page: &mut Page, capture: &Capture) {
-    for kin in capture.families.iter().take(TREES) {
-        let Some(process) = capture
-            .processes
-            .iter()
-            .find(|process| process.pid == kin.pid)
-        else {
+/// Who started whom: `systemd (1) > feedd (4711), age 2 h 3 min; no external connection`.
+fn processes(page: &mut Page, lines: &mut Lines, capture: &Capture) {
+    for tree in capture.families.iter().take(TREES) {
+        let process = capture.processes.iter().find(|it| it.pid == tree.pid);
+        let Some(process) = process.filter(|process| process.is_target()) else {
             continue;
         };
         let name = |comm: &str, pid: u32| format!("{} ({pid})", clean(comm));
-        let ancestors = kin.ancestors.iter().rev();
+        // Ages were read at the start; everything else on the page is as of the end.
+        let age = |start: std::time::Duration| duration(start.saturating_add(capture.duration));
+        let ancestors = tree.ancestors.iter().rev();
         let mut line: Vec<_> = ancestors.map(|one| name(&one.comm, one.pid)).collect();
-        let own = name(&process.comm, kin.pid);
-        line.push(format!("{own}, {} old", duration(kin.age)));
-        let all = kin.children.len() + kin.children_left_out;
+        let own = name(&process.comm, tree.pid);
+        line.push(format!("{own}, age {}", age(tree.age)));
+        let all = tree.children.len() + tree.children_left_out;
         if all > 0 {
-            let named = kin.children.iter().take(CHILDREN);
-            let named: Vec<_> = named
-                .map(|one| format!("{}, {} old", name(&one.comm, one.pid), duration(one.age)))
+            let named = tree.children.iter().take(CHILDREN);
+            let mut named: Vec<_> = named
+                .map(|one| format!("{}, age {}", name(&one.comm, one.pid), age(one.age)))
                 .collect();
-            let more = if all > named.len() { "; …" } else { "" };
+            if all > named.len() {
+                named.push(format!("and {} more", all - named.len()));
+            }
             let children = if all == 1 { "child" } else { "children" };
-            line.push(format!("{all} {children}: {}{more}", named.join("; ")));
+            line.push(format!("{all} {children}: {}", named.join("; ")));
         }
-        hanging(page, QUIET, "tree       ", &line.join(" > "));
+        let mut text = line.join(" > ");
+        if let Some(external) = external(capture, tree.pid) {
+            text.push_str(&format!("; {external}"));
+        }
+        lines.row(page, QUIET, "process", &text);
     }
 }
 
-/// How many connections to other hosts each target has: with none, no network is to blame.
-fn connections(page: &mut Page, capture: &Capture) {
-    let seen = capture.signals.iter().any(|signal| {
-        signal.name == "sockets" && !matches!(signal.state, crate::model::HookState::Off(_))
-    });
-    for process in capture.processes.iter().filter(|_| seen).take(TREES) {
-        let own = capture.sockets.iter().filter(|it| it.pid == process.pid);
-        let external = own.filter(|socket| socket.is_external());
-        let (mut all, mut left) = (0, 0);
-        for socket in external {
-            all += 1;
-            left += u64::from(socket.state == crate::model::CLOSE_WAIT);
-        }
-        let what = match (all, left) {
-            (0, _) => "no external connection at all".to_owned(),
-            (1, 0) => "1 external connection".to_owned(),
-            (all, 0) => format!("{} external connections", count(all)),
-            (all, left) => format!(
-                "{} external connection(s), {} of them closed by the peer",
-                count(all),
-                count(left)
-            ),
-        };
-        let line = format!("{} ({}) has {what}", clean(&process.comm), process.pid);
-        hanging(page, QUIET, "network    ", &line);
-    }
-}
-
-/// What was looked at, lost and spent.
-fn sum(page: &mut Page, capture: &Capture) {
-    let lost: u64 = capture.losses.non_zero().map(|(_, lost)| lost).sum();
-    let lost = match lost {
-        0 => "nothing lost".to_owned(),
-        _ => {
-            let names: Vec<_> = capture
-                .losses
-                .non_zero()
-                .map(|(name, lost)| format!("{name} {}", count(lost)))
-                .collect();
-            format!("lost: {}", names.join(", "))
-        }
+/// How many connections to other hosts a process has: with none, no network is at fault.
+fn external(capture: &Capture, pid: u32) -> Option<String> {
+    let is_seen = |signal: &crate::model::Signal| {
+        signal.id == SignalId::Sockets && !matches!(signal.state, HookState::Off(_))
     };
-    let cost = capture.overhead.bpf_cpu_pct + capture.overhead.agent_cpu_pct;
-    page.plain("");
-    tree(page, capture);
-    connections(page, capture);
-    let line = format!(
-        "looked at {}; {lost}; cost {cost:.1} % of a core",
-        watched(capture)
+    if !capture.signals.iter().any(is_seen) {
+        return None;
+    }
+    let own = capture.sockets.iter().filter(|it| it.pid == pid);
+    let (mut all, mut left) = (0, 0);
+    for socket in own.filter(|socket| socket.is_external()) {
+        all += 1;
+        left += u64::from(socket.state == SocketState::CloseWait);
+    }
+    Some(match (all, left) {
+        (0, _) => "no external connection".to_owned(),
+        (all, 0) => counted(all, "external connection"),
+        (all, left) => format!(
+            "{}, {left} in CLOSE-WAIT",
+            counted(all, "external connection")
+        ),
+    })
+}
+
+/// Who was watched, what was lost, what it cost, and what was not looked for.
+fn closing(page: &mut Page, report: &Report) {
+    let capture = &report.capture;
+    let mut lines = Lines::default();
+    let found = matches!(&report.judgement, Some(it) if matches!(it.verdict, Verdict::Sick(_)));
+    if found {
+        page.plain("");
+        processes(page, &mut lines, capture);
+    }
+    let lost: Vec<String> = capture.losses.non_zero().map(label::loss).collect();
+    let no_loss = if lost.is_empty() {
+        "; no data lost"
+    } else {
+        ""
+    };
+    let text = format!(
+        "{}: {}{no_loss}; overhead {}",
+        seconds(capture.duration),
+        watched(capture),
+        overhead(capture)
     );
-    page.paragraph(QUIET, &line);
+    lines.row(page, QUIET, "watched", &text);
+    if !lost.is_empty() {
+        lines.row(page, WARNING, "lost", &lost.join(", "));
+    }
     if let Some(missing) = unanswered::note(capture) {
-        page.paragraph(WARNING, &missing);
+        lines.row(page, WARNING, "missing", &missing);
     }
     if let Some(why) = capture.sampling.why() {
-        page.paragraph(QUIET, &why);
+        lines.row(page, QUIET, "note", &why);
     }
-    for fate in fates(capture) {
-        page.paragraph(QUIET, &fate);
+    for note in exit_note::notes(capture) {
+        lines.row(page, QUIET, "note", &note);
     }
-    for (kind, why) in capture
-        .judgement
-        .iter()
-        .flat_map(|judgement| &judgement.not_judged)
-    {
-        page.paragraph(
-            QUIET,
-            &format!("not judged: {}: {}", kind.name(), clean(why)),
-        );
+    let skipped = report.judgement.iter().flat_map(|it| &it.skipped);
+    let skipped: Vec<_> = skipped.map(skipped::short).collect();
+    if !found && !skipped.is_empty() {
+        lines.row(page, QUIET, "skipped", &skipped.join(", "));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use crate::{
         gather::{Entry, Sum},
         locks::{FutexKey, Whereabouts},
     },
-    model::{Gil, Reason},
+    model::{Gil, Reason, Syscall},
     target::Place,
 };
 use remora_common::{
@@ -40,7 +40,7 @@ pub enum Form {
 
 impl Form {
     fn of(recorded: &Recorded, key: &AggregateKey) -> Self {
-        match super::super::syscall(recorded.arch, key.syscall) {
+        match super::super::syscall(recorded.arch, key.syscall).map(Syscall::name) {
             Some("futex_waitv") => Self::Waitv,
             Some("futex_wait") => Self::Wait,
             _ => Self::Futex(key.detail),

@@ -146,7 +146,7 @@ fn a_listening_socket_has_a_backlog_and_no_stream() {
     let socket = model(&[listening(0), listening(9), listening(2)]);
     let backlog = socket.backlog.unwrap();
     assert_eq!((backlog.now, backlog.max, backlog.limit), (2, 9, 128));
-    assert_eq!((socket.tcp, socket.state), (None, "listen"));
+    assert_eq!((socket.tcp, socket.state), (None, SocketState::Listen));
     assert_eq!(socket.local.unwrap().to_string(), "127.0.0.1:6379");
     assert_eq!(socket.peer, None, "it has none");
 }

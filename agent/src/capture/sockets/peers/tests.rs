@@ -100,7 +100,7 @@ fn a_connection_that_nobody_accepted_is_the_listeners() {
     assert_eq!(found(&sockets[0]), Some((7, false, false, 1)));
     // The peer of one that is closed is not in a backlog.
     sockets[0].peer_process = None;
-    sockets[0].state = "close_wait";
+    sockets[0].state = SocketState::CloseWait;
     search(&mut sockets, &[(listening, b"")]);
     assert_eq!(found(&sockets[0]), None);
 }
@@ -143,7 +143,7 @@ fn only_peers_that_should_be_here_are_missed() {
     assert!(is_local(&with_tcp(connection("10.0.0.1:1", "10.0.0.1:2"))));
     assert!(!is_local(&with_tcp(connection("10.0.0.1:1", "10.9.9.9:2"))));
     let mut closed = with_tcp(connection("127.0.0.1:1", "127.0.0.1:2"));
-    closed.state = "close_wait";
+    closed.state = SocketState::CloseWait;
     assert!(!is_local(&closed), "its peer has gone");
 }
 

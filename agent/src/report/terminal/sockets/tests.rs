@@ -1,13 +1,13 @@
 //! The lines of sockets, on captures made by hand.
 
 use crate::model::fixture::{Builder, ms, socket};
-use crate::model::{Address, Backlog, PeerProcess, Socket, Tcp, Unread, Watch};
+use crate::model::{Address, Backlog, PeerProcess, Socket, SocketState, Tcp, Unread, Watch};
 use crate::report::terminal::{Look, summary};
 
 fn page(sockets: Vec<Socket>) -> String {
     let mut builder = Builder::new(4711, "feed");
     builder.0.sockets = sockets;
-    summary(&builder.finish(), None, Look::default())
+    summary(&builder.finish().into(), None, Look::default())
 }
 
 fn lines(page: &str) -> Vec<&str> {
@@ -58,7 +58,7 @@ fn a_queue_that_is_not_read_names_its_age_its_loop_and_its_peer() {
 #[test]
 fn other_troubles_have_words_too() {
     let mut listening = socket(4711, 3);
-    listening.state = "listen";
+    listening.state = SocketState::Listen;
     listening.backlog = Some(Backlog {
         now: 128,
         max: 128,
@@ -77,7 +77,7 @@ fn other_troubles_have_words_too() {
         retransmits_in_capture: 2,
         ..Tcp::default()
     });
-    full.state = "close_wait";
+    full.state = SocketState::CloseWait;
     let page = page(vec![listening, full]);
     let lines = lines(&page);
     assert_eq!(
