@@ -145,14 +145,17 @@ pub(super) const CASES: &[Case] = &[
         "recv",
         stuck(
             "main",
-            &["blocked_in_recv", "sick_loops.py", "could send them"],
+            &["blocked_in_recv", "sick_loops.py", "waits for data from"],
         ),
     ),
     python(
         "loop-sleeps",
         "an asyncio callback that sleeps again and again",
         "sleep",
-        stuck("main", &["blocked_in_sleep"]),
+        stuck(
+            "main",
+            &["blocked_in_sleep", "by a sleep", "asyncio.sleep()"],
+        ),
     ),
     python(
         "loop-takes-lock",
@@ -170,7 +173,7 @@ pub(super) const CASES: &[Case] = &[
         "loop-computes",
         "an asyncio callback that never ends",
         "cpu",
-        stuck("main", &["blocked_on_cpu"]),
+        stuck("main", &["blocked_on_cpu", "one callback"]),
     ),
     python(
         "loop-of-a-thread",
@@ -258,19 +261,19 @@ pub(super) const CASES: &[Case] = &[
         "file-lock",
         "a wait for a file lock that another process keeps",
         "file-lock",
-        &["remora-lock", "holds it", "waits_for_a_file_lock"],
+        &["remora-lock", "held by", "LOCK_EX", "waits_for_a_file_lock"],
     ),
     hangs(
         "pipe-full",
         "a pipe that nobody empties",
         "pipe-full",
-        &["pipe:[", "fills_a_pipe"],
+        &["pipe:[", "is full", "fills_a_pipe"],
     ),
     hangs(
         "fifo",
         "a FIFO that nobody reads",
         "fifo",
-        &["remora-fifo", "opens_a_fifo"],
+        &["remora-fifo", "has no reader", "O_WRONLY", "opens_a_fifo"],
     ),
     hangs("vfork", "a child that does not exec", "vfork", &["vfork"]),
     Case {
@@ -365,14 +368,14 @@ pub(super) const CASES: &[Case] = &[
         expect: Expect::Sick {
             kind: "heartbeat_missed",
             thread: "",
-            says: &["is allowed", "7 more threads"],
+            says: &["limit 1.0 s", "7 more threads"],
         },
         ..sick(
             "heartbeat-threads",
             "threads that should run every second and sleep",
             "rest",
             "heartbeat_missed",
-            &["is allowed", "7 more threads"],
+            &["limit 1.0 s", "7 more threads"],
         )
     },
     Case {
