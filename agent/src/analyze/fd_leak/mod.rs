@@ -279,6 +279,6 @@ fn place(socket: &Socket) -> String {
     match (&socket.peer_process, &socket.peer) {
         (Some(peer), _) => format!("{protocol} to {} ({})", peer.comm, peer.pid),
         (None, Some(peer)) => format!("{protocol} to {peer}"),
-        (None, None) => format!("{protocol}, {}", socket.state.name()),
+        (None, None) => format!("{protocol}, {}", socket.state.label()),
     }
 }
