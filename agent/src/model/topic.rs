@@ -36,6 +36,8 @@ topics! {
     Where, "code", "where";
     /// The one at the end of a chain of waits, which could make progress.
     Blocker, "blame", "blocker";
+    /// A thread that waited for a lock.
+    Waiter, "waits", "waiter";
     /// Who holds a lock.
     Holder, "holds", "holder";
     /// Who waits for those that a finding is about.
