@@ -1,5 +1,5 @@
-//! The summary on the terminal, for someone who is tired: first one plain sentence, then where each
-//! thread's time went, what holds it up now, the stacks behind it, and what to trust of all that.
+//! The summary on the terminal, for someone who is tired: first the verdict, then where the report is, where each
+//! thread's time went, the stacks behind it, and how good the data are.
 
 mod heap;
 mod memory;
@@ -70,9 +70,13 @@ pub fn summary(report: &Report, written: Option<&Written>, look: Look) -> String
         }
         None => sentence::load(&mut page, capture),
     }
+    page.plain("");
     sections::header(&mut page, capture);
+    if let Some(written) = written {
+        sections::files(&mut page, written);
+    }
     table::threads(&mut page, capture, &shares);
-    sections::held_up(&mut page, capture);
+    sections::held_up(&mut page, report);
     sections::top_on_cpu(&mut page, capture);
     sections::top_off_cpu(&mut page, capture);
     signals::loops(&mut page, capture);
@@ -81,10 +85,7 @@ pub fn summary(report: &Report, written: Option<&Written>, look: Look) -> String
     heap::outstanding(&mut page, capture);
     sections::asyncio(&mut page, capture);
     sockets::sockets(&mut page, capture);
-    sections::trust(&mut page, capture, &shares);
-    if let Some(written) = written {
-        sections::files(&mut page, written);
-    }
+    sections::quality(&mut page, capture, &shares);
     page.text
 }
 
@@ -149,7 +150,7 @@ impl Page {
         let indent = " ".repeat(head.width());
         let mut line = head.to_owned();
         let mut is_empty = true;
-        for word in text.split(' ') {
+        for word in words(text) {
             if !is_empty && line.width() + 1 + word.width() > self.look.width {
                 self.uncut(style, &line);
                 line.clone_from(&indent);
@@ -180,6 +181,24 @@ impl Page {
         }
         self.uncut(style, &line);
     }
+}
+
+/// The words of a text; a unit stays with its figure.
+fn words(text: &str) -> Vec<&str> {
+    const UNITS: [&str; 9] = ["%", "s", "ms", "µs", "min", "h", "KiB", "MiB", "GiB"];
+    let is_unit = |word: &str| UNITS.contains(&word.trim_end_matches([',', ';', '.', ')']));
+    let mut words: Vec<&str> = Vec::new();
+    let mut start = 0;
+    for (at, _) in text.match_indices(' ') {
+        let rest = &text[at + 1..];
+        let next = rest.split(' ').next().unwrap_or_default();
+        if !is_unit(next) {
+            words.push(&text[start..at]);
+            start = at + 1;
+        }
+    }
+    words.push(&text[start..]);
+    words
 }
 
 /// A path that is safe to print.

@@ -72,7 +72,7 @@ fn no_more_loops_than_fit_are_named() {
     let text = drawn(&builder.finish(), loops);
     assert_eq!(text.lines().count(), NAMED + 3, "{text}");
     assert!(
-        text.ends_with("  and 2 more, none later than these\n"),
+        text.ends_with("  and 2 more, none with more late iterations\n"),
         "{text}"
     );
 }
