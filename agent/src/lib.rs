@@ -8,6 +8,7 @@
 pub mod analyze;
 pub mod capture;
 pub mod cli;
+pub mod display;
 pub mod glibc;
 pub mod kernel;
 pub mod model;
@@ -18,4 +19,3 @@ pub mod report;
 pub mod stack;
 pub mod target;
 pub mod unwind;
-pub mod words;

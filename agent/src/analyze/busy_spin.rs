@@ -11,11 +11,11 @@ use super::{
     Findings, Scene,
     words::{self, Headline},
 };
+use crate::display::text::{count, percent, queue_bytes, share};
 use crate::model::{
     Confidence, Finding, FindingKind, Frame, FrameKind, Severity, Socket, SocketState, Stack,
     Subject, Thread, Topic,
 };
-use crate::words::text::{count, percent, queue_bytes, share};
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -11,11 +11,11 @@ use super::{
     graph::{End, Graph, Node, Thing, Wait},
     words::{self, Headline},
 };
+use crate::display::text::{clean, counted, duration, percent};
 use crate::model::{
     Confidence, Finding, FindingKind, Idleness, Lock, LockKind, LockStack, OwnerFrom, Reason,
     Severity, Site, State, Subject, Topic, Waiter, takes_lock,
 };
-use crate::words::text::{clean, counted, duration, percent};
 use std::collections::HashSet;
 use std::time::Duration;
 

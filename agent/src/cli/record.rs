@@ -9,16 +9,16 @@ use super::{
 use crate::{
     analyze,
     capture::{self, HeapPlan, Keep, Plan, Progress, PythonMode},
+    display::text::counted,
     model::{Capture, Report},
     preflight,
     probe::{self, DEFAULT_FAULT_PERIOD, ExactHook, FaultHook, LoopHook, ProbeError, WaitHook},
     report::{
         self, Options,
         folder::{Folder, Written, default_name},
-        terminal::{self, Look},
+        terminal::{self, RenderOptions},
     },
     target::{self, Selection},
-    words::text::counted,
 };
 use bytesize::ByteSize;
 use clap::ValueEnum;
@@ -349,12 +349,12 @@ fn print(args: &Args, report: &Report, written: Option<&Written>) -> Result<(), 
         }
         report::json::render(report).map_err(|error| Failure::new(FAILED, error))?
     } else {
-        let look = Look {
-            width: output::width().unwrap_or(Look::default().width),
+        let options = RenderOptions {
+            width: output::width().unwrap_or(RenderOptions::default().width),
             colour: output::wants_colour(),
             unicode: output::wants_unicode(),
         };
-        terminal::summary(report, written, look).into_bytes()
+        terminal::summary(report, written, options).into_bytes()
     };
     output::print(&text).map_err(|error| {
         let place = match written {

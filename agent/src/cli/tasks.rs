@@ -32,7 +32,7 @@ struct About<'a> {
 
 /// What to look at, and how to print it.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct Options {
     /// The process.
     pub pid: u32,
     /// The whole stack of each task.
@@ -42,7 +42,7 @@ pub struct Look {
 }
 
 /// Looks and prints.
-pub fn run(args: Look) -> Result<(), Failure> {
+pub fn run(args: Options) -> Result<(), Failure> {
     let selection = Selection {
         pids: vec![args.pid],
         ..Selection::default()
@@ -51,7 +51,7 @@ pub fn run(args: Look) -> Result<(), Failure> {
     let target = targets
         .first()
         .ok_or_else(|| cannot_observe(anyhow!("process {} has ended", args.pid)))?;
-    let (version, tasks) = look(target)?;
+    let (version, tasks) = inspect(target)?;
     let text = if args.json {
         let document = Document {
             schema: 1,
@@ -65,12 +65,12 @@ pub fn run(args: Look) -> Result<(), Failure> {
         let json = serde_json::to_string_pretty(&document);
         json.map_err(|error| Failure::new(FAILED, error))? + "\n"
     } else {
-        let look = tasks::Look {
-            width: output::width().unwrap_or(terminal::Look::default().width),
+        let options = tasks::TableOptions {
+            width: output::width().unwrap_or(terminal::RenderOptions::default().width),
             stacks: args.stacks,
         };
         let head = format!("{} ({}), Python {version}: ", target.comm, target.pid());
-        head + &tasks::table(&tasks, look)
+        head + &tasks::table(&tasks, options)
     };
     output::print(text.as_bytes()).map_err(|error| Failure::new(FAILED, error))
 }
@@ -80,7 +80,7 @@ fn cannot_observe(error: impl Into<anyhow::Error>) -> Failure {
 }
 
 /// The version of a process's Python, and its tasks.
-fn look(target: &Target) -> Result<(String, Tasks), Failure> {
+fn inspect(target: &Target) -> Result<(String, Tasks), Failure> {
     let pid = target.pid();
     let context = |error: anyhow::Error| cannot_observe(error.context(format!("process {pid}")));
     let memory = ProcessMemory::open(pid).map_err(|error| {

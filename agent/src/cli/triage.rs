@@ -9,15 +9,15 @@ use super::{
 use crate::{
     analyze::{self, Heartbeat, MAX_HEARTBEATS},
     capture::{self, Plan, Progress},
+    display::text::counted,
     model::{Capture, Report, Verdict, recording},
     preflight,
     probe::{self, ProbeError},
     report::{
         json,
-        terminal::{self, Look},
+        terminal::{self, RenderOptions},
     },
     target::Selection,
-    words::text::counted,
 };
 use anyhow::anyhow;
 use std::{path::PathBuf, time::Duration};
@@ -81,7 +81,7 @@ pub fn run(args: Args) -> Result<u8, Failure> {
             return Err(Failure::new(USAGE, one));
         };
         let (stacks, json) = (args.stacks, args.json);
-        return tasks::run(tasks::Look { pid, stacks, json }).map(|()| 0);
+        return tasks::run(tasks::Options { pid, stacks, json }).map(|()| 0);
     }
     if args.pid.is_empty() && args.comm.is_none() {
         let missing = anyhow!("no target: name one with --pid PID or --comm NAME");
@@ -101,7 +101,7 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     }
     preflight::check().map_err(|problems| Failure::new(CANNOT_OBSERVE, problems))?;
     raise_open_files();
-    let capture = look(&args)?;
+    let capture = watch(&args)?;
     if let Some(path) = &args.recording {
         let text = recording::write(&capture).map_err(|error| Failure::new(FAILED, error))?;
         std::fs::write(path, text).map_err(|error| Failure::new(FAILED, error))?;
@@ -112,7 +112,7 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     Ok(if found { FOUND } else { 0 })
 }
 
-fn look(args: &Args) -> Result<Capture, Failure> {
+fn watch(args: &Args) -> Result<Capture, Failure> {
     let selection = Selection {
         pids: args.pid.clone(),
         comm: args.comm.clone(),
@@ -154,12 +154,12 @@ fn print(args: &Args, report: &Report) -> Result<(), Failure> {
     let text = if args.json {
         json::verdict(report).map_err(|error| Failure::new(FAILED, error))?
     } else {
-        let look = Look {
-            width: output::width().unwrap_or(Look::default().width),
+        let options = RenderOptions {
+            width: output::width().unwrap_or(RenderOptions::default().width),
             colour: output::wants_colour(),
             unicode: output::wants_unicode(),
         };
-        terminal::verdict(report, look).into_bytes()
+        terminal::verdict(report, options).into_bytes()
     };
     output::print(&text)
         .map_err(|error| Failure::new(FAILED, anyhow!("cannot write to standard output: {error}")))

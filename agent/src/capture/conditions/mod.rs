@@ -14,7 +14,7 @@ mod inherited;
 
 use crate::{
     kernel::Arch,
-    model::{Actor, Condition, Conditions, Policy, Process, Scheduling},
+    model::{Actor, Constraint, Constraints, Policy, Process, Scheduling},
     target::{self, proc_fs},
 };
 use busy::CpuTimes;
@@ -70,7 +70,7 @@ impl ConditionWatch {
         processes: &BTreeMap<u32, Process>,
         living: &[ThreadSlot],
         arch: Arch,
-    ) -> (Conditions, u64) {
+    ) -> (Constraints, u64) {
         let deadline = Instant::now() + TIME;
         let mut threads: BTreeMap<u32, Vec<&ThreadSlot>> = BTreeMap::new();
         for slot in living.iter().filter(|slot| slot.state != STATE_EXITED) {
@@ -89,7 +89,7 @@ impl ConditionWatch {
             let scheduling = scheduling(*pid, slots);
             lacked |= !scheduling.is_empty();
             let before = self.limits.get(pid).map(Vec::as_slice).unwrap_or_default();
-            found.push(Condition {
+            found.push(Constraint {
                 pid: *pid,
                 tracer: tracer(*pid, slots),
                 frozen: self.groups.frozen(*pid),
@@ -99,7 +99,7 @@ impl ConditionWatch {
                 calls: calls::of(*pid, slots, arch),
             });
         }
-        let conditions = Conditions {
+        let conditions = Constraints {
             cpus: online_cpus(),
             load: load(),
             busiest: match lacked {

@@ -42,7 +42,7 @@ pub(super) fn outstanding(page: &mut Page, capture: &Capture) {
         WatchEnd::Capture | WatchEnd::Time => {}
     }
     what(page, watch);
-    let room = page.look.width.saturating_sub(BEFORE);
+    let room = page.options.width.saturating_sub(BEFORE);
     let whole = watch.outstanding_bytes() as f64;
     let shown = top::heap(capture, STACKS, |stack| {
         fit(&stack_line(stack.map(callers).as_ref(), true), room).into_owned()

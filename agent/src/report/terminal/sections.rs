@@ -90,7 +90,7 @@ pub(super) fn top_on_cpu(page: &mut Page, capture: &Capture) {
         return;
     }
     page.heading(&format!("On CPU: {used}, {}", counted(samples, "sample")));
-    let room = page.look.width.saturating_sub(BEFORE_SAMPLES);
+    let room = page.options.width.saturating_sub(BEFORE_SAMPLES);
     let show = |stack: Option<&Stack>| fit(&stack_line(stack, false), room).into_owned();
     for entry in top::on_cpu(capture, TOP, show) {
         page.plain(&format!(
@@ -110,7 +110,7 @@ pub(super) fn top_off_cpu(page: &mut Page, capture: &Capture) {
         "Off CPU, excluding idle: {}",
         totals::off_cpu_words(capture, false)
     ));
-    let room = page.look.width.saturating_sub(BEFORE_WAITS);
+    let room = page.options.width.saturating_sub(BEFORE_WAITS);
     let show = |place: &Place| {
         let line = match place.site {
             Site::Short => label::SHORT_WAITS.to_owned(),

@@ -63,7 +63,7 @@ pub(super) fn threads(page: &mut Page, capture: &Capture, shares: &[Shares]) {
         let sum = Shares::sum(rest.iter().map(|(_, shares)| *shares));
         rows.push(rest_row(rest.len(), &sum));
     }
-    let columns = Columns::of(page.look.width, &rows);
+    let columns = Columns::of(page.options.width, &rows);
     for (index, row) in rows.iter().enumerate() {
         let style = if index == 0 { QUIET } else { Style::new() };
         page.line(style, &columns.line(row));
@@ -228,7 +228,7 @@ fn right(text: &str, width: usize) -> String {
 mod tests {
     use crate::model::Reason;
     use crate::model::fixture::{Builder, ms};
-    use crate::report::terminal::{Look, summary};
+    use crate::report::terminal::{RenderOptions, summary};
 
     #[test]
     fn reasons_take_the_room_that_other_columns_do_not_need() {
@@ -236,14 +236,14 @@ mod tests {
         builder.wait(0, Reason::Disk, &["main"], ms(2_310));
         builder.wait(0, Reason::PageFault, &["main"], ms(600));
         let capture = builder.finish();
-        let page = summary(&capture.clone().into(), None, Look::default());
+        let page = summary(&capture.clone().into(), None, RenderOptions::default());
         assert!(
             page.contains("  disk 7.7%, page fault 2.0%  unknown\n"),
             "{page}"
         );
-        let narrow = Look {
+        let narrow = RenderOptions {
             width: 80,
-            ..Look::default()
+            ..RenderOptions::default()
         };
         let page = summary(&capture.clone().into(), None, narrow);
         let row = page.lines().find(|line| line.contains("  disk 7.7%"));

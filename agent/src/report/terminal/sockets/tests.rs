@@ -2,12 +2,12 @@
 
 use crate::model::fixture::{Builder, ms, socket};
 use crate::model::{Address, Backlog, PeerProcess, Socket, SocketState, Tcp, Unread, Watch};
-use crate::report::terminal::{Look, summary};
+use crate::report::terminal::{RenderOptions, summary};
 
 fn page(sockets: Vec<Socket>) -> String {
     let mut builder = Builder::new(4711, "feed");
     builder.0.sockets = sockets;
-    summary(&builder.finish().into(), None, Look::default())
+    summary(&builder.finish().into(), None, RenderOptions::default())
 }
 
 fn lines(page: &str) -> Vec<&str> {
