@@ -25,6 +25,7 @@ mod python;
 pub mod recording;
 mod report;
 mod socket;
+mod socket_state;
 mod syscall;
 mod task;
 mod thread;
@@ -69,9 +70,9 @@ pub use remora_common::{
 };
 pub use report::Report;
 pub use socket::{
-    Address, Backlog, Depth, Family, Kind, PeerProcess, Socket, SocketCounts, SocketState, Tcp,
-    Unread, Watch,
+    Address, Backlog, Depth, Family, Kind, PeerProcess, Socket, SocketCounts, Tcp, Unread, Watch,
 };
+pub use socket_state::SocketState;
 pub use syscall::Syscall;
 pub use task::{Await, AwaitKind, EventLoop, Task, TaskFrame, TaskLoss, TaskState, Tasks};
 pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};
