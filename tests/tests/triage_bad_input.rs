@@ -281,7 +281,7 @@ fn a_target_in_a_container_is_seen_with_its_pid_sockets_and_symbols() {
     assert_eq!((&unread["pid"], &unread["tid"]), (&pid.into(), &pid.into()));
     let words = unread.to_string();
     for word in [
-        "NOT in any epoll set",
+        "is in no epoll set",
         "event_loop (sick_sockets.c",
         "127.0.0.1",
     ] {
