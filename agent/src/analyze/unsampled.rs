@@ -2,8 +2,8 @@
 //! in one callback of a loop, stands in samples alone.
 
 use super::{Findings, Scene};
+use crate::display::text::{count, duration};
 use crate::model::{FindingKind, Process, SkipReason, Skipped};
-use crate::words::text::{count, duration};
 
 /// What is told from the samples of a thread that does not sleep.
 const BY_SAMPLES: [FindingKind; 2] = [FindingKind::BusySpin, FindingKind::LoopBlocked];
@@ -68,7 +68,7 @@ mod tests {
         let kinds = judgement.skipped.iter().map(|skipped| skipped.kind);
         let kinds: Vec<FindingKind> = kinds.collect();
         assert_eq!(kinds, [FindingKind::BusySpin, FindingKind::LoopBlocked]);
-        let why = crate::words::skipped::why(&judgement.skipped[0].why);
+        let why = crate::display::skipped::why(&judgement.skipped[0].why);
         assert!(
             why.contains("poller-7 ran for 30") && why.contains("CPUs 2,3 not sampled: nohz_full"),
             "{why}"

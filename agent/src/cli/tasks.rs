@@ -33,7 +33,7 @@ struct About<'a> {
 
 /// What to look at, and how to print it.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct Options {
     /// The process.
     pub pid: u32,
     /// The whole stack of each task.
@@ -43,7 +43,7 @@ pub struct Look {
 }
 
 /// Looks and prints.
-pub fn run(args: Look) -> Result<(), Failure> {
+pub fn run(args: Options) -> Result<(), Failure> {
     let selection = Selection {
         pids: vec![args.pid],
         ..Selection::default()
@@ -53,10 +53,10 @@ pub fn run(args: Look) -> Result<(), Failure> {
     let target = targets
         .first()
         .ok_or_else(|| cannot_observe(anyhow!("process {} has ended", args.pid)))?;
-    let (version, tasks) = look(target.pid())?;
+    let (version, tasks) = inspect(target.pid())?;
     if !target.is_same() {
         return Err(cannot_observe(anyhow!(
-            "process {}: it ended while it was looked at",
+            "process {}: it exited while it was inspected",
             args.pid
         )));
     }
@@ -73,12 +73,12 @@ pub fn run(args: Look) -> Result<(), Failure> {
         let json = serde_json::to_string_pretty(&document);
         json.map_err(|error| Failure::new(FAILED, error))? + "\n"
     } else {
-        let look = tasks::Look {
-            width: output::width().unwrap_or(terminal::Look::default().width),
+        let options = tasks::TableOptions {
+            width: output::width().unwrap_or(terminal::RenderOptions::default().width),
             stacks: args.stacks,
         };
         let head = format!("{} ({}), Python {version}: ", target.comm, target.pid());
-        head + &tasks::table(&tasks, look)
+        head + &tasks::table(&tasks, options)
     };
     output::print(text.as_bytes()).map_err(|error| Failure::new(FAILED, error))
 }
@@ -88,7 +88,7 @@ fn cannot_observe(error: impl Into<anyhow::Error>) -> Failure {
 }
 
 /// The version of a process's Python, and its tasks.
-fn look(pid: u32) -> Result<(String, Tasks), Failure> {
+fn inspect(pid: u32) -> Result<(String, Tasks), Failure> {
     let maps = Snapshot::read(pid, 0, &mut Files::default())
         .map_err(|error| cannot_observe(anyhow!(error).context(format!("process {pid}"))))?;
     let asked = deadline::run(Step::Interpreter, Subject::Process(pid), move || {

@@ -3,14 +3,14 @@
 //!
 //! Each line has a label in a column of its own; a label that repeats the one above it is left out.
 
-use super::{HEADING, Look, MIN_WIDTH, Page, QUIET, WARNING, sentence};
+use super::{HEADING, MIN_WIDTH, Page, QUIET, RenderOptions, WARNING, sentence};
+use crate::display::{exit_note, label, skipped, unanswered};
 use crate::model::{
     Capture, Finding, HookState, Incident, Judgement, Report, Severity, SignalId, SocketState,
     Topic, Verdict,
 };
 use crate::report::text::{clean, counted, duration, seconds};
 use crate::report::totals::{overhead, watched};
-use crate::words::{exit_note, label, skipped, unanswered};
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
@@ -27,13 +27,13 @@ const QUEUES: usize = 3;
 const LABEL: usize = 11;
 
 /// What `triage` prints.
-pub fn verdict(report: &Report, look: Look) -> String {
-    let look = Look {
-        width: look.width.max(MIN_WIDTH),
-        ..look
+pub fn verdict(report: &Report, options: RenderOptions) -> String {
+    let options = RenderOptions {
+        width: options.width.max(MIN_WIDTH),
+        ..options
     };
     let mut page = Page {
-        look,
+        options,
         text: String::new(),
     };
     write(&mut page, report);
@@ -110,9 +110,9 @@ fn order(finding: &Finding) -> Vec<(&str, &str)> {
         let facts = facts.filter(move |fact| wanted(fact.what));
         facts.map(|fact| (fact.what.label(), fact.value.as_str()))
     };
-    let why = of(|topic| topic == Topic::Waits);
+    let why = of(|topic| matches!(topic, Topic::Waits | Topic::Reason));
     let place = of(|topic| topic == Topic::Where);
-    let rest = of(|topic| !matches!(topic, Topic::Waits | Topic::Where));
+    let rest = of(|topic| !matches!(topic, Topic::Waits | Topic::Reason | Topic::Where));
     let next = (!finding.next.is_empty()).then_some(("next", finding.next.as_str()));
     why.chain(place).chain(next).chain(rest).collect()
 }
