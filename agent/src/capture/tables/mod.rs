@@ -224,13 +224,15 @@ impl Tables {
     }
 
     /// What could not be had, by name in `report.json`.
-    pub fn losses(&self) -> [(&'static str, u64); 7] {
+    pub fn losses(&self) -> [(&'static str, u64); 9] {
         let files = self.files.losses();
         [
             ("unwind_tables_unparsable", files.unparsable),
             ("unwind_tables_over_budget", files.over_budget),
             ("unwind_tables_evicted", files.evicted),
             ("unwind_tables_unfinished", files.unfinished),
+            ("unwind_tables_postponed", files.postponed),
+            ("unwind_files_left_out", files.files_left_out),
             ("unwind_spaces_unnumbered", self.unnumbered.len() as u64),
             ("unwind_mappings_left_out", self.mappings_left_out),
             ("unwind_writes_refused", self.refused),
