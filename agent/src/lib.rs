@@ -18,5 +18,7 @@ pub mod python;
 pub mod report;
 pub mod stack;
 pub mod target;
+#[cfg(test)]
+mod testing;
 pub mod unwind;
 pub mod words;
