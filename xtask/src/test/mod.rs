@@ -13,6 +13,7 @@ use crate::process::{cargo, is_root, line, run_and_read, say};
 use crate::tidy;
 use anyhow::ensure;
 use output::{Output, Told};
+pub use skips::must_be_complete;
 use std::mem;
 use std::path::Path;
 use std::process::Command;
