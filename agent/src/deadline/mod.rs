@@ -70,7 +70,7 @@ pub fn begin(about: Subject, work: impl FnOnce() + Send + 'static) -> bool {
 /// Takes from a channel whose other end may hang, until a moment or until the user's time is over.
 pub fn receive<T>(from: &Receiver<T>, until: Instant) -> Option<T> {
     loop {
-        let left = hurry::left(until.saturating_duration_since(Instant::now()));
+        let left = left(until.saturating_duration_since(Instant::now()));
         match from.recv_timeout(LOOK.min(left)) {
             Ok(taken) => return Some(taken),
             Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
