@@ -15,7 +15,7 @@
 //! | `hurry` | the user wants the report now |
 //!
 //! A thread that is ready to run and gets no CPU is slow, not stuck: it gets its limit several times over
-//! ([`EXTENSIONS`]), unless the user is in a hurry.
+//! (`EXTENSIONS`), unless the user is in a hurry.
 
 mod hurry;
 mod pool;
