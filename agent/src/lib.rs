@@ -19,4 +19,6 @@ pub mod python;
 pub mod report;
 pub mod stack;
 pub mod target;
+#[cfg(test)]
+mod testing;
 pub mod unwind;

@@ -147,8 +147,8 @@ pub fn did(slot: &ThreadSlot, half: Half, aggregate: u32, ns: u64, now: u64) {
         (&raw mut event_loop.pending)
             .cast::<Pending>()
             .add(below::<LOOP_PENDING>(at))
-            .write(pending)
-    };
+            .write(pending);
+    }
     event_loop.pending_len = at as u32 + 1;
 }
 

@@ -58,6 +58,8 @@ fuzz_target!(|data: &[u8]| {
             identity: Arc::new(Identity::Inode(0, 0, "python".into())),
             content: Content::Missing,
             layout: None,
+            device: 0,
+            inode: 0,
         }),
         evaluation: Vec::new(),
         evaluation_complete: false,

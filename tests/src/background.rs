@@ -17,9 +17,10 @@ impl Background {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let child = command.spawn();
-        child
-            .map(Self)
-            .map_err(|error| format!("cannot run {:?}: {error}", command.get_program()))
+        child.map(Self).map_err(|error| {
+            let program = command.get_program().to_string_lossy();
+            format!("cannot run {program}: {error}")
+        })
     }
 
     /// Its process id.

@@ -6,12 +6,15 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A large page takes seconds on a busy machine; a browser that takes this long hangs.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Messages that may wait to be read; then the browser waits.
+const MESSAGES_WAITING: usize = 1024;
 
 /// The protocol's pipe is on descriptors 3 and 4, which are made of those that every child has.
 const START: &str = "exec 3<&0 4>&1 0</dev/null 1>&2; exec chromium \"$@\"";
@@ -69,7 +72,7 @@ impl Browser {
             .map_err(|error| format!("cannot run sh: {error}"))?;
         let input = child.stdin.take().expect("it was piped");
         let output = BufReader::new(child.stdout.take().expect("it was piped"));
-        let (sender, messages) = channel();
+        let (sender, messages) = sync_channel(MESSAGES_WAITING);
         std::thread::spawn(move || {
             for message in output.split(0).map_while(Result::ok) {
                 let message = serde_json::from_slice(&message).expect("the protocol is JSON");

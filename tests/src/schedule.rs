@@ -75,8 +75,8 @@ impl Schedule {
         let start = at(history, window.start_ns);
         let end = at(history, window.end_ns);
         Schedstat {
-            run: end.run - start.run,
-            queued: end.queued - start.queued,
+            run: end.run.saturating_sub(start.run),
+            queued: end.queued.saturating_sub(start.queued),
         }
     }
 }

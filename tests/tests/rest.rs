@@ -43,7 +43,7 @@ fn an_agent_with_an_idle_target_is_idle() {
     let seconds = (after.when - before.when).as_secs_f64();
     let wakeups = (after.wakeups - before.wakeups) as f64 / seconds;
     assert!(wakeups <= REST_WAKEUPS, "{wakeups:.1} wake-ups a second");
-    let cpu = (after.cpu - before.cpu).as_secs_f64() / seconds;
+    let cpu = after.cpu.saturating_sub(before.cpu).as_secs_f64() / seconds;
     assert!(cpu < REST_CPU, "{:.2} % of a core", cpu * 100.0);
     assert!(resident < REST_BYTES, "{} MiB resident", resident >> 20);
     // Its own account of itself is of the same size.

@@ -128,7 +128,7 @@ fn pinned_threads_share_one_cpu() {
     let read = |tid| proc::schedstat(specimen.pid(), tid).expect("it lives");
     for tid in [a, b] {
         let before = read(tid).queued;
-        let waited = || read(tid).queued - before > Duration::from_millis(150);
+        let waited = || read(tid).queued.checked_sub(before).unwrap() > Duration::from_millis(150);
         eventually("150 ms without the CPU", waited);
     }
 }

@@ -36,10 +36,10 @@ fn a_wrong_reason_or_time_is_found() {
     let wrong: Mistakes<Blocked, 4> = [
         ("another reason", |one| one.reason = "futex".into()),
         ("a tenth is missing", |one| {
-            one.total_ns = one.total_ns / 100 * 89
+            one.total_ns = one.total_ns / 100 * 89;
         }),
         ("a tenth too much", |one| {
-            one.total_ns = one.total_ns / 100 * 110
+            one.total_ns = one.total_ns / 100 * 110;
         }),
         ("none", |one| one.total_ns = 0),
     ];
@@ -68,16 +68,16 @@ fn a_wrong_stack_is_found() {
     let true_lines = waits.offcpu.clone();
     let wrong: Mistakes<Line, 4> = [
         ("another function", |line| {
-            rename(line, "wait_in_read_pipe", "wait_in_nanosleep")
+            rename(line, "wait_in_read_pipe", "wait_in_nanosleep");
         }),
         ("another caller", |line| {
-            rename(line, "outer_read_pipe", "outer_nanosleep")
+            rename(line, "outer_read_pipe", "outer_nanosleep");
         }),
         ("a caller is missing", |line| {
-            line.frames.retain(|frame| frame != "outer_read_pipe")
+            line.frames.retain(|frame| frame != "outer_read_pipe");
         }),
         ("another reason", |line| {
-            rename(line, "pipe read", "pipe write")
+            rename(line, "pipe read", "pipe write");
         }),
     ];
     for (what, make_wrong) in wrong {
@@ -103,6 +103,6 @@ fn rename(line: &mut Line, from: &str, to: &str) {
         .iter_mut()
         .filter(|frame| *frame == from || frame.ends_with(&format!("] {from}")))
     {
-        *frame = to.to_owned();
+        to.clone_into(frame);
     }
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod fuzz;
 mod kernels;
 mod lint;
 mod process;
@@ -78,8 +79,16 @@ enum Command {
         /// Only those whose name holds one of these
         names: Vec<String>,
     },
-    /// Check format, lints, documentation and tidiness
+    /// Check format, lints, documentation, tidiness, dependencies and the oldest compiler
     Lint,
+    /// Build the fuzz targets and run each for some seconds
+    Fuzz {
+        /// For each target
+        #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+        seconds: u32,
+        /// Only these targets
+        names: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -107,6 +116,7 @@ fn main() -> ExitCode {
             specimens::specimens(list, table.as_deref(), &numbers, &names)
         }
         Command::Lint => lint::lint(),
+        Command::Fuzz { seconds, names } => fuzz::fuzz(seconds, &names),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

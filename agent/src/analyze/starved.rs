@@ -244,7 +244,7 @@ mod tests {
     fn capture(queued: Duration, longest: Duration, nice: i32) -> Capture {
         let mut capture = Builder::new(7, "router").finish();
         let thread = &mut capture.threads[0];
-        thread.on_cpu = ms(20_000) - queued;
+        thread.on_cpu = ms(20_000).saturating_sub(queued);
         thread.run_queue = RunQueue {
             preempted: queued,
             preemptions: 9,

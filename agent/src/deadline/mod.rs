@@ -15,7 +15,7 @@
 //! | `hurry` | the user wants the report now |
 //!
 //! A thread that is ready to run and gets no CPU is slow, not stuck: it gets its limit several times over
-//! ([`EXTENSIONS`]), unless the user is in a hurry.
+//! (`EXTENSIONS`), unless the user is in a hurry.
 
 mod hurry;
 mod pool;
@@ -92,7 +92,7 @@ pub fn begin(about: Subject, work: impl FnOnce() + Send + 'static) -> bool {
 /// Takes from a channel whose other end may hang, until a moment or until the user's time is over.
 pub fn receive<T>(from: &Receiver<T>, until: Instant) -> Option<T> {
     loop {
-        let left = hurry::left(until.saturating_duration_since(Instant::now()));
+        let left = left(until.saturating_duration_since(Instant::now()));
         match from.recv_timeout(LOOK.min(left)) {
             Ok(taken) => return Some(taken),
             Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}

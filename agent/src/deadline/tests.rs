@@ -1,7 +1,7 @@
 //! Steps that end, that hang, that come back, that panic.
 
 use super::*;
-use std::{sync::mpsc::channel, thread};
+use std::{sync::mpsc::sync_channel, thread};
 
 /// A subject that no other test has.
 fn device(number: u64) -> Subject {
@@ -16,7 +16,7 @@ fn what_ends_in_time_gives_its_answer() {
 
 #[test]
 fn what_hangs_is_given_up_and_refused_until_it_comes_back() {
-    let (end, ended) = channel::<()>();
+    let (end, ended) = sync_channel::<()>(1);
     let about = device(2);
     let hangs = run(Step::Mappings, about, move || ended.recv().is_err());
     assert_eq!(hangs, None);

@@ -36,7 +36,7 @@ fn blocks_in_use_are_counted_by_size_in_the_heap_and_in_arenas() {
         .arg(&source)
         .status();
     if !compiled.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no C compiler");
+        crate::testing::skip("no C compiler");
         return;
     }
     let mut child = Command::new(&program)

@@ -151,8 +151,8 @@ mod tests {
     fn this_kernel_answers() {
         match finish_task_switch_symbol() {
             Ok(Some(name)) => assert!(name.starts_with("finish_task_switch"), "{name}"),
-            Ok(None) => println!("skipped: this kernel has no symbol finish_task_switch"),
-            Err(why) => println!("skipped: /proc/kallsyms: {why}"),
+            Ok(None) => crate::testing::skip("this kernel has no symbol finish_task_switch"),
+            Err(why) => crate::testing::skip(format_args!("/proc/kallsyms: {why}")),
         }
     }
 }

@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn merged_windows_are_the_whole() {
         let (a, b) = (of(&[5, 500, 50_000]), of(&[500, 7_000_000]));
-        let mut merged = a.clone();
+        let mut merged = a;
         merged.merge(&b);
         assert_eq!(merged, of(&[5, 500, 50_000, 500, 7_000_000]));
         assert_eq!(merged.count(), 5);

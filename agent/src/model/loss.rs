@@ -173,6 +173,8 @@ losses! {
     UnreadAtTheEnd, "unread_at_the_end", "kernel table";
     /// The name of a frame.
     UnsymbolisedFrames, "unsymbolised_frames", "frame name";
+    /// A mapped file beyond the bound on unwind tables.
+    UnwindFilesLeftOut, "unwind_files_left_out", "mapped file";
     /// A mapping beyond the bound on unwind tables.
     UnwindMappingsLeftOut, "unwind_mappings_left_out", "unwind mapping";
     /// An address space beyond the bound on unwind tables.
@@ -181,6 +183,8 @@ losses! {
     UnwindTablesEvicted, "unwind_tables_evicted", "unwind table";
     /// An unwind table that found no room.
     UnwindTablesOverBudget, "unwind_tables_over_budget", "unwind table";
+    /// An unwind table that was asked for later, for too many were.
+    UnwindTablesPostponed, "unwind_tables_postponed", "unwind table";
     /// An unwind table that was still being compiled at the end.
     UnwindTablesUnfinished, "unwind_tables_unfinished", "unwind table";
     /// An unwind table whose source is damaged.

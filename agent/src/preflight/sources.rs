@@ -154,10 +154,7 @@ mod tests {
         inside.args(["--pid", "--fork", "readlink", "/proc/self/ns/pid"]);
         let output = inside.output().unwrap();
         if !output.status.success() {
-            println!(
-                "skipped: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            crate::testing::skip(String::from_utf8_lossy(&output.stderr).trim());
             return;
         }
         let link = String::from_utf8(output.stdout).unwrap();

@@ -79,13 +79,13 @@ pub(super) fn map_bytes(ebpf: &aya::Ebpf) -> u64 {
 
 fn map_fd(map: &aya::maps::Map) -> Option<RawFd> {
     use aya::maps::Map;
-    let data = match map {
-        Map::Array(data)
-        | Map::HashMap(data)
-        | Map::PerCpuArray(data)
-        | Map::RingBuf(data)
-        | Map::Stack(data) => data,
-        _ => return None,
+    let (Map::Array(data)
+    | Map::HashMap(data)
+    | Map::PerCpuArray(data)
+    | Map::RingBuf(data)
+    | Map::Stack(data)) = map
+    else {
+        return None;
     };
     Some(data.fd().as_fd().as_raw_fd())
 }

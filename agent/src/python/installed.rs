@@ -39,7 +39,7 @@ pub(crate) fn all() -> Vec<Installed> {
     found.sort_by_key(|installed| (installed.version, installed.program.clone()));
     found.dedup_by_key(|installed| installed.program.clone());
     if found.is_empty() {
-        eprintln!("skipped: no CPython 3.8 to 3.14 is installed");
+        crate::testing::skip("no CPython 3.8 to 3.14 is installed");
     }
     found
 }

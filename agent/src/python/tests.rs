@@ -15,7 +15,7 @@ fn native_stacks(pid: u32) -> Option<BTreeMap<u64, Vec<String>>> {
         .args(["-ex", "thread apply all bt", "-p", &pid.to_string()])
         .output();
     let Some(output) = output.ok().filter(|output| output.status.success()) else {
-        eprintln!("skipped: gdb is not installed or may not look into a process");
+        crate::testing::skip("gdb is not installed or may not look into a process");
         return None;
     };
     let mut stacks = BTreeMap::new();

@@ -187,7 +187,7 @@ pub fn heap(capture: &Capture, watch: &HeapWatch, folded: &Folded) -> Result<Vec
         unit: if folded.total() < 64 << 20 {
             ("KiB", 1.0 / 1024.0)
         } else {
-            ("MiB", 1.0 / (1 << 20) as f64)
+            ("MiB", 1.0 / f64::from(1 << 20))
         },
         empty: format!("nothing sampled is outstanding of {length}{early}"),
     })
@@ -227,7 +227,7 @@ pub fn memory(capture: &Capture, folded: &Folded) -> Result<Vec<u8>, ReportError
         unit: if grown < 64 << 20 {
             ("KiB", 1.0 / 1024.0)
         } else {
-            ("MiB", 1.0 / (1 << 20) as f64)
+            ("MiB", 1.0 / f64::from(1 << 20))
         },
         empty: format!(
             "no mapping of the target grew in {length}: net {}",
@@ -246,7 +246,7 @@ fn draw(picture: &Picture<'_>) -> Result<Vec<u8>, ReportError> {
     let subtitle = format!("{} · {}", picture.subtitle, palette::LEGEND);
     options.subtitle = Some(fit(&subtitle, SUBTITLE).into_owned());
     options.bgcolors = Some(BackgroundColor::Grey);
-    options.count_name = picture.unit.0.to_owned();
+    picture.unit.0.clone_into(&mut options.count_name);
     options.factor = picture.unit.1;
     options.min_width = MIN_WIDTH_PCT;
     options.text_truncate_direction = TextTruncateDirection::Right;

@@ -172,7 +172,7 @@ impl Page {
         for word in text.split(' ') {
             if !line.trim().is_empty() && line.width() + 1 + word.width() > self.options.width {
                 self.uncut(style, &line);
-                line = "   ".to_owned();
+                "   ".clone_into(&mut line);
             }
             if !line.is_empty() {
                 line.push(' ');

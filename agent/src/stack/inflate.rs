@@ -41,7 +41,7 @@ pub(super) fn unpack_xz(packed: &[u8], limit: u64) -> Option<Vec<u8>> {
     (unpacked.len() as u64 <= limit).then_some(unpacked)
 }
 
-fn zstd_decoder<'a>(packed: &'a [u8]) -> io::Result<impl Read + 'a> {
+fn zstd_decoder(packed: &[u8]) -> io::Result<impl Read + '_> {
     let mut decoder = zstd::stream::Decoder::with_buffer(packed)?;
     decoder.window_log_max(DECODER_MEMORY_LOG)?;
     Ok(decoder)

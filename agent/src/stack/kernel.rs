@@ -170,10 +170,10 @@ mod tests {
         let text = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
         let of_module = |line: &&str| line.ends_with(']') && line.contains(" t ");
         let Some(line) = text.lines().find(of_module) else {
-            return eprintln!("skipped: no module and no BPF program is loaded here");
+            return crate::testing::skip("no module and no BPF program is loaded here");
         };
         let Some((start, rest)) = address(line.as_bytes()) else {
-            return eprintln!("skipped: kernel addresses are hidden here");
+            return crate::testing::skip("kernel addresses are hidden here");
         };
         let symbol = parse(start, rest).unwrap();
         let frame = resolve(&[start], &mut Names::default()).remove(0);

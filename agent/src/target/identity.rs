@@ -129,7 +129,7 @@ mod tests {
         for _ in 0..200 {
             let last = (before.pid() - 1).to_string();
             if std::fs::write("/proc/sys/kernel/ns_last_pid", last).is_err() {
-                println!("skipped: the next pid cannot be chosen here");
+                crate::testing::skip("the next pid cannot be chosen here");
                 return;
             }
             let second = Running::new("sleep", &["300"]);
@@ -141,6 +141,6 @@ mod tests {
                 return;
             }
         }
-        println!("skipped: others took the pid each time");
+        crate::testing::skip("others took the pid each time");
     }
 }

@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_kernel_thread_is_no_target() {
         if proc_fs::stat(2).is_none_or(|stat| stat.comm != b"kthreadd") {
-            println!("skipped: pid 2 is not kthreadd here");
+            crate::testing::skip("pid 2 is not kthreadd here");
             return;
         }
         assert_eq!(
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_process_whose_main_thread_has_ended_is_alive() {
         let Some(child) = specimen::without_main_thread() else {
-            println!("skipped: no python3 to end a main thread with");
+            crate::testing::skip("no python3 to end a main thread with");
             return;
         };
         let target = Target::of(child.pid()).unwrap();

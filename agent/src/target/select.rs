@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn a_kernel_threads_name_is_told_from_a_wrong_one() {
         if proc_fs::stat(2).is_none_or(|stat| stat.comm != b"kthreadd") {
-            println!("skipped: pid 2 is not kthreadd here");
+            crate::testing::skip("pid 2 is not kthreadd here");
             return;
         }
         let text = resolve(&of_name("kthreadd")).unwrap_err().to_string();

@@ -119,9 +119,17 @@ pub(crate) fn without_main_thread() -> Option<Running> {
     Some(child)
 }
 
-/// A `sleep` in a PID namespace of its own, whose pid there nothing has on the host. `None`, with
-/// the reason printed, where no namespace can be made.
+/// A `sleep` in a PID namespace of its own, whose pid there nothing has on the host. `None`, and the
+/// test says that it is skipped, where no namespace can be made.
 pub(crate) fn container_with_foreign_pid() -> Option<(Running, u32)> {
+    let container = try_container();
+    if container.is_none() {
+        crate::testing::skip("no PID namespace with a pid of its own could be made (not root?)");
+    }
+    container
+}
+
+fn try_container() -> Option<(Running, u32)> {
     let wanted = (2..30_000).find(|pid| proc_fs::stat(*pid).is_none())?;
     // Pids are given in order: processes are started until one has the wanted pid.
     let script =
@@ -144,6 +152,5 @@ pub(crate) fn container_with_foreign_pid() -> Option<(Running, u32)> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    println!("skipped: no PID namespace with pid {wanted} could be made (not root?)");
     None
 }

@@ -30,7 +30,7 @@ fn fill(folder: &Path) -> std::io::Result<()> {
         match built {
             Ok(path) => drop(std::fs::copy(path, folder.join(name))?),
             // What a compiler says is long, and where the specimen is missed it is said in full.
-            Err(why) => eprintln!("skipped: {}", why.lines().next().unwrap_or(name)),
+            Err(why) => eprintln!("not built: {}", why.lines().next().unwrap_or(name)),
         }
     }
     Ok(())

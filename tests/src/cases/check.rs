@@ -27,24 +27,24 @@ pub fn check(names: &[&str]) {
 pub fn check_all(cases: Vec<Case>, at_once: usize) {
     assert!(!cases.is_empty(), "no case");
     let left = Mutex::new(VecDeque::from(cases));
-    let wrong = Mutex::new(Vec::new());
+    let ran = Mutex::new(Vec::new());
     scope(|threads| {
         for _ in 0..at_once {
             threads.spawn(|| {
                 while let Some(case) = { left.lock().expect("no panic").pop_front() } {
-                    match run(&case) {
-                        Err(why) => skip(&format!("{}: {why}", case.name)),
-                        Ok(outcome) if outcome.right => {}
-                        Ok(outcome) => {
-                            let words =
-                                format!("{}: {}: {}", case.name, outcome.verdict, outcome.words);
-                            wrong.lock().expect("no panic").push(words);
-                        }
-                    }
+                    let outcome = run(&case);
+                    ran.lock().expect("no panic").push((case.name, outcome));
                 }
             });
         }
     });
-    let wrong = wrong.into_inner().expect("no panic");
+    let mut wrong = Vec::new();
+    for (name, outcome) in ran.into_inner().expect("no panic") {
+        match outcome {
+            Err(why) => skip(&format!("{name}: {why}")),
+            Ok(outcome) if outcome.right => {}
+            Ok(outcome) => wrong.push(format!("{name}: {}: {}", outcome.verdict, outcome.words)),
+        }
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -3,9 +3,11 @@
 use super::{Case, Expect, Program, due};
 use crate::compile::build_with;
 use crate::python;
-use crate::remora::Remora;
+use crate::remora::{Remora, Run};
 use crate::specimen::{Specimen, Start};
 use serde_json::Value;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -49,9 +51,17 @@ pub fn run(case: &Case) -> Result<Outcome, String> {
 
 /// Runs a case, looked at in another way than it says.
 ///
+/// What goes wrong once its program runs (remora hangs, crashes, prints what nobody can read; the program
+/// ends) is a wrong outcome, not a case that cannot run.
+///
 /// # Errors
 /// Why this machine cannot run its program.
 pub fn run_watching(case: &Case, watching: Watching) -> Result<Outcome, String> {
+    let run = AssertUnwindSafe(|| start_and_look(case, watching));
+    catch_unwind(run).unwrap_or_else(|panic| Ok(Outcome::failed("failed", message(&*panic))))
+}
+
+fn start_and_look(case: &Case, watching: Watching) -> Result<Outcome, String> {
     let specimen = start(case.program)?;
     let ready = SystemTime::now();
     sleep(wait(case, watching));
@@ -70,29 +80,78 @@ pub fn run_watching(case: &Case, watching: Watching) -> Result<Outcome, String> 
     let asked = Instant::now();
     let run = command.run();
     let answered = asked.elapsed();
-    let code = run.status.code();
-    let said: Value = serde_json::from_str(&run.stdout)
-        .map_err(|error| format!("{}: {error}: {}{}", run.command, run.stdout, run.stderr))?;
-    let wrong = judge(case, &specimen, &said).and_then(|words| match (case.expect, code) {
+    let said = match read(&run.stdout) {
+        Ok(said) => said,
+        Err(error) => {
+            let Run {
+                command, status, ..
+            } = &run;
+            let words = format!("{command}: {status}: {error}: {}{}", run.stdout, run.stderr);
+            return Ok(Outcome::failed("unreadable", words));
+        }
+    };
+    let wrong = judge(case, &specimen, &said);
+    let wrong = wrong.and_then(|words| match (case.expect, run.status.code()) {
         (Expect::Healthy | Expect::Unseen, Some(0)) | (Expect::Sick { .. }, Some(10)) => Ok(words),
-        _ => Err(format!("exit code {code:?}")),
+        (_, code) => Err(format!("exit code {code:?}")),
     });
-    let verdict = said["verdict"].as_str().unwrap_or("none").to_owned();
-    let seconds = |name: &str| said["capture"][name].as_f64().unwrap_or(0.0);
-    let watched = Duration::from_secs_f64(seconds("duration_s"));
-    let ready = ready.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let end = seconds("started_unix_s") + watched.as_secs_f64() - ready.as_secs_f64();
-    let findings = said["findings"].as_array().into_iter().flatten();
-    let kinds = findings.filter_map(|it| it["kind"].as_str().map(str::to_owned));
-    Ok(Outcome {
-        right: wrong.is_ok(),
-        verdict,
-        words: wrong.unwrap_or_else(|words| words),
-        watched,
-        ended: Duration::try_from_secs_f64(end).unwrap_or_default(),
-        answered,
-        kinds: kinds.collect(),
+    Ok(Outcome::of(&said, wrong, ready, answered))
+}
+
+/// The document that remora printed; it must be whole.
+fn read(text: &str) -> Result<Value, String> {
+    let said: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let whole = said["verdict"].is_string() && said["findings"].is_array();
+    whole.then_some(said).ok_or_else(|| {
+        let what = "the document has no verdict, or no list of findings";
+        what.to_owned()
     })
+}
+
+/// The words of a panic.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("it panicked").to_owned()
+}
+
+impl Outcome {
+    /// Of a document, and whether it says what it must.
+    fn of(
+        said: &Value,
+        wrong: Result<String, String>,
+        ready: SystemTime,
+        answered: Duration,
+    ) -> Self {
+        let seconds = |name: &str| said["capture"][name].as_f64().unwrap_or(0.0);
+        let watched = Duration::from_secs_f64(seconds("duration_s"));
+        let ready = ready.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let end = seconds("started_unix_s") + watched.as_secs_f64() - ready.as_secs_f64();
+        let findings = said["findings"].as_array().into_iter().flatten();
+        let kinds = findings.filter_map(|it| it["kind"].as_str().map(str::to_owned));
+        Self {
+            right: wrong.is_ok(),
+            verdict: said["verdict"].as_str().unwrap_or("none").to_owned(),
+            words: wrong.unwrap_or_else(|words| words),
+            watched,
+            ended: Duration::try_from_secs_f64(end).unwrap_or_default(),
+            answered,
+            kinds: kinds.collect(),
+        }
+    }
+
+    /// There is no verdict.
+    fn failed(verdict: &str, words: String) -> Self {
+        Self {
+            right: false,
+            verdict: verdict.to_owned(),
+            words,
+            watched: Duration::ZERO,
+            ended: Duration::ZERO,
+            answered: Duration::ZERO,
+            kinds: Vec::new(),
+        }
+    }
 }
 
 fn wait(case: &Case, watching: Watching) -> Duration {
@@ -198,6 +257,40 @@ pub fn start(program: Program) -> Result<Specimen, String> {
                 .argument(script)
                 .argument(mode)
                 .spawn()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_can_read_is_no_document() {
+        assert!(read("{\"verdict\":\"healthy\",\"findings\":[]}").is_ok());
+        for text in [
+            "",
+            "thread 'main' panicked",
+            "{\"verdict\":\"healthy\"",
+            "{}",
+            "{\"verdict\":\"healthy\"}",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_breaks_is_wrong_and_not_skipped() {
+        // It knows no such mode, and ends with an error before it is ready.
+        let case = Case {
+            program: Program::C("sick_memory", "no-such-mode"),
+            ..super::super::all()[0]
+        };
+        match run(&case) {
+            Ok(outcome) => {
+                assert!(!outcome.right && outcome.verdict == "failed", "{outcome:?}");
+            }
+            Err(why) => crate::gate::skip(&why),
         }
     }
 }

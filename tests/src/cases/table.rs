@@ -66,6 +66,11 @@ impl Sum {
         }
     }
 
+    /// Cases that could not run here.
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
     /// Whether everything that could run is as it must be.
     pub fn is_right(&self) -> bool {
         (self.found, self.silent) == (self.sick, self.healthy)

@@ -50,7 +50,7 @@ fn quantile(sorted: &[f64], p: f64) -> f64 {
 /// `on` against the mean of the measurements just before and after it, in which a steady drift of
 /// the machine cancels out.
 pub fn against_neighbours(before: f64, on: f64, after: f64) -> f64 {
-    on / ((before + after) / 2.0)
+    on / f64::midpoint(before, after)
 }
 
 #[cfg(test)]

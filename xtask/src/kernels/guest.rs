@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,9 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::transcript::{Mark, Transcript};
+
+/// Lines of a guest that may wait to be read; then the guest waits.
+const LINES_WAITING: usize = 1024;
 
 /// Boots take 4 s here, tests print their end; this much silence is a hang.
 const SILENCE: Duration = Duration::from_secs(240);
@@ -201,7 +204,7 @@ fn machine(accelerator: Accelerator, kernel: &Path) -> Command {
 
 /// Reads lines on a thread of its own, so that waiting for one can end.
 fn follow(output: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, lines) = channel();
+    let (sender, lines) = sync_channel(LINES_WAITING);
     thread::spawn(move || {
         let mut output = BufReader::new(output);
         let mut line = Vec::new();

@@ -102,14 +102,14 @@ pub fn next(facts: &Facts, done: &[Step]) -> Result<Option<Step>, String> {
     if let Some(step) = update(facts).filter(fresh) {
         return Ok(Some(step));
     }
-    let steps = if !facts.cc {
-        install(facts, C_COMPILER).into_iter().collect()
-    } else {
+    let steps = if facts.cc {
         let mut usable = facts.seen.compilers.iter().filter(|c| c.is_usable());
         match usable.find_map(|c| linker_steps(facts, c.llvm).into_iter().find(fresh)) {
             Some(step) => vec![step],
             None => compiler_steps(facts),
         }
+    } else {
+        install(facts, C_COMPILER).into_iter().collect()
     };
     match steps.into_iter().find(fresh) {
         Some(step) => Ok(Some(step)),

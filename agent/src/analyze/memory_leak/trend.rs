@@ -283,7 +283,7 @@ fn theil_sen(points: &[Point]) -> Option<(f64, f64, f64)> {
     let spread = Z_95 * (variance(points, n)).sqrt();
     let pairs = slopes.len() as f64;
     let low = ((pairs - spread) / 2.0).floor().max(0.0) as usize;
-    let high = (((pairs + spread) / 2.0).ceil() as usize).min(slopes.len().saturating_sub(1));
+    let high = (f64::midpoint(pairs, spread).ceil() as usize).min(slopes.len().saturating_sub(1));
     Some((median(&slopes)?, *slopes.get(low)?, *slopes.get(high)?))
 }
 

@@ -176,7 +176,7 @@ fn listed(mappings: Vec<Mapping>) -> Vec<Mapping> {
         if let Some(first) = others.next() {
             let mut sum = first.clone();
             others.for_each(|other| join(&mut sum, other));
-            sum.name = "(others)".to_owned();
+            "(others)".clone_into(&mut sum.name);
             all.push(sum);
         }
     }

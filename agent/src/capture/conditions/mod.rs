@@ -133,13 +133,12 @@ impl ConditionWatch {
 fn tracer(pid: u32, slots: &[&ThreadSlot]) -> Option<Actor> {
     let stopped = remora_common::reason::Reason::Stopped as u32;
     let others = slots.iter().filter(|slot| slot.reason == stopped);
-    let tids = std::iter::once(pid).chain(others.take(3).map(|slot| slot.tid));
-    tids.filter_map(|tid| {
+    let mut tids = std::iter::once(pid).chain(others.take(3).map(|slot| slot.tid));
+    tids.find_map(|tid| {
         let status = proc_fs::status(format_args!("{pid}/task/{tid}")).ok()?;
         let tracer: u32 = proc_fs::status_value(&status, "TracerPid")?.parse().ok()?;
         (tracer != 0).then(|| actor(tracer))
     })
-    .next()
 }
 
 fn actor(pid: u32) -> Actor {

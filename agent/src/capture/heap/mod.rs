@@ -450,7 +450,7 @@ mod tests {
         let cost = TrapCost {
             stepped: Duration::from_nanos(1500),
             emulated: Duration::from_nanos(100),
-            back: Duration::from_nanos(1000),
+            back: Duration::from_micros(1),
         };
         assert_eq!(traps(&counts, cost), Duration::from_nanos(13_300));
         let many = HeapCounts {

@@ -5,12 +5,13 @@ use super::{counters, smaps::Smaps};
 use crate::deadline::{self, Step, Subject};
 use std::{
     io,
-    sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel},
+    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     thread,
     time::Instant,
 };
 
-/// Requests that may wait.
+/// Requests that may wait, and answers: when nobody takes them, the thread waits, requests find no room,
+/// and who asks counts that.
 const MAX_WAITING: usize = 256;
 
 /// For which of its two readings, of which process (its start in clock ticks) and which of its address
@@ -44,7 +45,7 @@ impl Reader {
     /// When there can be no thread.
     pub fn start() -> io::Result<Self> {
         let (requests, wanted) = sync_channel(MAX_WAITING);
-        let (given, answers) = channel();
+        let (given, answers) = sync_channel(MAX_WAITING);
         thread::Builder::new()
             .name("remora-smaps".to_owned())
             .spawn(move || work(&wanted, &given))?;
@@ -89,7 +90,7 @@ impl Reader {
     }
 }
 
-fn work(wanted: &Receiver<(u32, Phase)>, given: &Sender<Answer>) {
+fn work(wanted: &Receiver<(u32, Phase)>, given: &SyncSender<Answer>) {
     while let Ok((pid, phase)) = wanted.recv() {
         let (Phase::Start(start_ticks, _) | Phase::End(start_ticks, _)) = phase;
         let smaps = Smaps::read(pid).ok();

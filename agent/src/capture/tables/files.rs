@@ -42,7 +42,7 @@ pub enum State {
     Wanted,
     /// It is in the kernel.
     Ready(Box<Ready>),
-    /// It was given up for others, or found no room; `missed`: the kernel side needed it since.
+    /// It was given up for others, or found no room, there or among those that wait; `missed`: the kernel side needed it since.
     GivenUp {
         /// The kernel side needed it since.
         missed: bool,
@@ -62,6 +62,10 @@ pub struct TableLosses {
     pub evicted: u64,
     /// Tables that are being compiled still.
     pub unfinished: u64,
+    /// Tables that could not be asked for at once: too many waited.
+    pub postponed: u64,
+    /// Files that were not asked for, at each sight of them: there are too many.
+    pub files_left_out: u64,
 }
 
 struct File {
@@ -101,14 +105,20 @@ impl FileTables {
     pub fn want(&mut self, snapshot: &Snapshot) {
         for module in snapshot.mappings().iter().filter_map(|m| m.module.as_ref()) {
             let readable = !matches!(module.content, Content::Missing) && module.layout.is_some();
-            if self.files.len() >= MAX_FILES || self.files.contains_key(&module.identity) {
+            if self.files.contains_key(&module.identity) {
                 continue;
             }
-            let state = if readable {
-                self.worker.compile(module);
+            if self.files.len() >= MAX_FILES {
+                self.losses.files_left_out += 1;
+                continue;
+            }
+            let state = if !readable {
+                State::Absent
+            } else if self.worker.compile(module) {
                 State::Wanted
             } else {
-                State::Absent
+                self.losses.postponed += 1;
+                State::GivenUp { missed: true }
             };
             let file = File {
                 module: Arc::clone(module),
@@ -118,11 +128,11 @@ impl FileTables {
         }
     }
 
-    /// Asks again for tables that were given up and are missed.
+    /// Asks again for tables that were given up and are missed, as far as there is room.
     pub fn want_missed(&mut self) {
         for file in self.files.values_mut() {
-            if matches!(file.state, State::GivenUp { missed: true }) {
-                self.worker.compile(&file.module);
+            let missed = matches!(file.state, State::GivenUp { missed: true });
+            if missed && self.worker.compile(&file.module) {
                 file.state = State::Wanted;
             }
         }

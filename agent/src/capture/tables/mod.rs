@@ -224,13 +224,15 @@ impl Tables {
     }
 
     /// What could not be had, by name in `report.json`.
-    pub fn losses(&self) -> [(AgentLoss, u64); 7] {
+    pub fn losses(&self) -> [(AgentLoss, u64); 9] {
         let files = self.files.losses();
         [
             (AgentLoss::UnwindTablesUnparsable, files.unparsable),
             (AgentLoss::UnwindTablesOverBudget, files.over_budget),
             (AgentLoss::UnwindTablesEvicted, files.evicted),
             (AgentLoss::UnwindTablesUnfinished, files.unfinished),
+            (AgentLoss::UnwindTablesPostponed, files.postponed),
+            (AgentLoss::UnwindFilesLeftOut, files.files_left_out),
             (
                 AgentLoss::UnwindSpacesUnnumbered,
                 self.unnumbered.len() as u64,

@@ -5,7 +5,7 @@ use super::writer::{FieldSpec, Writer};
 use super::{Btf, Member};
 use crate::kernel::{Arch, Kernel};
 use proptest::prelude::*;
-use std::sync::LazyLock;
+use std::rc::Rc;
 
 /// Everything that can be asked of BTF.
 fn ask_everything(data: &[u8]) {
@@ -34,12 +34,13 @@ fn ask_everything(data: &[u8]) {
     }
 }
 
-/// The running kernel's BTF, when it can be read.
-static VMLINUX: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
-    std::fs::read("/sys/kernel/btf/vmlinux")
-        .inspect_err(|why| println!("skipped: /sys/kernel/btf/vmlinux: {why}"))
+thread_local! {
+    /// The running kernel's BTF, when it can be read; each test has a thread, and says it when it cannot.
+    static VMLINUX: Option<Rc<[u8]>> = std::fs::read("/sys/kernel/btf/vmlinux")
+        .inspect_err(|why| crate::testing::skip(format_args!("/sys/kernel/btf/vmlinux: {why}")))
         .ok()
-});
+        .map(Rc::from);
+}
 
 /// A record as its parts: name, kind, flag, count, size or type, and words that follow.
 type Record = (usize, u32, bool, usize, u32, Vec<u32>);
@@ -193,7 +194,7 @@ proptest! {
 
     #[test]
     fn the_running_kernels_btf_cut_anywhere(cut in any::<prop::sample::Index>()) {
-        let Some(real) = VMLINUX.as_ref() else { return Ok(()) };
+        let Some(real) = VMLINUX.with(Clone::clone) else { return Ok(()) };
         prop_assert!(Btf::parse(&real[..cut.index(real.len())]).is_err());
     }
 
@@ -203,8 +204,8 @@ proptest! {
         changes in prop::collection::vec(
             (any::<prop::sample::Index>(), any::<bool>(), any::<u8>()), 1..20)
     ) {
-        let Some(real) = VMLINUX.as_ref() else { return Ok(()) };
-        let mut blob = real.clone();
+        let Some(real) = VMLINUX.with(Clone::clone) else { return Ok(()) };
+        let mut blob = real.to_vec();
         for (place, early, byte) in changes {
             let end = if early { blob.len().min(400_000) } else { blob.len() };
             blob[place.index(end)] = byte;

@@ -82,7 +82,10 @@ fn an_interpreter_in_a_library_of_a_program_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let Some(program) = build(&installed, folder.path(), "server", &[search, library, run])
         else {
-            eprintln!("skipped: {} cannot be embedded here", installed.version);
+            crate::testing::skip(format_args!(
+                "{} cannot be embedded here",
+                installed.version
+            ));
             continue;
         };
         let python = check(&installed, &program);
@@ -112,7 +115,10 @@ fn an_interpreter_that_is_linked_into_a_program_is_found() {
             &exporting,
         ));
         let Some((private, server)) = built_both else {
-            eprintln!("skipped: {} cannot be linked in here", installed.version);
+            crate::testing::skip(format_args!(
+                "{} cannot be linked in here",
+                installed.version
+            ));
             continue;
         };
         check(&installed, &private);

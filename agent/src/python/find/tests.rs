@@ -108,7 +108,7 @@ fn split_library(folder: &Path) -> Option<std::path::PathBuf> {
     if command.status().is_ok_and(|status| status.success()) {
         return Some(library);
     }
-    eprintln!("skipped: no gcc");
+    crate::testing::skip("no gcc");
     None
 }
 

@@ -38,7 +38,7 @@ pub(super) fn version(
         left -= end.saturating_sub(range.start);
         // A file that ends earlier has no more to say.
         let _ = pieces(content, range.start..end, OVERLAP, |_, piece| {
-            votes.count(piece)
+            votes.count(piece);
         });
     }
     if votes.minors.iter().all(|count| *count == 0) {

@@ -11,7 +11,10 @@ use std::process::Command;
 /// What the headers of `installed` say; `None`, with a word, when there are none.
 fn headers(installed: &Installed) -> Option<BTreeMap<String, u16>> {
     if !installed.include.join("internal").is_dir() {
-        eprintln!("skipped: {} has no internal headers", installed.version);
+        crate::testing::skip(format_args!(
+            "{} has no internal headers",
+            installed.version
+        ));
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -30,10 +33,10 @@ fn headers(installed: &Installed) -> Option<BTreeMap<String, u16>> {
         ))
         .status();
     if !compiled.is_ok_and(|status| status.success()) {
-        eprintln!(
-            "skipped: no compiler for the headers of {}",
+        crate::testing::skip(format_args!(
+            "no compiler for the headers of {}",
             installed.version
-        );
+        ));
         return None;
     }
     let output = Command::new(program).output().unwrap();

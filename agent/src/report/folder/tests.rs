@@ -120,7 +120,7 @@ struct SmallDisk(PathBuf);
 impl SmallDisk {
     fn mount(at: &Path) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            println!("skipped: only root can mount a small disk");
+            crate::testing::skip("only root can mount a small disk");
             return None;
         }
         let mount = Command::new("mount")
@@ -130,14 +130,14 @@ impl SmallDisk {
         match mount {
             Ok(output) if output.status.success() => Some(Self(at.to_owned())),
             Ok(output) => {
-                println!(
-                    "skipped: mount: {}",
+                crate::testing::skip(format_args!(
+                    "mount: {}",
                     String::from_utf8_lossy(&output.stderr)
-                );
+                ));
                 None
             }
             Err(error) => {
-                println!("skipped: mount: {error}");
+                crate::testing::skip(format_args!("mount: {error}"));
                 None
             }
         }

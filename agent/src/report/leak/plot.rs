@@ -212,7 +212,7 @@ impl<'a> Plot<'a> {
         }
         let from = trend.from.as_secs_f64();
         let until = from + trend.span.as_secs_f64();
-        let middle = (from + until) / 2.0;
+        let middle = f64::midpoint(from, until);
         let start = trend.start_bytes as f64;
         let at_middle = start + trend.slope * (middle - from);
         let value = |slope: f64, at_s: f64| at_middle + slope * (at_s - middle);

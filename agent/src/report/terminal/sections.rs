@@ -199,7 +199,7 @@ fn fidelity(page: &mut Page, lines: &mut Lines, capture: &Capture) {
         return;
     };
     let mut causes: Vec<_> = fidelity.incomplete.iter().collect();
-    causes.sort_by_key(|(cause, count)| (std::cmp::Reverse(**count), **cause));
+    causes.sort_by_key(|(cause, count)| (Reverse(**count), **cause));
     let causes: Vec<_> = causes
         .iter()
         .map(|(cause, stacks)| format!("{cause} {}", count(**stacks)))

@@ -78,7 +78,7 @@ fn the_code_begins_where_the_module_or_its_section_does() {
             return;
         };
         let running = Running::start(&program);
-        super::packed::run(folder.path(), AS_GO_1_26);
+        packed::run(folder.path(), AS_GO_1_26);
         let name = |file: &str| {
             let file = std::fs::File::open(folder.path().join(file)).unwrap();
             let content = crate::target::maps::Content::File(file);

@@ -19,7 +19,7 @@ fn unmapped_frames_collapse_and_are_counted() {
 
 #[test]
 fn a_symbol_cannot_break_a_line_of_folded_stacks() {
-    let source = format!("{}\n__asm__(\".globl find_me\");", C).replace(
+    let source = format!("{C}\n__asm__(\".globl find_me\");").replace(
         "__attribute__((noinline)) void find_me(void)",
         "void find_me(void) __asm__(\"evil;main\\\\nroot\");\n\
          __attribute__((noinline)) void find_me(void)",
@@ -42,7 +42,7 @@ fn a_symbol_cannot_break_a_line_of_folded_stacks() {
         .arg(&assembly)
         .output();
     if !built.unwrap().status.success() {
-        return eprintln!("skipped: this assembler refuses such names");
+        return crate::testing::skip("this assembler refuses such names");
     }
     let running = Running::start(&binary);
     let frame = single(&snapshot(running.pid()), running.address);

@@ -24,7 +24,7 @@ fn a_deleted_binary_before_and_after_the_snapshot() {
     drop(folder);
     assert_found(&single(&before, first.address));
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("half skipped: map_files needs root");
+        return crate::testing::skip("map_files needs root");
     }
     let frame = single(&snapshot(second.pid()), second.address);
     assert_found(&frame);
@@ -136,7 +136,7 @@ fn a_file_that_shrinks_costs_names_not_the_agent() {
 #[test]
 fn a_binary_that_exists_only_in_another_mount_namespace() {
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("skipped: a mount namespace needs root");
+        return crate::testing::skip("a mount namespace needs root");
     }
     let Some((folder, program)) = compile("gcc", C, &["-g", "-O1"]) else {
         return;

@@ -20,7 +20,7 @@ int main(void) {
 "#;
 
 /// What Fedora's `find-debuginfo` does to a binary.
-const STRIP: &str = r#"
+const STRIP: &str = r"
 set -e
 nm -D prog --format=posix --defined-only | awk '{print $1}' | sort > dynamic
 nm prog --format=posix --defined-only | awk '$2 ~ /^[TtD]$/ {print $1}' | sort > functions
@@ -30,7 +30,7 @@ objcopy -S --remove-section .comment --keep-symbols=keep debug mini
 xz --keep mini
 strip -s prog
 objcopy --add-section .gnu_debugdata=mini.xz prog
-"#;
+";
 
 pub fn run(folder: &Path, script: &str) {
     let mut shell = Command::new("sh");
@@ -83,8 +83,8 @@ fn an_installed_debug_file_is_found_by_build_id() {
     let mut installed =
         build_ids.filter_map(|id| crate::stack::debug_file::installed(id, u64::MAX));
     let Some(_) = installed.next() else {
-        return eprintln!("skipped: the debug file of libc is not installed here");
+        return crate::testing::skip("the debug file of libc is not installed here");
     };
-    let frame = frames(&own, &[super::names::libc_function()]).remove(0);
+    let frame = frames(&own, &[names::libc_function()]).remove(0);
     assert!(frame.file.is_some() && frame.line.is_some(), "{frame:?}");
 }

@@ -15,7 +15,7 @@ impl Warm {
     /// `None`, with the reason printed, when there is no such program.
     fn start(command: &mut Command) -> Option<Self> {
         let Ok(child) = command.stdout(Stdio::piped()).spawn() else {
-            eprintln!("skipped: {command:?} does not start here");
+            crate::testing::skip(format_args!("{command:?} does not start here"));
             return None;
         };
         let mut warm = Self(child);
@@ -184,7 +184,7 @@ fn java_has_names_by_its_perf_map() {
         .args([&pid, "Compiler.perfmap"])
         .output();
     if !asked.is_ok_and(|output| output.status.success()) {
-        return eprintln!("skipped: this Java machine writes no perf map");
+        return crate::testing::skip("this Java machine writes no perf map");
     }
     let name = "long Fish.findMe(long)";
     let map = java.perf_map(name);

@@ -42,7 +42,7 @@ pub fn compile(compiler: &str, source: &str, flags: &[&str]) -> Option<(TempDir,
         _ => ("--version", &[][..], "prog.c"),
     };
     if Command::new(compiler).arg(version).output().is_err() {
-        eprintln!("skipped: no {compiler} here");
+        crate::testing::skip(format_args!("no {compiler} here"));
         return None;
     }
     let folder = tempfile::tempdir().unwrap();

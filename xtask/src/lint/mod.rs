@@ -1,16 +1,26 @@
-//! Format, lints, documentation and tidiness, warnings denied.
+//! Format, lints, documentation and tidiness, warnings denied; what dependencies are allowed; the oldest
+//! compiler and the features that no test builds.
+
+mod dependencies;
+mod oldest;
 
 use std::process::Command;
 
+use anyhow::ensure;
+
 use crate::process::{cargo, run, say};
 use crate::setup;
+use crate::test::must_be_complete;
 use crate::tidy::tidy;
 use crate::toolchain::{Compiler, Seen};
 
 /// Every crate that is built for this machine.
 const HOST: [&str; 3] = ["--workspace", "--exclude", "remora-ebpf"];
 
-/// Runs all the checks; the first that fails ends it.
+/// What a compiler gets behind cargo's own arguments.
+const DENY: [&str; 3] = ["--", "--deny", "warnings"];
+
+/// Runs all the checks, the quick ones first; the first that fails ends it.
 ///
 /// # Errors
 /// A check fails.
@@ -18,23 +28,34 @@ pub fn lint() -> anyhow::Result<()> {
     tidy()?;
     say("format");
     run(cargo().args(["fmt", "--all", "--check"]))?;
+    dependencies::check()?;
     say("clippy");
-    run(cargo()
-        .arg("clippy")
-        .args(HOST)
-        .args(["--all-targets", "--", "--deny", "warnings"]))?;
+    run(clippy().args(HOST).args(DENY))?;
+    say("clippy of the feature debug-log");
+    run(clippy()
+        .args(["--package", "remora", "--features", "debug-log"])
+        .args(DENY))?;
     say("documentation");
     let mut doc = cargo();
     run(doc
-        .arg("doc")
+        .args(["doc", "--locked", "--no-deps"])
         .args(HOST)
-        .arg("--no-deps")
         .env("RUSTDOCFLAGS", "--deny warnings"))?;
-    kernel_side()
+    kernel_side()?;
+    oldest::check()
+}
+
+fn clippy() -> Command {
+    let mut command = cargo();
+    command.args(["clippy", "--locked", "--all-targets"]);
+    command
 }
 
 /// Clippy for the kernel side, where its compiler has one.
 fn kernel_side() -> anyhow::Result<()> {
+    if must_be_complete() {
+        setup::ensure()?;
+    }
     let seen = Seen::look();
     let Some((compiler, _)) = seen.complete() else {
         say("skipped clippy of the kernel side: run `cargo xtask setup` first");
@@ -44,14 +65,17 @@ fn kernel_side() -> anyhow::Result<()> {
         install_clippy(compiler);
     }
     if !has_clippy(compiler) {
-        say("skipped clippy of the kernel side: its compiler has none");
+        let what = "clippy of the kernel side: its compiler has none";
+        ensure!(!must_be_complete(), "CI=true, and there is no {what}");
+        say(format!("skipped {what}"));
         return Ok(());
     }
     say("clippy of the kernel side");
     let mut command = cargo_of(compiler);
-    command.args(["clippy", "--package", "remora-ebpf", "--bins", "--release"]);
+    command.args(["clippy", "--locked", "--package", "remora-ebpf"]);
+    command.args(["--bins", "--release", "--features", "debug-log"]);
     command.args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"]);
-    command.args(["--", "--deny", "warnings"]);
+    command.args(DENY);
     // What aya-build sets: the registers that programs read are those of this machine.
     let arch = format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH);
     run(command
