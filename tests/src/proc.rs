@@ -30,7 +30,7 @@ pub struct Schedstat {
 
 /// Reads it; `None` when the thread is gone.
 pub fn schedstat(pid: u32, tid: u32) -> Option<Schedstat> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
     let mut fields = text
         .split_ascii_whitespace()
         .map(|field| field.parse().ok());
@@ -42,20 +42,20 @@ pub fn schedstat(pid: u32, tid: u32) -> Option<Schedstat> {
 /// Number of the system call that a thread is blocked in, -1 for none (a page fault); `None` while
 /// it runs or is gone.
 pub fn blocked_in(pid: u32, tid: u32) -> Option<i64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).ok()?;
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).ok()?;
     text.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// State letter of a thread: `S`, `R`, `D`, `T`, `Z`; `None` when it is gone.
 pub fn state(pid: u32, tid: u32) -> Option<char> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
     // The name may hold anything; the state follows its last parenthesis.
     text.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
 /// Number in a line `NAME:  number…` of `/proc/PID/status`.
 pub fn status_number(pid: u32, name: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -68,7 +68,7 @@ pub fn status_number(pid: u32, name: &str) -> Option<u64> {
 /// When the process is gone, or has no such line.
 pub fn rollup_bytes(pid: u32, name: &str) -> u64 {
     let path = format!("/proc/{pid}/smaps_rollup");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -91,7 +91,7 @@ pub fn child_of(pid: u32) -> Option<u32> {
 
 /// Thread ids of a process.
 pub fn tids(pid: u32) -> Vec<u32> {
-    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return Vec::new();
     };
     tasks
@@ -101,11 +101,11 @@ pub fn tids(pid: u32) -> Vec<u32> {
 
 /// Where the descriptors of a process lead.
 pub fn descriptors(pid: u32) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return Vec::new();
     };
     entries
-        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
         .map(|link| link.to_string_lossy().into_owned())
         .collect()
 }

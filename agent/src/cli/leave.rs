@@ -15,6 +15,12 @@ pub fn at_once(code: i32) -> ! {
     signal_hook::low_level::exit(code)
 }
 
+/// Ends a process that was forked: what follows in the program is its parent's.
+#[expect(clippy::exit, reason = "there is no main to return to")]
+pub fn as_usual(code: u8) -> ! {
+    std::process::exit(code.into())
+}
+
 /// The same, if a thread hangs; else the caller ends the process as usual.
 pub fn if_something_hangs(code: u8) {
     if deadline::anything_hangs() {

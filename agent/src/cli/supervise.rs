@@ -16,7 +16,7 @@ use signal_hook::{
 };
 use std::{
     io::{PipeReader, PipeWriter, Read, Write, pipe},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
     time::{Duration, Instant},
 };
@@ -27,6 +27,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(1200);
 /// How long a killed one may take.
 const LAST: Duration = Duration::from_millis(500);
+
+/// Events that may wait: whoever sends more signals than these waits with them.
+const MAX_WAITING: usize = 16;
 
 /// Something that the waiting process hears of.
 enum Event {
@@ -70,7 +73,7 @@ fn work_as_child(parent: Pid, mut say: PipeWriter, work: impl FnOnce() -> u8) ->
     let code = work();
     let _nobody_listens = say.write_all(&[code]);
     leave::if_something_hangs(code);
-    std::process::exit(code.into())
+    leave::as_usual(code)
 }
 
 /// Waits for the worker, within limits once it is done or the user has lost patience.
@@ -137,9 +140,9 @@ fn forward(child: Pid, signal: i32) {
 
 /// A thread for each thing that is waited for.
 fn listen(child: Pid, mut said: PipeReader) -> std::io::Result<Receiver<Event>> {
-    let (send, events) = channel();
+    let (send, events) = sync_channel(MAX_WAITING);
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let tell: Sender<Event> = send.clone();
+    let tell: SyncSender<Event> = send.clone();
     thread::Builder::new().spawn(move || {
         for signal in signals.forever() {
             let _nobody_waits = tell.send(Event::Signal(signal));

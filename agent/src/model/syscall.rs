@@ -19,7 +19,7 @@ impl Syscall {
     fn known(name: &str) -> Option<Self> {
         let x86 = x86_64::Sysno::from_str(name).map(|call| call.name());
         let arm = || aarch64::Sysno::from_str(name).map(|call| call.name());
-        x86.or_else(|_| arm()).ok().map(Self)
+        x86.or_else(|()| arm()).ok().map(Self)
     }
 
     /// Its name.

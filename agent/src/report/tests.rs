@@ -341,7 +341,7 @@ proptest! {
             prop_assert_eq!(scripts.count(), 1, "only the one that searches");
         }
         serde_json::from_str::<serde_json::Value>(&file(&capture, false, "report.json")).unwrap();
-        let page = terminal::summary(&capture.clone().into(), None, RenderOptions::default());
+        let page = terminal::summary(&capture.into(), None, RenderOptions::default());
         prop_assert!(!page.replace('\n', "").contains(char::is_control));
     }
 }

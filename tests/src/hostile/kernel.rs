@@ -64,7 +64,7 @@ impl Before {
 
 /// Every object of the machine, by the index of its kind and its id.
 fn objects() -> BTreeSet<(usize, u32)> {
-    let kinds = KINDS.iter().enumerate();
+    let mut kinds = KINDS.iter().enumerate();
     kinds
         .flat_map(|(kind, (_, command, _))| ids(*command).map(move |id| (kind, id)))
         .collect()
@@ -99,12 +99,10 @@ fn held() -> BTreeSet<(usize, u32)> {
 
 /// `prog_id:\t12`
 fn object_of(line: &str) -> Option<(usize, u32)> {
-    let kinds = KINDS.iter().enumerate();
-    kinds
-        .filter_map(|(kind, (_, _, word))| {
-            Some((kind, line.strip_prefix(word)?.trim().parse().ok()?))
-        })
-        .next()
+    let mut kinds = KINDS.iter().enumerate();
+    kinds.find_map(|(kind, (_, _, word))| {
+        Some((kind, line.strip_prefix(word)?.trim().parse().ok()?))
+    })
 }
 
 /// Processes that run the agent under test.

@@ -210,7 +210,7 @@ fn wake_ups_of_a_loop_by_itself_and_closed_connections_are_left_alone() {
     own.receive.last = 1;
     assert_eq!(with(idle_loop(32), watched(own, IN)), []);
     let mut left = unread(60);
-    left.state = crate::model::SocketState::CloseWait;
+    left.state = SocketState::CloseWait;
     assert_eq!(with(idle_loop(32), left), []);
 }
 

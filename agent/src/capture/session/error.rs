@@ -24,7 +24,7 @@ pub enum CaptureError {
     Probe(#[from] ProbeError),
     /// The runtime failed us.
     #[error("cannot wait for the targets: {0}")]
-    Wait(std::io::Error),
+    Wait(io::Error),
     /// There are no more threads.
     #[error(transparent)]
     NoThreads(NoThreads),

@@ -245,7 +245,7 @@ mod tests {
             width: 80,
             ..RenderOptions::default()
         };
-        let page = summary(&capture.clone().into(), None, narrow);
+        let page = summary(&capture.into(), None, narrow);
         let row = page.lines().find(|line| line.contains("  disk 7.7%"));
         let row = row.expect("a row of the table");
         assert!(row.ends_with("unknown") && !row.contains('…'), "{page}");
