@@ -21,6 +21,7 @@ mod loss;
 mod memory;
 mod memory_trend;
 mod objects;
+pub mod places;
 mod python;
 pub mod recording;
 mod report;
