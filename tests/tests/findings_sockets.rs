@@ -106,7 +106,7 @@ fn a_loop_that_is_elsewhere_explains_its_queue() {
         );
         assert_eq!((&queue["pid"], &queue["tid"]), (&pid.into(), &pid.into()));
         assert!(
-            queue.to_string().contains("has not come back to"),
+            queue.to_string().contains("instead of epoll_wait"),
             "{queue:#}"
         );
         assert_eq!(queue["incident"], cause["incident"], "{found:#?}");

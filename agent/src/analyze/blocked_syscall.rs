@@ -9,13 +9,20 @@
 //! `read` of `/proc/kmsg` or a trace pipe, which wait for work like a pipe's; a reader that
 //! waits for the other end of a FIFO to be opened.
 
+mod arguments;
+
 use super::event_loops::{Places, stuck};
-use super::{Findings, Scene, graph::Graph, waiting, words};
-use crate::model::{
-    Call, Finding, FindingKind, FrameKind, Reason, Severity, Stack, State, Subject, Syscall,
-    Thread, Topic,
+use super::{
+    Findings, Scene,
+    graph::{Graph, Node},
+    waiting,
+    words::{self, Headline},
 };
-use crate::words::{label, text::clean};
+use crate::model::{
+    Finding, FindingKind, FrameKind, Reason, Severity, Stack, State, Subject, Syscall, Thread,
+    Topic,
+};
+use crate::words::text::clean;
 
 /// Calls that change or ask about files: where they wait, a file system does not answer.
 const FILES: [&str; 42] = [
@@ -203,99 +210,94 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), wait: Wait) -> 
     finding.since = Some(now.since);
     finding.since_at_least = now.since_inferred;
     finding.about = vec![Subject::Thread(thread.tid)];
-    finding.summary = format!(
-        "thread {} of {} has been {} for {}",
-        words::thread(thread),
-        scene.process_name(thread.pid),
-        phrase(wait, thread, call),
-        words::since(now.since, now.since_inferred),
-    );
-    finding = finding.fact(Topic::Syscall, arguments(thread));
-    finding = waiting::evidence(graph, index, thread, finding);
+    let path = call.map_or("", |call| call.path.as_str());
+    finding.summary = summary(graph, (index, thread), wait, path);
+    let chain = graph.chain(index);
+    finding.evidence.extend(chain.facts(graph));
+    finding.because_of.extend(chain.because_of(graph));
     let stack = scene.stack_now(thread);
     if let Some(code) = stack.and_then(words::code) {
         finding = finding.fact(Topic::Where, code);
     }
+    finding = finding.fact(Topic::Syscall, arguments::of(thread, path));
     let kernel: Vec<&str> = kernel_frames(stack).take(FRAMES).collect();
     if !kernel.is_empty() {
         finding = finding.fact(Topic::Kernel, kernel.join(" <- "));
     }
-    finding.next = next(wait).into();
+    let other = graph.wait(Node::Thread(index));
+    let other = other.and_then(|wait| graph.stranger(wait));
+    finding.next = next(wait, other, path);
     finding
 }
 
-fn phrase(wait: Wait, thread: &Thread, call: Option<&Call>) -> String {
-    let path = call
-        .map(|call| clean(&call.path))
-        .filter(|path| !path.is_empty());
-    let of = |words: &str| match &path {
-        Some(path) => format!("{words} {path}"),
-        None => words.to_owned(),
-    };
-    let name = thread.now.syscall.map_or("a system call", Syscall::name);
-    match wait {
-        Wait::Storage => of(&format!("waiting for storage in {name}")),
-        Wait::Uninterruptible => of(&format!("in uninterruptible sleep in {name}")),
-        Wait::FileLock => of("waiting for the lock of the file"),
-        Wait::File => of(&format!("blocked in {name}")),
-        Wait::Memory => format!("blocked in {name}"),
-        Wait::Fault => "waiting for a page of memory that does not come".to_owned(),
-        Wait::PipeWrite => of("blocked by a pipe that nobody empties:"),
-        Wait::DeviceWrite => of("blocked in writing to"),
-        Wait::OpenFifo => of("waiting for a reader of the FIFO"),
-        Wait::Exec => "waiting for a new child to exec".to_owned(),
-    }
-}
-
-/// `flock(5, 0x2)`.
-fn arguments(thread: &Thread) -> String {
+/// `fsync()` blocked, on what, and who could end it.
+fn summary(graph: &Graph<'_>, (index, thread): (usize, &Thread), wait: Wait, path: &str) -> String {
     let now = &thread.now;
-    let Some(name) = now.syscall.map(Syscall::name) else {
-        return "none: a page fault".to_owned();
+    let time = words::since(now.since, now.since_inferred);
+    let what = match now.syscall {
+        Some(call) => format!("blocked for {time} in {}()", call.name()),
+        None => format!("blocked for {time} in a page fault"),
     };
-    let number = |arg: &u64| match *arg {
-        small if small < 4096 => small.to_string(),
-        other => match other as i32 {
-            // AT_FDCWD, and what else is small below zero.
-            below @ -4096..0 => below.to_string(),
-            _ => format!("{other:#x}"),
-        },
+    let by = graph.wait(Node::Thread(index));
+    let by = by.and_then(|wait| graph.parties(wait));
+    let detail = match (wait, by) {
+        (Wait::Storage, _) if path.is_empty() => "disk I/O".to_owned(),
+        (Wait::Storage, _) => format!("{path} (disk I/O)"),
+        (Wait::Uninterruptible, _) if path.is_empty() => "uninterruptible sleep".to_owned(),
+        (Wait::Uninterruptible, _) => format!("{path} (uninterruptible sleep)"),
+        (Wait::FileLock, Some(holder)) => format!("{path}, held by {holder}"),
+        (Wait::PipeWrite, Some(reader)) => format!("{path} is full, {reader} does not read"),
+        (Wait::PipeWrite, None) => format!("{path} is full, nobody reads"),
+        (Wait::OpenFifo, _) => format!("FIFO {path} has no reader"),
+        (Wait::Fault, _) => "the page does not arrive".to_owned(),
+        (Wait::Memory, _) => "the address space is locked".to_owned(),
+        (Wait::Exec, _) => "the new child does not exec".to_owned(),
+        (Wait::FileLock | Wait::File | Wait::DeviceWrite, _) => path.to_owned(),
     };
-    let args: Vec<String> = now.args.iter().take(arity(name)).map(number).collect();
-    let reason = label::reason(now.reason.unwrap_or(Reason::Unknown), None);
-    format!("{name}({}), {reason}", args.join(", "))
+    let headline = Headline {
+        who: &words::thread(thread),
+        of: &graph.scene().process_name(thread.pid),
+        what: &what,
+        detail: detail.trim_start(),
+    };
+    headline.fitted()
 }
 
-/// Arguments that are worth showing.
-fn arity(name: &str) -> usize {
-    match name {
-        "close" | "fsync" | "fdatasync" | "unlink" | "rmdir" | "brk" => 1,
-        "flock" | "open" | "munmap" | "stat" | "mkdir" => 2,
-        _ => 3,
-    }
-}
-
-const fn next(wait: Wait) -> &'static str {
-    match wait {
-        Wait::Storage | Wait::Uninterruptible => {
-            "look at the device or file server (dmesg, iostat, mount); no signal ends this wait"
+/// What to do; `other` is the one process that can end the wait and is not watched.
+fn next(wait: Wait, other: Option<u32>, path: &str) -> String {
+    let path = clean(path);
+    match (wait, other) {
+        (Wait::Storage | Wait::Uninterruptible, _) => {
+            "Check dmesg, iostat -x 1 and the mount; no signal ends this wait.".to_owned()
         }
-        Wait::FileLock => {
-            "look at what the holder of the lock does, or whether it should still have it"
+        (Wait::FileLock, Some(holder)) => {
+            format!("Check the holder: remora triage --pid {holder}.")
         }
-        Wait::File => {
-            "look at the file system of that file: a server (NFS, FUSE) that does not answer"
+        (Wait::FileLock, None) => "Check what the holder does (see /proc/locks).".to_owned(),
+        (Wait::File, _) if path.is_empty() => {
+            "Check the file system: its server (NFS, FUSE) does not answer.".to_owned()
         }
-        Wait::Memory => {
-            "look at the other threads: one keeps the address space busy (a fault, a fork, a large unmap)"
+        (Wait::File, _) => {
+            format!("Check the mount of {path}: its server (NFS, FUSE) does not answer.")
         }
-        Wait::Fault => {
-            "look at what should bring the page: userfaultfd's owner, a file server, swap"
+        (Wait::Memory, _) => {
+            "Check the other threads: a page fault, fork or large munmap locks the address space."
+                .to_owned()
         }
-        Wait::PipeWrite => "find the process at the pipe's other end: it does not read",
-        Wait::DeviceWrite => "look at the terminal or device: output may be held (^S)",
-        Wait::OpenFifo => "start the reader, or open it with O_NONBLOCK",
-        Wait::Exec => "look at the new child: it hangs before its exec",
+        (Wait::Fault, _) => {
+            "Check what serves the page: a userfaultfd handler, a file server, swap.".to_owned()
+        }
+        (Wait::PipeWrite, Some(reader)) => {
+            format!("Check the reader: remora triage --pid {reader}.")
+        }
+        (Wait::PipeWrite, None) => {
+            "Find the process at the other end of the pipe: it does not read.".to_owned()
+        }
+        (Wait::DeviceWrite, _) => {
+            "Check the terminal or device: output may be stopped (Ctrl-S).".to_owned()
+        }
+        (Wait::OpenFifo, _) => "Start the FIFO's reader, or open with O_NONBLOCK.".to_owned(),
+        (Wait::Exec, _) => "Check the new child: it is blocked before its exec.".to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `busy_spin`: a CPU is burnt without progress.
+//! `busy_spin`: a CPU is used without progress.
 //!
 //! A worker with honest work uses a CPU as well. So a use of the CPU is never evidence; what is asked for are
 //! samples in the calls by which a program asks whether there is something to do (epoll, poll, select, yield), or
@@ -7,12 +7,15 @@
 //! machinery, and counts when nothing but that is seen.
 
 use super::event_loops::{framework, is_in_epoll};
-use super::{Findings, Scene, words};
+use super::{
+    Findings, Scene,
+    words::{self, Headline},
+};
 use crate::model::{
     Confidence, Finding, FindingKind, Frame, FrameKind, Severity, Socket, SocketState, Stack,
     Subject, Thread, Topic,
 };
-use crate::words::text::{count, percent, share};
+use crate::words::text::{count, percent, queue_bytes, share};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -217,21 +220,25 @@ fn finding(
     finding.confidence = Confidence::Inferred;
     finding.about = vec![Subject::Thread(thread.tid)];
     let what = match spin {
-        Spin::Asks => "asks for events again and again, and nothing comes of it".to_owned(),
-        Spin::Yields => "yields the CPU again and again instead of waiting".to_owned(),
-        Spin::Lock => "spins on a lock".to_owned(),
-        Spin::Loop(name) => format!("goes around its {name} loop with nothing to do"),
+        Spin::Asks => "it polls without work".to_owned(),
+        Spin::Yields => "it calls sched_yield in a loop".to_owned(),
+        Spin::Lock => "it spins on a lock".to_owned(),
+        Spin::Loop(name) => format!("its {name} loop polls without work"),
     };
     let more = match thread.queued() > thread.wanted() / 5 {
-        true => ", and would take all of it",
+        true => " and wants all of it",
         false => "",
     };
-    finding.summary = format!(
-        "thread {} of {} burns {} of a CPU{more}: it {what}",
-        words::thread(thread),
-        scene.process_name(thread.pid),
-        share(thread.on_cpu, thread.observed),
-    );
+    finding.summary = Headline {
+        who: &words::thread(thread),
+        of: &scene.process_name(thread.pid),
+        what: &format!(
+            "uses {} of one CPU{more}",
+            share(thread.on_cpu, thread.observed)
+        ),
+        detail: &what,
+    }
+    .fitted();
     finding = finding.fact(Topic::Samples, cpu(tally, spin));
     if let Some(rate) = rate(scene, index) {
         finding = finding.fact(Topic::Rate, rate);
@@ -240,16 +247,26 @@ fn finding(
         finding.because_of.push(Subject::Socket(socket.inode));
         finding = finding.fact(Topic::Socket, ready_words(socket));
     }
-    let code = tally
+    let stack = tally
         .stack
-        .and_then(|(_, stack)| words::code(scene.capture.stacks.get(stack)?));
-    if let Some(code) = code {
+        .and_then(|(_, stack)| scene.capture.stacks.get(stack));
+    if let Some(code) = stack.and_then(words::code) {
         finding = finding.fact(Topic::Where, code);
     }
     finding = finding.fact(Topic::Inferred, "from where its CPU samples lie");
-    finding.next = match spin {
-        Spin::Lock | Spin::Yields => "wait in the kernel instead (a mutex, a condition variable); find who holds what it spins for".into(),
-        _ => "read what is ready, or take it out of the set (a closed peer, EPOLLOUT without data to send); wait with a time limit above 0".into(),
+    let at = words::at(stack.and_then(words::place).as_deref());
+    let fd = ready(scene, thread).next().map(|socket| socket.fd);
+    finding.next = match (spin, fd) {
+        (Spin::Lock, _) => format!("Replace the spin{at} with a mutex."),
+        (Spin::Yields, _) => {
+            format!("Replace sched_yield{at} with a wait (mutex, condition variable).")
+        }
+        (_, Some(fd)) => {
+            format!("Read or close fd {fd}, or remove it from epoll. Use a timeout above 0.")
+        }
+        (_, None) => {
+            format!("Use a timeout above 0 in the poll{at}. Unregister what is always ready.")
+        }
     };
     finding
 }
@@ -257,19 +274,21 @@ fn finding(
 /// Where its samples lie.
 fn cpu(tally: &Tally, spin: Spin) -> String {
     let of_all = |part: u64| percent(part as f64, tally.all as f64);
-    let all = count(tally.all);
     let own = match spin {
-        Spin::Lock => format!("of {all} samples {} in the spin lock", of_all(tally.spins)),
+        Spin::Lock => format!("{} in the spin lock", of_all(tally.spins)),
         Spin::Loop(_) => format!(
-            "of {all} samples {} in asking calls, {} in the loop's own code",
+            "{} poll calls, {} the loop's own code",
             of_all(tally.asks),
             of_all(tally.machinery)
         ),
-        Spin::Asks | Spin::Yields => {
-            format!("of {all} samples {} in asking calls", of_all(tally.asks))
-        }
+        Spin::Yields => format!("{} sched_yield", of_all(tally.yields)),
+        Spin::Asks => format!("{} poll calls", of_all(tally.asks)),
     };
-    format!("{own}, {} in calls that read or write", of_all(tally.works))
+    format!(
+        "{own}, {} read/write (of {})",
+        of_all(tally.works),
+        count(tally.all)
+    )
 }
 
 /// How often it asks, where that is known exactly.
@@ -279,7 +298,7 @@ fn rate(scene: &Scene<'_>, index: usize) -> Option<String> {
     let a_second = (own.waits as f64 / seconds) as u64;
     let empty = own.timeouts.unwrap_or(0);
     Some(format!(
-        "{} waits a second, {} of them empty",
+        "{} polls/s, {} without an event",
         count(a_second),
         percent(empty as f64, own.waits as f64)
     ))
@@ -310,16 +329,11 @@ fn ready<'a>(scene: &Scene<'a>, thread: &'a Thread) -> impl Iterator<Item = &'a 
 
 fn ready_words(socket: &Socket) -> String {
     let name = words::socket(socket);
-    match socket.unread_bytes() {
-        0 => format!(
-            "{name} ({}) is in its epoll set and always ready",
-            socket.state.name()
-        ),
-        unread => format!(
-            "{name}: {} bytes unread and left there, so it is always ready",
-            count(unread.into())
-        ),
-    }
+    let state = match socket.unread_bytes() {
+        0 => socket.state.label().to_owned(),
+        unread => format!("{} unread", queue_bytes(unread.into())),
+    };
+    format!("{name}: {state}, always ready in epoll")
 }
 
 #[cfg(test)]

@@ -5,9 +5,12 @@
 //! kernel keeps when that happened last: so the peer closed at that time or before. Where this side goes on
 //! sending to a peer that has closed its own direction only, acknowledgements come, and the time is short.
 
-use super::{Findings, Scene, words};
+use super::{
+    Findings, Scene,
+    words::{self, Headline},
+};
 use crate::model::{Finding, FindingKind, Severity, Socket, SocketState, Subject, Topic};
-use crate::words::text::{bytes, clean, count};
+use crate::words::text::{clean, counted, queue_bytes};
 
 /// Connections that are shown one by one.
 const SHOWN: usize = 3;
@@ -43,32 +46,42 @@ fn finding(scene: &Scene<'_>, left: &[&Socket], oldest: &Socket) -> Finding {
     let mut finding = scene.about_process(FindingKind::CloseWait, Severity::Warning, pid);
     finding.since = Some(since);
     finding.since_at_least = true;
-    let connections = match left.len() {
-        1 => "a connection".to_owned(),
-        several => format!("{} connections", count(several as u64)),
+    let age = words::since(since, true);
+    let what = match left.len() {
+        1 => format!("has 1 socket in CLOSE-WAIT for {age}"),
+        several => format!(
+            "has {} in CLOSE-WAIT, oldest {age}",
+            counted(several as u64, "socket")
+        ),
     };
-    finding.summary = format!(
-        "{} keeps {connections} that the peer closed{} {} ago",
-        scene.process_name(pid),
-        if left.len() > 1 { ", the oldest" } else { "" },
-        words::since(since, true),
-    );
+    finding.summary = Headline {
+        who: &scene.process_name(pid),
+        what: &what,
+        ..Headline::default()
+    }
+    .fitted();
     for socket in left.iter().take(SHOWN) {
-        let peer = socket.peer.as_ref().map(|peer| format!(" from {peer}"));
+        let peer = socket.peer.as_ref();
+        let peer = peer.map_or_else(String::new, |peer| format!(", peer {peer}"));
         let unread = match socket.unread_bytes() {
             0 => String::new(),
-            unread => format!(", {} unread", bytes(u64::from(unread))),
+            unread => format!(", {} unread", queue_bytes(u64::from(unread))),
         };
         let age = words::since(silence(socket), true);
-        let line = format!(
-            "fd {}{}{unread}, {age}",
-            socket.fd,
-            peer.unwrap_or_default()
-        );
+        let line = format!("fd {}{peer}, {age}{unread}", socket.fd);
         finding = finding.fact(Topic::Socket, clean(&line));
     }
-    finding.next =
-        "find who owns these descriptors: read until the end of the stream, then close".into();
+    if left.len() > SHOWN {
+        let more = counted((left.len() - SHOWN) as u64, "more socket");
+        finding = finding.fact(Topic::Sockets, more);
+    }
+    let fds = left.iter().take(SHOWN).map(|socket| socket.fd.to_string());
+    let fds: Vec<String> = fds.collect();
+    let others = if left.len() > SHOWN { "…" } else { "" };
+    finding.next = format!(
+        "Close fd {}{others} when recv returns 0 (end of stream).",
+        fds.join(", ")
+    );
     finding.about = left
         .iter()
         .map(|socket| Subject::Socket(socket.inode))

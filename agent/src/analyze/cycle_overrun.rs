@@ -7,7 +7,10 @@
 //! have to show that they are one piece of work.
 
 use super::event_loops::{Kind, Place, Places, is_in_call, is_in_epoll, kind, sampled, total};
-use super::{Findings, Scene, Thresholds, words};
+use super::{
+    Findings, Scene, Thresholds,
+    words::{self, Headline},
+};
 use crate::model::{
     Confidence, Finding, FindingKind, Severity, Subject, Thread, ThreadLoop, Topic,
 };
@@ -104,34 +107,35 @@ fn finding(
     finding.because_of = vec![Subject::Thread(thread.tid)];
     let target = duration(scene.thresholds.cycle);
     let name = match kind {
-        Some(Kind::Framework(name)) => format!("the {name} loop"),
-        _ => "the event loop".to_owned(),
+        Some(Kind::Framework(name)) => format!("{name} loop"),
+        _ => "event loop".to_owned(),
     };
-    finding.summary = format!(
-        "{name} (thread {}) of {} took longer than {target} in {} of {} iterations, up to {}",
-        words::thread(thread),
-        scene.process_name(thread.pid),
-        count(over),
-        count(own.iterations),
-        duration(own.longest),
-    );
+    finding.summary = Headline {
+        who: &name,
+        of: &scene.process_name(thread.pid),
+        what: &format!(
+            "had {} of {} iterations over {target}, max {}",
+            count(over),
+            count(own.iterations),
+            duration(own.longest)
+        ),
+        ..Headline::default()
+    }
+    .fitted();
     let seconds = scene.capture.duration.as_secs_f64().max(1e-3);
     let a_minute = over as f64 / seconds * 60.0;
     finding = finding.fact(Topic::Cycle, distribution(own));
     finding = finding.fact(
         Topic::Overruns,
         format!(
-            "{a_minute:.0} a minute over {target} ({})",
+            "{a_minute:.0}/min over {target} ({})",
             percent(over as f64, own.iterations as f64)
         ),
     );
     if !own.late_queued.is_zero() {
         finding = finding.fact(
-            Topic::Cpu,
-            format!(
-                "{} of the long iterations were waits for a CPU",
-                duration(own.late_queued)
-            ),
+            Topic::RunQueue,
+            format!("{} of the slow iterations", duration(own.late_queued)),
         );
     }
     finding = stacks(scene, places, finding);
@@ -139,13 +143,25 @@ fn finding(
         finding.confidence = Confidence::Inferred;
         finding = finding.fact(
             Topic::Inferred,
-            "polls that do not block are not seen here; the samples show single pieces of work",
+            "polls that return at once are not seen; the samples show single pieces of work",
         );
     }
-    finding.next = format!(
-        "look at the code above; declare the target if it is meant so: --threshold cycle=TIME (now {target})"
-    );
+    let at = words::at(worst_place(scene, places).as_deref());
+    finding.next =
+        format!("Shorten the work{at}. If it is expected: --threshold cycle=TIME (now {target}).");
     finding
+}
+
+/// Where the slow iterations spent most.
+fn worst_place(scene: &Scene<'_>, places: &[Place]) -> Option<String> {
+    let worst = places.iter().max_by_key(|place| late_time(scene, place))?;
+    words::place(scene.capture.stacks.get(worst.stack)?)
+}
+
+/// Time of a place in slow iterations.
+fn late_time(scene: &Scene<'_>, place: &Place) -> Duration {
+    let sampled = sampled(scene, place.late_samples);
+    place.late_blocked.saturating_add(sampled)
 }
 
 fn distribution(own: &ThreadLoop) -> String {
@@ -164,11 +180,7 @@ fn distribution(own: &ThreadLoop) -> String {
 
 /// What long iterations did most.
 fn stacks(scene: &Scene<'_>, places: &[Place], mut finding: Finding) -> Finding {
-    let time = |place: &Place| {
-        place
-            .late_blocked
-            .saturating_add(sampled(scene, place.late_samples))
-    };
+    let time = |place: &Place| late_time(scene, place);
     let all = total(places.iter().map(time));
     let mut by_code: Vec<(Duration, String)> = Vec::new();
     for place in places.iter().filter(|place| !time(place).is_zero()) {

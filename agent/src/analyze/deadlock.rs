@@ -7,8 +7,8 @@
 
 use super::{
     Findings, Scene,
-    graph::{Cycle, Graph, Node, Wait},
-    words,
+    graph::{self, Cycle, Graph, Node, Wait},
+    words::{self, Headline},
 };
 use crate::model::{Confidence, Fact, Finding, FindingKind, Process, Severity, Subject, Topic};
 use crate::words::text::count;
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Members of a cycle that are shown one by one.
 const SHOWN: usize = 8;
+/// Places in the code that the next step names.
+const PLACES: usize = 2;
 
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let graph = Graph::of(scene);
@@ -63,13 +65,15 @@ fn finding(
     }
     if waits.len() > SHOWN {
         let more = count((waits.len() - SHOWN) as u64);
-        finding = finding.fact(Topic::Waits, format!("and {more} more on the cycle"));
+        finding = finding.fact(Topic::Waits, format!("and {more} more"));
     }
+    let clues = graph::clues(waits.iter().filter_map(|(_, wait)| wait.how));
+    finding.evidence.extend(clues);
     if let Some(limit) = waits.iter().find(|(_, wait)| wait.timed) {
         let who = graph.name(limit.0);
         finding = finding.fact(
             Topic::Timeout,
-            format!("the wait of {who} ends by itself after a while"),
+            format!("{who} waits with a timeout, this may resolve itself"),
         );
     }
     if !cycle.behind.is_empty() {
@@ -77,12 +81,9 @@ fn finding(
         let number = count(names.len() as u64);
         names.truncate(5);
         let names = names.join(", ");
-        finding = finding.fact(
-            Topic::Blocked,
-            format!("{number} more wait for these: {names}"),
-        );
+        finding = finding.fact(Topic::Blocked, format!("{number} more: {names}"));
     }
-    finding.next = next(waits).into();
+    finding.next = next(scene, graph, waits);
     finding.about = about(graph, cycle, waits);
     Some(finding)
 }
@@ -114,63 +115,64 @@ fn summary(
     since: Duration,
     at_least: bool,
 ) -> String {
-    let mut pids: Vec<u32> = waits.iter().map(|(node, _)| graph.pid(*node)).collect();
-    pids.sort_unstable();
-    pids.dedup();
     let since = words::since(since, at_least);
-    let names: Vec<String> = waits
-        .iter()
-        .take(3)
-        .map(|(node, _)| graph.name(*node))
-        .collect();
     let kind = match waits.first() {
         Some((Node::Thread(_), _)) => "threads",
         _ => "tasks",
     };
-    let whose = match pids.as_slice() {
-        [pid] => scene.process_name(*pid),
-        several => {
-            let names: Vec<String> = several.iter().map(|pid| scene.process_name(*pid)).collect();
-            return format!(
-                "{} wait for each other and have not moved for {since}",
-                names.join(" and ")
-            );
-        }
+    let of = names(scene, graph, waits, " and ");
+    let (who, what) = match waits {
+        [(node, _)] => (
+            graph.name(*node),
+            format!("deadlocked on itself for {since}"),
+        ),
+        _ => (
+            format!("{} {kind}", waits.len()),
+            format!("deadlocked for {since}"),
+        ),
     };
-    match (waits, names.as_slice()) {
-        ([(_, wait)], [name]) => {
-            format!(
-                "{name} of {whose} waits for itself ({}), for {since}",
-                wait.what
-            )
-        }
-        (waits, names) => {
-            let more = waits.len().saturating_sub(names.len());
-            let more = match more {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            format!(
-                "{} {kind} of {whose} wait for each other and have not moved for {since}: {}{more}",
-                waits.len(),
-                names.join(", ")
-            )
-        }
-    }
+    let headline = Headline {
+        who: &who,
+        of: &of,
+        what: &what,
+        ..Headline::default()
+    };
+    headline.fitted()
 }
 
-fn next(waits: &[(Node, &Wait)]) -> &'static str {
+/// The processes of a cycle: `feedd (4711) and piker (4712)`.
+fn names(scene: &Scene<'_>, graph: &Graph<'_>, waits: &[(Node, &Wait)], between: &str) -> String {
+    let mut pids: Vec<u32> = waits.iter().map(|(node, _)| graph.pid(*node)).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    let names = pids.iter().map(|pid| scene.process_name(*pid));
+    names.collect::<Vec<_>>().join(between)
+}
+
+fn next(scene: &Scene<'_>, graph: &Graph<'_>, waits: &[(Node, &Wait)]) -> String {
+    let restart = format!("Restart {} to recover.", names(scene, graph, waits, " or "));
+    let mut places: Vec<String> = Vec::new();
+    for (node, _) in waits {
+        places.extend(graph.place(*node).filter(|place| !places.contains(place)));
+    }
+    places.truncate(PLACES);
+    let at = |places: &[String]| match places {
+        [] => String::new(),
+        places => format!(" at {}", places.join(" and ")),
+    };
     let is_lock = |wait: &Wait| matches!(wait.subject, Some(Subject::Lock(..)));
     match waits {
-        [_] => {
-            "it takes what it holds already: make the lock recursive, or split what runs under it"
-        }
+        [_] => format!(
+            "{restart} Then use a recursive lock, or do not lock again{}.",
+            at(&places)
+        ),
         several if several.iter().all(|(_, wait)| is_lock(wait)) => {
-            "they take the same things in different orders: compare the code lines, and take them in one order"
+            format!("{restart} Then take the locks in one order{}.", at(&places))
         }
-        _ => {
-            "each waits for the next one to act first: see in the code lines who should, and what holds it up"
-        }
+        _ => format!(
+            "{restart} Then let one side act first, or wait with a timeout{}.",
+            at(&places)
+        ),
     }
 }
 

@@ -1,18 +1,23 @@
-//! `heartbeat_missed`: a thread or socket that was declared was silent for too long.
+//! `heartbeat_missed`: a thread or socket was silent for longer than its heartbeat allows.
 //!
-//! Nothing is guessed here: what has to move, and how often, is said by the user
+//! Nothing is guessed here: what has to move, and how often, is set by the user
 //! (`--heartbeat thread=NAME,every=300s`, `--heartbeat socket=PORT,every=5s`). A thread moves when it runs, so one that is
 //! woken every second only to look at the clock moves, too.
 
-use super::{Findings, Scene, graph::Graph, waiting, words};
+use super::{
+    Findings, Scene,
+    graph::Graph,
+    waiting,
+    words::{self, Headline},
+};
 use crate::model::{
     Address, Finding, FindingKind, Process, Severity, SkipReason, Socket, State, Subject, Thread,
     Topic,
 };
-use crate::words::text::{clean, duration};
+use crate::words::text::{clean, count, counted, duration};
 use std::time::Duration;
 
-/// The most that may be declared.
+/// How many may be set.
 pub const MAX_HEARTBEATS: usize = 64;
 
 /// Bytes of a thread's name that the kernel keeps.
@@ -130,25 +135,26 @@ fn threads(scene: &Scene<'_>, name: &str, every: Duration, findings: &mut Findin
             process.pid,
         );
         let name = clean(name);
-        finding.summary = format!(
-            "{} has no thread {name}, which should run every {}",
-            scene.process_name(process.pid),
-            duration(every)
-        );
+        finding.summary = Headline {
+            who: &scene.process_name(process.pid),
+            what: &format!("has no thread {name} (limit {})", duration(every)),
+            ..Headline::default()
+        }
+        .fitted();
         finding.about = vec![Subject::Process(process.pid)];
         finding = finding.fact(
             Topic::Threads,
             format!(
-                "none of {} is called {name}: it never began, or has ended",
-                scene.living().count()
+                "{} checked, none is called {name}",
+                count(scene.living().count() as u64)
             ),
         );
-        finding.next = "look at what should start it, and at the log of its end".into();
+        finding.next = format!("Check the code that starts {name} and its last exit in the log.");
         findings.push(finding);
     }
 }
 
-/// What was declared is declared of the targets, not of those that are looked at for their sake.
+/// Heartbeats apply to target processes, not to related ones.
 fn targets<'a>(scene: &Scene<'a>) -> impl Iterator<Item = &'a Process> {
     let all = scene.capture.processes.iter();
     all.filter(|process| process.is_target())
@@ -169,37 +175,41 @@ fn silent(
     let since = thread.now.since;
     finding.since = Some(since);
     finding.since_at_least = thread.now.since_inferred;
-    let what = match thread.now.state {
-        State::Blocked => waiting::phrase(graph, index, thread),
-        _ => "is ready, without a CPU".to_owned(),
-    };
-    finding.summary = format!(
-        "thread {} of {} has not run for {}, where {} is allowed: it {what}",
-        words::thread(thread),
-        scene.process_name(thread.pid),
-        words::since(since, thread.now.since_inferred),
-        duration(every),
-    );
+    finding.summary = Headline {
+        who: &words::thread(thread),
+        of: &scene.process_name(thread.pid),
+        what: &format!(
+            "has not run for {} (limit {})",
+            words::since(since, thread.now.since_inferred),
+            duration(every)
+        ),
+        ..Headline::default()
+    }
+    .fitted();
     let threads = || all.iter().map(|(_, thread)| Subject::Thread(thread.tid));
     finding.about = threads().collect();
     // What blocks such a thread is a finding about it.
     finding.because_of = threads().chain([Subject::Process(thread.pid)]).collect();
     if thread.now.state == State::Blocked {
-        finding = waiting::evidence(graph, index, thread, finding);
+        let who = words::thread(thread);
+        finding = waiting::evidence(graph, (index, thread), (&who, ""), finding);
     } else {
-        finding = finding.fact(
-            Topic::RunQueue,
-            format!("ready without a CPU for {}", duration(since)),
-        );
+        finding = finding.fact(Topic::RunQueue, "runnable, without a CPU");
     }
     if all.len() > 1 {
-        let more = format!("{} more threads of that name are as silent", all.len() - 1);
-        finding = finding.fact(Topic::Threads, more);
+        let more = counted(all.len() as u64 - 1, "more thread");
+        let line = format!("{more} of this name missed it");
+        finding = finding.fact(Topic::Threads, line);
     }
     if let Some(code) = scene.stack_now(thread).and_then(words::code) {
         finding = finding.fact(Topic::Where, code);
     }
-    finding.next = "find what should wake it".into();
+    let place = scene.stack_now(thread).and_then(words::place);
+    finding.next = format!(
+        "Check the code that should wake {}{}.",
+        words::thread(thread),
+        words::at(place.as_deref())
+    );
     finding
 }
 
@@ -243,17 +253,25 @@ fn sockets(
             Severity::Critical,
             process.pid,
         );
-        finding.summary = format!(
-            "{} has no connection at {name}, which should receive every {}",
-            scene.process_name(process.pid),
-            duration(every)
-        );
+        finding.summary = Headline {
+            who: &scene.process_name(process.pid),
+            what: &format!(
+                "has no TCP connection on {name} (limit {})",
+                duration(every)
+            ),
+            ..Headline::default()
+        }
+        .fitted();
         finding.about = vec![Subject::Process(process.pid)];
         finding = finding.fact(
             Topic::Sockets,
-            format!("none of {} is at {name}", scene.capture.sockets.len()),
+            format!(
+                "{} checked, none on {name}",
+                count(scene.capture.sockets.len() as u64)
+            ),
         );
-        finding.next = "look at what should make the connection, and at the log of its end".into();
+        finding.next =
+            format!("Check the code that connects to {name} and the last disconnect in its log.");
         findings.push(finding);
     }
 }
@@ -262,24 +280,33 @@ fn unheard(scene: &Scene<'_>, socket: &Socket, silence: Duration, every: Duratio
     let mut finding =
         scene.about_process(FindingKind::HeartbeatMissed, Severity::Critical, socket.pid);
     finding.since = Some(silence);
-    finding.summary = format!(
-        "{} has received nothing on {} for {}, where {} is allowed",
-        scene.process_name(socket.pid),
-        words::socket(socket),
-        duration(silence),
-        duration(every),
-    );
+    finding.summary = Headline {
+        who: &scene.process_name(socket.pid),
+        what: &format!(
+            "has received nothing on fd {} for {} (limit {})",
+            socket.fd,
+            duration(silence),
+            duration(every)
+        ),
+        ..Headline::default()
+    }
+    .fitted();
     finding.about = vec![Subject::Socket(socket.inode)];
     finding.because_of = vec![Subject::Socket(socket.inode), Subject::Process(socket.pid)];
     finding = finding.fact(
         Topic::Socket,
-        format!("{} ({})", words::socket(socket), socket.state.name()),
+        format!("{} ({})", words::socket(socket), socket.state.label()),
     );
     if let Some(peer) = &socket.peer_process {
         finding.because_of.push(Subject::Process(peer.pid));
         finding = finding.fact(Topic::Peer, format!("{} ({})", clean(&peer.comm), peer.pid));
     }
-    finding.next = "look at the peer, and whether the connection is half-open".into();
+    finding.next = match &socket.peer_process {
+        Some(peer) if scene.process(peer.pid).is_none() => {
+            format!("Run: remora triage --pid {}.", peer.pid)
+        }
+        _ => "Check that the peer still sends and its host is reachable. Reconnect.".to_owned(),
+    };
     finding
 }
 

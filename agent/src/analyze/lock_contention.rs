@@ -9,13 +9,13 @@
 use super::{
     Findings, Scene,
     graph::{End, Graph, Node, Thing, Wait},
-    words,
+    words::{self, Headline},
 };
 use crate::model::{
     Confidence, Finding, FindingKind, Idleness, Lock, LockKind, LockStack, OwnerFrom, Reason,
     Severity, Site, State, Subject, Topic, Waiter, takes_lock,
 };
-use crate::words::text::{clean, count, duration, percent};
+use crate::words::text::{clean, counted, duration, percent};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -171,17 +171,26 @@ fn finding(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock, losers: &[Loser<'_
         Some((_, wait)) => wait.what.clone(),
         None => Thing::of(lock),
     };
-    let share = worst.map_or(0.0, |it| it.share);
-    finding.summary = format!(
-        "{}{} of {} lost {} of the time waiting for {what}",
-        thread.map_or_else(String::new, words::thread),
-        match losers.len() {
-            0 | 1 => String::new(),
-            several => format!(" and {} more", several - 1),
-        },
-        scene.process_name(lock.pid),
-        percent(share, 1.0),
-    );
+    let share = percent(worst.map_or(0.0, |it| it.share), 1.0);
+    let of = scene.process_name(lock.pid);
+    let (who, what) = match losers.len() {
+        0 | 1 => (
+            thread.map_or_else(String::new, words::thread),
+            format!("blocked {share} of the time by {what}"),
+        ),
+        several => (format!("{several} threads"), format!("contend for {what}")),
+    };
+    let detail = match losers.len() {
+        0 | 1 => String::new(),
+        _ => format!("up to {share} of the time blocked"),
+    };
+    finding.summary = Headline {
+        who: &who,
+        of: &of,
+        what: &what,
+        detail: &detail,
+    }
+    .fitted();
     if lock.kind_inferred
         || lock
             .owner
@@ -191,15 +200,19 @@ fn finding(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock, losers: &[Loser<'_
         finding.confidence = Confidence::Inferred;
     }
     for loser in losers.iter().take(SHOWN) {
-        finding = finding.fact(Topic::Waits, loser_words(scene, loser));
+        finding = finding.fact(Topic::Waiter, loser_words(scene, loser));
+    }
+    let more = losers.len().saturating_sub(SHOWN);
+    if more > 0 {
+        finding = finding.fact(Topic::Waiter, counted(more as u64, "more thread"));
     }
     finding = code(scene, finding, "waiter", &lock.waiter_stacks);
     for holder in lock.holders.iter().take(SHOWN) {
         let words = format!(
-            "{}-{} held it when {} waits began, together {}, the longest {}",
+            "{}-{}, {}, {} in total, longest {}",
             clean(&holder.comm),
             holder.tid,
-            count(holder.waits),
+            counted(holder.waits, "wait"),
             duration(holder.total),
             duration(holder.longest),
         );
@@ -214,30 +227,33 @@ fn finding(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock, losers: &[Loser<'_
             .filter(|it| *it != Subject::Lock(lock.pid, lock.address))
             .collect();
     }
-    finding.next = next(lock).into();
+    finding.next = next(scene, lock);
     finding.about = vec![Subject::Lock(lock.pid, lock.address)];
     finding
 }
 
-fn next(lock: &Lock) -> &'static str {
+fn next(scene: &Scene<'_>, lock: &Lock) -> String {
+    let place = lock
+        .holder_stacks
+        .iter()
+        .find_map(|it| words::place(scene.capture.stacks.get(it.stack)?));
+    let at = words::at(place.as_deref());
     match lock.kind {
         LockKind::PythonGil => {
-            "only one thread of an interpreter runs Python at a time: move the holders' work to processes, or to code that releases the GIL"
+            format!("Move CPU work{at} to processes or to code that releases the GIL.")
         }
-        _ => {
-            "see what the holder does under the lock, and whether it must: I/O, sleeps and long loops can go outside"
-        }
+        _ => format!("Move I/O, sleeps and long loops out of the lock{at}."),
     }
 }
 
 fn loser_words(scene: &Scene<'_>, loser: &Loser<'_>) -> String {
     let thread = scene.capture.threads.get(loser.waiter.thread);
     format!(
-        "{} lost {} ({}) in {} waits",
+        "{} blocked {} ({}) in {}",
         thread.map_or_else(String::new, words::thread),
         duration(loser.lost),
         percent(loser.share, 1.0),
-        count(loser.waiter.waits),
+        counted(loser.waiter.waits, "wait"),
     )
 }
 

@@ -5,11 +5,17 @@
 //! meant to take that long (declared by `--threshold loop-blocked=…`); a thread that waits for one socket by poll.
 
 use super::event_loops::{Kind, Places, Stuck, stuck, task_loop};
-use super::{Findings, Scene, graph::Graph, waiting, words};
-use crate::model::{
-    Confidence, Finding, FindingKind, Severity, Socket, State, Subject, Thread, Topic,
+use super::{
+    Findings, Scene,
+    graph::Graph,
+    waiting,
+    words::{self, Headline},
 };
-use crate::words::text::{clean, count};
+use crate::model::{
+    Confidence, Finding, FindingKind, Reason, Severity, Socket, Subject, Task, TaskState, Thread,
+    Topic,
+};
+use crate::words::text::{clean, counted, queue_bytes, share};
 
 /// Sockets with unread bytes that are shown.
 const SHOWN: usize = 2;
@@ -40,50 +46,49 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
         finding.confidence = Confidence::Inferred;
     }
     finding.about = vec![Subject::Thread(thread.tid)];
-    let what = match stuck.blocked {
-        true => waiting::phrase(graph, index, thread),
-        false if thread.on_cpu.as_secs_f64() * 2.0 >= thread.observed.as_secs_f64() => {
-            "runs one callback on the CPU".to_owned()
-        }
-        false => "is in one callback".to_owned(),
-    };
-    let time = words::since(stuck.since, stuck.at_least);
-    finding.summary = format!(
-        "{} of {} has not come back to its wait for {time}: {what}",
-        loop_name(stuck.kind, thread),
-        scene.process_name(thread.pid),
-    );
-    finding = finding.fact(Topic::Loop, loop_fact(scene, thread, stuck));
-    if stuck.blocked {
-        finding = waiting::evidence(graph, index, thread, finding);
-        finding.next = waiting::next(thread);
-    } else {
-        let share = thread.on_cpu.as_secs_f64() / thread.observed.as_secs_f64().max(1e-3) * 100.0;
-        let rest = match stuck.samples {
-            0 => "each of its waits lies in one callback".to_owned(),
-            samples => format!("all {} samples lie in one callback", count(samples)),
-        };
-        finding = finding.fact(Topic::Cpu, format!("{share:.0} % of a CPU; {rest}"));
-        finding.next =
-            "take the long work out of the loop (a thread, a process, smaller pieces), or declare \
-            it: --threshold loop-blocked=TIME"
-                .into();
-    }
-    if let Some(code) = stuck
+    let place = stuck
         .stack
-        .and_then(|stack| words::code(scene.capture.stacks.get(stack)?))
-    {
+        .and_then(|stack| scene.capture.stacks.get(stack));
+    let task = task(scene, thread);
+    finding.summary = summary(graph, (index, thread), stuck);
+    let who = match &task {
+        Some(task) => format!("{} ({})", words::thread(thread), clean(&task.name)),
+        None => words::thread(thread),
+    };
+    if let Kind::Orphan(fd) = stuck.kind {
+        let line = format!("epoll fd {fd} has events, and no thread waits on it");
+        finding = finding.fact(Topic::Reason, line);
+    }
+    if stuck.blocked {
+        let line = (who.as_str(), " instead of epoll_wait");
+        finding = waiting::evidence(graph, (index, thread), line, finding);
+        let is_asyncio = stuck.kind == Kind::Framework("asyncio");
+        finding.next = waiting::next(graph, index, thread, is_asyncio);
+    } else {
+        let rest = match stuck.samples {
+            0 => "each of its waits".to_owned(),
+            samples => format!("all of {}", counted(samples, "sample")),
+        };
+        let used = share(thread.on_cpu, thread.observed);
+        let line = format!("{who} is in one callback, {rest}; it uses {used} of one CPU");
+        finding = finding.fact(Topic::Reason, line);
+        let at = words::at(place.and_then(words::place).as_deref());
+        finding.next = format!(
+            "Move the work{at} to a worker thread or process. If it is expected: --threshold loop-blocked=TIME."
+        );
+    }
+    if let Some(code) = place.and_then(words::code) {
         finding = finding.fact(Topic::Where, code);
     }
-    if let Some(task) = task(scene, thread) {
-        finding = finding.fact(Topic::Task, task);
+    if let Some(ready) = ready_tasks(scene, thread) {
+        finding = finding.fact(Topic::Loop, ready);
+    }
+    if let Some(task) = &task {
+        finding = finding.fact(Topic::Task, task_words(task));
     }
     for socket in unread(scene, thread).take(SHOWN) {
-        let queue = format!(
-            "{}: {} bytes unread",
-            words::socket(socket),
-            count(socket.unread_bytes().into())
-        );
+        let unread = queue_bytes(socket.unread_bytes().into());
+        let queue = format!("{}: {unread} unread", words::socket(socket));
         finding = finding.fact(Topic::Queue, queue);
     }
     if stuck.inferred {
@@ -92,66 +97,69 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
     finding
 }
 
+fn summary(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -> String {
+    let time = words::since(stuck.since, stuck.at_least);
+    let sleeps = stuck.blocked && thread.now.reason == Some(Reason::Sleep);
+    let what = match sleeps {
+        true => format!("blocked for {time} by a sleep"),
+        false => format!("blocked for {time}"),
+    };
+    let detail = match stuck.blocked {
+        _ if sleeps => String::new(),
+        true => waiting::phrase(graph, index, thread),
+        false if thread.on_cpu.as_secs_f64() * 2.0 >= thread.observed.as_secs_f64() => {
+            "one callback on CPU".to_owned()
+        }
+        false => "one callback".to_owned(),
+    };
+    let headline = Headline {
+        who: &loop_name(stuck.kind),
+        of: &graph.scene().process_name(thread.pid),
+        what: &what,
+        detail: &detail,
+    };
+    headline.fitted()
+}
+
 fn inferred(kind: Kind) -> &'static str {
     match kind {
-        Kind::Orphan(_) => "no thread waits on that epoll set, and this one does not idle",
-        _ => "polls that do not block are not seen here; no sample of this time lies in one",
+        Kind::Orphan(_) => {
+            "this thread should wait on that epoll set: it is the one that is not idle"
+        }
+        _ => "polls that return at once are not seen; no sample lies in one",
     }
 }
 
-fn loop_name(kind: Kind, thread: &Thread) -> String {
-    let thread = words::thread(thread);
+fn loop_name(kind: Kind) -> String {
     match kind {
-        Kind::Framework(name) => format!("the {name} loop (thread {thread})"),
-        Kind::Epoll | Kind::Orphan(_) => format!("the event loop (thread {thread})"),
+        Kind::Framework(name) => format!("{name} loop"),
+        Kind::Epoll | Kind::Orphan(_) => "event loop".to_owned(),
     }
 }
 
-fn loop_fact(scene: &Scene<'_>, thread: &Thread, stuck: Stuck) -> String {
-    let state = match (thread.now.state, stuck.blocked) {
-        (State::Blocked, true) => "asleep, not in its wait for events",
-        (State::Running, _) => "on a CPU",
-        (State::Runnable, _) => "ready for a CPU",
-        _ => "now running, now waiting",
-    };
-    let mut fact = match stuck.kind {
-        Kind::Framework(name) => format!("{name} loop, {state}"),
-        Kind::Epoll => format!("epoll loop, {state}"),
-        Kind::Orphan(fd) => {
-            format!("epoll set fd {fd} has events and nobody waits on it; this thread is {state}")
-        }
-    };
-    if let Some((tasks, own)) = task_loop(scene, thread) {
-        let ready = tasks
-            .tasks
-            .iter()
-            .filter(|task| task.loop_id == own.id && task.state == crate::model::TaskState::Ready);
-        let ready = ready.count();
-        if ready > 0 {
-            fact.push_str(&format!(
-                "; {} tasks are ready and do not run",
-                count(ready as u64)
-            ));
-        }
-    }
-    fact
+/// `3 tasks ready, not running`.
+fn ready_tasks(scene: &Scene<'_>, thread: &Thread) -> Option<String> {
+    let (tasks, own) = task_loop(scene, thread)?;
+    let ready = tasks.tasks.iter();
+    let ready = ready.filter(|task| task.loop_id == own.id && task.state == TaskState::Ready);
+    let ready = ready.count();
+    (ready > 0).then(|| format!("{} ready, not running", counted(ready as u64, "task")))
 }
 
 /// The task that the loop is in the middle of.
-fn task(scene: &Scene<'_>, thread: &Thread) -> Option<String> {
+fn task<'a>(scene: &Scene<'a>, thread: &Thread) -> Option<&'a Task> {
     let (tasks, own) = task_loop(scene, thread)?;
     let current = own.current?;
-    let task = tasks.tasks.iter().find(|task| task.id == current)?;
-    let mut words = format!("\"{}\" is running", task.name);
-    if let Some(frame) = task.frames.first() {
-        let file = frame.file.rsplit('/').next().unwrap_or_default();
-        let line = frame
-            .line
-            .map(|line| format!(":{line}"))
-            .unwrap_or_default();
-        words.push_str(&format!(": {} ({file}{line})", frame.function));
+    tasks.tasks.iter().find(|task| task.id == current)
+}
+
+/// `"Task-1" running: pump (feed.py:41)`.
+fn task_words(task: &Task) -> String {
+    let mut words = format!("\"{}\" running", clean(&task.name));
+    if let Some(place) = words::task_place(task) {
+        words.push_str(&format!(": {place}"));
     }
-    Some(clean(&words).into_owned())
+    words
 }
 
 /// Sockets of its process with unread bytes that this loop, or nobody, waits for.

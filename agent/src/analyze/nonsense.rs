@@ -19,9 +19,15 @@ fn index() -> impl Strategy<Value = usize> {
     prop_oneof![8 => 0..4_usize, 1 => Just(usize::MAX)]
 }
 
+/// Ids as long as they get: `pid_max` is 4,194,304.
+const FIRST: u32 = 4_194_298;
+
+/// A name as long as the kernel keeps them.
+const NAME: &str = "fifteen-letters";
+
 /// A thread or process id of a few.
 fn id() -> impl Strategy<Value = u32> {
-    prop_oneof![8 => 1..6_u32, 1 => Just(0), 1 => Just(u32::MAX)]
+    prop_oneof![8 => FIRST..FIRST + 5, 1 => Just(0), 1 => Just(u32::MAX)]
 }
 
 fn reason() -> impl Strategy<Value = Reason> {
@@ -65,7 +71,7 @@ fn thread() -> impl Strategy<Value = Thread> {
         |(tid, pid, observed, on_cpu, waited, now, reason)| Thread {
             tid,
             pid,
-            comm: "t\u{1b}[31m".into(),
+            comm: "t\u{1b}[31mfeed".into(),
             summed: 0,
             observed,
             on_cpu,
@@ -150,7 +156,7 @@ fn socket() -> impl Strategy<Value = Socket> {
                 }];
                 socket.peer_process = peer.map(|pid| PeerProcess {
                     pid,
-                    comm: "p".into(),
+                    comm: NAME.into(),
                     fd,
                     inode,
                     holders: 1,
@@ -201,7 +207,7 @@ fn lock() -> impl Strategy<Value = Lock> {
                     .into_iter()
                     .map(|(tid, frame)| Keeper {
                         tid,
-                        comm: "k".into(),
+                        comm: NAME.into(),
                         frame,
                     })
                     .collect(),
@@ -227,7 +233,7 @@ fn lock() -> impl Strategy<Value = Lock> {
                     .collect(),
                 owner: owner.map(|(tid, from)| Owner {
                     tid,
-                    comm: "o".into(),
+                    comm: NAME.into(),
                     from,
                 }),
                 wakers: vec![(1, "w".into(), waits)],
@@ -288,7 +294,7 @@ fn grow(capture: &mut Capture, readings: Vec<(u64, Duration)>, limit: u64) {
         ..MemoryReading::default()
     });
     capture.timeline.processes.push(timeline::ProcessSeries {
-        pid: 1,
+        pid: FIRST,
         first: 0,
         readings: readings.collect(),
     });
@@ -322,8 +328,8 @@ fn capture() -> impl Strategy<Value = Capture> {
     )
         .prop_map(
             |(threads, sockets, locks, loops, samples, duration, (readings, limit))| {
-                let mut builder = fixture::Builder::new(1, "nonsense");
-                builder.process(2, "other");
+                let mut builder = fixture::Builder::new(FIRST, NAME);
+                builder.process(FIRST + 1, NAME);
                 builder.stack(&["main", "p:pump@feed.py:41"]);
                 builder.stack(&["main", "k:do_epoll_wait"]);
                 builder.grown(0, &["main", "grow"], limit / 3, 7);
@@ -354,6 +360,11 @@ proptest! {
             prop_assert!(!finding.evidence.is_empty(), "{finding:#?}");
             prop_assert!(!finding.summary.is_empty() && !finding.next.is_empty(), "{finding:#?}");
             prop_assert!(!finding.about.is_empty(), "{finding:#?}");
+            let length = finding.summary.chars().count();
+            prop_assert!(length <= 100, "{length}: {}", finding.summary);
+            prop_assert!(finding.next.ends_with('.'), "{}", finding.next);
+            let asks = finding.next.contains('?') || finding.summary.contains("(s)");
+            prop_assert!(!asks, "{finding:#?}");
             let texts = finding.evidence.iter().map(|fact| &fact.value).chain([&finding.summary]);
             for text in texts {
                 prop_assert!(!text.contains('\u{1b}'), "a name that steers terminals: {text:?}");

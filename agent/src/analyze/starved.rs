@@ -3,20 +3,24 @@
 //! What looks similar and is none: a batch with more threads than CPUs, which waits because of itself
 //! (its own threads use the CPUs it may use); a thread that was told to give way (nice above 0, SCHED_IDLE, SCHED_BATCH);
 //! a thread that shares a CPU fairly, whose waits are many and short. So it takes both: a large
-//! share of the time that it wanted a CPU, and one long stretch, or a control group that was held back.
+//! share of its runnable time, and one long wait, or a cgroup that was throttled.
 
-use super::{Findings, Scene, event_loops::total, words};
+use super::{
+    Findings, Scene,
+    event_loops::total,
+    words::{self, Headline},
+};
 use crate::model::{
     CpuLimit, Finding, FindingKind, Policy, Scheduling, Severity, State, Subject, Thread, Topic,
 };
-use crate::words::text::{clean, count, duration, percent, share};
+use crate::words::text::{clean, count, counted, duration, percent, share};
 use std::time::Duration;
 
 /// Less time without a CPU than this is nothing.
 const LEAST: Duration = Duration::from_millis(250);
 /// A process whose own threads use that share of its CPUs starves itself.
 const OWN_DOING: f64 = 0.8;
-/// The limit of a control group matters when it held back in that share of its periods, and so many.
+/// The limit of a cgroup matters when it throttled in that share of its periods, and so many.
 const THROTTLED: (f64, u64) = (0.25, 5);
 /// Who gets less than this of what it wants makes no progress to speak of.
 const HOPELESS: f64 = 0.95;
@@ -45,7 +49,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     }
 }
 
-/// The limit that held a process back, if one did.
+/// The limit that throttled a process, if one did.
 fn throttling<'a>(scene: &Scene<'a>, pid: u32) -> Option<&'a CpuLimit> {
     let limit = scene.capture.conditions.of(pid)?.limit.as_ref()?;
     let often = limit.throttled as f64 >= THROTTLED.0 * limit.periods as f64;
@@ -109,23 +113,28 @@ fn finding(scene: &Scene<'_>, worst: &Starved<'_>, all: &[Starved<'_>]) -> Findi
     let limit = throttling(scene, thread.pid);
     let why = match limit {
         Some(limit) => format!(
-            "its control group was held back in {} of {} periods",
+            "throttled in {} of {} periods",
             count(limit.throttled),
             count(limit.periods)
         ),
-        None => format!("once for {}", duration(thread.run_queue.longest)),
+        None => format!("longest wait {}", duration(thread.run_queue.longest)),
     };
-    finding.summary = format!(
-        "thread {} of {} was ready but without a CPU for {} of the time that it wanted one: {why}",
-        words::thread(thread),
-        scene.process_name(thread.pid),
-        share(worst.queued, worst.wanted),
-    );
+    finding.summary = Headline {
+        who: &words::thread(thread),
+        of: &scene.process_name(thread.pid),
+        what: &format!(
+            "waited for a CPU {} of its runnable time",
+            share(worst.queued, worst.wanted)
+        ),
+        detail: &why,
+    }
+    .fitted();
     finding = finding.fact(Topic::RunQueue, queue(thread, worst));
     if all.len() > 1 {
+        let more = counted(all.len() as u64 - 1, "more thread");
         finding = finding.fact(
             Topic::Threads,
-            format!("{} more of this process are as short of CPU", all.len() - 1),
+            format!("{more} of this process waited as long"),
         );
     }
     if let Some(limit) = limit {
@@ -134,12 +143,23 @@ fn finding(scene: &Scene<'_>, worst: &Starved<'_>, all: &[Starved<'_>]) -> Findi
     finding = finding.fact(Topic::Cpu, cpus(scene, worst));
     finding = who_runs(scene, thread, limit, finding);
     finding.next = match limit {
-        Some(_) => "raise the control group's CPU limit, or let it do less at a time".into(),
-        None => {
-            "give it CPUs of its own (cpuset, affinity, priority), or move what runs instead".into()
-        }
+        Some(limit) => format!(
+            "Raise cpu.max of {}, or reduce the load.",
+            clean(&limit.cgroup)
+        ),
+        None => match competitor(scene, thread) {
+            Some(name) => format!("Give it its own CPUs (cpuset), or move {name}."),
+            None => "Give it its own CPUs (cpuset), or reduce the load.".to_owned(),
+        },
     };
     finding
+}
+
+/// The process that used most of the CPUs meanwhile.
+fn competitor(scene: &Scene<'_>, thread: &Thread) -> Option<String> {
+    let mut busiest = scene.capture.conditions.busiest.iter();
+    let busy = busiest.find(|busy| busy.actor.pid != thread.pid)?;
+    Some(format!("{} ({})", clean(&busy.actor.comm), busy.actor.pid))
 }
 
 /// The processes that run instead.
@@ -160,7 +180,7 @@ fn who_runs(
         let name = format!("{} ({})", clean(&busy.actor.comm), busy.actor.pid);
         finding = finding.fact(
             Topic::Competitor,
-            format!("{name} used {:.2} CPUs meanwhile", busy.cpus),
+            format!("{name} used {:.2} CPUs during the capture", busy.cpus),
         );
         if limit.is_none() {
             finding.because_of.push(Subject::Process(busy.actor.pid));
@@ -172,14 +192,11 @@ fn who_runs(
 fn queue(thread: &Thread, worst: &Starved<'_>) -> String {
     let queue = &thread.run_queue;
     let now = match thread.now.state {
-        State::Runnable => format!(
-            "; ready and waiting now, for {}",
-            duration(thread.now.since)
-        ),
+        State::Runnable => format!(", waiting now for {}", duration(thread.now.since)),
         _ => String::new(),
     };
     format!(
-        "ready without a CPU for {} of {}, the longest stretch {}; {} on a CPU{now}",
+        "{} of {}, longest {}{now}; {} on a CPU",
         duration(worst.queued),
         duration(thread.observed),
         duration(queue.longest),
@@ -189,16 +206,14 @@ fn queue(thread: &Thread, worst: &Starved<'_>) -> String {
 
 fn limit_words(limit: &CpuLimit) -> String {
     let quota = limit.quota_cpus.map_or_else(
-        || "an unknown quota".to_owned(),
-        |cpus| format!("{cpus:.2} CPUs"),
+        || "unknown quota".to_owned(),
+        |cpus| format!("quota {cpus:.2} CPUs"),
     );
     format!(
-        "control group {} may use {quota}: held back in {} of {} periods ({}), {} in all",
+        "cgroup {}, {quota}, throttled {} in total ({} of periods)",
         clean(&limit.cgroup),
-        count(limit.throttled),
-        count(limit.periods),
-        percent(limit.throttled as f64, limit.periods as f64),
         duration(limit.time),
+        percent(limit.throttled as f64, limit.periods as f64),
     )
 }
 
@@ -207,7 +222,7 @@ fn cpus(scene: &Scene<'_>, worst: &Starved<'_>) -> String {
     let mut words = format!("load {:.1} on {} CPUs", conditions.load, conditions.cpus);
     if let Some(it) = worst.scheduling {
         words.push_str(&format!(
-            "; the thread may use {} of them, nice {}, policy {}",
+            "; affinity {} CPUs, nice {}, policy {}",
             it.cpus,
             it.nice,
             it.policy.name()
@@ -299,7 +314,7 @@ mod tests {
         let judgement = judge(&capture, &Thresholds::default());
         let finding = judgement.findings().next().expect("one");
         assert!(
-            finding.summary.contains("290 of 300 periods"),
+            finding.summary.contains("throttled in 290 of 300 periods"),
             "{}",
             finding.summary
         );

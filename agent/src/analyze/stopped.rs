@@ -1,14 +1,16 @@
 //! `stopped`: a process does not run because somebody stopped it.
 //!
-//! Three ways lead there: job control (SIGSTOP and its like), a tracer that holds it, a frozen control
-//! group. What looks similar and is none: a process under `strace` or a profiler that lets it run, which
+//! Three ways lead there: job control (SIGSTOP and its like), a tracer that holds it, a frozen cgroup. What looks similar and is none: a process under `strace` or a profiler that lets it run, which
 //! stops for microseconds at a time. So a stop counts only when it lasts, and a tracer alone is nothing.
 
-use super::{Findings, Scene, words};
+use super::{
+    Findings, Scene,
+    words::{self, Headline},
+};
 use crate::model::{
     Finding, FindingKind, Process, Reason, Severity, State, Subject, Thread, Topic,
 };
-use crate::words::text::clean;
+use crate::words::text::{clean, counted};
 use std::time::Duration;
 
 /// Threads that a finding names as its subjects.
@@ -40,7 +42,7 @@ fn since(threads: &[&Thread]) -> Option<(Duration, bool)> {
     Some((shortest.now.since, shortest.now.since_inferred))
 }
 
-/// Held by the freezer of its control group.
+/// Frozen with its cgroup.
 fn frozen(scene: &Scene<'_>, process: &Process, threads: &[&Thread]) -> Option<Finding> {
     let group = scene
         .capture
@@ -53,20 +55,22 @@ fn frozen(scene: &Scene<'_>, process: &Process, threads: &[&Thread]) -> Option<F
         return None;
     }
     let mut finding = start(scene, process, threads, since);
-    finding.summary = format!(
-        "{} does not run: its control group has been frozen for {}",
-        scene.process_name(process.pid),
-        words::since(since.0, since.1)
-    );
     let group = clean(group);
+    finding.summary = Headline {
+        who: &scene.process_name(process.pid),
+        what: &format!(
+            "frozen for {} by cgroup {group}",
+            words::since(since.0, since.1)
+        ),
+        ..Headline::default()
+    }
+    .fitted();
+    let all = counted(threads.len() as u64, "thread");
     finding = finding.fact(
         Topic::Cgroup,
-        format!(
-            "{group} is frozen, with {} threads of this process in it",
-            threads.len()
-        ),
+        format!("{group}, frozen, {all} of this process"),
     );
-    finding.next = "find who froze the control group (docker pause, systemctl freeze, a checkpoint), and thaw it".into();
+    finding.next = format!("Thaw {group} (docker unpause, systemctl thaw).");
     Some(finding)
 }
 
@@ -79,42 +83,40 @@ fn halted(scene: &Scene<'_>, process: &Process, threads: &[&Thread]) -> Option<F
         .collect();
     let since = since(&stopped)?;
     let mut finding = start(scene, process, &stopped, since);
-    let name = scene.process_name(process.pid);
     let time = words::since(since.0, since.1);
-    let who = match stopped.len() == threads.len() {
-        true => format!("{name} is stopped"),
-        false => format!(
-            "{name} has {} of {} threads stopped",
-            stopped.len(),
-            threads.len()
-        ),
-    };
     let tracer = scene
         .capture
         .conditions
         .of(process.pid)
         .and_then(|it| it.tracer.as_ref());
+    let by = match tracer {
+        Some(tracer) => format!("tracer {} ({})", clean(&tracer.comm), tracer.pid),
+        None => "a job-control signal".to_owned(),
+    };
+    finding.summary = Headline {
+        who: &scene.process_name(process.pid),
+        what: &format!("stopped for {time} by {by}"),
+        ..Headline::default()
+    }
+    .fitted();
     if let Some(tracer) = tracer {
-        let by = format!("{} ({})", clean(&tracer.comm), tracer.pid);
-        finding.summary = format!("{who} by {by}, which traces it, for {time}");
-        finding = finding.fact(Topic::Tracer, format!("{by} traces it and holds it"));
-        finding.next =
-            format!("let {by} go on or detach; nothing in this process moves before that");
+        let name = format!("{} ({})", clean(&tracer.comm), tracer.pid);
+        finding = finding.fact(Topic::Tracer, name.as_str());
+        finding.next = format!("Detach or continue {name}.");
         finding.because_of.push(Subject::Process(tracer.pid));
     } else {
-        finding.summary = format!("{who} by job control for {time}");
         finding = finding.fact(
             Topic::Signal,
             "SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU; no tracer",
         );
         finding.next = format!(
-            "find who sent the signal (a shell's job control, an operator, a supervisor); kill -CONT {} lets it go on",
+            "Resume: kill -CONT {}. Then find the sender (shell, operator, supervisor).",
             process.pid
         );
     }
     finding = finding.fact(
         Topic::Threads,
-        format!("{} of {} do not run", stopped.len(), threads.len()),
+        format!("{} of {} stopped", stopped.len(), threads.len()),
     );
     Some(finding)
 }
@@ -182,19 +184,19 @@ mod tests {
         let by_signal = summaries(&capture(Reason::Stopped, ms(60_000), Condition::default()));
         assert_eq!(
             by_signal,
-            ["feedd (7) is stopped by job control for 60.0 s"]
+            ["feedd (7) stopped for 60.0 s by a job-control signal"]
         );
         let by_tracer = summaries(&capture(Reason::Stopped, ms(60_000), traced()));
         assert_eq!(
             by_tracer,
-            ["feedd (7) is stopped by gdb (9), which traces it, for 60.0 s"]
+            ["feedd (7) stopped for 60.0 s by tracer gdb (9)"]
         );
         let frozen = Condition {
             frozen: Some("/box".into()),
             ..Condition::default()
         };
         let frozen = summaries(&capture(Reason::Epoll, ms(60_000), frozen));
-        assert!(frozen[0].contains("frozen"), "{frozen:?}");
+        assert_eq!(frozen, ["feedd (7) frozen for 60.0 s by cgroup /box"]);
     }
 
     #[test]

@@ -3,19 +3,18 @@
 
 use super::{
     Scene,
-    graph::{Graph, Node},
+    graph::{Graph, Node, Thing},
     words,
 };
-use crate::model::{Call, Finding, Gil, Lock, LockKind, Reason, Subject, Thread, Topic};
-use crate::words::{label, text::clean};
+use crate::model::{Call, Finding, Gil, Lock, LockKind, Reason, Subject, Syscall, Thread, Topic};
+use crate::words::text::clean;
 
-/// What a blocked thread, given with its index, waits for: `waits for a lock: worker-12 holds it`.
+/// What a blocked thread, given with its index, waits for: `waits for a lock held by worker-12`.
 pub fn phrase(graph: &Graph<'_>, index: usize, thread: &Thread) -> String {
-    let what = what(graph.scene(), index, thread);
     let wait = graph.wait(Node::Thread(index));
     match wait.and_then(|wait| graph.only_party(wait)) {
-        Some(party) => format!("{what}: {party}"),
-        None => what,
+        Some(what) => format!("waits for {what}"),
+        None => what(graph.scene(), index, thread),
     }
 }
 
@@ -24,35 +23,41 @@ fn what(scene: &Scene<'_>, index: usize, thread: &Thread) -> String {
     let words = match now.reason {
         Some(Reason::Futex) => match lock(scene, index) {
             Some(lock) if lock.kind == LockKind::PythonGil => "waits for the GIL",
-            Some(lock) if lock.kind == LockKind::ThreadEnd => "waits for the end of a thread",
+            Some(lock) if lock.kind == LockKind::ThreadEnd => "waits for a thread exit",
             Some(lock) if is_lock(lock) => "waits for a lock",
-            _ => "waits for another thread (condition, semaphore or join)",
+            _ => "waits for another thread",
         },
         Some(Reason::Sleep) => "sleeps",
-        Some(Reason::SocketReceive | Reason::Poll) => "waits for bytes from a socket",
-        Some(Reason::SocketSend) => "waits for room to send",
-        Some(Reason::SocketConnect) => "waits for a connection to be made",
-        Some(Reason::PipeRead) => "waits for bytes from a pipe",
-        Some(Reason::PipeWrite) => "waits for room in a pipe",
-        Some(Reason::WaitChild) => "waits for a child process to end",
-        Some(Reason::Disk) => "waits for the disk",
+        Some(Reason::SocketReceive | Reason::Poll) => "waits for data from a socket",
+        Some(Reason::SocketSend) => "waits for send buffer space",
+        Some(Reason::SocketConnect) => "waits for a connection to be established",
+        Some(Reason::PipeRead) => "waits for data from a pipe",
+        Some(Reason::PipeWrite) => "waits for buffer space in a pipe",
+        Some(Reason::WaitChild) => "waits for a child exit",
+        Some(Reason::Disk) => "waits for disk I/O",
         Some(Reason::PageFault) => "waits for a page of memory",
-        Some(reason) => {
-            return match now.syscall {
-                Some(call) => format!("waits in {}", call.name()),
-                None => format!("waits ({})", reason.label()),
-            };
-        }
+        Some(reason) => return format!("waits in {}", call(reason, thread)),
         None => "is busy",
     };
     words.to_owned()
 }
 
-/// Adds what the wait is about, and what it is because of: the blame chain, where there is one.
-pub fn evidence(graph: &Graph<'_>, index: usize, thread: &Thread, mut finding: Finding) -> Finding {
+/// The system call that a thread is in, else its reason.
+fn call(reason: Reason, thread: &Thread) -> &'static str {
+    thread.now.syscall.map_or(reason.label(), Syscall::name)
+}
+
+/// Adds what the wait is about, and what it is because of: the blame chain, where there is one. `who` is the
+/// thread as the finding calls it, `instead` where it should be.
+pub fn evidence(
+    graph: &Graph<'_>,
+    (index, thread): (usize, &Thread),
+    (who, instead): (&str, &str),
+    mut finding: Finding,
+) -> Finding {
     let chain = graph.chain(index);
     if chain.steps.is_empty() {
-        return by_call(graph.scene(), index, thread, finding);
+        return by_call(graph.scene(), (index, thread), (who, instead), finding);
     }
     finding.evidence.extend(chain.facts(graph));
     finding.because_of.extend(chain.because_of(graph));
@@ -60,16 +65,15 @@ pub fn evidence(graph: &Graph<'_>, index: usize, thread: &Thread, mut finding: F
 }
 
 /// What the call says, where nobody is known who could end it.
-fn by_call(scene: &Scene<'_>, index: usize, thread: &Thread, mut finding: Finding) -> Finding {
+fn by_call(
+    scene: &Scene<'_>,
+    (index, thread): (usize, &Thread),
+    (who, instead): (&str, &str),
+    mut finding: Finding,
+) -> Finding {
     let now = &thread.now;
     let reason = now.reason.unwrap_or(Reason::Unknown);
-    let call = now.syscall.map(|call| format!(" ({})", call.name()));
-    let time = words::since(now.since, now.since_inferred);
-    let mut fact = format!(
-        "{}{} for {time}",
-        label::reason(reason, now.syscall),
-        call.unwrap_or_default()
-    );
+    let mut fact = format!("{who} is in {}{instead}", call(reason, thread));
     match reason {
         Reason::Futex => {
             let address = now.args[0];
@@ -77,43 +81,56 @@ fn by_call(scene: &Scene<'_>, index: usize, thread: &Thread, mut finding: Findin
             if let Some(lock) = lock(scene, index) {
                 let subject = Subject::Lock(lock.pid, lock.address);
                 finding.because_of.push(subject);
-                fact.push_str(&format!(": {} at {:#x}", lock.kind.label(), lock.address));
+                fact.push_str(&format!("; {}", Thing::of(lock)));
             }
             if let Some(holder) = gil_holder(scene, thread) {
                 finding.because_of.push(Subject::Thread(holder));
-                fact.push_str(&format!("; thread {holder} has the GIL"));
+                fact.push_str(&format!("; thread {holder} holds the GIL"));
             }
         }
         Reason::SocketReceive | Reason::SocketSend | Reason::SocketConnect => {
             let fd = u32::try_from(now.args[0]).ok();
             if let Some(socket) = fd.and_then(|fd| scene.socket(thread.pid, fd)) {
                 finding.because_of.push(Subject::Socket(socket.inode));
-                fact.push_str(&format!(": {}", words::socket(socket)));
+                fact.push_str(&format!("; {}", words::socket(socket)));
             }
         }
         _ => {}
     }
     if let Some(call) = call_of(scene, thread).filter(|call| !call.path.is_empty()) {
-        let fd = call.fd.map(|fd| format!("fd {fd}, ")).unwrap_or_default();
-        fact.push_str(&format!(": {fd}{}", clean(&call.path)));
+        let fd = call.fd.map(|fd| format!("fd {fd} ")).unwrap_or_default();
+        fact.push_str(&format!("; {fd}{}", clean(&call.path)));
     }
     finding.fact(Topic::Waits, fact)
 }
 
-/// What to look at next, by what a thread waits for.
-pub fn next(thread: &Thread) -> String {
-    let words = match thread.now.reason {
-        Some(Reason::Futex) => {
-            "find why the lock's holder keeps it, or who should have woken this thread; never wait for a thread in a loop"
+/// What to do about a thread of a loop that waits at a place in the code.
+pub fn next(graph: &Graph<'_>, index: usize, thread: &Thread, is_asyncio: bool) -> String {
+    let scene = graph.scene();
+    let place = scene.stack_now(thread).and_then(words::place);
+    let at = words::at(place.as_deref());
+    match thread.now.reason {
+        Some(Reason::Sleep) if is_asyncio => {
+            format!("Replace the sleep{at} with `await asyncio.sleep()`.")
         }
-        Some(Reason::Sleep) => "replace the sleep by the loop's own timer",
-        Some(Reason::SocketReceive | Reason::SocketSend | Reason::SocketConnect | Reason::Poll) => {
-            "look at the peer; use the loop's own I/O here, or a time limit"
+        Some(Reason::Sleep) => format!("Replace the sleep{at} with the loop's own timer."),
+        Some(
+            reason @ (Reason::SocketReceive
+            | Reason::SocketSend
+            | Reason::SocketConnect
+            | Reason::Poll),
+        ) => {
+            let fix = format!("Use non-blocking I/O or a timeout{at}.");
+            let wait = graph.wait(Node::Thread(index));
+            match wait.and_then(|wait| graph.stranger(wait)) {
+                Some(peer) if reason != Reason::SocketConnect => {
+                    format!("Run: remora triage --pid {peer}. {fix}")
+                }
+                _ => fix,
+            }
         }
-        Some(Reason::WaitChild) => "look at the child; wait for it by the loop's own means",
-        _ => "move this call off the loop, to a thread of its own",
-    };
-    words.to_owned()
+        _ => format!("Move the call{at} to a worker thread."),
+    }
 }
 
 /// The lock that a thread, given by its index, waits for now.

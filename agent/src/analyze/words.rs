@@ -41,6 +41,21 @@ const LIBRARY: [&str; 6] = [
 /// The innermost functions of a stack, leaf first: `pump (feed.py:41) <- main (feed.py:88)`. Python functions
 /// alone where there are any; without the kernel's. `None` when nothing of it has a name.
 pub fn code(stack: &Stack) -> Option<String> {
+    let frames = own_frames(stack);
+    let words = frames.iter().take(FRAMES);
+    let words: Vec<_> = words.map(|frame| label::frame_short(frame)).collect();
+    (!words.is_empty()).then(|| words.join(" <- "))
+}
+
+/// The innermost function of the program's own: `pump (feed.py:41)`.
+pub fn place(stack: &Stack) -> Option<String> {
+    own_frames(stack)
+        .first()
+        .map(|frame| label::frame_short(frame))
+}
+
+/// Frames of the program's own code, leaf first; all that there are where it has none.
+fn own_frames(stack: &Stack) -> Vec<&Frame> {
     let has_python = stack
         .frames
         .iter()
@@ -55,18 +70,9 @@ pub fn code(stack: &Stack) -> Option<String> {
         .iter()
         .take_while(|frame| label::is_wrapper(frame));
     user.drain(..wrappers.count());
-    let own: Vec<_> = user
-        .iter()
-        .copied()
-        .filter(|frame| !is_plumbing(frame))
-        .collect();
-    let shown = if own.is_empty() { user } else { own };
-    let words: Vec<_> = shown
-        .iter()
-        .take(FRAMES)
-        .map(|frame| label::frame_short(frame))
-        .collect();
-    (!words.is_empty()).then(|| words.join(" <- "))
+    let own = user.iter().copied().filter(|frame| !is_plumbing(frame));
+    let own: Vec<_> = own.collect();
+    if own.is_empty() { user } else { own }
 }
 
 /// Code that only leads to the program's own.
@@ -80,21 +86,36 @@ fn is_plumbing(frame: &Frame) -> bool {
 
 /// The innermost functions of a task that are not asyncio's own, leaf first; asyncio's where there are no others.
 pub fn task_code(task: &Task) -> Option<String> {
+    let words = task_frames(task);
+    let words: Vec<String> = words.into_iter().take(FRAMES).collect();
+    (!words.is_empty()).then(|| words.join(" <- "))
+}
+
+/// The innermost of them.
+pub fn task_place(task: &Task) -> Option<String> {
+    task_frames(task).into_iter().next()
+}
+
+fn task_frames(task: &Task) -> Vec<String> {
     let is_own = |file: &str| !file.contains("/asyncio/");
     let has_own = task.frames.iter().any(|frame| is_own(&frame.file));
     let frames = task.frames.iter().rev();
-    let words: Vec<String> = frames
+    frames
         .filter(|frame| !has_own || is_own(&frame.file))
-        .take(FRAMES)
         .map(|frame| {
             let file = label::base_name(&frame.file);
-            match frame.line {
+            let words = match frame.line {
                 Some(line) => format!("{} ({file}:{line})", frame.function),
                 None => format!("{} ({file})", frame.function),
-            }
+            };
+            clean(&words).into_owned()
         })
-        .collect();
-    (!words.is_empty()).then(|| clean(&words.join(" <- ")).into_owned())
+        .collect()
+}
+
+/// `at pump (feed.py:41)`, with a blank in front; nothing where no code is known.
+pub fn at(place: Option<&str>) -> String {
+    place.map_or_else(String::new, |place| format!(" at {place}"))
 }
 
 /// Characters of a headline.
@@ -154,19 +175,21 @@ pub fn thread(thread: &Thread) -> String {
     clean(&label::thread_name(thread)).into_owned()
 }
 
-/// `fd 9, tcp 10.0.0.1:80 to 10.0.0.2:4711`.
+/// `fd 9 tcp 10.0.0.1:80, peer feedd (4711)`.
 pub fn socket(socket: &Socket) -> String {
-    let mut words = format!("fd {}, {}", socket.fd, socket.protocol_name());
+    let peer = match (&socket.peer_process, &socket.peer) {
+        (Some(peer), _) => format!(", peer {} ({})", peer.comm, peer.pid),
+        (None, Some(peer)) => format!(", peer {peer}"),
+        (None, None) => String::new(),
+    };
+    clean(&format!("{}{peer}", channel(socket))).into_owned()
+}
+
+/// `fd 9 tcp 10.0.0.1:80`.
+pub fn channel(socket: &Socket) -> String {
+    let mut words = format!("fd {} {}", socket.fd, socket.protocol_name());
     if let Some(local) = &socket.local {
         words.push_str(&format!(" {local}"));
-    }
-    match (&socket.peer_process, &socket.peer) {
-        (Some(peer), _) => {
-            let name = clean(&peer.comm);
-            words.push_str(&format!(" to {name} ({})", peer.pid));
-        }
-        (None, Some(peer)) => words.push_str(&format!(" to {peer}")),
-        (None, None) => {}
     }
     clean(&words).into_owned()
 }

@@ -155,6 +155,25 @@ impl SocketState {
         }
     }
 
+    /// As the RFC and `ss` write it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Established => "ESTABLISHED",
+            Self::SynSent => "SYN-SENT",
+            Self::SynRecv | Self::NewSynRecv => "SYN-RECV",
+            Self::FinWait1 => "FIN-WAIT-1",
+            Self::FinWait2 => "FIN-WAIT-2",
+            Self::TimeWait => "TIME-WAIT",
+            Self::Unconnected => "UNCONNECTED",
+            Self::Closed => "CLOSED",
+            Self::CloseWait => "CLOSE-WAIT",
+            Self::LastAck => "LAST-ACK",
+            Self::Listen => "LISTEN",
+            Self::Closing => "CLOSING",
+            Self::Unknown => "unknown state",
+        }
+    }
+
     /// Its name in `report.json`.
     pub const fn name(self) -> &'static str {
         match self {

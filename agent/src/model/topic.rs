@@ -28,10 +28,16 @@ macro_rules! topics {
 topics! {
     /// What is waited for, and who can end that.
     Waits, "waits", "why";
+    /// Why a loop, or whoever reads, does not.
+    Reason, "loop", "why";
+    /// Who at the other end of a connection waits for it.
+    PeerWaits, "waits", "peer";
     /// The innermost functions of a stack.
     Where, "code", "where";
     /// The one at the end of a chain of waits, which could make progress.
     Blocker, "blame", "blocker";
+    /// A thread that waited for a lock.
+    Waiter, "waits", "waiter";
     /// Who holds a lock.
     Holder, "holds", "holder";
     /// Who waits for those that a finding is about.

@@ -66,7 +66,7 @@ pub(super) const CASES: &[Case] = &[
         name: "leak-bytes-python",
         about: "bytes, which Python's collector does not track",
         program: Python("sick_memory.py", "bytes"),
-        expect: leak(&["no type that Python's collector tracks grows", "keep_bytes"]),
+        expect: leak(&["no type tracked by Python's collector grows", "keep_bytes"]),
         after_s: GROWN_UP,
         arguments: SHORT,
     },

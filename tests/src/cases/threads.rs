@@ -104,25 +104,25 @@ pub(super) const CASES: &[Case] = &[
         "stopped-signal",
         "a process that SIGSTOP stopped",
         "stopped",
-        &["job control", "kill -CONT"],
+        &["job-control signal", "kill -CONT"],
     ),
     halted(
         "stopped-tracer",
         "a process that its tracer holds",
         "traced-held",
-        &["which traces it"],
+        &["by tracer"],
     ),
     halted(
         "stopped-freezer-v1",
         "a process in a frozen control group, version 1",
         "frozen-v1",
-        &["is frozen"],
+        &["frozen for", "Thaw"],
     ),
     halted(
         "stopped-freezer-v2",
         "a process in a frozen control group, version 2",
         "frozen-v2",
-        &["is frozen"],
+        &["frozen for", "Thaw"],
     ),
     well(
         "traced-running",
@@ -145,14 +145,17 @@ pub(super) const CASES: &[Case] = &[
         "recv",
         stuck(
             "main",
-            &["blocked_in_recv", "sick_loops.py", "could send them"],
+            &["blocked_in_recv", "sick_loops.py", "waits for data from"],
         ),
     ),
     python(
         "loop-sleeps",
         "an asyncio callback that sleeps again and again",
         "sleep",
-        stuck("main", &["blocked_in_sleep"]),
+        stuck(
+            "main",
+            &["blocked_in_sleep", "by a sleep", "asyncio.sleep()"],
+        ),
     ),
     python(
         "loop-takes-lock",
@@ -170,7 +173,7 @@ pub(super) const CASES: &[Case] = &[
         "loop-computes",
         "an asyncio callback that never ends",
         "cpu",
-        stuck("main", &["blocked_on_cpu"]),
+        stuck("main", &["blocked_on_cpu", "one callback"]),
     ),
     python(
         "loop-of-a-thread",
@@ -258,19 +261,19 @@ pub(super) const CASES: &[Case] = &[
         "file-lock",
         "a wait for a file lock that another process keeps",
         "file-lock",
-        &["remora-lock", "holds it", "waits_for_a_file_lock"],
+        &["remora-lock", "held by", "LOCK_EX", "waits_for_a_file_lock"],
     ),
     hangs(
         "pipe-full",
         "a pipe that nobody empties",
         "pipe-full",
-        &["pipe:[", "fills_a_pipe"],
+        &["pipe:[", "is full", "fills_a_pipe"],
     ),
     hangs(
         "fifo",
         "a FIFO that nobody reads",
         "fifo",
-        &["remora-fifo", "opens_a_fifo"],
+        &["remora-fifo", "has no reader", "O_WRONLY", "opens_a_fifo"],
     ),
     hangs("vfork", "a child that does not exec", "vfork", &["vfork"]),
     Case {
@@ -294,14 +297,14 @@ pub(super) const CASES: &[Case] = &[
         "a thread whose CPU a real-time thread takes",
         "starved",
         "starved",
-        &["longest stretch", "policy other"],
+        &["longest", "policy other"],
     ),
     sick(
         "starved-by-limit",
         "a process whose control group may use a tenth of a CPU",
         "throttled",
         "starved",
-        &["0.10 CPUs", "held back"],
+        &["quota 0.10 CPUs", "throttled"],
     ),
     well("cpu-shared", "a thread that shares a CPU fairly", "sharing"),
     well("cpu-nice", "a thread that gives way", "nice"),
@@ -365,14 +368,14 @@ pub(super) const CASES: &[Case] = &[
         expect: Expect::Sick {
             kind: "heartbeat_missed",
             thread: "",
-            says: &["is allowed", "7 more threads"],
+            says: &["limit 1.0 s", "7 more threads"],
         },
         ..sick(
             "heartbeat-threads",
             "threads that should run every second and sleep",
             "rest",
             "heartbeat_missed",
-            &["is allowed", "7 more threads"],
+            &["limit 1.0 s", "7 more threads"],
         )
     },
     Case {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::analyze::{Thresholds, judge};
 use crate::model::{
-    Awaited, Capture, Condition, Dependency, Syscall,
+    Awaited, Call, Capture, Condition, Dependency, Syscall,
     fixture::{Builder, ms},
 };
 use std::time::Duration;
@@ -66,14 +66,16 @@ fn a_file_lock_is_told_with_file_and_holder() {
     };
     assert_eq!(finding.kind, FindingKind::BlockedSyscall);
     let facts: Vec<&str> = finding.evidence.iter().map(|fact| &*fact.value).collect();
-    assert!(facts.contains(&"flock(5, 2), syscall"), "{facts:?}");
-    let lock = "the lock on /var/lock/x, 8.0 s; holder (99) holds it";
+    assert!(facts.contains(&"flock(5, LOCK_EX)"), "{facts:?}");
+    let lock = "waits for the lock on /var/lock/x, held by holder (99)";
     assert!(facts.iter().any(|fact| fact.contains(lock)), "{facts:?}");
     assert!(
-        finding.summary.contains("/var/lock/x"),
+        finding.summary
+            == "store-7 of store (7) blocked for 8.0 s in flock(): /var/lock/x, held by holder (99)",
         "{}",
         finding.summary
     );
+    assert_eq!(finding.next, "Check the holder: remora triage --pid 99.");
     capture.threads[0].now.since = ms(2_000);
     assert!(self::found(&capture).is_empty(), "not long enough");
 }
@@ -91,10 +93,10 @@ fn a_full_pipe_is_told_with_who_could_read_it() {
     };
     waits_for(&mut capture, pipe, 99, "reader");
     let found = found(&capture);
-    let fact = &found[0].evidence[1];
+    let fact = &found[0].evidence[0];
     assert!(
         fact.value
-            .contains("room in fd 4, pipe:[4711], 8.0 s; reader (99) could read"),
+            .contains("buffer space in fd 4 pipe:[4711], read by reader (99)"),
         "{fact:?}"
     );
     assert!(found[0].because_of.contains(&Subject::Pipe(4711)));
@@ -127,17 +129,19 @@ fn a_fifo_is_blocked_for_who_writes_and_at_rest_for_who_reads() {
     let mut capture = capture(Reason::Syscall, Some("openat"), &stack, LONG);
     capture.threads[0].now.args = [0xffff_ff9c, 64, 0, 0, 0, 0];
     assert!(found(&capture).is_empty(), "O_RDONLY");
-    capture.threads[0].now.args[2] = 1;
+    capture.threads[0].now.args[2] = 0o2_000_101;
+    call(&mut capture, "/run/queue");
     let found = found(&capture);
     assert!(
-        found[0].summary.contains("waiting for a reader"),
+        found[0]
+            .summary
+            .ends_with("blocked for 8.0 s in openat(): FIFO /run/queue has no reader"),
         "{found:?}"
     );
     assert!(
-        found[0]
-            .evidence
-            .iter()
-            .any(|fact| fact.value.starts_with("openat(-100, 64, 1)"))
+        found[0].evidence.iter().any(
+            |fact| fact.value == "openat(AT_FDCWD, \"/run/queue\", O_WRONLY|O_CREAT|O_CLOEXEC)"
+        )
     );
 }
 

@@ -14,12 +14,12 @@
 mod tests;
 
 use crate::analyze::connections::Servers;
-use crate::analyze::{Findings, Scene};
+use crate::analyze::{Findings, Scene, words::Headline};
 use crate::model::{
-    Confidence, Descriptors, Finding, FindingKind, Severity, SkipReason, Socket, SocketState,
-    Subject, Topic,
+    Confidence, DescriptorKind, Descriptors, Finding, FindingKind, Severity, SkipReason, Socket,
+    SocketState, Subject, Topic,
 };
-use crate::words::text::{clean, count, duration, percent};
+use crate::words::text::{clean, count, counted, duration, percent};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -134,10 +134,7 @@ fn finding(
         finding = finding.fact(Topic::Rate, rate(rise, descriptors));
         if full.is_none() {
             finding.confidence = Confidence::Inferred;
-            finding = finding.fact(
-                Topic::Inferred,
-                "that the rise goes on is concluded from its course so far",
-            );
+            finding = finding.fact(Topic::Inferred, "the rise so far is taken to go on");
         }
     }
     if let (Some(limit), None) = (descriptors.limit, rise) {
@@ -153,13 +150,13 @@ fn finding(
         .take(SHOWN)
         .filter(|it| it.1 > 1)
     {
-        let line = format!("{} times {}", count(*number), clean(name));
+        let line = format!("{} × {}", count(*number), clean(name));
         finding = finding.fact(Topic::File, line);
     }
     for line in peers(scene, pid) {
         finding = finding.fact(Topic::Socket, line);
     }
-    finding.next = "find who opens these and on which way out they are not closed".into();
+    finding.next = next(scene, descriptors);
     finding.about = vec![Subject::Files(pid)];
     finding
 }
@@ -170,41 +167,59 @@ fn summary(
     full: Option<u64>,
     rise: Option<&Rise>,
 ) -> String {
-    let name = scene.process_name(descriptors.pid);
     let open = descriptors.end.open;
-    match (full, rise) {
-        (Some(limit), _) => format!(
-            "{name} has {} of the {} descriptors that it may have open",
-            count(open),
-            count(limit)
-        ),
+    let what = match (full, rise) {
+        (Some(limit), _) => {
+            format!("uses {} of {} file descriptors", count(open), count(limit))
+        }
         (None, Some(rise)) => format!(
-            "{name} opens descriptors and does not close them: {} more in {}",
+            "leaks file descriptors: +{} in {}",
             count(rise.descriptors),
             duration(rise.over)
         ),
-        (None, None) => name,
-    }
+        (None, None) => format!("has {} open", counted(open, "file descriptor")),
+    };
+    let headline = Headline {
+        who: &scene.process_name(descriptors.pid),
+        what: &what,
+        ..Headline::default()
+    };
+    headline.fitted()
+}
+
+/// What is open most often is what should be closed.
+fn next(scene: &Scene<'_>, descriptors: &Descriptors) -> String {
+    let most = peers(scene, descriptors.pid).into_iter().next();
+    let file = descriptors.end.names.iter().find(|(_, number)| *number > 1);
+    let target = match (file, most) {
+        (Some((name, number)), _) if *number > descriptors.end.open / 2 => clean(name).into_owned(),
+        (_, Some(_)) => "these sockets".to_owned(),
+        (Some((name, _)), None) => clean(name).into_owned(),
+        (None, None) => "them".to_owned(),
+    };
+    format!(
+        "Close {target} on every return path, errors too. Until then: raise RLIMIT_NOFILE or restart."
+    )
 }
 
 fn rate(rise: &Rise, descriptors: &Descriptors) -> String {
-    let rate = format!("{:.1} a second", rise.a_second);
+    let rate = format!("{:.1}/s", rise.a_second);
     let Some(limit) = descriptors.limit else {
-        return format!("{rate}; there is no limit");
+        return format!("{rate}, no limit");
     };
     let left = limit.saturating_sub(descriptors.end.open) as f64 / rise.a_second.max(1e-9);
     match Duration::try_from_secs_f64(left) {
         Ok(left) => format!(
-            "{rate}; {} of {} are open, the limit is reached in {}",
+            "{rate}, limit in {} ({} of {} open)",
+            duration(left),
             count(descriptors.end.open),
-            count(limit),
-            duration(left)
+            count(limit)
         ),
         Err(_) => rate,
     }
 }
 
-/// `812 socket (+790), 14 file, 3 pipe`.
+/// `812 sockets (+790), 14 files, 3 pipes`.
 fn types(descriptors: &Descriptors) -> String {
     let mut kinds = descriptors.end.kinds.clone();
     kinds.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
@@ -214,14 +229,27 @@ fn types(descriptors: &Descriptors) -> String {
             0 => String::new(),
             grown => format!(" (+{})", count(grown)),
         };
-        format!("{} {}{grown}", count(*number), kind.name())
+        format!("{}{grown}", counted(*number, what(*kind)))
     });
     let cut = if descriptors.end.cut {
-        "; not all were looked at"
+        "; not all were checked"
     } else {
         ""
     };
     kinds.collect::<Vec<_>>().join(", ") + cut
+}
+
+/// One descriptor of a kind.
+const fn what(kind: DescriptorKind) -> &'static str {
+    match kind {
+        DescriptorKind::Socket => "socket",
+        DescriptorKind::Pipe => "pipe",
+        DescriptorKind::File => "file",
+        DescriptorKind::Device => "device",
+        DescriptorKind::Anonymous => "anonymous file",
+        DescriptorKind::MemoryFile => "memory file",
+        DescriptorKind::Other => "other file",
+    }
 }
 
 /// Where most of the sockets lead, with their states.
@@ -239,7 +267,7 @@ fn peers(scene: &Scene<'_>, pid: u32) -> Vec<String> {
         .map(|(place, (number, left))| {
             let left = match left {
                 0 => String::new(),
-                left => format!(", {} of them closed by the peer", count(left)),
+                left => format!(", {} in CLOSE-WAIT", count(left)),
             };
             clean(&format!("{} {place}{left}", count(number))).into_owned()
         })
@@ -251,6 +279,6 @@ fn place(socket: &Socket) -> String {
     match (&socket.peer_process, &socket.peer) {
         (Some(peer), _) => format!("{protocol} to {} ({})", peer.comm, peer.pid),
         (None, Some(peer)) => format!("{protocol} to {peer}"),
-        (None, None) => format!("{protocol}, {}", socket.state.name()),
+        (None, None) => format!("{protocol}, {}", socket.state.label()),
     }
 }

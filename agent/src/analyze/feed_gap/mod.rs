@@ -16,11 +16,14 @@
 #[cfg(test)]
 mod tests;
 
-use crate::analyze::{Findings, Scene, words};
+use crate::analyze::{
+    Findings, Scene,
+    words::{self, Headline},
+};
 use crate::model::{
     Confidence, Finding, FindingKind, Severity, Socket, SocketState, Subject, Tcp, Topic,
 };
-use crate::words::text::{bytes, clean, count, duration};
+use crate::words::text::{bytes, clean, count, counted, duration, queue_bytes};
 use std::time::Duration;
 
 /// Segments that make a habit.
@@ -119,34 +122,37 @@ fn finding(scene: &Scene<'_>, gap: &Gap<'_>) -> Finding {
         (None, Some(peer)) => peer.to_string(),
         (None, None) => "its peer".to_owned(),
     };
-    finding.summary = format!(
-        "{} has had no data from {} for {}, where they used to come every {} or less",
-        scene.process_name(socket.pid),
-        clean(&from),
-        duration(gap.silence),
-        duration(gap.interval),
-    );
+    finding.summary = Headline {
+        who: &scene.process_name(socket.pid),
+        what: &format!(
+            "received no data from {} for {}, usual interval ≤ {}",
+            clean(&from),
+            duration(gap.silence),
+            duration(gap.interval)
+        ),
+        ..Headline::default()
+    }
+    .fitted();
     let intervals = gap.silence.as_secs_f64() / gap.interval.as_secs_f64().max(1e-9);
     let feed = format!(
-        "{}: {} segments with data came in and {} went out, {} in all; silent for {} of its intervals",
+        "{}: {} received, {} sent, {} in total; silent for {} intervals",
         words::socket(socket),
-        count(gap.tcp.segments_in.into()),
+        counted(gap.tcp.segments_in.into(), "segment"),
         count(gap.tcp.segments_out.into()),
         bytes(gap.tcp.bytes_received),
         count(intervals.min(1e15) as u64),
     );
-    finding = finding
-        .fact(Topic::Feed, feed)
-        .fact(Topic::Socket, state(gap));
+    finding = finding.fact(Topic::Socket, state(gap));
     finding = finding.fact(Topic::Reader, reader(socket));
-    let why = "inferred: that this is a feed is concluded from its segments, and the interval is a mean, at \
-               most, over the life of the process or the capture";
+    finding = finding.fact(Topic::Feed, feed);
+    let why = "a feed by its segments; the interval is the mean over the life of the process or the capture";
     finding = finding.fact(Topic::Inferred, why);
     finding.next = match gap.socket.send.last > 0 {
-        true => "half-open: find what is between this host and the peer; connect again".to_owned(),
-        false => {
-            "ask the peer whether it still sends; check the subscription; connect again".to_owned()
-        }
+        true => "Check firewall, NAT and peer host. Reconnect.".to_owned(),
+        false => format!(
+            "Check that {} still sends and the subscription is active. Reconnect.",
+            clean(&from)
+        ),
     };
     finding.about = vec![Subject::Socket(socket.inode)];
     if let Some(peer) = &socket.peer_process {
@@ -157,22 +163,19 @@ fn finding(scene: &Scene<'_>, gap: &Gap<'_>) -> Finding {
 
 /// Whether the peer is still there, as far as the connection knows.
 fn state(gap: &Gap<'_>) -> String {
-    let answered = gap.tcp.last_ack.map(duration).unwrap_or_default();
+    let acked = gap.tcp.last_ack.map(duration).unwrap_or_default();
     match (gap.socket.send.last, gap.asked) {
         (0, Some(asked)) => format!(
-            "this side sent something {} ago, which the peer's kernel acknowledged and its program did not \
-             answer: the feed is silent, the connection is not broken",
+            "peer ACKed our last send {} ago, application silent",
             duration(asked)
         ),
-        (0, None) => format!(
-            "the peer's kernel was heard of last {answered} ago, and nothing was sent since: silent or \
-             half-open cannot be told"
-        ),
+        (0, None) => {
+            format!("last ACK {acked} ago, nothing sent since: silent or half-open, unknown")
+        }
         (unacknowledged, _) => format!(
-            "{} sent and not acknowledged, {} segments sent again, the peer's kernel was heard of last \
-             {answered} ago: half-open",
-            bytes(unacknowledged.into()),
-            count(gap.tcp.retransmits.into()),
+            "half-open: {} unacknowledged, {}, last ACK {acked} ago",
+            queue_bytes(unacknowledged.into()),
+            counted(gap.tcp.retransmits.into(), "retransmit"),
         ),
     }
 }
@@ -180,9 +183,9 @@ fn state(gap: &Gap<'_>) -> String {
 fn reader(socket: &Socket) -> String {
     match socket.watched_by.iter().find(|watch| watch.reads()) {
         Some(watch) => format!(
-            "nothing is unread, and epoll set fd {} watches it: it is not this side that is late",
+            "receive queue empty, watched by epoll fd {}",
             watch.epoll_fd
         ),
-        None => "nothing is unread: it is not this side that is late".to_owned(),
+        None => "receive queue empty".to_owned(),
     }
 }

@@ -1,10 +1,9 @@
 //! The blame chain: from a node that waits to the one that could make progress.
 
-use super::{Graph, Node, Party};
+use super::{Clue, Graph, Node, Party, thing};
 use crate::analyze::words;
-use crate::model::{Fact, State, Subject, Topic};
-use crate::words::label;
-use crate::words::text::clean;
+use crate::model::{Fact, State, Subject, Syscall, Topic};
+use crate::words::text::{clean, counted};
 
 /// Steps that are followed at the most.
 const MAX_STEPS: usize = 32;
@@ -16,8 +15,10 @@ const SHOWN: usize = 6;
 pub struct Step {
     /// Who waits.
     pub node: Node,
-    /// In words: `worker-12 waits for glibc mutex 0x… (heap), 5.0 s; writer-13 holds it`.
+    /// In words: `worker-12 waits for glibc mutex 0x…, held by writer-13`.
     pub words: String,
+    /// From what it was concluded, where it was.
+    pub clue: Option<Clue>,
     /// What it waits for.
     pub subject: Option<Subject>,
     /// It was read, not concluded.
@@ -76,11 +77,15 @@ impl Chain {
             .collect();
         if self.steps.len() > SHOWN {
             let more = self.steps.len() - SHOWN;
-            facts.push(fact(Topic::Waits, format!("and {more} more steps")));
+            facts.push(fact(
+                Topic::Waits,
+                format!("and {}", counted(more as u64, "more step")),
+            ));
         }
         if self.steps.is_empty() {
             return facts;
         }
+        facts.extend(clues(self.steps.iter().filter_map(|step| step.clue)));
         match &self.end {
             End::Node(node) => {
                 facts.push(fact(Topic::Blocker, graph.does(*node)));
@@ -90,21 +95,32 @@ impl Chain {
             }
             End::Cycle(at) => {
                 if let Some(step) = self.steps.get(*at) {
-                    let words = format!("back to {}: a deadlock", graph.name(step.node));
+                    let words = format!("{}, which is deadlocked", graph.name(step.node));
                     facts.push(fact(Topic::Blocker, words));
                 }
             }
             End::Process(pid) => facts.push(fact(Topic::Blocker, graph.scene.process_name(*pid))),
             End::Stranger(id, name) => {
                 let name = clean(name);
-                facts.push(fact(
-                    Topic::Blocker,
-                    format!("{name} ({id}), which is not watched"),
-                ));
+                facts.push(fact(Topic::Blocker, format!("{name} ({id}), not watched")));
             }
         }
         facts
     }
+}
+
+/// A line for each of the things from which steps were concluded.
+pub fn clues(clues: impl Iterator<Item = Clue>) -> Vec<Fact> {
+    let mut seen: Vec<Clue> = Vec::new();
+    for clue in clues {
+        if !seen.contains(&clue) {
+            seen.push(clue);
+        }
+    }
+    let lines = seen.into_iter();
+    lines
+        .map(|clue| fact(Topic::Inferred, clue.words().to_owned()))
+        .collect()
 }
 
 fn fact(what: Topic, value: String) -> Fact {
@@ -125,6 +141,7 @@ pub(super) fn follow(graph: &Graph<'_>, first: Node) -> Chain {
         steps.push(Step {
             node,
             words: graph.step_words(node, wait),
+            clue: wait.how,
             subject: wait.subject,
             certain: wait.certain,
         });
@@ -191,6 +208,17 @@ impl Graph<'_> {
         }
     }
 
+    /// The innermost function of a node.
+    pub fn place(&self, node: Node) -> Option<String> {
+        match node {
+            Node::Thread(index) => {
+                let thread = self.scene.capture.threads.get(index)?;
+                words::place(self.scene.stack_now(thread)?)
+            }
+            Node::Task(..) => words::task_place(self.task(node)?),
+        }
+    }
+
     /// What a node does now, in words.
     pub fn does(&self, node: Node) -> String {
         if let Some(task) = self.task(node) {
@@ -207,39 +235,50 @@ impl Graph<'_> {
         let since = words::since(now.since, now.since_inferred);
         let doing = match (now.state, now.reason) {
             (State::Blocked, Some(reason)) => {
-                format!("is in {}, {since}", label::reason(reason, now.syscall))
+                let call = now.syscall.map_or(reason.label(), Syscall::name);
+                format!("is in {call} for {since}")
             }
-            (State::Blocked, None) => format!("sleeps, {since}"),
-            (State::Running, _) => format!("runs, {since}"),
-            (State::Runnable, _) => format!("is ready and without a CPU, {since}"),
-            _ => "is not known to do anything".to_owned(),
+            (State::Blocked, None) => format!("sleeps for {since}"),
+            (State::Running, _) => format!("is on a CPU for {since}"),
+            (State::Runnable, _) => format!("is runnable without a CPU for {since}"),
+            _ => "is in an unknown state".to_owned(),
         };
         format!("{} {doing}", words::thread(thread))
     }
 
-    /// Who waits for what, for how long, and who can end it.
+    /// Who waits for what, and who can end that.
     pub fn step_words(&self, node: Node, wait: &super::Wait) -> String {
-        let since = words::since(wait.since, wait.at_least);
         let who = self.name(node);
         let mut parties: Vec<String> = wait.parties.iter().map(|it| self.party(it)).collect();
         let more = parties.len().saturating_sub(3);
         parties.truncate(3);
-        let more = if more > 0 { " and others" } else { "" };
-        let parties = parties.join(", ");
-        let how = wait
-            .how
-            .map_or_else(String::new, |how| format!(" ({})", how.words()));
-        let role = wait.role.words();
-        format!(
-            "{who} waits for {}, {since}; {parties}{more} {role}{how}",
-            wait.what
-        )
+        if more > 0 {
+            parties.push("others".to_owned());
+        }
+        let what = thing::waits_for(&wait.what, wait.role, &parties.join(", "));
+        format!("{who} waits for {what}")
     }
 
-    /// The one party that can end a wait, in words: `writer-13 holds it`.
+    /// The one party that can end a wait, in short: `a lock held by writer-13`.
     pub fn only_party(&self, wait: &super::Wait) -> Option<String> {
         match wait.parties.as_slice() {
-            [party] => Some(format!("{} {}", self.party(party), wait.role.words())),
+            [party] => Some(thing::in_short(wait.role, &self.party(party))),
+            _ => None,
+        }
+    }
+
+    /// Those that can end a wait, in words; `None` where there are several.
+    pub fn parties(&self, wait: &super::Wait) -> Option<String> {
+        match wait.parties.as_slice() {
+            [party] => Some(self.party(party)),
+            _ => None,
+        }
+    }
+
+    /// The one process that can end a wait and is not watched.
+    pub fn stranger(&self, wait: &super::Wait) -> Option<u32> {
+        match wait.parties.as_slice() {
+            [Party::Stranger(id, _)] if *id > 0 => Some(*id),
             _ => None,
         }
     }
@@ -248,6 +287,8 @@ impl Graph<'_> {
         match party {
             Party::Node(node) => self.name(*node),
             Party::Process(pid) => self.scene.process_name(*pid),
+            // Whoever was left out, without a process of its own.
+            Party::Stranger(0, name) => clean(name).into_owned(),
             Party::Stranger(id, name) => format!("{} ({id})", clean(name)),
         }
     }

@@ -73,7 +73,7 @@ fn on_dependency(scene: &Scene<'_>, dependency: &Dependency, thread: &Thread) ->
             name,
             reads,
         } => {
-            let channel = format!("fd {fd}, {}", clean(name));
+            let channel = format!("fd {fd} {}", clean(name));
             let (what, role) = match reads {
                 true => (Thing::Data(channel), Role::Writes),
                 false => (Thing::Space(channel), Role::Reads),
@@ -110,7 +110,7 @@ fn on_socket(scene: &Scene<'_>, pid: u32, fd: u32, reason: Reason) -> Option<Wai
     if peer.held_by.len() >= 16 || !peer.accepted {
         parties.push(Party::Stranger(peer.pid, peer.comm.clone()));
     }
-    let channel = words::socket(socket);
+    let channel = words::channel(socket);
     let (what, role) = match sends {
         true => (Thing::Space(channel), Role::Reads),
         false => (Thing::Data(channel), Role::Writes),

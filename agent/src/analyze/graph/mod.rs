@@ -14,9 +14,9 @@ mod tasks;
 mod thing;
 mod threads;
 
-pub use chain::{Chain, End, Step};
+pub use chain::{Chain, End, Step, clues};
 pub use cycles::Cycle;
-pub use thing::{Clue, Role, Thing};
+pub use thing::{Clue, Role, Thing, in_short};
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -173,7 +173,7 @@ impl<'a> Graph<'a> {
         match (self.task(node), self.thread(node)) {
             (Some(task), _) => format!("task \"{}\"", clean(&task.name)),
             (None, Some(thread)) => super::words::thread(thread),
-            (None, None) => "one that has ended".to_owned(),
+            (None, None) => "an exited thread".to_owned(),
         }
     }
 }

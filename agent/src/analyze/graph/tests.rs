@@ -89,13 +89,26 @@ fn a_ring_of_any_size_is_one_deadlock_with_all_its_members() {
         assert_eq!(findings[0].tid, Some(1), "the first of them");
         assert_eq!(findings[0].confidence, crate::model::Confidence::Certain);
         let facts = findings[0].evidence.iter();
+        let name = |tid| match tid {
+            1 => "ring-1".to_owned(),
+            tid => format!("worker-{tid}"),
+        };
+        let summary = match size {
+            1 => "ring-1 of ring (1) deadlocked on itself for 3.0 s".to_owned(),
+            size => format!("{size} threads of ring (1) deadlocked for 3.0 s"),
+        };
+        assert_eq!(findings[0].summary, summary);
+        assert!(findings[0].next.starts_with("Restart ring (1)"));
         let waits: Vec<_> = facts.filter(|fact| fact.what == Topic::Waits).collect();
         assert_eq!(waits.len(), size);
         for (at, fact) in waits.iter().enumerate() {
             let (waiter, holder) = (at + 1, (at + 1) % size + 1);
             let words = &fact.value;
             assert!(words.contains(&format!("-{waiter} waits for")), "{words}");
-            assert!(words.ends_with(&format!("-{holder} holds it")), "{words}");
+            assert!(
+                words.ends_with(&format!("held by {}", name(holder))),
+                "{words}"
+            );
         }
     }
 }
@@ -126,10 +139,7 @@ fn who_waits_for_a_cycle_stands_behind_it() {
         .evidence
         .iter()
         .find(|fact| fact.what == Topic::Blocked);
-    assert_eq!(
-        behind.expect("a fact").value,
-        "1 more wait for these: worker-77"
-    );
+    assert_eq!(behind.expect("a fact").value, "1 more: worker-77");
 }
 
 #[test]

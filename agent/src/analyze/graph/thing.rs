@@ -1,7 +1,6 @@
 //! What is waited for, how those who can end it stand to it, and how that is known. Words are made here.
 
 use crate::model::{Lock, LockKind};
-use crate::words::text::clean;
 use std::fmt;
 
 /// What a node waits for.
@@ -13,8 +12,6 @@ pub enum Thing {
         kind: LockKind,
         /// Where it is.
         address: u64,
-        /// In which mapping that lies.
-        place: String,
     },
     /// A `threading.Lock`, by its address.
     PythonLock(u64),
@@ -49,7 +46,6 @@ impl Thing {
             kind => Self::Lock {
                 kind,
                 address: lock.address,
-                place: clean(&lock.place).into_owned(),
             },
         }
     }
@@ -63,21 +59,17 @@ impl Thing {
 impl fmt::Display for Thing {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lock {
-                kind,
-                address,
-                place,
-            } => write!(out, "{} {address:#x} ({place})", kind.label()),
+            Self::Lock { kind, address } => write!(out, "{} {address:#x}", kind.label()),
             Self::PythonLock(object) => write!(out, "threading.Lock {object:#x}"),
             Self::PythonRLock(object) => write!(out, "threading.RLock {object:#x}"),
             Self::AsyncioLock(object) => write!(out, "asyncio.Lock {object:#x}"),
             Self::Gil => out.write_str("the Python GIL"),
-            Self::ThreadExit => out.write_str("the end of a thread"),
-            Self::ChildExit => out.write_str("the end of a child"),
+            Self::ThreadExit => out.write_str("a thread exit"),
+            Self::ChildExit => out.write_str("a child exit"),
             Self::Task => out.write_str("another task"),
             Self::Tasks => out.write_str("other tasks"),
-            Self::Data(channel) => write!(out, "bytes of {channel}"),
-            Self::Space(channel) => write!(out, "room in {channel}"),
+            Self::Data(channel) => write!(out, "data on {channel}"),
+            Self::Space(channel) => write!(out, "buffer space in {channel}"),
             Self::FileLock(path) => write!(out, "the lock on {path}"),
         }
     }
@@ -100,17 +92,29 @@ pub enum Role {
     Reads,
 }
 
-impl Role {
-    /// To be put behind a name: `holds it`.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Holds => "holds it",
-            Self::MayHold => "may hold it",
-            Self::HoldsForReading => "read under it",
-            Self::Exits => "would have to end",
-            Self::Writes => "could send them",
-            Self::Reads => "could read from it",
-        }
+/// What a node waits for, and who can end that: `glibc mutex 0x5581, held by writer-13`.
+pub fn waits_for(thing: &Thing, role: Role, parties: &str) -> String {
+    match (role, thing) {
+        (Role::Holds, _) => format!("{thing}, held by {parties}"),
+        (Role::MayHold, _) => format!("{thing}, held by one of {parties}"),
+        (Role::HoldsForReading, _) => format!("{thing}, read-locked by {parties}"),
+        (Role::Exits, Thing::Task | Thing::Tasks) => format!("{parties} to finish"),
+        (Role::Exits, _) => format!("the exit of {parties}"),
+        (Role::Writes, Thing::Data(channel)) => format!("data from {parties} on {channel}"),
+        (Role::Reads, _) => format!("{thing}, read by {parties}"),
+        (Role::Writes, _) => format!("{thing} from {parties}"),
+    }
+}
+
+/// The same for a headline, where the thing itself is of no use: `a lock held by writer-13`.
+pub fn in_short(role: Role, party: &str) -> String {
+    match role {
+        Role::Holds => format!("a lock held by {party}"),
+        Role::MayHold => format!("a lock that {party} may hold"),
+        Role::HoldsForReading => format!("a lock read-locked by {party}"),
+        Role::Exits => format!("the exit of {party}"),
+        Role::Writes => format!("data from {party}"),
+        Role::Reads => format!("buffer space that {party} reads from"),
     }
 }
 
@@ -133,11 +137,11 @@ impl Clue {
     /// In words.
     pub const fn words(self) -> &'static str {
         match self {
-            Self::WithBlock => "its frame stands in a `with` of it",
-            Self::AsyncWithBlock => "its frame stands in an `async with` of it",
-            Self::Code => "told by its code, which frees it after the call",
-            Self::LastWaker => "it passed the lock on last",
-            Self::Addresses => "told by addresses alone, across network namespaces",
+            Self::WithBlock => "holder known from the `with` block on its stack",
+            Self::AsyncWithBlock => "holder known from the `async with` block on its stack",
+            Self::Code => "holder known from its code, which frees the lock after the current call",
+            Self::LastWaker => "holder known as the last to pass the lock on",
+            Self::Addresses => "peer matched by address across network namespaces",
         }
     }
 }

@@ -206,13 +206,13 @@ pub(super) fn kept_words(scene: &Scene<'_>, wait: &Wait) -> Option<String> {
     let keepers = lock.keepers.iter().take(SHOWN).map(|keeper| {
         let frame = scene.capture.stacks.get(keeper.frame);
         let code = frame.and_then(words::code);
-        let at = code.unwrap_or_else(|| "a function without a name".to_owned());
+        let at = code.unwrap_or_else(|| "an unnamed function".to_owned());
         format!("{}-{} frees it in {at}", clean(&keeper.comm), keeper.tid)
     });
     let keepers: Vec<String> = keepers.collect();
     (!keepers.is_empty()).then(|| {
         let keepers = keepers.join(", ");
-        format!("{keepers}, once its call there returns; the lock's memory names no owner")
+        format!("{keepers} after the current call; the lock records no owner")
     })
 }
 

@@ -1,6 +1,9 @@
 //! The words of a leak.
 
-use super::super::{Scene, words};
+use super::super::{
+    Scene,
+    words::{self, Headline},
+};
 use crate::model::{
     Capture, Confidence, Finding, FindingKind, Frame, FrameKind, GrowthForm, HeapSizes, LeakLevel,
     LimitKind, Mapping, Memory, MemoryTrend, PythonObjects, Reached, Severity, Stack, Subject,
@@ -63,7 +66,10 @@ pub(super) fn finding(
     if let Some(line) = cache(memory) {
         finding = finding.fact(Topic::Cache, line);
     }
-    finding.next = next(&growing, level);
+    let place = memory.stacks.iter().max_by_key(|growth| growth.bytes);
+    let place = place.and_then(|growth| scene.capture.stacks.get(growth.stack));
+    let place = place.and_then(|stack| words::place(&own(stack)));
+    finding.next = next(pid, place.as_deref(), &growing, level);
     finding.about = vec![Subject::Memory(pid)];
     finding
 }
@@ -77,10 +83,15 @@ fn summary(scene: &Scene<'_>, trend: &MemoryTrend, level: LeakLevel) -> String {
         LeakLevel::Confirmed => "leaks",
     };
     let form = match trend.by_low_points {
-        true => "; what it frees in between is less than what it takes",
-        false => " and gave nothing back",
+        true => ", more than it frees",
+        false => ", none freed",
     };
-    format!("{name} {leak} {pace}: it grew by {grown} in {span}{form}")
+    let headline = Headline {
+        who: &name,
+        what: &format!("{leak} {pace}: +{grown} in {span}{form}"),
+        ..Headline::default()
+    };
+    headline.fitted()
 }
 
 fn level_words(scene: &Scene<'_>, trend: &MemoryTrend, level: LeakLevel) -> String {
@@ -88,7 +99,7 @@ fn level_words(scene: &Scene<'_>, trend: &MemoryTrend, level: LeakLevel) -> Stri
     let needed = duration(scene.thresholds.memory_leak_confirmed);
     match level {
         LeakLevel::Suspected => {
-            format!("suspected: steady for {lasted}; confirmed when it lasts for {needed}")
+            format!("suspected: steady for {lasted}; confirmed after {needed}")
         }
         LeakLevel::Confirmed => format!("confirmed: steady for {lasted}"),
     }
@@ -101,7 +112,7 @@ fn trend_words(trend: &MemoryTrend) -> String {
         false => "",
     };
     format!(
-        "{} (95 % interval {} to {}){points}; it grew in {} of {} parts of the time",
+        "{} (95 % interval {} to {}){points}; growth in {} of {} parts",
         rate(trend.slope),
         rate(trend.low),
         rate(trend.high),
@@ -114,17 +125,17 @@ fn trend_words(trend: &MemoryTrend) -> String {
 pub fn limit_words(reached: &Reached) -> String {
     let limit = reached.limit;
     let name = match limit.kind {
-        LimitKind::Cgroup => "its cgroup may use",
-        LimitKind::AddressSpace => "its address space (RLIMIT_AS) may have",
-        LimitKind::Data => "its data (RLIMIT_DATA) may have",
-        LimitKind::Host => "the host has",
+        LimitKind::Cgroup => "cgroup",
+        LimitKind::AddressSpace => "RLIMIT_AS",
+        LimitKind::Data => "RLIMIT_DATA",
+        LimitKind::Host => "host",
     };
     let latest = match reached.latest {
         Some(latest) => duration(whole(latest)),
         None => "never".to_owned(),
     };
     format!(
-        "{name} {}, {} of it are left: reached in {} ({} to {latest})",
+        "{name} {}, {} left, reached in {} ({} to {latest})",
         bytes(limit.limit_bytes),
         bytes(limit.left_bytes()),
         duration(whole(reached.after)),
@@ -160,9 +171,9 @@ fn mappings(memory: &Memory) -> Vec<String> {
     grown.sort_by_key(|mapping| (std::cmp::Reverse(mapping.growth_bytes()), mapping.start));
     let line = |mapping: &&Mapping| {
         format!(
-            "{} ({}) grew by {} to {}",
+            "{} ({}): +{} to {}",
             clean(&mapping.name),
-            mapping.kind.name(),
+            mapping.kind.name().replace('_', " "),
             bytes(mapping.growth_bytes()),
             bytes(mapping.end_bytes)
         )
@@ -178,7 +189,7 @@ fn stacks(scene: &Scene<'_>, memory: &Memory) -> Vec<String> {
     let line = |(sum, code): &(u64, String)| {
         let share = percent(*sum as f64, whole);
         format!(
-            "{} ({share} of the growth) first touched by {code}",
+            "{} ({share} of the growth) first touched in {code}",
             bytes(*sum)
         )
     };
@@ -247,7 +258,7 @@ fn growing(objects: &PythonObjects) -> Vec<&TypeCount> {
 fn object_words(objects: &PythonObjects, growing: &[&TypeCount]) -> String {
     let total = count(objects.end);
     if objects.cut {
-        return format!("more than {total}: too many to be counted by type in the time");
+        return format!("more than {total}: too many to count by type");
     }
     let names: Vec<String> = growing
         .iter()
@@ -259,11 +270,11 @@ fn object_words(objects: &PythonObjects, growing: &[&TypeCount]) -> String {
     let apart = duration(objects.apart);
     match names.is_empty() {
         true => format!(
-            "no type that Python's collector tracks grows ({total} objects, {apart} apart): strings, bytes or \
-             memory of extensions"
+            "no type tracked by Python's collector grows ({total} objects in {apart}): strings, bytes or \
+             extension memory"
         ),
         false => format!(
-            "{}, in {apart}, of {total} that Python's collector tracks",
+            "{} in {apart}, of {total} tracked by Python's collector",
             names.join(", ")
         ),
     }
@@ -280,11 +291,7 @@ fn sizes(heap: &HeapSizes, memory: &Memory) -> Option<String> {
         .filter(|class| class.growth_bytes() as f64 > (whole * WORTH).max(1.0))
         .take(SHOWN)
         .map(|class| {
-            let least = if class.size_bytes > 4096 {
-                "at least "
-            } else {
-                ""
-            };
+            let least = if class.size_bytes > 4096 { "≥ " } else { "" };
             format!(
                 "{} of {least}{} bytes ({})",
                 count(class.growth().unsigned_abs()),
@@ -295,10 +302,7 @@ fn sizes(heap: &HeapSizes, memory: &Memory) -> Option<String> {
         .collect();
     (!words.is_empty()).then(|| {
         let apart = duration(heap.apart);
-        format!(
-            "blocks of malloc more than {apart} before: {}",
-            words.join(", ")
-        )
+        format!("malloc blocks, growth in {apart}: {}", words.join(", "))
     })
 }
 
@@ -308,25 +312,28 @@ fn cache(memory: &Memory) -> Option<String> {
     let shared = end.shmem_bytes.saturating_sub(start.shmem_bytes);
     (file.max(shared) >= CACHE_BYTES).then(|| {
         format!(
-            "not counted: pages of files +{}, shared memory +{}",
+            "not counted: page cache +{}, shared memory +{}",
             bytes(file),
             bytes(shared)
         )
     })
 }
 
-fn next(growing: &[&TypeCount], level: LeakLevel) -> String {
-    let look = match growing.first() {
-        Some(kind) => format!(
-            "find what keeps the {} objects: a list, dict or cache without a bound",
+fn next(pid: u32, place: Option<&str>, growing: &[&TypeCount], level: LeakLevel) -> String {
+    let check = match (growing.first(), place) {
+        (Some(kind), _) => format!(
+            "Find what keeps the {} objects: a list, dict or cache without a limit.",
             clean(&kind.name)
         ),
-        None => "find who should free what this code takes, or which cache has no bound".to_owned(),
+        (None, Some(place)) => {
+            format!("Check {place} for a missing free or a cache without a limit.")
+        }
+        (None, None) => "Check for a missing free or a cache without a limit.".to_owned(),
     };
     match level {
         LeakLevel::Suspected => {
-            format!("{look}; record for longer to be sure (remora record --duration 10m)")
+            format!("{check} To confirm: remora record --pid {pid} -d 10m.")
         }
-        LeakLevel::Confirmed => look,
+        LeakLevel::Confirmed => check,
     }
 }

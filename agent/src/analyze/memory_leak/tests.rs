@@ -67,11 +67,11 @@ fn a_strong_steady_growth_of_thirty_seconds_is_suspected() {
         finding.summary
     );
     assert!(says(finding, Topic::Level, "suspected"));
-    assert!(says(finding, Topic::Trend, "grew in 8 of 8 parts"));
+    assert!(says(finding, Topic::Trend, "growth in 8 of 8 parts"));
     assert!(says(
         finding,
         Topic::Limit,
-        "its cgroup may use 512.0 MiB, 400.0 MiB of it are left: reached in 3 min 20 s"
+        "cgroup 512.0 MiB, 400.0 MiB left, reached in 3 min 20 s"
     ));
     assert!(says(finding, Topic::Mapping, "[heap]"));
     assert!(says(finding, Topic::Where, "take (x.c:41)"));

@@ -19,12 +19,15 @@ mod tests;
 
 use super::connections::{Servers, has_local_peer, is_own_pair};
 use super::readers::{LoopThread, Readers, wait};
-use super::{Findings, Scene, tasks, words};
+use super::{
+    Findings, Scene, tasks,
+    words::{self, Headline},
+};
 use crate::model::{
     AwaitKind, Confidence, Family, Finding, FindingKind, Reason, Severity, Socket, SocketState,
     Subject, Topic,
 };
-use crate::words::text::{bytes, clean, count, duration};
+use crate::words::text::{clean, count, counted, duration, queue_bytes};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use why::Why;
@@ -208,18 +211,19 @@ fn finding(scene: &Scene<'_>, readers: &Readers<'_>, group: &[Stuck<'_>]) -> Opt
     }
     let others = group.len().saturating_sub(SHOWN);
     if others > 0 {
-        let more = format!("{} more sockets, for the same reason", count(others as u64));
-        finding = finding.fact(Topic::Queue, more);
+        let more = counted(others as u64, "more socket");
+        finding = finding.fact(Topic::Sockets, format!("{more} for the same reason"));
     }
-    finding = finding.fact(Topic::Loop, why.words(scene, readers, worst.thread, socket));
+    let reason = why.words(scene, readers, worst.thread, socket);
+    finding = finding.fact(Topic::Reason, reason);
+    if matches!(why, Why::Elsewhere(_, it) if it.inferred) {
+        finding = finding.fact(Topic::Inferred, "loop thread identified by its stack");
+    }
     if let Some(line) = waits(scene, socket) {
-        finding = finding.fact(Topic::Waits, line);
+        finding = finding.fact(Topic::PeerWaits, line);
     }
-    let stack = worst
-        .thread
-        .and_then(|it| scene.stack_now(it.thread))
-        .and_then(words::code);
-    if let Some(code) = stack {
+    let stack = worst.thread.and_then(|it| scene.stack_now(it.thread));
+    if let Some(code) = stack.and_then(words::code) {
         finding = finding.fact(Topic::Where, code);
     }
     if matches!(why, Why::NotWatched | Why::NotAskedFor(_)) {
@@ -228,14 +232,13 @@ fn finding(scene: &Scene<'_>, readers: &Readers<'_>, group: &[Stuck<'_>]) -> Opt
         }
     }
     if worst.quiet < scene.thresholds.not_consuming {
-        let look = format!(
-            "nothing was read in the {} of this look; what was read before it is not known, but what is \
-             unread is older",
+        let line = format!(
+            "no read in {}; earlier reads are unknown, but the data is older",
             duration(socket.not_read_for)
         );
-        finding = finding.fact(Topic::Inferred, look);
+        finding = finding.fact(Topic::Inferred, line);
     }
-    finding.next = next(why, socket, group.len());
+    finding.next = why.next(socket, stack.and_then(words::place).as_deref());
     finding.about = group
         .iter()
         .map(|it| Subject::Socket(it.socket.inode))
@@ -251,67 +254,89 @@ fn finding(scene: &Scene<'_>, readers: &Readers<'_>, group: &[Stuck<'_>]) -> Opt
 
 fn summary(scene: &Scene<'_>, worst: &Stuck<'_>, number: usize) -> String {
     let socket = worst.socket;
-    let who = scene.process_name(socket.pid);
     let since = words::since(worst.since(scene), true);
-    if let Some(backlog) = &socket.backlog {
-        let on = socket.local.as_ref().map(|local| format!(" on {local}"));
-        let line = format!(
-            "{who} has not accepted the {} that wait{}, for {since}",
-            match backlog.now {
-                1 => "connection".to_owned(),
-                several => format!("{} connections", count(several.into())),
-            },
-            on.unwrap_or_default(),
-        );
-        return clean(&line).into_owned();
-    }
-    let what = match (number, &socket.peer_process) {
-        (1, Some(peer)) if peer.pid != socket.pid => {
-            format!("its connection to {} ({})", clean(&peer.comm), peer.pid)
+    let is_quiet = worst.quiet >= scene.thresholds.not_consuming;
+    let fd = format!("fd {}", socket.fd);
+    let (what, detail) = match (&socket.backlog, number) {
+        (Some(backlog), _) => {
+            let on = socket.local.as_ref().map_or(fd, ToString::to_string);
+            let backlog = format!("backlog {}", count(backlog.now.into()));
+            match is_quiet {
+                true => (
+                    format!("has accepted no connection on {on} for {since}"),
+                    backlog,
+                ),
+                false => (
+                    format!("has a connection waiting on {on} for {since}"),
+                    backlog,
+                ),
+            }
         }
-        (1, _) => format!("fd {}", socket.fd),
-        (several, _) => format!("{} of its sockets", count(several as u64)),
+        (None, several @ 2..) => {
+            let sockets = counted(several as u64, "socket");
+            match is_quiet {
+                true => (
+                    format!("has read nothing from {sockets} for {since}"),
+                    String::new(),
+                ),
+                false => (
+                    format!("has unread data on {sockets} for {since}"),
+                    String::new(),
+                ),
+            }
+        }
+        (None, _) => {
+            let peer = socket.peer_process.as_ref();
+            let peer = peer.filter(|peer| peer.pid != socket.pid);
+            let peer = peer.map_or_else(String::new, |peer| {
+                format!("sent by {} ({})", peer.comm, peer.pid)
+            });
+            match is_quiet {
+                true => (format!("has read nothing from {fd} for {since}"), peer),
+                false => (format!("has unread data on {fd} for {since}"), peer),
+            }
+        }
     };
-    if worst.quiet >= scene.thresholds.not_consuming {
-        format!("{who} has not read {what} for {since}")
-    } else {
-        format!("{who} leaves unread what has been in {what} for {since}")
-    }
+    let headline = Headline {
+        who: &scene.process_name(socket.pid),
+        what: &what,
+        detail: &detail,
+        ..Headline::default()
+    };
+    headline.fitted()
 }
 
+/// `fd 4 tcp 10.0.0.1:80, peer feedd (77): 174.7 KiB, oldest ≥ 45.1 s, no read ≥ 3.0 s`.
 fn queue(stuck: &Stuck<'_>) -> String {
     let socket = stuck.socket;
     let head = words::socket(socket);
+    let (age, quiet) = (
+        words::since(stuck.age, true),
+        words::since(stuck.quiet, true),
+    );
     if let Some(backlog) = &socket.backlog {
         let full = match backlog.now >= backlog.limit {
-            true => ": it is full, others are refused",
+            true => " (full, new connections are refused)",
             false => "",
         };
         return format!(
-            "{head}: {} waiting to be accepted of {} that may{full}; the first for {}, none accepted for {}",
+            "{head}: backlog {} of {}{full}, oldest {age}, no accept {quiet}",
             count(backlog.now.into()),
             count(backlog.limit.into()),
-            words::since(stuck.age, true),
-            words::since(stuck.quiet, true),
         );
     }
     let least = if socket.receive_is_lower_bound {
-        "at least "
+        "≥ "
     } else {
         ""
     };
     let grows = match socket.receive.growth() {
-        grown if grown > 0 => format!(
-            ", {} more than at the beginning",
-            bytes(grown.unsigned_abs())
-        ),
+        grown if grown > 0 => format!(" (+{})", queue_bytes(grown.unsigned_abs())),
         _ => String::new(),
     };
     format!(
-        "{head}: {least}{} unread{grows}; the oldest for {}, none read for {}",
-        bytes(socket.receive.last.into()),
-        words::since(stuck.age, true),
-        words::since(stuck.quiet, true),
+        "{head}: {least}{}{grows}, oldest {age}, no read {quiet}",
+        queue_bytes(socket.receive.last.into()),
     )
 }
 
@@ -326,25 +351,12 @@ fn waits(scene: &Scene<'_>, socket: &Socket) -> Option<String> {
     let reasons = [Reason::SocketReceive, Reason::FileRead, Reason::SocketSend];
     if let Some(thread) = readers.waits_on(peer.fd, &reasons) {
         return Some(format!(
-            "{name} ({}) thread {} waits on the other end (its fd {}), for {}",
-            peer.pid,
+            "{} of {name} ({}) waits on its fd {} for {}",
             words::thread(thread),
+            peer.pid,
             peer.fd,
             words::since(wait(thread), thread.now.since_inferred),
         ));
     }
-    Some(format!(
-        "{name} ({}) on this host is at the other end (its fd {})",
-        peer.pid, peer.fd
-    ))
-}
-
-fn next(why: &Why<'_>, socket: &Socket, number: usize) -> String {
-    let others = number - 1;
-    format!(
-        "{}; {} other socket{} affected",
-        why.next(socket.state == SocketState::Listen),
-        count(others as u64),
-        if others == 1 { "" } else { "s" }
-    )
+    Some(format!("{name} ({}), fd {}, this host", peer.pid, peer.fd))
 }

@@ -105,14 +105,14 @@ fn a_socket_that_is_not_watched_while_the_loop_is_idle() {
     assert!(
         finding
             .summary
-            .starts_with("feedd (1) has not read its connection to piker")
+            .starts_with("feedd (1) has read nothing from fd 9 for ≥ 32.0 s: sent by piker")
     );
     assert!(!finding.summary.contains('\u{1b}'), "{}", finding.summary);
     let text = text(finding);
     for words in [
-        "fd 9 is NOT in any epoll set",
+        "fd 9 is in no epoll set",
         "idle in epoll on fd 3",
-        "(4690) on this host",
+        "(4690), fd 5, this host",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
@@ -121,9 +121,9 @@ fn a_socket_that_is_not_watched_while_the_loop_is_idle() {
 #[test]
 fn each_way_of_being_watched_in_vain_is_told() {
     for (events, words) in [
-        (ONE_SHOT, "NOT armed again"),
-        (IN | EDGE, "edge-triggered"),
-        (4, "NOT for reading"),
+        (ONE_SHOT, "EPOLLONESHOT not re-armed"),
+        (IN | EDGE, "EPOLLET"),
+        (4, "not registered for EPOLLIN, only OUT"),
         (IN, "SO_RCVLOWAT"),
     ] {
         let found = with(idle_loop(32), watched(unread(32), events));
@@ -144,7 +144,7 @@ fn a_loop_that_is_elsewhere_is_the_cause() {
     };
     assert_eq!(finding.because_of, [Subject::Thread(1)]);
     assert!(
-        text(finding).contains("has not come back to"),
+        text(finding).contains("instead of epoll_wait on fd 3 for ≥ 32.0 s"),
         "{finding:#?}"
     );
 }
@@ -158,7 +158,9 @@ fn what_the_look_does_not_cover_is_inferred_or_not_said() {
     };
     assert_eq!(finding.confidence, Confidence::Inferred);
     assert!(
-        finding.summary.contains("leaves unread"),
+        finding
+            .summary
+            .contains("has unread data on fd 9 for ≥ 32.0 s"),
         "{}",
         finding.summary
     );
@@ -236,9 +238,9 @@ fn connections_that_nobody_accepts() {
     assert!(
         finding
             .summary
-            .contains("has not accepted the 3 connections")
+            .contains("has accepted no connection on fd 9 for ≥ 74.0 s: backlog 3")
     );
-    assert!(text(finding).contains("it is full"));
+    assert!(text(finding).contains("backlog 3 of 3 (full"));
 }
 
 #[test]
@@ -255,7 +257,7 @@ fn sockets_with_one_reason_are_one_finding() {
     };
     assert_eq!(finding.about.len(), 10);
     assert!(
-        finding.summary.contains("10 of its sockets"),
+        finding.summary.contains("has read nothing from 10 sockets"),
         "{}",
         finding.summary
     );

@@ -7,7 +7,7 @@ use crate::model::{
 };
 use crate::words::{
     label,
-    text::{clean, count},
+    text::{clean, count, counted},
 };
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ impl<'a> Why<'a> {
         }
     }
 
-    /// The `loop` line of the evidence.
+    /// The reason in words.
     pub fn words(
         &self,
         scene: &Scene<'_>,
@@ -131,106 +131,79 @@ impl<'a> Why<'a> {
         socket: &Socket,
     ) -> String {
         let fd = socket.fd;
-        let who = thread.map_or_else(|| "its loop is not seen".to_owned(), |it| does(&it));
+        let who = thread.map_or_else(|| "its loop was not seen".to_owned(), |it| does(&it));
+        let set = |watch: &Watch| format!("fd {fd} in epoll set fd {}", watch.epoll_fd);
         match self {
-            Self::Elsewhere(watch, it) => elsewhere(scene, watch, it, fd),
-            Self::Nobody(watch) => format!(
-                "fd {fd} is in epoll set fd {}, and no thread was seen waiting on it",
-                watch.epoll_fd
+            Self::Elsewhere(watch, it) => format!(
+                "{} instead of epoll_wait on fd {} for {}",
+                does(it),
+                watch.epoll_fd,
+                words::since(away(scene, it), true)
             ),
+            Self::Nobody(watch) => format!("{}: no thread waits on that set", set(watch)),
             Self::NoReader => no_reader(readers, socket),
             Self::NotWatched => {
                 let mut losses = scene.capture.losses.non_zero();
-                match losses.any(|(loss, _)| loss == LossId::Agent(AgentLoss::EpollInterestsUnread))
-                {
-                    false => format!("{who}; fd {fd} is NOT in any epoll set: reading is paused"),
-                    true => format!(
-                        "{who}; fd {fd} is in none of the epoll sets that could be read (some could not)"
-                    ),
+                let lost = LossId::Agent(AgentLoss::EpollInterestsUnread);
+                match losses.any(|(loss, _)| loss == lost) {
+                    false => format!("fd {fd} is in no epoll set, reading is paused; {who}"),
+                    true => format!("fd {fd} is in none of the epoll sets that were read; {who}"),
                 }
             }
-            Self::Spent(watch)
-            | Self::NotAskedFor(watch)
-            | Self::Missed(watch)
-            | Self::Asleep(watch)
-            | Self::Ignored(watch) => {
-                format!("{who}; fd {fd} {}", self.watched(watch))
-            }
-        }
-    }
-
-    /// How the loop watches it, in vain.
-    fn watched(&self, watch: &Watch) -> String {
-        let set = watch.epoll_fd;
-        match self {
-            Self::Spent(_) => format!(
-                "is in epoll set fd {set} as a one-shot that has fired and was NOT armed again"
-            ),
-            Self::NotAskedFor(_) => format!(
-                "is in epoll set fd {set} for {} and NOT for reading: reading is paused",
+            Self::Spent(watch) => format!("{}: EPOLLONESHOT not re-armed; {who}", set(watch)),
+            Self::NotAskedFor(watch) => format!(
+                "{}: not registered for EPOLLIN, only {}; {who}",
+                set(watch),
                 watch.event_names().join(", ")
             ),
-            Self::Missed(_) => format!(
-                "is edge-triggered in epoll set fd {set}: it was told once, did not read to the end, and is \
-                 not told again before more comes"
+            Self::Missed(watch) => format!(
+                "{}: EPOLLET, handler stopped before EAGAIN; {who}",
+                set(watch)
             ),
-            Self::Asleep(_) => format!(
-                "is level-triggered in epoll set fd {set} and should wake it: a low-water mark (SO_RCVLOWAT) \
-                 above what is there, or another descriptor of the set, must hold it back"
+            Self::Asleep(watch) => format!(
+                "{}: level-triggered, yet the loop sleeps (SO_RCVLOWAT?); {who}",
+                set(watch)
             ),
-            _ => format!("is in epoll set fd {set}: it is told of it and does not read"),
+            Self::Ignored(watch) => format!("{}: reported each time and not read", set(watch)),
         }
     }
 
-    /// What to look at.
-    pub fn next(&self, accepts: bool) -> &'static str {
+    /// What to do; `place` is where the loop's thread is.
+    pub fn next(&self, socket: &Socket, place: Option<&str>) -> String {
+        let fd = socket.fd;
+        let accepts = socket.state == SocketState::Listen;
+        let (reads, call) = match accepts {
+            true => ("accepts on", "accept"),
+            false => ("reads on", "read"),
+        };
         match self {
-            Self::Elsewhere(..) => {
-                "find what holds the loop's thread (code): nothing is read until it returns"
-            }
+            Self::Elsewhere(..) => format!("Unblock the loop{}.", words::at(place)),
             Self::Spent(_) => {
-                "find the handler that does not arm the descriptor again (EPOLL_CTL_MOD) on one of its ways out"
-            }
-            Self::NotAskedFor(_) | Self::NotWatched if !accepts => {
-                "find who pauses reading of this descriptor and why it does not resume"
+                format!("Re-arm fd {fd} (EPOLL_CTL_MOD) on every return path of its handler.")
             }
             Self::NotAskedFor(_) | Self::NotWatched => {
-                "find who stopped watching the listening socket and why it does not resume"
+                format!("Find the code that pauses {reads} fd {fd} and make it resume.")
             }
-            Self::Missed(_) => "find the handler that stops before read or accept says EAGAIN",
-            Self::Asleep(_) => {
-                "compare SO_RCVLOWAT with what waits; look at the other loops that share the set"
-            }
-            Self::Nobody(_) => {
-                "find the thread that should run this loop: it has ended, or never started"
-            }
-            Self::Ignored(_) => {
-                "find the handler that is called for this descriptor and does not read it"
-            }
-            Self::NoReader => {
-                "find the thread that should read it: what do the threads do instead?"
-            }
+            Self::Missed(_) => format!("Make the handler of fd {fd} {call} until EAGAIN."),
+            Self::Asleep(_) => format!(
+                "Compare SO_RCVLOWAT of fd {fd} with its queue. Check the other loops of its epoll set."
+            ),
+            Self::Nobody(watch) => format!(
+                "Check the thread that should wait on epoll fd {}: it exited or never started.",
+                watch.epoll_fd
+            ),
+            Self::Ignored(_) => format!("Make the handler of fd {fd} {call} it."),
+            Self::NoReader => format!("Find the code that should {call} fd {fd}: no thread does."),
         }
     }
 }
 
-/// The loop's thread does something else.
-fn elsewhere(scene: &Scene<'_>, watch: &Watch, it: &LoopThread<'_>, fd: u32) -> String {
-    let told = match it.inferred {
-        true => " (that this thread runs the loop is told from its stack)",
-        false => "",
-    };
-    let away = match it.away_for(scene) {
-        // It was on a CPU throughout.
+/// For how long the loop's thread has been elsewhere; it may have been on a CPU throughout.
+fn away(scene: &Scene<'_>, it: &LoopThread<'_>) -> Duration {
+    match it.away_for(scene) {
         Duration::ZERO => scene.capture.duration,
         away => away,
-    };
-    format!(
-        "{}; fd {fd} is in its epoll set (fd {}), which it has not come back to for {}{told}",
-        does(it),
-        watch.epoll_fd,
-        words::since(away, true)
-    )
+    }
 }
 
 /// Without an event loop: what the threads do instead.
@@ -243,10 +216,11 @@ fn no_reader(readers: &Readers<'_>, socket: &Socket) -> String {
     for thread in readers.busy() {
         let what = match (thread.now.state, thread.now.reason) {
             (State::Blocked, Some(reason)) => {
-                label::reason(reason, thread.now.syscall).into_owned()
+                let what = label::reason(reason, thread.now.syscall);
+                format!("in {}", clean(&what))
             }
             (State::Running | State::Runnable, _) => "busy".to_owned(),
-            _ => "unknown".to_owned(),
+            _ => "in an unknown state".to_owned(),
         };
         match does.iter_mut().find(|(known, _)| *known == what) {
             Some((_, number)) => *number += 1,
@@ -254,37 +228,33 @@ fn no_reader(readers: &Readers<'_>, socket: &Socket) -> String {
         }
     }
     does.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
-    let list: Vec<_> = does
-        .iter()
-        .take(4)
-        .map(|(what, number)| format!("{} in {}", count(*number as u64), clean(what)))
+    let list = does.iter().take(4);
+    let list: Vec<_> = list
+        .map(|(what, number)| format!("{} {what}", count(*number as u64)))
         .collect();
     format!(
-        "no thread {call} fd {}, and it is in no epoll set; of {} thread(s): {}",
+        "no thread {call} fd {}, and no epoll set has it; of {}: {}",
         socket.fd,
-        count(readers.count() as u64),
+        counted(readers.count() as u64, "thread"),
         list.join(", ")
     )
 }
 
-/// `thread 4711 is idle in epoll_wait for 31.8 s`.
+/// `feedd-4711 is idle in epoll on fd 3`.
 fn does(it: &LoopThread<'_>) -> String {
     let name = words::thread(it.thread);
     let now = &it.thread.now;
     match (now.state, now.reason) {
-        (State::Blocked, Some(reason @ (Reason::Epoll | Reason::Poll))) => format!(
-            "thread {name} is idle in {} on fd {}",
-            now.syscall.map_or(reason.label(), Syscall::name),
-            now.args[0]
-        ),
-        (State::Blocked, Some(reason)) => format!(
-            "thread {name} waits in {} ({}) for {}",
-            clean(now.syscall.map_or("the kernel", Syscall::name)),
-            label::reason(reason, now.syscall),
-            words::since(now.since, now.since_inferred)
-        ),
-        (State::Running | State::Runnable, _) => format!("thread {name} is busy on a CPU"),
-        _ => format!("thread {name} is {}", label::state(now.state)),
+        (State::Blocked, Some(reason @ (Reason::Epoll | Reason::Poll))) => {
+            let call = now.syscall.map_or(reason.label(), Syscall::name);
+            format!("{name} is idle in {call} on fd {}", now.args[0])
+        }
+        (State::Blocked, Some(reason)) => {
+            let call = now.syscall.map_or(reason.label(), Syscall::name);
+            format!("{name} is in {}", clean(call))
+        }
+        (State::Running | State::Runnable, _) => format!("{name} is busy on a CPU"),
+        _ => format!("{name} is {}", label::state(now.state)),
     }
 }
 

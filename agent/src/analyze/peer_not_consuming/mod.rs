@@ -17,12 +17,15 @@ mod tests;
 
 use crate::analyze::connections::{Servers, has_local_peer, is_own_pair};
 use crate::analyze::readers::{Readers, wait};
-use crate::analyze::{Findings, Scene, tasks, words};
+use crate::analyze::{
+    Findings, Scene, tasks,
+    words::{self, Headline},
+};
 use crate::model::{
     Await, Confidence, Family, Finding, FindingKind, Reason, Severity, Socket, SocketState,
     Subject, Syscall, Thread, Topic,
 };
-use crate::words::text::{bytes, clean, count, duration};
+use crate::words::text::{bytes, clean, counted, duration, queue_bytes};
 use std::time::Duration;
 
 /// Sockets of which each gets a finding of its own, in one process.
@@ -148,20 +151,24 @@ fn finding(scene: &Scene<'_>, stuck: &Stuck<'_>, others: usize) -> Finding {
     };
     finding.since = Some(stuck.since);
     finding.since_at_least = true;
-    finding.summary = format!(
-        "{} has not taken what {} sends to it on fd {} for {}",
-        peer_name(socket),
-        scene.process_name(socket.pid),
-        socket.fd,
-        words::since(stuck.since, true),
-    );
+    finding.summary = Headline {
+        who: "send queue",
+        of: &scene.process_name(socket.pid),
+        what: &format!(
+            "to {} (fd {}) not drained for {}",
+            peer_name(socket),
+            socket.fd,
+            words::since(stuck.since, true)
+        ),
+        ..Headline::default()
+    }
+    .fitted();
     finding = finding.fact(Topic::Queue, queue(socket));
     if let Some(thread) = stuck.sender {
         let line = format!(
-            "thread {} waits in {} for room, {}",
+            "{} waits for buffer space in {}",
             words::thread(thread),
             clean(thread.now.syscall.map_or("send", Syscall::name)),
-            words::since(thread.now.since, thread.now.since_inferred),
         );
         finding = finding.fact(Topic::Waits, line);
         finding.about.push(Subject::Thread(thread.tid));
@@ -181,24 +188,30 @@ fn finding(scene: &Scene<'_>, stuck: &Stuck<'_>, others: usize) -> Finding {
             finding.confidence = Confidence::Inferred;
         }
     }
-    finding.next = match &socket.peer_process {
+    if others > 0 {
+        let line = counted(others as u64, "more send queue");
+        finding = finding.fact(Topic::Sockets, format!("{line} not drained"));
+    }
+    finding.next = next(scene, socket);
+    finding.about.push(Subject::Socket(socket.inode));
+    finding
+}
+
+fn next(scene: &Scene<'_>, socket: &Socket) -> String {
+    match &socket.peer_process {
         // It is watched, so its own findings are here.
+        Some(peer) if peer.pid == socket.pid => {
+            format!("Find the code that should read fd {}.", peer.fd)
+        }
         Some(peer) if scene.process(peer.pid).is_some() => format!(
-            "find the code of {} ({}) that should read its fd {}",
+            "Find the code of {} ({}) that should read its fd {}.",
             clean(&peer.comm),
             peer.pid,
             peer.fd
         ),
-        Some(peer) => format!("look at the peer: remora triage --pid {}", peer.pid),
-        None => "look at the peer's host: is it stopped, wedged, or cut off?".to_owned(),
-    };
-    if others > 0 {
-        finding
-            .next
-            .push_str(&format!("; {} more like it", count(others as u64)));
+        Some(peer) => format!("Run: remora triage --pid {}.", peer.pid),
+        None => "Check that the peer process runs and its host is reachable.".to_owned(),
     }
-    finding.about.push(Subject::Socket(socket.inode));
-    finding
 }
 
 fn peer_name(socket: &Socket) -> String {
@@ -212,21 +225,21 @@ fn peer_name(socket: &Socket) -> String {
 
 fn queue(socket: &Socket) -> String {
     let mut line = format!(
-        "{}: {} wait to be taken of {} that may",
-        words::socket(socket),
-        bytes(socket.send.last.into()),
+        "{}: {} of {}",
+        words::channel(socket),
+        queue_bytes(socket.send.last.into()),
         bytes(socket.send_limit.into()),
     );
     if let Some(tcp) = &socket.tcp {
         if tcp.zero_window {
-            line.push_str("; the peer's window is closed");
+            line.push_str(", zero window");
         }
         if let Some(sent) = tcp.last_send {
-            line.push_str(&format!(", data went out last {} ago", duration(sent)));
+            line.push_str(&format!(", last send {} ago", duration(sent)));
         }
         if tcp.retransmits_in_capture > 0 {
-            let again = count(tcp.retransmits_in_capture);
-            line.push_str(&format!(", {again} segments sent again in this look"));
+            let again = counted(tcp.retransmits_in_capture, "retransmit");
+            line.push_str(&format!(", {again} in this capture"));
         }
     }
     line
@@ -235,33 +248,26 @@ fn queue(socket: &Socket) -> String {
 fn peer_words(socket: &Socket) -> String {
     let Some(peer) = &socket.peer_process else {
         let probes = socket.tcp.map_or(0, |tcp| tcp.probes);
-        return match (socket.tcp.and_then(|tcp| tcp.last_ack), probes) {
-            (Some(ack), probes) if probes > 0 => format!(
-                "not on this host; its kernel answered last {} ago, {} probes are unanswered",
-                duration(ack),
-                count(probes.into())
-            ),
-            (Some(ack), _) => format!(
-                "not on this host; its kernel answered last {} ago",
-                duration(ack)
-            ),
-            _ => "not found on this host".to_owned(),
-        };
+        let mut line = "not on this host".to_owned();
+        if let Some(ack) = socket.tcp.and_then(|tcp| tcp.last_ack) {
+            line.push_str(&format!("; last ACK {} ago", duration(ack)));
+        }
+        if probes > 0 {
+            let probes = counted(probes.into(), "window probe");
+            line.push_str(&format!(", {probes} unanswered"));
+        }
+        return line;
     };
     let read = match peer.reads {
-        Some(false) => ", and it read nothing in this look",
+        Some(false) => ", no read in this capture",
         _ => "",
     };
-    let accepted = if peer.accepted {
-        ""
-    } else {
-        ", not accepted yet"
-    };
+    let accepted = if peer.accepted { "" } else { ", not accepted" };
     format!(
-        "{} ({}) on this host, its fd {}{accepted}: {} unread there{read}",
+        "{} ({}), fd {}, this host{accepted}: {} unread{read}",
         clean(&peer.comm),
         peer.pid,
         peer.fd,
-        bytes(peer.unread.into()),
+        queue_bytes(peer.unread.into()),
     )
 }

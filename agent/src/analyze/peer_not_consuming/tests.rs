@@ -81,7 +81,7 @@ fn a_thread_blocked_in_send_to_a_local_peer_that_does_not_read() {
     assert!(
         finding
             .summary
-            .starts_with("peer (77) has not taken what router (1)")
+            .starts_with("send queue of router (1) to peer (77) (fd 9) not drained for ≥ 40.0 s")
     );
 }
 

@@ -42,10 +42,8 @@ pub fn of(process: &Process<'_>) -> Caption {
     };
     let growing = trend.form == GrowthForm::Steady;
     if let Some(reached) = trend.reached.filter(|_| growing) {
-        said.lines.push(format!(
-            "at this pace: {}",
-            limit_words(&reached).replace(": reached", ", reached")
-        ));
+        said.lines
+            .push(format!("at this pace: {}", limit_words(&reached)));
     }
     said
 }

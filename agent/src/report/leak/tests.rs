@@ -246,6 +246,6 @@ fn a_large_process_that_leaks_little_has_an_axis_of_its_own() {
     assert!(words.contains("LEAK CONFIRMED"), "{words}");
     assert!(words.contains("this axis does not begin at 0"), "{words}");
     // The limit is far above it: it stands in words.
-    assert!(words.contains("the host has 64.0 GiB"), "{words}");
+    assert!(words.contains("host 64.0 GiB, 4.0 GiB left"), "{words}");
     assert!(!picture.contains("class=\"limit\""));
 }

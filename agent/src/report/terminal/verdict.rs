@@ -110,9 +110,9 @@ fn order(finding: &Finding) -> Vec<(&str, &str)> {
         let facts = facts.filter(move |fact| wanted(fact.what));
         facts.map(|fact| (fact.what.label(), fact.value.as_str()))
     };
-    let why = of(|topic| topic == Topic::Waits);
+    let why = of(|topic| matches!(topic, Topic::Waits | Topic::Reason));
     let place = of(|topic| topic == Topic::Where);
-    let rest = of(|topic| !matches!(topic, Topic::Waits | Topic::Where));
+    let rest = of(|topic| !matches!(topic, Topic::Waits | Topic::Reason | Topic::Where));
     let next = (!finding.next.is_empty()).then_some(("next", finding.next.as_str()));
     why.chain(place).chain(next).chain(rest).collect()
 }
