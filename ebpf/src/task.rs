@@ -105,6 +105,16 @@ pub fn cpu(task: Task) -> u32 {
     unsafe { member(task, config::task_cpu()) }
 }
 
+/// The function by which an interrupted call of the task goes on; 0 when absent.
+#[inline(always)]
+pub fn restart(task: Task) -> u64 {
+    if config::task_restart() == ABSENT {
+        return 0;
+    }
+    // SAFETY: member of task_struct.
+    unsafe { member(task, config::task_restart()) }
+}
+
 /// Whether the task sleeps for block I/O.
 /// Whether a fault of the task now fails instead of fetching a page: somebody reads with care, as programs
 /// like these do.

@@ -117,6 +117,12 @@ thresholds! {
     cycle_overruns, "cycle-overruns": f64 = 0.05;
     /// A cycle in the wait-for graph stands for so long.
     deadlock, "deadlock": Duration = Duration::from_secs(1);
+    /// A thread waits for a lock for so long without a break.
+    lock_stuck, "lock-stuck": Duration = Duration::from_secs(10);
+    /// A peer that was asked says nothing for so long.
+    no_answer, "no-answer": Duration = Duration::from_secs(30);
+    /// A wait that nobody can explain lasts for so long.
+    unclear, "unclear": Duration = Duration::from_secs(30);
     /// A thread loses that share of its time in waits for one lock.
     lock_contention, "lock-contention": f64 = 0.2;
     /// A thread is ready and without a CPU for that share of the time that it wants one.

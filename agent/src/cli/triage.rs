@@ -1,7 +1,7 @@
 //! `remora triage --pid P`: a short look, and the verdict in words.
 
 use super::{
-    CANNOT_OBSERVE, FAILED, FOUND, Failure, USAGE, interrupt,
+    CANNOT_OBSERVE, FAILED, FOUND, Failure, UNCLEAR, USAGE, interrupt,
     output::{self, Status},
     record::raise_open_files,
     tasks, units,
@@ -23,7 +23,7 @@ use std::{path::PathBuf, time::Duration};
 use tokio::sync::Notify;
 
 /// The end of `--help`.
-pub const EXIT_CODES: &str = "Exit codes: 0 healthy or idle, 10 something is wrong, 1 it could not be \
+pub const EXIT_CODES: &str = "Exit codes: 0 healthy, idle or unclear, 10 something is wrong, 11 unclear (with --strict), 1 it could not be \
     written, 2 usage, 3 cannot observe (no such process, no privileges, a kernel that refuses). With --tasks: 0, 1, 2, 3.";
 
 /// What to look at, and how to print it.
@@ -58,6 +58,9 @@ pub struct Args {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    /// Exit with 11 where it is unclear whether something is wrong
+    #[arg(long)]
+    strict: bool,
     /// Keep what was seen, for a test of the analyzers
     #[arg(long, hide = true, value_name = "FILE")]
     recording: Option<PathBuf>,
@@ -98,9 +101,18 @@ pub fn run(args: Args) -> Result<u8, Failure> {
         std::fs::write(path, text).map_err(|error| Failure::new(FAILED, error))?;
     }
     let judgement = analyze::judge_with(&capture, &thresholds, &args.heartbeats);
-    let found = matches!(judgement.verdict, Verdict::Sick(_));
+    let code = exit_code(judgement.verdict, args.strict);
     print(&args, &Report::new(capture, judgement))?;
-    Ok(if found { FOUND } else { 0 })
+    Ok(code)
+}
+
+/// What the shell is told.
+const fn exit_code(verdict: Verdict, strict: bool) -> u8 {
+    match verdict {
+        Verdict::Sick(_) => FOUND,
+        Verdict::Unclear if strict => UNCLEAR,
+        Verdict::Unclear | Verdict::Healthy | Verdict::Idle => 0,
+    }
 }
 
 fn look(args: &Args, interrupt: &Notify) -> Result<Capture, Failure> {

@@ -44,6 +44,7 @@ const COST_MODE: &str = "32-bit tasks are not recognised: their system calls get
 const COST_TLS: &str = "threads of a Python interpreter are not recognised: no Python frames";
 const COST_SLEPT: &str = "how long threads had slept when the capture began is unknown";
 const COST_FAULTS: &str = "careful reads of absent memory count as page faults";
+const COST_RESTART: &str = "waits with a time limit have no reason after a stop";
 const COST_IOWAIT: &str = "disk waits are told from the system call only";
 
 const COMMON: &[Wanted] = &[
@@ -144,6 +145,12 @@ const COMMON: &[Wanted] = &[
         &["pagefault_disabled"],
         &[(|o| &mut o.task_pagefault_disabled, 0)],
         COST_FAULTS,
+    ),
+    wanted(
+        "task_struct",
+        &["restart_block.fn"],
+        &[(|o| &mut o.task_restart, 0)],
+        COST_RESTART,
     ),
 ];
 

@@ -61,6 +61,7 @@ const CLASSES: &[(SyscallClass, &[&str])] = &[
         SyscallClass::WaitChild,
         &["wait4", "waitid", "vfork", "clone", "clone3"],
     ),
+    (SyscallClass::Restart, &["restart_syscall"]),
     (SyscallClass::IoUring, &["io_uring_enter"]),
     (
         SyscallClass::SignalWait,

@@ -41,8 +41,8 @@ pub use dependency::{Awaited, Dependency, PythonAwaited, PythonWait};
 pub use descriptors::{Census, DescriptorKind, Descriptors};
 pub use fidelity::Fidelity;
 pub use finding::{
-    Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, SkipReason,
-    Skipped, Subject, Verdict,
+    Confidence, Fact, Finding, Incident, JudgeLimit, Judgement, Kind as FindingKind, LimitOf,
+    Notice, NoticeKind, Severity, SkipReason, Skipped, Subject, Verdict,
 };
 pub use frame::{Frame, FrameKind, PythonWalk, Stack, Walk};
 pub use heap::{HeapSizes, SizeClass};

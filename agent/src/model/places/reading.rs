@@ -13,6 +13,9 @@ use crate::model::{Frame, FrameKind, Stack};
 /// worker that nobody here knows: `main`'s `run`, its `loop`, its `next`, its `wait_for_work`.
 const SHALLOW: usize = 4;
 
+/// Paths of Python's libraries have this in them.
+const LIBRARIES: [&str; 3] = ["/site-packages/", "/dist-packages/", "/lib/python3"];
+
 /// What a stack says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -28,6 +31,8 @@ pub struct Reading {
     pub job: bool,
     /// Functions of the program's own that have a name.
     pub own: usize,
+    /// Functions of Python's libraries that are not known.
+    pub library: usize,
     /// Some function has no name, or the thread's start was not reached.
     pub gaps: bool,
 }
@@ -66,7 +71,7 @@ pub fn read(stack: &Stack) -> Reading {
             Some(Meaning::Pass | Meaning::Start) => {}
             Some(Meaning::Home) => {
                 let is_lock = reading.what == Some(Meaning::Lock);
-                reading.home = reading.own == 0 && !is_lock;
+                reading.home = reading.own + reading.library == 0 && !reading.job && !is_lock;
                 reading.job = !reading.home;
                 // What is further out is the pool's.
                 return reading;
@@ -87,7 +92,10 @@ pub fn read(stack: &Stack) -> Reading {
                 if reading.own == 0 && is_lock_of_python(&reading, frame, in_queue) {
                     reading.says(Meaning::Lock, at);
                 }
-                reading.own += 1;
+                match is_library(frame) {
+                    true => reading.library += 1,
+                    false => reading.own += 1,
+                }
             }
         }
     }
@@ -105,6 +113,12 @@ impl Reading {
 /// are made of: it takes a lock, unless a queue written in C stands in between.
 fn is_lock_of_python(reading: &Reading, frame: &Frame, in_queue: bool) -> bool {
     frame.kind == FrameKind::Python && reading.what == Some(Meaning::Semaphore) && !in_queue
+}
+
+/// A function of Python that came with the interpreter or a package.
+fn is_library(frame: &Frame) -> bool {
+    let file = frame.file.as_deref().unwrap_or_default();
+    frame.kind == FrameKind::Python && LIBRARIES.iter().any(|part| file.contains(part))
 }
 
 fn is_of_queue(frame: &Frame) -> bool {

@@ -28,6 +28,9 @@ fn judgement(incidents: Vec<Incident>) -> Judgement {
     let needed = ms(30_000);
     let captured = ms(3_000);
     Judgement {
+        notices: Vec::new(),
+        longest: Vec::new(),
+        limits: Vec::new(),
         verdict: match incidents.first() {
             Some(worst) => Verdict::Sick(worst.cause.kind),
             None => Verdict::Healthy,
