@@ -54,6 +54,7 @@ static void *polls(void *unused)
     struct pollfd wanted = {pipe_ends[0], POLLIN, 0};
     for (;;)
         poll(&wanted, 1, FAR * 1000);
+    return NULL;
 }
 
 static void *waits(void *unused)
@@ -63,6 +64,7 @@ static void *waits(void *unused)
     pthread_mutex_lock(&rests);
     for (;;)
         pthread_cond_timedwait(&never, &rests, &time);
+    return NULL;
 }
 
 /* A child stops this process for a moment. */

@@ -72,7 +72,8 @@ fn queues_are_what_was_sent_and_not_read_and_what_ss_shows() {
     watched(&report, &specimen);
     assert_eq!(report.socket_counts.closed + report.socket_counts.opened, 0);
     assert!(
-        run.stdout.contains("Sockets with something to say"),
+        run.stdout
+            .contains("Sockets with queued data, losses or errors"),
         "{}",
         run.stdout
     );

@@ -29,7 +29,7 @@ const UPWARD: [(&str, &[&str]); 9] = [
         ],
     ),
     (
-        "words",
+        "display",
         &["analyze", "capture", "cli", "probe", "report", "target"],
     ),
     ("unwind", &["cli", "capture", "probe", "python", "report"]),

@@ -18,11 +18,11 @@ use super::{
     waiting,
     words::{self, Headline},
 };
+use crate::display::text::clean;
 use crate::model::{
     Finding, FindingKind, FrameKind, Reason, Severity, Stack, State, Subject, Syscall, Thread,
     Topic,
 };
-use crate::words::text::clean;
 
 /// Calls that change or ask about files: where they wait, a file system does not answer.
 const FILES: [&str; 42] = [

@@ -11,11 +11,11 @@ use super::{
     Findings, Scene,
     words::{self, Headline},
 };
+use crate::display::text::{count, percent, queue_bytes, share};
 use crate::model::{
     Confidence, Finding, FindingKind, Frame, FrameKind, Severity, Socket, SocketState, Stack,
     Subject, Thread, Topic,
 };
-use crate::words::text::{count, percent, queue_bytes, share};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -219,26 +219,7 @@ fn finding(
     finding.since_at_least = true;
     finding.confidence = Confidence::Inferred;
     finding.about = vec![Subject::Thread(thread.tid)];
-    let what = match spin {
-        Spin::Asks => "it polls without work".to_owned(),
-        Spin::Yields => "it calls sched_yield in a loop".to_owned(),
-        Spin::Lock => "it spins on a lock".to_owned(),
-        Spin::Loop(name) => format!("its {name} loop polls without work"),
-    };
-    let more = match thread.queued() > thread.wanted() / 5 {
-        true => " and wants all of it",
-        false => "",
-    };
-    finding.summary = Headline {
-        who: &words::thread(thread),
-        of: &scene.process_name(thread.pid),
-        what: &format!(
-            "uses {} of one CPU{more}",
-            share(thread.on_cpu, thread.observed)
-        ),
-        detail: &what,
-    }
-    .fitted();
+    finding.summary = summary(scene, thread, spin);
     finding = finding.fact(Topic::Samples, cpu(tally, spin));
     if let Some(rate) = rate(scene, index) {
         finding = finding.fact(Topic::Rate, rate);
@@ -269,6 +250,29 @@ fn finding(
         }
     };
     finding
+}
+
+fn summary(scene: &Scene<'_>, thread: &Thread, spin: Spin) -> String {
+    let what = match spin {
+        Spin::Asks => "it polls without work".to_owned(),
+        Spin::Yields => "it calls sched_yield in a loop".to_owned(),
+        Spin::Lock => "it spins on a lock".to_owned(),
+        Spin::Loop(name) => format!("its {name} loop polls without work"),
+    };
+    let more = match thread.queued() > thread.wanted() / 5 {
+        true => " and wants all of it",
+        false => "",
+    };
+    let headline = Headline {
+        who: &words::thread(thread),
+        of: &scene.process_name(thread.pid),
+        what: &format!(
+            "uses {} of one CPU{more}",
+            share(thread.on_cpu, thread.observed)
+        ),
+        detail: &what,
+    };
+    headline.fitted()
 }
 
 /// Where its samples lie.

@@ -9,8 +9,8 @@ use super::{
     Findings, Scene,
     words::{self, Headline},
 };
+use crate::display::text::{clean, counted, queue_bytes};
 use crate::model::{Finding, FindingKind, Severity, Socket, SocketState, Subject, Topic};
-use crate::words::text::{clean, counted, queue_bytes};
 
 /// Connections that are shown one by one.
 const SHOWN: usize = 3;

@@ -11,10 +11,10 @@ use super::{
     Findings, Scene, Thresholds,
     words::{self, Headline},
 };
+use crate::display::text::{count, duration, percent};
 use crate::model::{
     Confidence, Finding, FindingKind, Severity, Subject, Thread, ThreadLoop, Topic,
 };
-use crate::words::text::{count, duration, percent};
 use std::time::Duration;
 
 /// One is none.

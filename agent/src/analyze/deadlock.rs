@@ -10,8 +10,8 @@ use super::{
     graph::{self, Cycle, Graph, Node, Wait},
     words::{self, Headline},
 };
+use crate::display::text::count;
 use crate::model::{Confidence, Fact, Finding, FindingKind, Process, Severity, Subject, Topic};
-use crate::words::text::count;
 use std::time::Duration;
 
 /// Members of a cycle that are shown one by one.

@@ -10,11 +10,11 @@ use super::{
     waiting,
     words::{self, Headline},
 };
+use crate::display::text::{clean, count, counted, duration};
 use crate::model::{
     Address, Finding, FindingKind, Process, Severity, SkipReason, Socket, State, Subject, Thread,
     Topic,
 };
-use crate::words::text::{clean, count, counted, duration};
 use std::time::Duration;
 
 /// How many may be set.

@@ -1,9 +1,9 @@
 //! What was there and could not be judged: loud, with its share, whatever the verdict.
 
 use super::Scene;
+use crate::display::text::{clean, counted};
 use crate::model::places::Meaning;
 use crate::model::{FrameKind, JudgeLimit, LimitOf, Process, Reason, State, Thread};
-use crate::words::text::{clean, counted};
 use std::time::Duration;
 
 /// Children that are named.
@@ -155,7 +155,7 @@ mod tests {
     use crate::analyze::Thresholds;
     use crate::analyze::waits::tests::sleeps;
     use crate::model::fixture::Builder;
-    use crate::model::{Kin, Relative};
+    use crate::model::{ProcessTree, Relative};
 
     fn said(builder: &Builder) -> Vec<(LimitOf, String)> {
         let thresholds = Thresholds::default();
@@ -171,7 +171,7 @@ mod tests {
             comm: "worker".into(),
             age: Duration::ZERO,
         };
-        builder.0.families.push(Kin {
+        builder.0.families.push(ProcessTree {
             pid: 1,
             age: Duration::ZERO,
             ancestors: Vec::new(),

@@ -12,11 +12,11 @@ use super::{
     lock_stuck,
     words::{self, Headline},
 };
+use crate::display::text::{clean, counted, duration, percent};
 use crate::model::{
     Confidence, Finding, FindingKind, Idleness, Lock, LockKind, LockStack, OwnerFrom, Reason,
     Severity, Site, State, Subject, Topic, Waiter, takes_lock,
 };
-use crate::words::text::{clean, counted, duration, percent};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -169,30 +169,7 @@ fn finding(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock, losers: &[Loser<'_
         finding.since = Some(thread.now.since);
         finding.since_at_least = thread.now.since_inferred;
     }
-    let what = match now_waiting(graph, lock) {
-        Some((_, wait)) => wait.what.clone(),
-        None => Thing::of(lock),
-    };
-    let share = percent(worst.map_or(0.0, |it| it.share), 1.0);
-    let of = scene.process_name(lock.pid);
-    let (who, what) = match losers.len() {
-        0 | 1 => (
-            thread.map_or_else(String::new, words::thread),
-            format!("blocked {share} of the time by {what}"),
-        ),
-        several => (format!("{several} threads"), format!("contend for {what}")),
-    };
-    let detail = match losers.len() {
-        0 | 1 => String::new(),
-        _ => format!("up to {share} of the time blocked"),
-    };
-    finding.summary = Headline {
-        who: &who,
-        of: &of,
-        what: &what,
-        detail: &detail,
-    }
-    .fitted();
+    finding.summary = summary(scene, graph, lock, losers);
     if lock.kind_inferred
         || lock
             .owner
@@ -232,6 +209,36 @@ fn finding(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock, losers: &[Loser<'_
     finding.next = next(scene, lock);
     finding.about = vec![Subject::Lock(lock.pid, lock.address)];
     finding
+}
+
+/// Which threads contend, for what, and how much of their time goes there.
+fn summary(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock, losers: &[Loser<'_>]) -> String {
+    let worst = losers.first();
+    let thread = worst.and_then(|it| scene.capture.threads.get(it.waiter.thread));
+    let what = match now_waiting(graph, lock) {
+        Some((_, wait)) => wait.what.clone(),
+        None => Thing::of(lock),
+    };
+    let share = percent(worst.map_or(0.0, |it| it.share), 1.0);
+    let of = scene.process_name(lock.pid);
+    let (who, what) = match losers.len() {
+        0 | 1 => (
+            thread.map_or_else(String::new, words::thread),
+            format!("blocked {share} of the time by {what}"),
+        ),
+        several => (format!("{several} threads"), format!("contend for {what}")),
+    };
+    let detail = match losers.len() {
+        0 | 1 => String::new(),
+        _ => format!("up to {share} of the time blocked"),
+    };
+    let headline = Headline {
+        who: &who,
+        of: &of,
+        what: &what,
+        detail: &detail,
+    };
+    headline.fitted()
 }
 
 fn next(scene: &Scene<'_>, lock: &Lock) -> String {

@@ -10,11 +10,11 @@
 
 use super::waits::{Kind, Waiting, Waits, someone_works};
 use super::{Findings, Scene, graph::Graph, graph::Node, words};
+use crate::display::text::{clean, counted};
 use crate::model::places::Meaning;
 use crate::model::{
     Confidence, Finding, FindingKind, LockKind, PythonAwaited, Severity, Subject, Topic,
 };
-use crate::words::text::{clean, counted};
 use std::collections::{BTreeMap, HashSet};
 
 /// Locks of which each gets a finding, in all processes.
@@ -136,7 +136,7 @@ fn name(graph: &Graph<'_>, waiting: &Waiting<'_>) -> (String, bool) {
                 "lock"
             };
             (
-                format!("a {what} in {}", crate::words::label::frame_short(by)),
+                format!("a {what} in {}", crate::display::label::frame_short(by)),
                 false,
             )
         }

@@ -11,11 +11,11 @@ use super::{
     waiting,
     words::{self, Headline},
 };
+use crate::display::text::{clean, counted, queue_bytes, share};
 use crate::model::{
     Confidence, Finding, FindingKind, Reason, Severity, Socket, Subject, Task, TaskState, Thread,
     Topic,
 };
-use crate::words::text::{clean, counted, queue_bytes, share};
 
 /// Sockets with unread bytes that are shown.
 const SHOWN: usize = 2;

@@ -12,12 +12,12 @@
 use super::connections::Servers;
 use super::waits::{Kind, Waiting, Waits};
 use super::{Findings, Scene, graph::Graph, graph::Node, words};
+use crate::display::text::duration;
 use crate::model::places::Meaning;
 use crate::model::{
     Awaited, Confidence, Finding, FindingKind, Reason, Severity, Socket, SocketState, Subject,
     Topic,
 };
-use crate::words::text::duration;
 use std::time::Duration;
 
 /// Threads of which each gets a finding.

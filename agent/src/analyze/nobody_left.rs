@@ -9,10 +9,10 @@
 
 use super::waits::{Kind, Waiting, Waits};
 use super::{Findings, Scene, graph::Graph, graph::Node, words};
+use crate::display::text::counted;
 use crate::model::{
     Confidence, Fact, Finding, FindingKind, Process, Severity, State, Subject, Topic,
 };
-use crate::words::text::counted;
 use std::time::Duration;
 
 /// Threads that are shown one by one.

@@ -8,8 +8,8 @@
 use super::lock_stuck::is_semaphore;
 use super::waits::{Kind, Rest, Waiting, Waits};
 use super::{Findings, Scene, graph::Graph, graph::Node, words};
+use crate::display::text::counted;
 use crate::model::{Confidence, Finding, FindingKind, Severity, Subject, Topic};
-use crate::words::text::counted;
 use std::collections::BTreeMap;
 
 /// Other threads that are shown.
@@ -63,7 +63,7 @@ fn finding(
         of: &name,
         what: &format!(
             "waited ≥ {} for a free pool slot",
-            crate::words::text::duration(now.since)
+            crate::display::text::duration(now.since)
         ),
         detail: "",
     }

@@ -1,12 +1,12 @@
 //! What all analyzers look at: the capture, with an index of what they ask it for.
 
 use super::{Heartbeat, Thresholds};
+use crate::display::text::clean;
 use crate::model::places::{self, Reading};
 use crate::model::{
     Capture, Finding, FindingKind, IdlePlaces, Process, Socket, Stack, State, Thread,
 };
 use crate::model::{Confidence, Severity, ThreadLoop};
-use crate::words::text::clean;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::time::Duration;

@@ -10,10 +10,10 @@ use super::{
     event_loops::total,
     words::{self, Headline},
 };
+use crate::display::text::{clean, count, counted, duration, percent, share};
 use crate::model::{
     CpuLimit, Finding, FindingKind, Policy, Scheduling, Severity, State, Subject, Thread, Topic,
 };
-use crate::words::text::{clean, count, counted, duration, percent, share};
 use std::time::Duration;
 
 /// Less time without a CPU than this is nothing.
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
     use crate::analyze::{Thresholds, judge};
     use crate::model::{
-        Capture, Condition, RunQueue,
+        Capture, Constraint, RunQueue,
         fixture::{Builder, ms},
     };
 
@@ -252,7 +252,7 @@ mod tests {
             ..RunQueue::default()
         };
         capture.conditions.cpus = 2;
-        capture.conditions.processes = vec![Condition {
+        capture.conditions.processes = vec![Constraint {
             pid: 7,
             scheduling: vec![Scheduling {
                 tid: 7,
@@ -260,7 +260,7 @@ mod tests {
                 policy: Policy::Other,
                 cpus: 2,
             }],
-            ..Condition::default()
+            ..Constraint::default()
         }];
         capture
     }

@@ -7,10 +7,10 @@ use super::{
     Findings, Scene,
     words::{self, Headline},
 };
+use crate::display::text::{clean, counted};
 use crate::model::{
     Finding, FindingKind, Process, Reason, Severity, State, Subject, Thread, Topic,
 };
-use crate::words::text::{clean, counted};
 use std::time::Duration;
 
 /// Threads that a finding names as its subjects.
@@ -145,16 +145,16 @@ mod tests {
     use super::*;
     use crate::analyze::{Thresholds, judge};
     use crate::model::{
-        Actor, Capture, Condition,
+        Actor, Capture, Constraint,
         fixture::{Builder, ms},
     };
 
-    fn capture(reason: Reason, since: Duration, condition: Condition) -> Capture {
+    fn capture(reason: Reason, since: Duration, condition: Constraint) -> Capture {
         let mut capture = Builder::new(7, "feedd").finish();
         capture.threads[0].now.state = State::Blocked;
         capture.threads[0].now.reason = Some(reason);
         capture.threads[0].now.since = since;
-        capture.conditions.processes = vec![Condition {
+        capture.conditions.processes = vec![Constraint {
             pid: 7,
             ..condition
         }];
@@ -169,19 +169,19 @@ mod tests {
             .collect()
     }
 
-    fn traced() -> Condition {
-        Condition {
+    fn traced() -> Constraint {
+        Constraint {
             tracer: Some(Actor {
                 pid: 9,
                 comm: "gdb".into(),
             }),
-            ..Condition::default()
+            ..Constraint::default()
         }
     }
 
     #[test]
     fn a_stop_is_told_with_who_did_it() {
-        let by_signal = summaries(&capture(Reason::Stopped, ms(60_000), Condition::default()));
+        let by_signal = summaries(&capture(Reason::Stopped, ms(60_000), Constraint::default()));
         assert_eq!(
             by_signal,
             ["feedd (7) stopped for 60.0 s by a job-control signal"]
@@ -191,9 +191,9 @@ mod tests {
             by_tracer,
             ["feedd (7) stopped for 60.0 s by tracer gdb (9)"]
         );
-        let frozen = Condition {
+        let frozen = Constraint {
             frozen: Some("/box".into()),
-            ..Condition::default()
+            ..Constraint::default()
         };
         let frozen = summaries(&capture(Reason::Epoll, ms(60_000), frozen));
         assert_eq!(frozen, ["feedd (7) frozen for 60.0 s by cgroup /box"]);

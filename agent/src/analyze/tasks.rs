@@ -2,8 +2,8 @@
 //! stack of its thread.
 
 use super::Scene;
+use crate::display::{label, text::clean};
 use crate::model::{Await, Task, TaskState};
-use crate::words::{label, text::clean};
 
 /// Tasks that are told.
 const SHOWN: usize = 2;

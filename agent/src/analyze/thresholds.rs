@@ -1,4 +1,4 @@
-//! From where on something is wrong: every threshold, its default and why, in one place.
+//! Every threshold with its default, in one place.
 //! `docs/findings.md` argues them.
 
 use std::time::Duration;
@@ -103,51 +103,51 @@ macro_rules! thresholds {
 }
 
 thresholds! {
-    /// A receive queue holds bytes, and none was read for so long.
+    /// A receive queue is not empty, and nothing was read for this long.
     not_consuming, "not-consuming": Duration = Duration::from_secs(5);
-    /// A send queue holds bytes, and the peer took none for so long.
+    /// A send queue was not drained for this long.
     peer_not_consuming, "peer-not-consuming": Duration = Duration::from_secs(5);
-    /// A process is stopped for so long.
+    /// A process is stopped for this long.
     stopped, "stopped": Duration = Duration::from_secs(1);
-    /// An event loop did not come back to its wait for so long.
+    /// An event loop is blocked for this long.
     loop_blocked, "loop-blocked": Duration = Duration::from_secs(1);
-    /// An iteration of an event loop may take so long.
+    /// An iteration of an event loop takes longer than this.
     cycle, "cycle": Duration = Duration::from_millis(500);
-    /// That share of the iterations may take longer.
+    /// And this share of the iterations does.
     cycle_overruns, "cycle-overruns": f64 = 0.05;
-    /// A cycle in the wait-for graph stands for so long.
+    /// A cycle in the wait-for graph lasts this long.
     deadlock, "deadlock": Duration = Duration::from_secs(1);
-    /// A thread waits for a lock for so long without a break.
+    /// A thread waits for one lock for this long without a break.
     lock_stuck, "lock-stuck": Duration = Duration::from_secs(10);
-    /// A peer that was asked says nothing for so long.
+    /// A peer that was asked says nothing for this long.
     no_answer, "no-answer": Duration = Duration::from_secs(30);
-    /// A wait that nobody can explain lasts for so long.
+    /// A wait that nobody can explain lasts this long.
     unclear, "unclear": Duration = Duration::from_secs(30);
-    /// A thread loses that share of its time in waits for one lock.
+    /// A thread is blocked for this share of its time waiting for one lock.
     lock_contention, "lock-contention": f64 = 0.2;
-    /// A thread is ready and without a CPU for that share of the time that it wants one.
+    /// A thread waits for a CPU for this share of its runnable time.
     starved, "starved": f64 = 0.5;
-    /// And it went without one for so long in one stretch, or its control group was held back.
+    /// And one of these waits lasts this long, or its cgroup was throttled.
     starved_stretch, "starved-stretch": Duration = Duration::from_millis(500);
-    /// A wait that is neither lock, loop nor socket lasts for so long.
+    /// A wait that is neither lock, loop nor socket lasts this long.
     blocked_syscall, "blocked-syscall": Duration = Duration::from_secs(5);
-    /// A thread that spins uses that share of a CPU.
+    /// A thread that spins uses this share of one CPU.
     busy_spin, "busy-spin": f64 = 0.8;
-    /// A connection is silent for so many of its own intervals.
+    /// A connection is silent for this many of its usual intervals.
     feed_gap_intervals, "feed-gap-intervals": f64 = 30.0;
-    /// And for so long at least.
+    /// And for at least this long.
     feed_gap, "feed-gap": Duration = Duration::from_secs(5);
-    /// Data that come for so long after the last word from this side are a feed's.
+    /// Data that still arrive this long after the last send from this side are a feed.
     feed_life, "feed-life": Duration = Duration::from_secs(600);
-    /// A connection that its peer closed stays open for so long.
+    /// A socket is in CLOSE-WAIT for this long.
     close_wait, "close-wait": Duration = Duration::from_secs(10);
-    /// That share of the limit on open files is in use.
+    /// This share of the limit on open files is in use.
     fd_limit, "fd-limit": f64 = 0.9;
-    /// Descriptors that rise are a leak only in a capture of this length.
+    /// Descriptor growth needs a capture this long.
     fd_leak, "fd-leak": Duration = Duration::from_secs(20);
-    /// Growth of memory is suspected to be a leak when it lasts for so long.
+    /// Memory growth is a suspected leak when it lasts this long.
     memory_leak, "memory-leak": Duration = Duration::from_secs(30);
-    /// And confirmed when it lasts for so long.
+    /// And a confirmed one when it lasts this long.
     memory_leak_confirmed, "memory-leak-confirmed": Duration = Duration::from_secs(600);
 }
 

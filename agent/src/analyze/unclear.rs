@@ -6,8 +6,8 @@
 
 use super::waits::{Kind, Waiting, Waits, line, someone_works};
 use super::{Scene, graph::Graph, graph::Node, words};
+use crate::display::text::clean;
 use crate::model::{Fact, Finding, Notice, NoticeKind, Subject, Topic};
-use crate::words::text::clean;
 use std::collections::BTreeSet;
 
 /// Notices that are told, of all processes.

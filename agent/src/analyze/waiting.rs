@@ -6,8 +6,8 @@ use super::{
     graph::{Graph, Node, Thing},
     words,
 };
+use crate::display::text::clean;
 use crate::model::{Call, Finding, Gil, Lock, LockKind, Reason, Subject, Syscall, Thread, Topic};
-use crate::words::text::clean;
 
 /// What a blocked thread, given with its index, waits for: `waits for a lock held by worker-12`.
 pub fn phrase(graph: &Graph<'_>, index: usize, thread: &Thread) -> String {

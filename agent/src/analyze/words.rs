@@ -1,11 +1,11 @@
 //! The words of findings: how a stack, a thread, a socket is said in one line.
 
-use crate::model::places;
-use crate::model::{Frame, FrameKind, Socket, Stack, Task, Thread};
-use crate::words::{
+use crate::display::{
     label,
     text::{clean, duration, fit},
 };
+use crate::model::places;
+use crate::model::{Frame, FrameKind, Socket, Stack, Task, Thread};
 use std::time::Duration;
 
 /// Frames of a stack that stand in one line.

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     kernel::{Arch, clocks::CpuClocks, syscalls},
     model::{
-        AgentLoss, Capture, Conditions, Dependency, End, Losses, Now, Overhead, Process,
+        AgentLoss, Capture, Constraints, Dependency, End, Losses, Now, Overhead, Process,
         PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, State, Syscall, Tasks, Thread,
         classify,
     },
@@ -72,7 +72,7 @@ pub struct Recorded {
     /// Of a watch on allocators.
     pub heap: Option<HeapRecord>,
     /// What holds the processes, and what was not read of it.
-    pub conditions: (Conditions, u64),
+    pub conditions: (Constraints, u64),
     pub kernel_losses: BTreeMap<Loss, u64>,
     /// Program runs that the kernel skipped.
     pub skipped_runs: u64,

@@ -15,7 +15,7 @@ use std::fmt::Write;
 /// How to print it.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Args {
-    /// Print one JSON document
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -224,10 +224,10 @@ fn write_page(page: &mut String, document: &Document) -> std::fmt::Result {
     {
         let state = match (granted, required) {
             (true, _) => "yes",
-            (false, true) => "NO",
-            (false, false) => "no",
+            (false, true) => "missing (required)",
+            (false, false) => "missing",
         };
-        writeln!(page, "  {state:4} {name:23} to {purpose}")?;
+        writeln!(page, "  {state:18} {name:23} to {purpose}")?;
     }
     if !document.absent_members.is_empty() {
         writeln!(page, "\nMissing in this kernel's structures")?;
@@ -254,10 +254,10 @@ fn write_page(page: &mut String, document: &Document) -> std::fmt::Result {
 fn write_hook(page: &mut String, hook: &HookState) -> std::fmt::Result {
     let state = match (hook.works, hook.required) {
         (true, _) => "yes",
-        (false, true) => "NO",
-        (false, false) => "no",
+        (false, true) => "missing (required)",
+        (false, false) => "missing",
     };
-    writeln!(page, "  {state:4} {:34} {}", hook.hook, hook.serves)?;
+    writeln!(page, "  {state:18} {:34} {}", hook.hook, hook.serves)?;
     if let (Some(why), Some(cost)) = (&hook.why, hook.cost) {
         writeln!(page, "       refused: {why}\n       without it: {cost}")?;
     }

@@ -23,15 +23,15 @@ const USAGE: u8 = 2;
 const CANNOT_OBSERVE: u8 = 3;
 /// Ctrl-C ended it, twice: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
-/// A triage has found something.
+/// A triage has a finding.
 const FOUND: u8 = 10;
 /// Nothing is known to be wrong, and something may be; only when that is asked for.
 const UNCLEAR: u8 = 11;
 
-/// Says where the time of production processes goes, from outside, without touching them.
+/// Profile running processes and diagnose hangs from outside
 ///
-/// `remora --pid PID` records for 30 seconds: on-CPU and off-CPU flamegraphs, why threads waited,
-/// and a summary, in a new folder.
+/// `remora --pid PID` records 30 seconds and writes a report folder: on-CPU and off-CPU flamegraphs,
+/// event loops, locks, sockets, memory.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_help = record::EXIT_CODES)]
 struct Cli {
@@ -43,13 +43,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Record for a while and write a report (the default command)
+    /// Record and write a report (the default command)
     #[command(after_help = record::EXIT_CODES)]
     Record(record::Args),
-    /// Look at a process for three seconds and say what is wrong with it, if anything is
+    /// Diagnose a process: watch it for 3 s, report what is wrong
     #[command(after_help = triage::EXIT_CODES)]
     Triage(triage::Args),
-    /// Say what this kernel and these privileges allow, hook by hook
+    /// Check which BPF hooks and privileges this host offers
     Doctor(doctor::Args),
 }
 

@@ -10,13 +10,14 @@ use crate::{
     analyze,
     capture::{self, HeapPlan, Keep, Plan, Progress, PythonMode},
     deadline::{self, Step, Subject},
+    display::text::counted,
     model::{Capture, Report},
     preflight,
     probe::{self, DEFAULT_FAULT_PERIOD, ExactHook, FaultHook, LoopHook, ProbeError, WaitHook},
     report::{
         self, Options,
         folder::{Folder, Written, default_name},
-        terminal::{self, Look},
+        terminal::{self, RenderOptions},
     },
     target::{self, Selection},
 };
@@ -30,122 +31,145 @@ use std::{
 use tokio::sync::Notify;
 
 /// The end of `--help`.
-pub const EXIT_CODES: &str = "Exit codes: 0 recorded, 1 the report could not be written, 2 usage, \
-    3 cannot observe (no such process, no privileges, a kernel that refuses).\n\
-    Ctrl-C ends the capture early and still writes the report; a second Ctrl-C quits.";
+pub const EXIT_CODES: &str = "Exit codes:\n  0  recorded\n  1  the report could not be written\n  2  usage\n  \
+    3  cannot observe (no such process, no privileges, the kernel refuses)\n\
+    Ctrl-C ends the capture early and still writes the report. A second Ctrl-C quits.";
 
 /// What to record and where to put it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Processes to watch, by their pid on this host: one or several, separated by commas
-    #[arg(short, long, value_name = "PID", value_delimiter = ',',
+    /// Process IDs as seen from the host, comma-separated
+    #[arg(help_heading = "Target", short, long, value_name = "PID", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
-    /// All processes of this name, as in /proc/PID/comm
-    #[arg(long, value_name = "NAME")]
+    /// All processes with this name (/proc/PID/comm) at the start
+    #[arg(help_heading = "Target", long, value_name = "NAME")]
     comm: Option<String>,
-    /// Their children too: those that are there and those that are forked during the capture
-    #[arg(long)]
+    /// Include child processes, existing and new
+    #[arg(help_heading = "Target", long)]
     children: bool,
-    /// How long to record: seconds, or with a unit (500ms, 10m, 1h)
-    #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = units::duration,
+    /// Length of the capture: seconds, or with a unit (500ms, 10m, 1h)
+    #[arg(help_heading = "Time", short, long, value_name = "TIME", default_value = "30s", value_parser = units::duration,
           allow_negative_numbers = true)]
     duration: Duration,
-    /// CPU samples a second, on each CPU
-    #[arg(short, long, value_name = "HZ", default_value = "99", allow_negative_numbers = true,
+    /// CPU sample rate, Hz per CPU
+    #[arg(help_heading = "CPU and stacks", short, long, value_name = "HZ", default_value = "99", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=4999))]
     freq: u32,
-    /// Waits from this length on get a stack; shorter ones are counted and timed
-    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = units::min_block,
+    /// Record stacks of waits at least this long; count shorter ones
+    #[arg(help_heading = "CPU and stacks", long, value_name = "TIME", default_value = "1ms", value_parser = units::min_block,
           allow_hyphen_values = true)]
     min_block: Duration,
-    /// Draw the normal idle too: event loops and workers that wait for work
-    #[arg(long)]
+    /// Include idle waits in the flamegraphs
+    #[arg(help_heading = "CPU and stacks", long)]
     idle: bool,
-    /// Where to take the stacks of waits: the best hook there is, or this one
-    #[arg(long, value_name = "HOOK", default_value = "auto")]
+    /// Hook for off-CPU stacks
+    #[arg(
+        help_heading = "CPU and stacks",
+        long,
+        value_name = "HOOK",
+        default_value = "auto"
+    )]
     stack_hook: StackHook,
-    /// Kernel memory for unwind tables, at the most; what is used least is given up
-    #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = units::unwind_memory)]
+    /// Kernel memory limit for unwind tables; least-used tables are evicted
+    #[arg(help_heading = "CPU and stacks", long, value_name = "SIZE", default_value = "128MiB", value_parser = units::unwind_memory)]
     unwind_memory: ByteSize,
-    /// Show the functions of Python interpreters in place of the interpreter's own
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    /// Show Python functions instead of interpreter internals
+    #[arg(
+        help_heading = "CPU and stacks",
+        long,
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
     python: Python,
-    /// How the iterations of event loops are told: by each entry to their waits, or by those that block
-    #[arg(long = "loop", value_name = "HOW", default_value = "auto")]
+    /// How to measure event-loop iterations
+    #[arg(
+        help_heading = "Event loops",
+        long = "loop",
+        value_name = "HOW",
+        default_value = "auto"
+    )]
     event_loop: EventLoop,
-    /// Iterations of an event loop from this length on are late
-    #[arg(long = "loop-late", value_name = "TIME", default_value = "100ms", value_parser = units::late,
+    /// Report iterations at least this long as late
+    #[arg(help_heading = "Event loops", long = "loop-late", value_name = "TIME", default_value = "100ms", value_parser = units::late,
           allow_hyphen_values = true)]
     late: Duration,
-    /// Length of a window of the timeline
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::window,
+    /// Timeline resolution
+    #[arg(help_heading = "Timeline", long, value_name = "TIME", default_value = "1s", value_parser = units::window,
           allow_hyphen_values = true)]
     window: Duration,
-    /// For how long the windows are kept whole; older ones are merged into longer ones
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = units::duration,
+    /// Keep full resolution for this long, then merge windows
+    #[arg(help_heading = "Timeline", long, value_name = "TIME", default_value = "10m", value_parser = units::duration,
           allow_hyphen_values = true)]
     keep: Duration,
-    /// Write each window of the timeline to this file when it is over, one JSON object a line
-    #[arg(long, value_name = "FILE")]
+    /// Also write each window to FILE as a JSON line
+    #[arg(help_heading = "Timeline", long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
-    /// Looks at the targets' sockets a second; 0: none
-    #[arg(long, value_name = "HZ", default_value = "2", value_parser = units::socket_hz,
+    /// Socket sample rate in Hz (0: off)
+    #[arg(help_heading = "Sockets", long, value_name = "HZ", default_value = "2", value_parser = units::socket_hz,
           allow_negative_numbers = true)]
     socket_hz: f64,
-    /// Of the page faults of a thread that takes many, one in so many gives its stack; 0: none does
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_FAULT_PERIOD,
+    /// For threads with many page faults, record the stack of 1 in N (0: off)
+    #[arg(help_heading = "Memory", long, value_name = "N", default_value_t = DEFAULT_FAULT_PERIOD,
           value_parser = clap::value_parser!(u32).range(..=1_000_000),
           allow_negative_numbers = true)]
     fault_period: u32,
-    /// Where to see page faults: at the best hook there is, or this one
-    #[arg(long, value_name = "HOOK", default_value = "auto")]
+    /// Hook for page faults
+    #[arg(
+        help_heading = "Memory",
+        long,
+        value_name = "HOOK",
+        default_value = "auto"
+    )]
     fault_hook: FaultHookArg,
-    /// Watch the targets' allocators: bytes that are allocated and not freed, by stack. This PATCHES the
-    /// targets' text (uprobes) and slows down every call of malloc and free while it lasts
-    #[arg(long)]
+    /// Track unfreed allocations by stack. PATCHES the target (uprobes), slows every malloc and free
+    #[arg(help_heading = "Memory", long)]
     heap: bool,
-    /// How long to watch them at the most
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = units::duration,
+    /// Stop heap tracking after TIME
+    #[arg(help_heading = "Memory", long, value_name = "TIME", default_value = "30s", value_parser = units::duration,
           allow_negative_numbers = true)]
     heap_for: Duration,
-    /// Measured slow-down of the targets from which on the watch takes itself out, in percent
-    #[arg(long, value_name = "PERCENT", default_value = "20%", value_parser = units::heap_budget,
+    /// Stop heap tracking above this measured slow-down
+    #[arg(help_heading = "Memory", long, value_name = "PERCENT", default_value = "20%", value_parser = units::heap_budget,
           allow_negative_numbers = true)]
     heap_budget: f64,
-    /// Of allocated bytes, one in so many is sampled in the mean; 0: every allocation is
-    #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = units::heap_sample)]
+    /// Average bytes between heap samples (0: every allocation)
+    #[arg(help_heading = "Memory", long, value_name = "SIZE", default_value = "16KiB", value_parser = units::heap_sample)]
     heap_sample: ByteSize,
-    /// Judge by another threshold than the default: loop-blocked=2s, say (docs/findings.md has them)
-    #[arg(long = "threshold", value_name = "NAME=VALUE")]
+    /// Override a threshold, e.g. loop-blocked=2s (repeatable; names: docs/findings.md)
+    #[arg(
+        help_heading = "Findings",
+        long = "threshold",
+        value_name = "NAME=VALUE"
+    )]
     thresholds: Vec<String>,
-    /// Folder for the report, new or empty [default: remora-NAME-PID-TIME here]
-    #[arg(short, long, value_name = "DIR")]
+    /// Report folder, must be new or empty [default: remora-NAME-PID-TIME]
+    #[arg(help_heading = "Output", short, long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Print report.json on standard output instead of the summary
-    #[arg(long)]
+    /// Print the result as JSON
+    #[arg(help_heading = "Output", long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Python {
-    /// Where a target has an interpreter that is known
+    /// If a supported interpreter is found
     Auto,
-    /// The same, and a target without an interpreter that can be read is an error
+    /// Required, else fail
     On,
-    /// Never: native frames only
+    /// Native frames only
     Off,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum EventLoop {
-    /// Exactly where that costs little (fexit, kretprobe), else by the waits that block
+    /// Exact where fexit or kretprobe work, else blocked
     Auto,
-    /// Exactly, at the price of a slower way into every system call of the host where there is neither
+    /// Every iteration; without fexit or kretprobe this slows every system call of the host
     Exact,
-    /// By the waits that block
+    /// Between waits that block; durations are upper bounds
     Blocked,
-    /// Not at all
+    /// Off
     Off,
     /// Exactly, by these and nothing else: for tests
     #[value(hide = true)]
@@ -158,21 +182,21 @@ enum EventLoop {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum FaultHookArg {
-    /// The best that the kernel has
+    /// Best available
     Auto,
-    /// The kernel's software event, one in N on each CPU
+    /// Software perf event, 1 of N per CPU
     Counter,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum StackHook {
-    /// The best that the kernel has
+    /// Best available
     Auto,
-    /// On return, at tp_btf/sched_exit_tp (6.16 and later)
+    /// On return, tp_btf/sched_exit_tp (Linux 6.16 and later)
     Exit,
-    /// On return, at finish_task_switch (fentry or kprobe)
+    /// On return, finish_task_switch (fentry or kprobe)
     Finish,
-    /// At switch-out, one wait in eight
+    /// At switch-out, 1 of 8 waits
     Switch,
 }
 
@@ -323,8 +347,9 @@ async fn capture(
     let duration = humantime::format_duration(args.duration);
     let show = |progress: Progress<'_>| match progress {
         Progress::Recording { processes, threads } => output::complain(&format!(
-            "recording {processes} process(es), {threads} thread(s), for {duration}; Ctrl-C ends \
-             it early"
+            "recording {}, {} for {duration}; Ctrl-C ends early",
+            counted(processes as u64, "process"),
+            counted(threads as u64, "thread")
         )),
         Progress::Beat { elapsed } => {
             status.show(&format!("{:.0} s of {duration}", elapsed.as_secs_f64()));
@@ -335,7 +360,7 @@ async fn capture(
             }
         }
         Progress::Note(text) => output::complain(text),
-        Progress::Naming => status.show("looking up names"),
+        Progress::Naming => status.show("resolving symbols"),
     };
     capture::record(plan, interrupt.notified(), show)
         .await
@@ -349,12 +374,12 @@ fn print(args: &Args, report: &Report, written: Option<&Written>) -> Result<(), 
         }
         report::json::render(report).map_err(|error| Failure::new(FAILED, error))?
     } else {
-        let look = Look {
-            width: output::width().unwrap_or(Look::default().width),
+        let options = RenderOptions {
+            width: output::width().unwrap_or(RenderOptions::default().width),
             colour: output::wants_colour(),
             unicode: output::wants_unicode(),
         };
-        terminal::summary(report, written, look).into_bytes()
+        terminal::summary(report, written, options).into_bytes()
     };
     output::print(&text).map_err(|error| {
         let place = match written {

@@ -33,7 +33,7 @@ struct About<'a> {
 
 /// What to look at, and how to print it.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct Options {
     /// The process.
     pub pid: u32,
     /// The whole stack of each task.
@@ -43,7 +43,7 @@ pub struct Look {
 }
 
 /// Looks and prints.
-pub fn run(args: Look) -> Result<(), Failure> {
+pub fn run(args: Options) -> Result<(), Failure> {
     let selection = Selection {
         pids: vec![args.pid],
         ..Selection::default()
@@ -72,12 +72,12 @@ pub fn run(args: Look) -> Result<(), Failure> {
         let json = serde_json::to_string_pretty(&document);
         json.map_err(|error| Failure::new(FAILED, error))? + "\n"
     } else {
-        let look = tasks::Look {
-            width: output::width().unwrap_or(terminal::Look::default().width),
+        let options = tasks::TableOptions {
+            width: output::width().unwrap_or(terminal::RenderOptions::default().width),
             stacks: args.stacks,
         };
         let head = format!("{} ({}), Python {version}: ", target.comm, target.pid());
-        head + &tasks::table(&tasks, look)
+        head + &tasks::table(&tasks, options)
     };
     output::print(text.as_bytes()).map_err(|error| Failure::new(FAILED, error))
 }

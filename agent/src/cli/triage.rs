@@ -1,4 +1,4 @@
-//! `remora triage --pid P`: a short look, and the verdict in words.
+//! `remora triage --pid P`: a short capture, and the verdict.
 
 use super::{
     CANNOT_OBSERVE, FAILED, FOUND, Failure, UNCLEAR, USAGE, interrupt,
@@ -9,12 +9,13 @@ use super::{
 use crate::{
     analyze::{self, Heartbeat, MAX_HEARTBEATS},
     capture::{self, Plan, Progress},
+    display::text::counted,
     model::{Capture, Report, Verdict, recording},
     preflight,
     probe::{self, ProbeError},
     report::{
         json,
-        terminal::{self, Look},
+        terminal::{self, RenderOptions},
     },
     target::Selection,
 };
@@ -23,40 +24,50 @@ use std::{path::PathBuf, time::Duration};
 use tokio::sync::Notify;
 
 /// The end of `--help`.
-pub const EXIT_CODES: &str = "Exit codes: 0 healthy, idle or unclear, 10 something is wrong, 11 unclear (with --strict), 1 it could not be \
-    written, 2 usage, 3 cannot observe (no such process, no privileges, a kernel that refuses). With --tasks: 0, 1, 2, 3.";
+pub const EXIT_CODES: &str = "Exit codes:\n  0   healthy, idle or unclear\n  10  a finding\n  11  unclear (with --strict)\n  \
+    1   the result could not be written\n  2   usage\n  3   cannot observe (no such process, no privileges, the kernel refuses)\n\
+    With --tasks: 0, 1, 2 or 3.";
 
-/// What to look at, and how to print it.
+/// What to watch, and how to print the result.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Processes to look at, by their pid on this host: one or several, separated by commas
-    #[arg(short, long, value_name = "PID", value_delimiter = ',',
+    /// Process IDs as seen from the host, comma-separated
+    #[arg(help_heading = "Target", short, long, value_name = "PID", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
-    /// All processes of this name, as in /proc/PID/comm
-    #[arg(long, value_name = "NAME")]
+    /// All processes with this name (/proc/PID/comm) at the start
+    #[arg(help_heading = "Target", long, value_name = "NAME")]
     comm: Option<String>,
-    /// Their children too
-    #[arg(long)]
+    /// Include child processes, existing and new
+    #[arg(help_heading = "Target", long)]
     children: bool,
-    /// How long to look: seconds, or with a unit
-    #[arg(short, long, value_name = "TIME", default_value = "3s", value_parser = units::duration,
+    /// Length of the capture: seconds, or with a unit
+    #[arg(help_heading = "Time", short, long, value_name = "TIME", default_value = "3s", value_parser = units::duration,
           allow_negative_numbers = true)]
     duration: Duration,
-    /// Judge by another threshold than the default: loop-blocked=2s, say (docs/findings.md has them)
-    #[arg(long = "threshold", value_name = "NAME=VALUE")]
+    /// Override a threshold, e.g. loop-blocked=2s (repeatable; names: docs/findings.md)
+    #[arg(
+        help_heading = "Findings",
+        long = "threshold",
+        value_name = "NAME=VALUE"
+    )]
     thresholds: Vec<String>,
-    /// What has to move, and how often: thread=NAME,every=300s, socket=PORT,every=5s or socket=fd:9,every=5s
-    #[arg(long = "heartbeat", value_name = "WHAT,every=TIME")]
+    /// Report a thread or socket that is silent for longer than TIME (repeatable):
+    /// thread=NAME,every=300s, socket=PORT,every=5s or socket=fd:9,every=5s
+    #[arg(
+        help_heading = "Findings",
+        long = "heartbeat",
+        value_name = "WHAT,every=TIME"
+    )]
     heartbeats: Vec<Heartbeat>,
-    /// The asyncio tasks instead (CPython 3.8 to 3.13): state, what each awaits, where
-    #[arg(long)]
+    /// List asyncio tasks instead (CPython 3.8 to 3.13): state, awaited object, location
+    #[arg(help_heading = "Output", long)]
     tasks: bool,
-    /// With --tasks: the whole stack of each task
-    #[arg(long, requires = "tasks")]
+    /// With --tasks: full stacks
+    #[arg(help_heading = "Output", long, requires = "tasks")]
     stacks: bool,
-    /// Print one JSON document
-    #[arg(long)]
+    /// Print the result as JSON
+    #[arg(help_heading = "Output", long)]
     json: bool,
     /// Exit with 11 where it is unclear whether something is wrong
     #[arg(long)]
@@ -66,15 +77,15 @@ pub struct Args {
     recording: Option<PathBuf>,
 }
 
-/// Looks, prints, and says by the exit code whether something is wrong.
+/// Captures, prints the verdict; the exit code says whether there is a finding.
 pub fn run(args: Args) -> Result<u8, Failure> {
     if args.tasks {
         let [pid] = args.pid[..] else {
-            let one = anyhow!("--tasks looks at one process: name it with --pid PID");
+            let one = anyhow!("--tasks needs one process: name it with --pid PID");
             return Err(Failure::new(USAGE, one));
         };
         let (stacks, json) = (args.stacks, args.json);
-        return tasks::run(tasks::Look { pid, stacks, json }).map(|()| 0);
+        return tasks::run(tasks::Options { pid, stacks, json }).map(|()| 0);
     }
     if args.pid.is_empty() && args.comm.is_none() {
         let missing = anyhow!("no target: name one with --pid PID or --comm NAME");
@@ -84,7 +95,7 @@ pub fn run(args: Args) -> Result<u8, Failure> {
         .map_err(|error| Failure::new(USAGE, anyhow::Error::msg(error)))?;
     if args.heartbeats.len() > MAX_HEARTBEATS {
         let many = anyhow!(
-            "{} heartbeats: at most {MAX_HEARTBEATS} can be declared",
+            "{} heartbeats: at most {MAX_HEARTBEATS} can be set",
             args.heartbeats.len()
         );
         return Err(Failure::new(USAGE, many));
@@ -95,7 +106,7 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     let interrupt = interrupt::listen()?;
     preflight::check().map_err(|problems| Failure::new(CANNOT_OBSERVE, problems))?;
     raise_open_files();
-    let capture = look(&args, &interrupt)?;
+    let capture = watch(&args, &interrupt)?;
     if let Some(path) = &args.recording {
         let text = recording::write(&capture).map_err(|error| Failure::new(FAILED, error))?;
         std::fs::write(path, text).map_err(|error| Failure::new(FAILED, error))?;
@@ -115,7 +126,7 @@ const fn exit_code(verdict: Verdict, strict: bool) -> u8 {
     }
 }
 
-fn look(args: &Args, interrupt: &Notify) -> Result<Capture, Failure> {
+fn watch(args: &Args, interrupt: &Notify) -> Result<Capture, Failure> {
     let selection = Selection {
         pids: args.pid.clone(),
         comm: args.comm.clone(),
@@ -134,14 +145,17 @@ fn look(args: &Args, interrupt: &Notify) -> Result<Capture, Failure> {
         let duration = humantime::format_duration(args.duration);
         let show = |progress: Progress<'_>| match progress {
             Progress::Recording { threads, .. } => {
-                status.show(&format!("looking at {threads} thread(s) for {duration}"));
+                status.show(&format!(
+                    "watching {} for {duration}",
+                    counted(threads as u64, "thread")
+                ));
             }
             Progress::Beat { elapsed } => {
                 status.show(&format!("{:.0} s of {duration}", elapsed.as_secs_f64()));
             }
             Progress::Window(_) => {}
             Progress::Note(text) => output::complain(text),
-            Progress::Naming => status.show("looking up names"),
+            Progress::Naming => status.show("resolving symbols"),
         };
         capture::record(&plan, interrupt.notified(), show)
             .await
@@ -153,12 +167,12 @@ fn print(args: &Args, report: &Report) -> Result<(), Failure> {
     let text = if args.json {
         json::verdict(report).map_err(|error| Failure::new(FAILED, error))?
     } else {
-        let look = Look {
-            width: output::width().unwrap_or(Look::default().width),
+        let options = RenderOptions {
+            width: output::width().unwrap_or(RenderOptions::default().width),
             colour: output::wants_colour(),
             unicode: output::wants_unicode(),
         };
-        terminal::verdict(report, look).into_bytes()
+        terminal::verdict(report, options).into_bytes()
     };
     output::print(&text)
         .map_err(|error| Failure::new(FAILED, anyhow!("cannot write to standard output: {error}")))

@@ -86,7 +86,7 @@ impl Builder {
             sockets: Vec::new(),
             socket_counts: SocketCounts::default(),
             memory: Vec::new(),
-            conditions: Conditions::default(),
+            conditions: Constraints::default(),
             python_objects: Vec::new(),
             heaps: Vec::new(),
             heap_watch: None,

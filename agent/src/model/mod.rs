@@ -3,7 +3,7 @@
 //! Everything downstream (findings, reports) is a function of [`Capture`]; it can be made by hand
 //! in a test.
 
-mod condition;
+mod constraint;
 mod dependency;
 mod descriptors;
 mod fidelity;
@@ -14,7 +14,6 @@ mod heap_watch;
 mod histogram;
 mod idle;
 mod idle_places;
-mod kin;
 mod ledger;
 mod lock;
 mod loss;
@@ -22,10 +21,12 @@ mod memory;
 mod memory_trend;
 mod objects;
 pub mod places;
+mod process_tree;
 mod python;
 pub mod recording;
 mod report;
 mod socket;
+mod socket_state;
 mod syscall;
 mod task;
 mod thread;
@@ -36,7 +37,7 @@ mod topic;
 #[cfg(test)]
 pub(crate) mod fixture;
 
-pub use condition::{Actor, Busy, Call, Condition, Conditions, CpuLimit, Policy, Scheduling};
+pub use constraint::{Actor, Busy, Call, Constraint, Constraints, CpuLimit, Policy, Scheduling};
 pub use dependency::{Awaited, Dependency, PythonAwaited, PythonWait};
 pub use descriptors::{Census, DescriptorKind, Descriptors};
 pub use fidelity::Fidelity;
@@ -50,7 +51,6 @@ pub use heap_watch::{HeapSite, HeapWatch, WatchCost, WatchEnd, WatchedFile, Watc
 pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, takes_lock, user_sites};
 pub use idle_places::IdlePlaces;
-pub use kin::{Kin, Relative};
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal, SignalId, Unanswered};
 pub use lock::{
     FutexOperation, Holder, Keeper, Lock, LockKind, LockStack, Owner, OwnerFrom, Waiter,
@@ -62,6 +62,7 @@ pub use memory::{
 };
 pub use memory_trend::{GrowthForm, LeakLevel, MemoryTrend, Reached};
 pub use objects::{PythonObjects, TypeCount};
+pub use process_tree::{ProcessTree, Relative};
 pub use python::{GilUse, Python};
 pub use remora_common::{
     python::{Ending, Gil, PythonFrame},
@@ -70,9 +71,9 @@ pub use remora_common::{
 };
 pub use report::Report;
 pub use socket::{
-    Address, Backlog, Depth, Family, Kind, PeerProcess, Socket, SocketCounts, SocketState, Tcp,
-    Unread, Watch,
+    Address, Backlog, Depth, Family, Kind, PeerProcess, Socket, SocketCounts, Tcp, Unread, Watch,
 };
+pub use socket_state::SocketState;
 pub use syscall::Syscall;
 pub use task::{Await, AwaitKind, EventLoop, Task, TaskFrame, TaskLoss, TaskState, Tasks};
 pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};
@@ -235,7 +236,7 @@ pub struct Capture {
     /// Target processes, in the order of their pids.
     pub processes: Vec<Process>,
     /// Their parents and children when it began.
-    pub families: Vec<Kin>,
+    pub families: Vec<ProcessTree>,
     /// Their threads, by process, then by tid.
     pub threads: Vec<Thread>,
     /// Distinct stacks, symbolised.
@@ -266,8 +267,8 @@ pub struct Capture {
     pub socket_counts: SocketCounts,
     /// Memory, by process.
     pub memory: Vec<Memory>,
-    /// What holds the processes besides themselves.
-    pub conditions: Conditions,
+    /// What constrains the processes from outside.
+    pub conditions: Constraints,
     /// Objects of Python interpreters at the start and the end, by process.
     #[serde(default)]
     pub python_objects: Vec<PythonObjects>,

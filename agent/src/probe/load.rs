@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     kernel::{self, Arch, Kernel},
-    model::{HookState, Signal, SignalId},
+    model::{HookState, Signal, SignalId as Id},
 };
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -239,7 +239,7 @@ impl Loaded {
     ) -> Result<Self, String> {
         let mut loaded = Self::new(kernel, settings, btf, 0).map_err(|error| error.to_string())?;
         let hook = return_hook(&mut loaded.ebpf, btf, wanted)?;
-        loaded.signal(SignalId::WaitStacks, hook, HookState::On);
+        loaded.signal(Id::WaitStacks, hook, HookState::On);
         Ok(loaded)
     }
 
@@ -254,11 +254,7 @@ impl Loaded {
             "stacks of one wait in {SWITCH_OUT_ONE_IN}, taken at switch-out and scaled to the \
              exact totals of their thread and reason; hooks on return: {why}"
         ));
-        loaded.signal(
-            SignalId::WaitStacks,
-            "tp_btf/sched_switch".to_owned(),
-            state,
-        );
+        loaded.signal(Id::WaitStacks, "tp_btf/sched_switch".to_owned(), state);
         Ok(loaded)
     }
 
@@ -267,11 +263,7 @@ impl Loaded {
         for iterator in ["enlist_tasks", "blocked_tasks"] {
             hooks::task_iterator(&mut self.ebpf, btf, iterator)?;
         }
-        self.signal(
-            SignalId::ThreadStates,
-            "iter/task".to_owned(),
-            HookState::On,
-        );
+        self.signal(Id::ThreadStates, "iter/task".to_owned(), HookState::On);
         let walk = match self.unwinds {
             true => HookState::On,
             false => HookState::Degraded(
@@ -280,26 +272,18 @@ impl Loaded {
                     .to_owned(),
             ),
         };
-        self.signal(SignalId::UserStacks, "bpf_loop".to_owned(), walk);
+        self.signal(Id::UserStacks, "bpf_loop".to_owned(), walk);
         self.snapshot_hook(btf);
         for tracepoint in ["sched_switch", "sched_waking"] {
             hooks::tracepoint(&mut self.ebpf, btf, tracepoint, tracepoint)?;
         }
+        self.signal(Id::OffCpu, "tp_btf/sched_switch".to_owned(), HookState::On);
         self.signal(
-            SignalId::OffCpu,
-            "tp_btf/sched_switch".to_owned(),
-            HookState::On,
-        );
-        self.signal(
-            SignalId::RunQueue,
+            Id::RunQueue,
             "tp_btf/sched_waking".to_owned(),
             HookState::On,
         );
-        self.signal(
-            SignalId::Wakers,
-            "tp_btf/sched_waking".to_owned(),
-            HookState::On,
-        );
+        self.signal(Id::Wakers, "tp_btf/sched_waking".to_owned(), HookState::On);
         Ok(())
     }
 
@@ -315,20 +299,20 @@ impl Loaded {
                 "stacks of sleeping threads are walked by the agent: {error}"
             )),
         };
-        self.signal(SignalId::BlockedStacks, hook, state);
+        self.signal(Id::BlockedStacks, hook, state);
     }
 
     fn attach_optional(&mut self, btf: &Btf, settings: &Settings) {
-        self.optional(SignalId::ThreadsBorn, "tp_btf/sched_process_fork", |ebpf| {
+        self.optional(Id::ThreadsBorn, "tp_btf/sched_process_fork", |ebpf| {
             hooks::tracepoint(ebpf, btf, "process_fork", "sched_process_fork")
         });
-        self.optional(SignalId::Exec, "tp_btf/sched_process_exec", |ebpf| {
+        self.optional(Id::Exec, "tp_btf/sched_process_exec", |ebpf| {
             hooks::tracepoint(ebpf, btf, "process_exec", "sched_process_exec")
         });
-        self.optional(SignalId::ThreadsGone, "tp_btf/sched_process_exit", |ebpf| {
+        self.optional(Id::ThreadsGone, "tp_btf/sched_process_exit", |ebpf| {
             hooks::tracepoint(ebpf, btf, "process_exit", "sched_process_exit")
         });
-        self.optional(SignalId::OnCpu, "perf_event/cpu-clock", |ebpf| {
+        self.optional(Id::OnCpu, "perf_event/cpu-clock", |ebpf| {
             hooks::cpu_clock(ebpf, "cpu_sample", &online_cpus()?, settings.freq_hz)
         });
         self.faults(btf, settings);
@@ -341,17 +325,13 @@ impl Loaded {
         const TRACEPOINTS: &str = "tp_btf/page_fault_user, page_fault_kernel";
         if period == 0 {
             let off = HookState::Off("not asked for (--fault-period 0)".to_owned());
-            return self.signal(SignalId::PageFaults, TRACEPOINTS.to_owned(), off);
+            return self.signal(Id::PageFaults, TRACEPOINTS.to_owned(), off);
         }
         let refusal = match settings.fault_hook {
             FaultHook::Counter => "the tracepoints were not asked for".to_owned(),
             FaultHook::Auto => match hooks::fault_tracepoints(&mut self.ebpf, btf) {
                 Ok(()) => {
-                    return self.signal(
-                        SignalId::PageFaults,
-                        TRACEPOINTS.to_owned(),
-                        HookState::On,
-                    );
+                    return self.signal(Id::PageFaults, TRACEPOINTS.to_owned(), HookState::On);
                 }
                 Err(error) => error.to_string(),
             },
@@ -364,16 +344,12 @@ impl Loaded {
             )),
             Err(error) => HookState::Off(format!("{refusal}; {error}")),
         };
-        self.signal(
-            SignalId::PageFaults,
-            "perf_event/page-faults".to_owned(),
-            state,
-        );
+        self.signal(Id::PageFaults, "perf_event/page-faults".to_owned(), state);
     }
 
     fn optional(
         &mut self,
-        id: SignalId,
+        id: Id,
         hook: &str,
         attach: impl FnOnce(&mut Ebpf) -> Result<(), ProbeError>,
     ) {
@@ -384,7 +360,7 @@ impl Loaded {
         self.signal(id, hook.to_owned(), state);
     }
 
-    fn signal(&mut self, id: SignalId, hook: String, state: HookState) {
+    fn signal(&mut self, id: Id, hook: String, state: HookState) {
         self.signals.push(Signal { id, hook, state });
     }
 

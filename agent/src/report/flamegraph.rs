@@ -60,7 +60,7 @@ pub fn off_cpu(capture: &Capture, folded: &Folded, idle: bool) -> Result<Vec<u8>
     let idle_words = match (apart.is_zero(), idle) {
         (true, _) => "no idle waits".to_owned(),
         (false, true) => format!("{} idle included", duration(apart)),
-        (false, false) => format!("{} idle apart (--idle)", duration(apart)),
+        (false, false) => format!("{} idle excluded (--idle)", duration(apart)),
     };
     let drawn = Duration::from_nanos(folded.total());
     let lost = totals::waits(capture, |wait| {

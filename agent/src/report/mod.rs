@@ -20,8 +20,8 @@ mod recorded;
 #[cfg(test)]
 mod tests;
 
+use crate::display::{label, short_name, text};
 use crate::model::{Capture, Report};
-use crate::words::{label, short_name, text};
 use folded::Folded;
 use folder::{Artifact, Folder, FolderError, Written};
 use std::time::Duration;
@@ -143,7 +143,7 @@ const TASKS_WIDTH: usize = 120;
 
 /// The asyncio tasks of each process with their stacks, for people.
 fn task_table(capture: &Capture) -> Vec<u8> {
-    let look = tasks::Look {
+    let options = tasks::TableOptions {
         width: TASKS_WIDTH,
         stacks: true,
     };
@@ -154,7 +154,7 @@ fn task_table(capture: &Capture) -> Vec<u8> {
         text.push_str(&format!(
             "{} ({pid}): {}\n",
             text::clean(comm),
-            tasks::table(tasks, look)
+            tasks::table(tasks, options)
         ));
     }
     text.into_bytes()

@@ -1,6 +1,6 @@
 //! What a user reads of real runs: the verdict and the report's summary of each recording, at 80 columns.
 
-use super::terminal::{self, Look};
+use super::terminal::{self, RenderOptions};
 use crate::analyze::{Thresholds, judge};
 use crate::model::{Report, recording};
 
@@ -12,12 +12,12 @@ fn report(text: &str) -> Report {
 
 fn page(text: &str) -> String {
     let report = report(text);
-    let look = Look {
+    let options = RenderOptions {
         width: 80,
-        ..Look::default()
+        ..RenderOptions::default()
     };
-    let verdict = terminal::verdict(&report, look);
-    let summary = terminal::summary(&report, None, look);
+    let verdict = terminal::verdict(&report, options);
+    let summary = terminal::summary(&report, None, options);
     format!("{verdict}\n---- record\n{summary}")
 }
 

@@ -5,7 +5,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use table::{Look, table};
+pub use table::{TableOptions, table};
 
 use crate::model::{Await, EventLoop, Task, TaskFrame, Tasks};
 use serde::Serialize;

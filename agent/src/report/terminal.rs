@@ -1,5 +1,5 @@
-//! The summary on the terminal, for someone who is tired: first one plain sentence, then where each
-//! thread's time went, what holds it up now, the stacks behind it, and what to trust of all that.
+//! The summary on the terminal, for someone who is tired: first the verdict, then where the report is, where each
+//! thread's time went, the stacks behind it, and how good the data are.
 
 mod heap;
 mod memory;
@@ -20,9 +20,9 @@ use anstyle::{AnsiColor, Style};
 use std::borrow::Cow;
 use std::fmt::Display;
 
-/// How the summary looks.
+/// How a verdict or summary is rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct RenderOptions {
     /// Columns; no line of ours but a path is wider.
     pub width: usize,
     /// Escape sequences for colours: only for a terminal whose user did not object (`NO_COLOR`).
@@ -31,7 +31,7 @@ pub struct Look {
     pub unicode: bool,
 }
 
-impl Default for Look {
+impl Default for RenderOptions {
     fn default() -> Self {
         Self {
             width: 100,
@@ -49,15 +49,15 @@ const QUIET: Style = Style::new().dimmed();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 
 /// What the report says, in words and tables. `written` is where the files went.
-pub fn summary(report: &Report, written: Option<&Written>, look: Look) -> String {
+pub fn summary(report: &Report, written: Option<&Written>, options: RenderOptions) -> String {
     let capture = &report.capture;
-    let look = Look {
-        width: look.width.max(MIN_WIDTH),
-        ..look
+    let options = RenderOptions {
+        width: options.width.max(MIN_WIDTH),
+        ..options
     };
     let shares = Shares::of_threads(capture);
     let mut page = Page {
-        look,
+        options,
         text: String::new(),
     };
     verdict::write(&mut page, report);
@@ -70,9 +70,13 @@ pub fn summary(report: &Report, written: Option<&Written>, look: Look) -> String
         }
         None => sentence::load(&mut page, capture),
     }
+    page.plain("");
     sections::header(&mut page, capture);
+    if let Some(written) = written {
+        sections::files(&mut page, written);
+    }
     table::threads(&mut page, capture, &shares);
-    sections::held_up(&mut page, capture);
+    sections::held_up(&mut page, report);
     sections::top_on_cpu(&mut page, capture);
     sections::top_off_cpu(&mut page, capture);
     signals::loops(&mut page, capture);
@@ -81,30 +85,27 @@ pub fn summary(report: &Report, written: Option<&Written>, look: Look) -> String
     heap::outstanding(&mut page, capture);
     sections::asyncio(&mut page, capture);
     sockets::sockets(&mut page, capture);
-    sections::trust(&mut page, capture, &shares);
-    if let Some(written) = written {
-        sections::files(&mut page, written);
-    }
+    sections::quality(&mut page, capture, &shares);
     page.text
 }
 
 /// The text in the making.
 struct Page {
-    look: Look,
+    options: RenderOptions,
     text: String,
 }
 
 impl Page {
     /// A line in a style, cut to the width.
     fn line(&mut self, style: Style, line: &str) {
-        let cut = fit(line.trim_end(), self.look.width).into_owned();
+        let cut = fit(line.trim_end(), self.options.width).into_owned();
         self.uncut(style, &cut);
     }
 
     /// A line that has to be whole to be of use: a path, a warning.
     fn uncut(&mut self, style: Style, line: &str) {
         let line = &*self.in_charset(line);
-        if self.look.colour && style != Style::new() && !line.is_empty() {
+        if self.options.colour && style != Style::new() && !line.is_empty() {
             self.text.push_str(&format!("{style}{line}{style:#}"));
         } else {
             self.text.push_str(line);
@@ -114,7 +115,7 @@ impl Page {
 
     /// The line with signs that an ASCII locale cannot show in words of its own.
     fn in_charset<'l>(&self, line: &'l str) -> Cow<'l, str> {
-        if self.look.unicode || line.is_ascii() {
+        if self.options.unicode || line.is_ascii() {
             return Cow::Borrowed(line);
         }
         let mut plain = String::with_capacity(line.len());
@@ -149,8 +150,8 @@ impl Page {
         let indent = " ".repeat(head.width());
         let mut line = head.to_owned();
         let mut is_empty = true;
-        for word in text.split(' ') {
-            if !is_empty && line.width() + 1 + word.width() > self.look.width {
+        for word in words(text) {
+            if !is_empty && line.width() + 1 + word.width() > self.options.width {
                 self.uncut(style, &line);
                 line.clone_from(&indent);
                 is_empty = true;
@@ -169,7 +170,7 @@ impl Page {
         use unicode_width::UnicodeWidthStr;
         let mut line = String::new();
         for word in text.split(' ') {
-            if !line.trim().is_empty() && line.width() + 1 + word.width() > self.look.width {
+            if !line.trim().is_empty() && line.width() + 1 + word.width() > self.options.width {
                 self.uncut(style, &line);
                 line = "   ".to_owned();
             }
@@ -180,6 +181,24 @@ impl Page {
         }
         self.uncut(style, &line);
     }
+}
+
+/// The words of a text; a unit stays with its figure.
+fn words(text: &str) -> Vec<&str> {
+    const UNITS: [&str; 9] = ["%", "s", "ms", "µs", "min", "h", "KiB", "MiB", "GiB"];
+    let is_unit = |word: &str| UNITS.contains(&word.trim_end_matches([',', ';', '.', ')']));
+    let mut words: Vec<&str> = Vec::new();
+    let mut start = 0;
+    for (at, _) in text.match_indices(' ') {
+        let rest = &text[at + 1..];
+        let next = rest.split(' ').next().unwrap_or_default();
+        if !is_unit(next) {
+            words.push(&text[start..at]);
+            start = at + 1;
+        }
+    }
+    words.push(&text[start..]);
+    words
 }
 
 /// A path that is safe to print.

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use remora_common::loss::Loss;
 use roxmltree::{Document, ParsingOptions};
 use std::path::PathBuf;
-use terminal::Look;
+use terminal::RenderOptions;
 
 const LOOP: &[&str] = &[
     "main",
@@ -175,7 +175,7 @@ fn the_terminal_summary_of_a_service() {
     insta::assert_snapshot!(terminal::summary(
         &service().into(),
         Some(&written()),
-        Look::default()
+        RenderOptions::default()
     ));
 }
 
@@ -189,7 +189,7 @@ fn the_terminal_summary_of_one_healthy_thread() {
     insta::assert_snapshot!(terminal::summary(
         &builder.finish().into(),
         None,
-        Look::default()
+        RenderOptions::default()
     ));
 }
 
@@ -205,18 +205,22 @@ fn the_terminal_summary_of_several_processes() {
     insta::assert_snapshot!(terminal::summary(
         &builder.finish().into(),
         None,
-        Look::default()
+        RenderOptions::default()
     ));
 }
 
 #[test]
 fn colours_add_nothing_but_escapes() {
-    let plain = terminal::summary(&service().into(), Some(&written()), Look::default());
-    let look = Look {
+    let plain = terminal::summary(
+        &service().into(),
+        Some(&written()),
+        RenderOptions::default(),
+    );
+    let options = RenderOptions {
         colour: true,
-        ..Look::default()
+        ..RenderOptions::default()
     };
-    let coloured = terminal::summary(&service().into(), Some(&written()), look);
+    let coloured = terminal::summary(&service().into(), Some(&written()), options);
     assert!(!plain.contains('\u{1b}'));
     assert!(coloured.contains('\u{1b}'));
     let mut stripped = String::new();
@@ -337,7 +341,7 @@ proptest! {
             prop_assert_eq!(scripts.count(), 1, "only the one that searches");
         }
         serde_json::from_str::<serde_json::Value>(&file(&capture, false, "report.json")).unwrap();
-        let page = terminal::summary(&capture.clone().into(), None, Look::default());
+        let page = terminal::summary(&capture.clone().into(), None, RenderOptions::default());
         prop_assert!(!page.replace('\n', "").contains(char::is_control));
     }
 }

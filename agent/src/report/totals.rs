@@ -61,12 +61,12 @@ pub fn watched(capture: &Capture) -> String {
     }
 }
 
-/// `816 ms blocked (4.2 s with the run queue)`.
+/// `816 ms blocked, 4.2 s with run queue`.
 pub fn off_cpu_words(capture: &Capture, with_idle: bool) -> String {
     let blocked = blocked(capture, with_idle);
     let whole = blocked.saturating_add(run_queue(capture));
     format!(
-        "{} blocked ({} with the run queue)",
+        "{} blocked, {} with run queue",
         duration(blocked),
         duration(whole)
     )
@@ -99,8 +99,8 @@ mod tests {
         builder.0.threads[other].run_queue.preempted = ms(384);
         let capture = builder.finish();
         let words = |idle| off_cpu_words(&capture, idle);
-        assert_eq!(words(false), "816 ms blocked (4.2 s with the run queue)");
-        assert_eq!(words(true), "9.8 s blocked (13.2 s with the run queue)");
+        assert_eq!(words(false), "816 ms blocked, 4.2 s with run queue");
+        assert_eq!(words(true), "9.8 s blocked, 13.2 s with run queue");
         assert_eq!(idle(&capture), ms(9_000));
     }
 }

@@ -183,7 +183,7 @@ fn has_inside(status: &[u8], pid: u32) -> bool {
 
 fn no_such_process_text(pid: u32, inside: &[Inside]) -> String {
     match inside {
-        [] => format!("no process {pid}: it has ended, or never was: see `ps -e` for what runs"),
+        [] => format!("no process {pid}. List processes: ps -e"),
         [Inside { host_pid, comm }] => format!(
             "no process {pid} here; inside a container pid {pid} is {comm} (host pid {host_pid}): \
              use --pid {host_pid}"
@@ -243,10 +243,7 @@ mod tests {
     #[test]
     fn a_pid_of_a_container_is_translated() {
         let missing = |inside| TargetError::NoSuchProcess { pid: 17, inside }.to_string();
-        assert_eq!(
-            missing(vec![]),
-            "no process 17: it has ended, or never was: see `ps -e` for what runs"
-        );
+        assert_eq!(missing(vec![]), "no process 17. List processes: ps -e");
         assert_eq!(
             missing(vec![inside(82133, "python3")]),
             "no process 17 here; inside a container pid 17 is python3 (host pid 82133): \

@@ -4,7 +4,7 @@
 //! nothing is decided by it.
 
 use super::{describe::escape, proc_fs};
-use crate::model::{Kin, Relative};
+use crate::model::{ProcessTree, Relative};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const MAX_ANCESTORS: usize = 16;
 const MAX_CHILDREN: usize = 32;
 
 /// Relatives of these processes, by pid; empty where `/proc` cannot be listed.
-pub fn relatives(pids: &[u32]) -> Vec<Kin> {
+pub fn relatives(pids: &[u32]) -> Vec<ProcessTree> {
     let own = std::process::id();
     let processes = proc_fs::processes().unwrap_or_default().into_iter();
     let stats: HashMap<u32, proc_fs::Stat> = processes
@@ -30,7 +30,7 @@ pub fn relatives(pids: &[u32]) -> Vec<Kin> {
         .collect()
 }
 
-fn family(pid: u32, stats: &HashMap<u32, proc_fs::Stat>, now: Duration) -> Option<Kin> {
+fn family(pid: u32, stats: &HashMap<u32, proc_fs::Stat>, now: Duration) -> Option<ProcessTree> {
     let own = stats.get(&pid)?;
     let relative = |pid: u32, stat: &proc_fs::Stat| Relative {
         pid,
@@ -54,7 +54,7 @@ fn family(pid: u32, stats: &HashMap<u32, proc_fs::Stat>, now: Duration) -> Optio
     children.sort_by_key(|child| (std::cmp::Reverse(child.age), child.pid));
     let children_left_out = children.len().saturating_sub(MAX_CHILDREN);
     children.truncate(MAX_CHILDREN);
-    Some(Kin {
+    Some(ProcessTree {
         pid,
         age: age(own, now),
         ancestors,

@@ -1,7 +1,7 @@
 //! A system call with its arguments, as `strace` writes it.
 
+use crate::display::text::clean;
 use crate::model::{Reason, Syscall, Thread};
-use crate::words::text::clean;
 
 /// `AT_FDCWD` of `include/uapi/linux/fcntl.h`.
 const CURRENT_FOLDER: i32 = -100;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::analyze::{Thresholds, judge};
 use crate::model::{
-    Awaited, Call, Capture, Condition, Dependency, Syscall,
+    Awaited, Call, Capture, Constraint, Dependency, Syscall,
     fixture::{Builder, ms},
 };
 use std::time::Duration;
@@ -21,9 +21,9 @@ fn capture(
     (now.state, now.since) = (State::Blocked, since);
     (now.reason, now.syscall) = (Some(reason), syscall.map(Syscall::named));
     now.stack = Some(stack);
-    capture.conditions.processes = vec![Condition {
+    capture.conditions.processes = vec![Constraint {
         pid: 7,
-        ..Condition::default()
+        ..Constraint::default()
     }];
     capture
 }

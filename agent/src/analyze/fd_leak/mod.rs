@@ -15,11 +15,11 @@ mod tests;
 
 use crate::analyze::connections::Servers;
 use crate::analyze::{Findings, Scene, words::Headline};
+use crate::display::text::{clean, count, counted, duration, percent};
 use crate::model::{
     Confidence, DescriptorKind, Descriptors, Finding, FindingKind, Severity, SkipReason, Socket,
     SocketState, Subject, Topic,
 };
-use crate::words::text::{clean, count, counted, duration, percent};
 use std::collections::HashMap;
 use std::time::Duration;
 

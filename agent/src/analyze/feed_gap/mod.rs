@@ -20,10 +20,10 @@ use crate::analyze::{
     Findings, Scene,
     words::{self, Headline},
 };
+use crate::display::text::{bytes, clean, count, counted, duration, queue_bytes};
 use crate::model::{
     Confidence, Finding, FindingKind, Severity, Socket, SocketState, Subject, Tcp, Topic,
 };
-use crate::words::text::{bytes, clean, count, counted, duration, queue_bytes};
 use std::time::Duration;
 
 /// Segments that make a habit.

@@ -2,7 +2,7 @@
 
 use crate::analyze::{Thresholds, judge};
 use crate::model::fixture::{Builder, ms, socket};
-use crate::model::{Finding, FindingKind, Kin, Tcp};
+use crate::model::{Finding, FindingKind, ProcessTree, Tcp};
 
 /// 36,000 segments in an hour, ten a second; the last so long ago, and what this side sent last.
 fn feed(silence_s: u64, sent_s: u64, out: u32) -> Tcp {
@@ -20,7 +20,7 @@ fn feed(silence_s: u64, sent_s: u64, out: u32) -> Tcp {
 fn found_of(tcp: Tcp, age_s: u64) -> Vec<Finding> {
     let mut builder = Builder::new(1, "feedd");
     builder.0.duration = ms(3000);
-    builder.0.families.push(Kin {
+    builder.0.families.push(ProcessTree {
         pid: 1,
         age: ms(1000 * age_s),
         ancestors: Vec::new(),

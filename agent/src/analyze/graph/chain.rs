@@ -2,8 +2,8 @@
 
 use super::{Clue, Graph, Node, Party, thing};
 use crate::analyze::words;
+use crate::display::text::{clean, counted};
 use crate::model::{Fact, State, Subject, Syscall, Topic};
-use crate::words::text::{clean, counted};
 
 /// Steps that are followed at the most.
 const MAX_STEPS: usize = 32;

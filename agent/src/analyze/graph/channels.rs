@@ -7,8 +7,8 @@
 
 use super::{Clue, Needs, Party, Role, Thing, Wait};
 use crate::analyze::{Scene, words};
+use crate::display::text::clean;
 use crate::model::{Awaited, Dependency, Reason, State, Subject, Thread};
-use crate::words::text::clean;
 use std::collections::HashMap;
 
 /// What was looked up of threads that sleep, by thread id.

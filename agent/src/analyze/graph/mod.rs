@@ -22,8 +22,8 @@ pub use thing::{Clue, Role, Thing, in_short};
 pub(super) mod tests;
 
 use super::Scene;
+use crate::display::text::clean;
 use crate::model::{Lock, Subject, Task, Thread};
-use crate::words::text::clean;
 use std::time::Duration;
 
 /// What waits.

@@ -2,11 +2,11 @@
 
 use super::{Clue, Needs, Node, Party, Role, Thing, Wait, channels};
 use crate::analyze::{Scene, words};
+use crate::display::text::clean;
 use crate::model::{
     Keeper, Lock, LockKind, Owner, OwnerFrom, PythonAwaited, PythonWait, Reason, State, Subject,
     Syscall, Thread,
 };
-use crate::words::text::clean;
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -180,10 +180,10 @@ fn frames_of_a_loop_that_a_fork_left_behind_are_none() {
     let mut capture = builder.finish();
     asleep(&mut capture, Reason::PipeRead, ms(90_000), Some(plain));
     assert_eq!(found(&capture).len(), 1);
-    capture.conditions.processes = vec![crate::model::Condition {
+    capture.conditions.processes = vec![crate::model::Constraint {
         pid: 7,
         inherited_loops: true,
-        ..crate::model::Condition::default()
+        ..crate::model::Constraint::default()
     }];
     assert!(found(&capture).is_empty(), "it has no epoll set of its own");
     capture.conditions.processes.clear();

@@ -4,12 +4,12 @@ use super::super::{
     Scene,
     words::{self, Headline},
 };
+use crate::display::text::{bytes, clean, count, duration, percent};
 use crate::model::{
     Capture, Confidence, Finding, FindingKind, Frame, FrameKind, GrowthForm, HeapSizes, LeakLevel,
     LimitKind, Mapping, Memory, MemoryTrend, PythonObjects, Reached, Severity, Stack, Subject,
     Topic, TypeCount,
 };
-use crate::words::text::{bytes, clean, count, duration, percent};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -23,11 +23,11 @@ use super::{
     Findings, Scene, tasks,
     words::{self, Headline},
 };
+use crate::display::text::{clean, count, counted, duration, queue_bytes};
 use crate::model::{
     AwaitKind, Confidence, Family, Finding, FindingKind, Reason, Severity, Socket, SocketState,
     Subject, Topic,
 };
-use crate::words::text::{clean, count, counted, duration, queue_bytes};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use why::Why;

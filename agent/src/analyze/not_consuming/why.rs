@@ -2,12 +2,12 @@
 
 use crate::analyze::readers::{LoopThread, Readers};
 use crate::analyze::{Scene, words};
-use crate::model::{
-    AgentLoss, Confidence, LossId, Reason, Socket, SocketState, State, Syscall, Watch,
-};
-use crate::words::{
+use crate::display::{
     label,
     text::{clean, count, counted},
+};
+use crate::model::{
+    AgentLoss, Confidence, LossId, Reason, Socket, SocketState, State, Syscall, Watch,
 };
 use std::time::Duration;
 

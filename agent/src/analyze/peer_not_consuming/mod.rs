@@ -21,11 +21,11 @@ use crate::analyze::{
     Findings, Scene, tasks,
     words::{self, Headline},
 };
+use crate::display::text::{bytes, clean, counted, duration, queue_bytes};
 use crate::model::{
     Await, Confidence, Family, Finding, FindingKind, Reason, Severity, Socket, SocketState,
     Subject, Syscall, Thread, Topic,
 };
-use crate::words::text::{bytes, clean, counted, duration, queue_bytes};
 use std::time::Duration;
 
 /// Sockets of which each gets a finding of its own, in one process.

@@ -1,6 +1,6 @@
 //! Whether somebody in a process does something: then whoever waits for another thread may only have to be patient.
 
-use super::{Kind, Waits};
+use super::{Kind, Waiting, Waits};
 use crate::analyze::Scene;
 use crate::model::State;
 
@@ -22,5 +22,9 @@ pub fn someone_works(scene: &Scene<'_>, waits: &Waits<'_>, pid: u32) -> bool {
             Kind::Handshake | Kind::Answer | Kind::Data | Kind::Child | Kind::Kernel
         )
     };
-    runs || waits.of_process(pid).any(|it| outside(it.kind))
+    // A job that sleeps goes on by itself.
+    let in_job = |it: &Waiting<'_>| it.reading.job && !it.kind.wants_a_thread();
+    runs || waits
+        .of_process(pid)
+        .any(|it| outside(it.kind) || in_job(it))
 }

@@ -15,7 +15,7 @@ mod inherited;
 use crate::{
     deadline::{self, Step, Subject},
     kernel::Arch,
-    model::{Actor, Condition, Conditions, Policy, Process, Scheduling},
+    model::{Actor, Constraint, Constraints, Policy, Process, Scheduling},
     target::{self, proc_fs},
 };
 use busy::CpuTimes;
@@ -71,7 +71,7 @@ impl ConditionWatch {
         processes: &BTreeMap<u32, Process>,
         living: &[ThreadSlot],
         arch: Arch,
-    ) -> (Conditions, u64) {
+    ) -> (Constraints, u64) {
         let all = processes.len();
         let stuck = |pid: &u32| deadline::is_stuck(Subject::Process(*pid));
         let pids: Vec<u32> = processes
@@ -84,10 +84,10 @@ impl ConditionWatch {
         let looked = deadline::run(Step::Constraints, Subject::Host, move || {
             self.look(&pids, &living, arch)
         });
-        looked.unwrap_or_else(|| (Conditions::default(), all as u64))
+        looked.unwrap_or_else(|| (Constraints::default(), all as u64))
     }
 
-    fn look(mut self, pids: &[u32], living: &[ThreadSlot], arch: Arch) -> (Conditions, u64) {
+    fn look(mut self, pids: &[u32], living: &[ThreadSlot], arch: Arch) -> (Constraints, u64) {
         let deadline = Instant::now() + TIME;
         let mut threads: BTreeMap<u32, Vec<&ThreadSlot>> = BTreeMap::new();
         for slot in living.iter().filter(|slot| slot.state != STATE_EXITED) {
@@ -106,7 +106,7 @@ impl ConditionWatch {
             let scheduling = scheduling(*pid, slots);
             lacked |= !scheduling.is_empty();
             let before = self.limits.get(pid).map(Vec::as_slice).unwrap_or_default();
-            found.push(Condition {
+            found.push(Constraint {
                 pid: *pid,
                 tracer: tracer(*pid, slots),
                 frozen: self.groups.frozen(*pid),
@@ -116,7 +116,7 @@ impl ConditionWatch {
                 calls: calls::of(*pid, slots, arch),
             });
         }
-        let conditions = Conditions {
+        let conditions = Constraints {
             cpus: online_cpus(),
             load: load(),
             busiest: match lacked {

@@ -158,9 +158,12 @@ impl Table {
         let found = exact.find(|rule| rule.is_of(&name, file));
         let first = name.bytes().next().unwrap_or_default();
         let begins = || {
-            let prefixes = self.prefixes.get(&first);
-            let mut prefixes = prefixes.into_iter().flatten();
-            prefixes.find(|rule| rule.begins(&name, language, file))
+            let of_letter = self.prefixes.get(&first).into_iter().flatten();
+            // `*` alone: every function of a module.
+            let of_module = self.prefixes.get(&0).into_iter().flatten();
+            of_letter
+                .chain(of_module)
+                .find(|rule| rule.begins(&name, language, file))
         };
         found.or_else(begins).map(|rule| rule.meaning)
     }

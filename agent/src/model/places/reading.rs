@@ -13,6 +13,9 @@ use crate::model::{Frame, FrameKind, Stack};
 /// worker that nobody here knows: `main`'s `run`, its `loop`, its `next`, its `wait_for_work`.
 const SHALLOW: usize = 4;
 
+/// Functions of a library between the loop that fetches work and the wait for it: its `dequeue`, its `get`.
+const FETCHES: usize = 2;
+
 /// Paths of Python's libraries have this in them.
 const LIBRARIES: [&str; 3] = ["/site-packages/", "/dist-packages/", "/lib/python3"];
 
@@ -71,7 +74,8 @@ pub fn read(stack: &Stack) -> Reading {
             Some(Meaning::Pass | Meaning::Start) => {}
             Some(Meaning::Home) => {
                 let is_lock = reading.what == Some(Meaning::Lock);
-                reading.home = reading.own + reading.library == 0 && !reading.job && !is_lock;
+                let near = reading.own == 0 && reading.library <= FETCHES;
+                reading.home = near && !reading.job && !is_lock;
                 reading.job = !reading.home;
                 // What is further out is the pool's.
                 return reading;

@@ -147,6 +147,28 @@ fn tokio_workers_rest_where_they_park_and_hold_their_worker_in_block_on() {
 }
 
 #[test]
+fn functions_of_a_library_between_a_loop_and_its_wait_are_part_of_the_loop() {
+    let rests = reading(&[
+        "p:Thread.run@/usr/lib/python3.11/threading.py:982",
+        "p:QueueListener._monitor@/usr/lib/python3.11/logging/handlers.py:1579",
+        "p:QueueListener.dequeue@/usr/lib/python3.11/logging/handlers.py:1528",
+        "p:Queue.get@/usr/lib/python3.11/queue.py:171",
+        "PyThread_acquire_lock_timed",
+    ]);
+    assert!(rests.home, "{rests:?}");
+    let mut collects = stack(&[
+        "GangWorker::run",
+        "GangWorker::loop",
+        "Dispatcher::next",
+        "PosixSemaphore::wait()",
+    ]);
+    for frame in &mut collects.frames {
+        frame.module = Some("/usr/lib/jvm/java-17/lib/server/libjvm.so".into());
+    }
+    assert!(read(&collects).home);
+}
+
+#[test]
 fn a_rule_that_names_a_module_is_of_that_module() {
     let mut of = stack(&["ProcSleep", "sem_wait"]);
     assert_eq!(read(&of).what, Some(Meaning::Semaphore));

@@ -54,7 +54,7 @@ fn titles_say_whose_time_and_how_much() {
     assert!(holds(&off_cpu, "disk (2,500 ms, 83.33%)"), "{off_cpu:?}");
     assert!(holds(
         &off_cpu,
-        "2.5 s blocked (3.0 s with the run queue) · 20.0 s idle apart (--idle)"
+        "2.5 s blocked, 3.0 s with run queue · 20.0 s idle excluded (--idle)"
     ));
     assert!(!holds(&off_cpu, "epoll_wait"));
     assert!(holds(

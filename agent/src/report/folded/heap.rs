@@ -1,8 +1,8 @@
 //! Stacks that allocated what is outstanding of a watched allocator, in bytes.
 
 use super::{Class, Folded};
+use crate::display::label::{self, Owners};
 use crate::model::Capture;
-use crate::words::label::{self, Owners};
 
 impl Folded {
     /// Bytes that were allocated during the watch and not freed by its end.

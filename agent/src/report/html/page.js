@@ -37,10 +37,10 @@ function finding(one, drawn) {
   const { summary, kind, severity, confidence, next, evidence, pid, tid, thread, since_s: since, since_is_lower_bound: atLeast, incident, role, about, because_of: because, ...rest } = one;
   const follows = role === 'consequence';
   const place = [thread ? plain(thread) : null, tid || pid ? `${tid ?? pid}` : null].filter(Boolean).join(' ');
-  const lasts = since === null || since === undefined ? null : `for ${atLeast ? 'at least ' : ''}${duration(since)}`;
-  return el('div', { className: follows ? 'finding follows' : 'finding', 'data-kind': plain(kind || '') }, el('h3', null, `${follows ? 'so: ' : ''}${plain(summary || kind || 'finding')}`),
+  const lasts = since === null || since === undefined ? null : `for ${atLeast ? '≥ ' : ''}${duration(since)}`;
+  return el('div', { className: follows ? 'finding follows' : 'finding', 'data-kind': plain(kind || '') }, el('h3', null, `${follows ? 'effect: ' : ''}${plain(summary || kind || 'finding')}`),
     el('p', { className: 'soft' }, [...[kind, severity, confidence].filter(Boolean).map(plain), place, lasts].filter(Boolean).join(' · ')),
-    evidence ? el('dl', null, list(evidence).flatMap((item) => [el('dt', { className: 'soft' }, plain(item.what ?? '')), el('dd', null, tree(item.value ?? null))])) : null,
+    evidence ? el('dl', null, list(evidence).flatMap((item) => [el('dt', { className: 'soft' }, plain(item.label || (item.what ?? ''))), el('dd', null, tree(item.value ?? null))])) : null,
     drawn,
     next ? el('p', null, el('b', null, 'Next: '), plain(next)) : null,
     Object.keys(rest).length ? el('details', null, el('summary', null, 'more'), tree(rest)) : null);
@@ -138,14 +138,14 @@ function hottest(part) {
 
 function foot() {
   const losses = Object.entries(report.loss || {}).map(([key, times]) => ({ name: key, count: times }));
-  section('loss', 'Loss', 'everything that was not seen, by name; what each means is in docs/report-json.md', (part) => {
+  section('loss', 'Loss', 'data loss, by counter; docs/report-json.md explains each', (part) => {
     if (report.stacks && Object.keys(report.stacks.incomplete || {}).length) {
-      part.append(el('p', null, 'Stacks that are not known to be whole: ', Object.entries(report.stacks.incomplete).flatMap(([cause, times], index) => [index ? ', ' : '', el('span', { 'data-cause': cause, 'data-value': times }, `${plain(cause).replaceAll('_', ' ')} ${count(times)}`)])));
+      part.append(el('p', null, 'incomplete stacks: ', Object.entries(report.stacks.incomplete).flatMap(([cause, times], index) => [index ? ', ' : '', el('span', { 'data-cause': cause, 'data-value': times }, `${plain(cause).replaceAll('_', ' ')} ${count(times)}`)])));
     }
     table(part, { name: 'loss', columns: lossColumns, rows: losses, sort: 'count' });
   });
   if (!report.overhead) return;
-  section('overhead', 'Overhead', 'what the capture itself cost', (part) => {
+  section('overhead', 'Overhead', 'overhead of the capture itself', (part) => {
     const { programs, ...plainly } = report.overhead;
     part.append(el('div', { className: 'cards', style: { margin: '0 0 12px' } }, Object.entries(plainly).map(([key, value]) =>
       el('div', { className: 'figure', id: `overhead-${key}` }, el('span', null, words(key)), el('b', { 'data-value': value, title: exact(key, value), style: { fontSize: '17px' } }, key.endsWith('_pct') ? finePercent(value) : shown(key, value))))));

@@ -49,7 +49,7 @@ function picture(name, { svg, bytes: size }) {
   const link = el('a', { href: name, target: '_blank', rel: 'noopener' }, name);
   const [, about, sort = 'flamegraph'] = CAPTIONS[name] || ['', ''];
   if (svg === null) {
-    return el('p', { 'data-linked': name }, `${about ? `${about}. ` : ''}This picture has ${bytes(size)}, too much to carry along: it is beside this page, in `, link, '.');
+    return el('p', { 'data-linked': name }, `${about ? `${about}. ` : ''}${bytes(size)}, too large to embed: see `, link, '.');
   }
   const frame = el('iframe', { title: `${sort} ${name}`, sandbox: 'allow-scripts allow-modals', 'data-picture': name });
   const height = /<svg[^>]*\sheight="(\d+)"/.exec(svg);

@@ -25,7 +25,7 @@ function lifeTime(key, head, value, note) {
 const queued = (row) => (row.run_queue ? row.run_queue.after_wake_ns + row.run_queue.preempted_ns : 0);
 const blockedBusy = (row) => list(row.blocked).reduce((sum, one) => sum + one.total_ns - one.idle_ns, 0);
 
-// Where a thread's time went, as a bar; its normal idle in the same colours, paler.
+// Where a thread's time went, as a bar; idle in the same colours, lighter.
 function sharesOf(row) {
   const parts = [['on_cpu', row.on_cpu_ns, 'on CPU'], ['run_queue', queued(row), 'run queue']];
   for (const one of list(row.blocked)) parts.push([stateOf(one.reason), one.total_ns - one.idle_ns, one.reason]);
@@ -53,7 +53,7 @@ const nowOf = ({ now }) => (now ? `${now.state === 'blocked' ? plain(now.reason 
 
 const threadColumns = [
   ...processColumns, tidColumn, name('comm', 'name', 128),
-  { key: 'shares', head: 'its time', unit: 'pale: normal idle', text: true, width: 124, value: (row) => (row.observed_ns ? row.on_cpu_ns / row.observed_ns : 0), cell: sharesOf, title: () => null, find: () => '' },
+  { key: 'shares', head: 'its time', unit: 'light: idle', text: true, width: 124, value: (row) => (row.observed_ns ? row.on_cpu_ns / row.observed_ns : 0), cell: sharesOf, title: () => null, find: () => '' },
   lifeTime('on_cpu_ns', 'on CPU', (row) => row.on_cpu_ns),
   lifeTime('run_queue_ns', 'run queue', queued, 'ready to run, waiting for a CPU'),
   lifeTime('blocked_ns', 'blocked', blockedBusy, 'waiting, its normal idle left out'),

@@ -103,7 +103,7 @@ fn parties(waits: &[Dependency], tid: u32, on: impl Fn(&Awaited) -> bool) -> Vec
         .collect()
 }
 
-fn process<'a>(process: &'a model::Condition, waits: &'a [Dependency]) -> Process<'a> {
+fn process<'a>(process: &'a model::Constraint, waits: &'a [Dependency]) -> Process<'a> {
     let scheduling = process.scheduling.iter().map(|it| Scheduling {
         tid: it.tid,
         nice: it.nice,

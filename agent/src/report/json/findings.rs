@@ -1,9 +1,9 @@
 //! `verdict` and `findings`: what the analyzers say.
 
 use super::subjects::{self, About};
+use crate::display::{exit_note, label, skipped, unanswered};
 use crate::model::{Fact, Finding, Incident, Judgement, Notice, Report, Verdict};
 use crate::report::totals::watched;
-use crate::words::{exit_note, label, skipped, unanswered};
 use serde::Serialize;
 
 /// A finding.

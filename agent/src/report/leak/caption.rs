@@ -3,9 +3,9 @@
 use super::Process;
 use super::draw::Mark;
 use crate::analyze::leak_evidence::{limit_words, rate};
+use crate::display::skipped;
 use crate::model::{FindingKind, GrowthForm, LeakLevel, MemoryTrend};
 use crate::report::text::{bytes, duration};
-use crate::words::skipped;
 
 /// Pages of files that grew by so much, and by more than all else, are what there is to say.
 const CACHE_BYTES: u64 = 8 << 20;

@@ -20,7 +20,7 @@ const NAMED: usize = 3;
 
 /// How the table is to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct TableOptions {
     /// Columns of the terminal.
     pub width: usize,
     /// The whole stack below each task.
@@ -38,13 +38,13 @@ struct Columns {
 type Names<'a> = HashMap<u64, &'a str>;
 
 /// The tasks for a person.
-pub fn table(tasks: &Tasks, look: Look) -> String {
+pub fn table(tasks: &Tasks, options: TableOptions) -> String {
     let mut page = String::new();
-    write_page(&mut page, tasks, look).expect("a String takes everything");
+    write_page(&mut page, tasks, options).expect("a String takes everything");
     page
 }
 
-fn write_page(page: &mut String, tasks: &Tasks, look: Look) -> std::fmt::Result {
+fn write_page(page: &mut String, tasks: &Tasks, options: TableOptions) -> std::fmt::Result {
     let names: Names<'_> = tasks
         .tasks
         .iter()
@@ -65,7 +65,7 @@ fn write_page(page: &mut String, tasks: &Tasks, look: Look) -> std::fmt::Result 
     let loops = many(tasks.loops.len(), "loop");
     writeln!(page, "; {loops}; read in {}", duration(tasks.took))?;
     for event_loop in &tasks.loops {
-        write_loop(page, event_loop, tasks, &names, look)?;
+        write_loop(page, event_loop, tasks, &names, options)?;
     }
     write_loss(page, tasks)
 }
@@ -75,7 +75,7 @@ fn write_loop(
     event_loop: &EventLoop,
     tasks: &Tasks,
     names: &Names<'_>,
-    look: Look,
+    options: TableOptions,
 ) -> std::fmt::Result {
     let own = tasks.tasks.iter().filter(|t| t.loop_id == event_loop.id);
     let mut own: Vec<&Task> = own.collect();
@@ -98,7 +98,7 @@ fn write_loop(
         widths.max().unwrap_or(0).clamp(least, most)
     };
     let (name, awaits) = (widest(0, NAME), widest(1, AWAITS));
-    let left = look
+    let left = options
         .width
         .saturating_sub(2 + name + 2 + STATE + 2 + awaits + 2);
     let place = if left < WHERE { usize::MAX } else { left };
@@ -113,7 +113,7 @@ fn write_loop(
     }
     for (task, cells) in own.iter().zip(&cells) {
         write_row(page, &columns, cells, task.state.name())?;
-        if look.stacks {
+        if options.stacks {
             for frame in task.frames.iter().rev() {
                 writeln!(page, "      {}", in_full(frame))?;
             }

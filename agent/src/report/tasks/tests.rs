@@ -1,6 +1,6 @@
 //! A look at a small service, as table and as JSON.
 
-use super::{Look, table, view};
+use super::{TableOptions, table, view};
 use crate::model::{Await, AwaitKind, EventLoop, Task, TaskFrame, TaskLoss, TaskState, Tasks};
 use std::time::Duration;
 
@@ -101,11 +101,11 @@ fn service() -> Tasks {
 
 #[test]
 fn a_table_of_a_service() {
-    let look = Look {
+    let options = TableOptions {
         width: 110,
         stacks: false,
     };
-    insta::assert_snapshot!(table(&service(), look));
+    insta::assert_snapshot!(table(&service(), options));
 }
 
 #[test]
@@ -114,21 +114,21 @@ fn a_sleep_that_is_over_says_so() {
     let nap = tasks.tasks.iter_mut().find(|task| task.name == "nap");
     let awaits = nap.and_then(|task| task.awaits.as_mut());
     awaits.expect("it sleeps").left_s = Some(-3.2);
-    let look = Look {
+    let options = TableOptions {
         width: 110,
         stacks: false,
     };
-    let page = table(&tasks, look);
+    let page = table(&tasks, options);
     assert!(page.contains("sleep, over for 3.2 s"), "{page}");
 }
 
 #[test]
 fn stacks_are_shown_innermost_first() {
-    let look = Look {
+    let options = TableOptions {
         width: 110,
         stacks: true,
     };
-    let page = table(&service(), look);
+    let page = table(&service(), options);
     let queue = page.find("Queue.get (/usr").expect("the innermost");
     let worker = page.find("worker (/srv").expect("its caller");
     assert!(queue < worker, "{page}");

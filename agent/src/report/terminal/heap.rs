@@ -21,13 +21,12 @@ pub(super) fn outstanding(page: &mut Page, capture: &Capture) {
     ));
     match &watch.end {
         WatchEnd::NotAttached(why) => {
-            return page.paragraph(WARNING, &format!("  not watched: {}", clean(why)));
+            return page.paragraph(WARNING, &format!("  not tracked: {}", clean(why)));
         }
         WatchEnd::Budget { slow_down } => page.paragraph(
             WARNING,
             &format!(
-                "  the watch detached itself after {}: a measured slow-down of {:.0} % is over the budget of \
-                 {:.0} % (--heap-budget); what follows is of that time",
+                "  heap tracking stopped after {}: measured slow-down {:.0} %, limit {:.0} % (--heap-budget)",
                 duration(watch.watched),
                 slow_down * 100.0,
                 watch.budget * 100.0
@@ -36,15 +35,14 @@ pub(super) fn outstanding(page: &mut Page, capture: &Capture) {
         WatchEnd::Unmeasured => page.paragraph(
             WARNING,
             &format!(
-                "  the watch detached itself after {}: what it cost could not be read any more; what follows is of \
-                 that time",
+                "  heap tracking stopped after {}: its overhead could not be read any more",
                 duration(watch.watched)
             ),
         ),
         WatchEnd::Capture | WatchEnd::Time => {}
     }
     what(page, watch);
-    let room = page.look.width.saturating_sub(BEFORE);
+    let room = page.options.width.saturating_sub(BEFORE);
     let whole = watch.outstanding_bytes() as f64;
     let shown = top::heap(capture, STACKS, |stack| {
         fit(&stack_line(stack.map(callers).as_ref(), true), room).into_owned()

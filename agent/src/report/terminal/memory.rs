@@ -55,7 +55,7 @@ fn process(page: &mut Page, capture: &Capture, memory: &Memory) {
         line.push_str(&format!("; about {returned} more came and went"));
     }
     page.plain(&line);
-    let room = page.look.width.saturating_sub(BEFORE);
+    let room = page.options.width.saturating_sub(BEFORE);
     let show = |stack: Option<&Stack>| {
         let touched = stack.map(Stack::before_fault);
         fit(&stack_line(touched.as_ref(), true), room).into_owned()

@@ -1,18 +1,19 @@
-//! The parts of the summary that are lists: what holds threads up, top stacks, what to trust, and
-//! where the files are.
+//! The parts of the summary that are lists: blocked threads, top stacks, data quality, and where the files
+//! are.
 
-use super::{HEADING, Page, QUIET, WARNING, path, table};
-use crate::model::IdlePlaces;
+use super::{HEADING, Page, QUIET, WARNING, path, table, verdict::Lines};
 use crate::model::{
     Capture, End, Fidelity, FrameKind, HookState, SignalId, Site, Stack, State, TaskState,
 };
+use crate::model::{IdlePlaces, Judgement, Report, Subject};
 use crate::report::folder::{Written, format_utc};
 use crate::report::shares::Shares;
-use crate::report::text::{bytes, clean, count, duration, fit, percent, seconds, share};
+use crate::report::text::{bytes, clean, count, counted, duration, fit, percent, seconds, share};
 use crate::report::top::{self, Place};
 use crate::report::{label, totals};
 use anstyle::Style;
 use std::cmp::Reverse;
+use std::collections::HashSet;
 
 /// Blocked threads that are shown with their stack.
 const HELD_UP: usize = 3;
@@ -35,11 +36,13 @@ pub(super) fn header(page: &mut Page, capture: &Capture) {
         End::Interrupted => ", interrupted",
         End::TargetsExited => ", until no target was left",
     };
-    page.plain("");
-    page.paragraph(
+    let mut lines = Lines::default();
+    lines.row(
+        page,
         QUIET,
+        "capture",
         &format!(
-            "{} from {} UTC{end}; kernel {}; {} Hz; stacks of waits from {}",
+            "{} from {} UTC{end}; kernel {}; {} Hz; wait stacks from {}",
             seconds(capture.duration),
             format_utc(capture.started_unix_s, "%Y-%m-%d %H:%M:%S"),
             clean(&capture.kernel),
@@ -49,23 +52,23 @@ pub(super) fn header(page: &mut Page, capture: &Capture) {
     );
 }
 
-/// The threads that have been blocked longest at the end, not counting normal idle.
-pub(super) fn held_up(page: &mut Page, capture: &Capture) {
+/// The threads that have been blocked longest at the end, without normal idle and those that a finding names.
+pub(super) fn held_up(page: &mut Page, report: &Report) {
+    let capture = &report.capture;
+    let findings = report.judgement.iter().flat_map(Judgement::findings);
+    let named: HashSet<Subject> = findings.flat_map(|it| it.about.iter().copied()).collect();
     let blocked = capture.threads.iter().enumerate();
     let mut blocked: Vec<_> = blocked
         .filter(|(_, thread)| thread.now.state == State::Blocked)
+        .filter(|(_, thread)| !named.contains(&Subject::Thread(thread.tid)))
         .collect();
-    if blocked.is_empty() {
-        return;
-    }
     blocked.sort_by_key(|(_, thread)| (Reverse(thread.now.since), thread.tid));
     let places = IdlePlaces::new(capture);
     blocked.retain(|(index, _)| !places.now_is_idle(*index));
     if blocked.is_empty() {
-        page.heading("Blocked longest now: nothing but normal idle waits");
         return;
     }
-    page.heading("Blocked longest now, idle waits apart");
+    page.heading("Blocked longest at the end, excluding idle");
     for (_, thread) in blocked.into_iter().take(HELD_UP) {
         let (name, now) = (
             label::thread_name(thread),
@@ -73,7 +76,7 @@ pub(super) fn held_up(page: &mut Page, capture: &Capture) {
         );
         page.plain(&format!("  {}: {now}", clean(&name)));
         let stack = thread.now.stack.and_then(|index| capture.stacks.get(index));
-        page.line(QUIET, &format!("      {}", stack_line(stack, true)));
+        page.hanging(QUIET, "      ", &stack_line(stack, true));
     }
 }
 
@@ -84,11 +87,10 @@ const BEFORE_WAITS: usize = 34;
 pub(super) fn top_on_cpu(page: &mut Page, capture: &Capture) {
     let (samples, used) = (top::samples(capture), duration(totals::on_cpu(capture)));
     if samples == 0 {
-        page.heading(&format!("On CPU, {used}: no samples"));
         return;
     }
-    page.heading(&format!("On CPU, {used} in {} samples", count(samples)));
-    let room = page.look.width.saturating_sub(BEFORE_SAMPLES);
+    page.heading(&format!("On CPU: {used}, {}", counted(samples, "sample")));
+    let room = page.options.width.saturating_sub(BEFORE_SAMPLES);
     let show = |stack: Option<&Stack>| fit(&stack_line(stack, false), room).into_owned();
     for entry in top::on_cpu(capture, TOP, show) {
         page.plain(&format!(
@@ -100,12 +102,15 @@ pub(super) fn top_on_cpu(page: &mut Page, capture: &Capture) {
 }
 
 pub(super) fn top_off_cpu(page: &mut Page, capture: &Capture) {
+    let blocked = totals::blocked(capture, false);
+    if blocked.is_zero() {
+        return;
+    }
     page.heading(&format!(
-        "Off CPU, {}, idle waits apart",
+        "Off CPU, excluding idle: {}",
         totals::off_cpu_words(capture, false)
     ));
-    let blocked = totals::blocked(capture, false);
-    let room = page.look.width.saturating_sub(BEFORE_WAITS);
+    let room = page.options.width.saturating_sub(BEFORE_WAITS);
     let show = |place: &Place| {
         let line = match place.site {
             Site::Short => label::SHORT_WAITS.to_owned(),
@@ -135,22 +140,28 @@ pub(super) fn asyncio(page: &mut Page, capture: &Capture) {
         let in_state = |state| tasks.tasks.iter().filter(|t| t.state == state).count();
         let states = [TaskState::Running, TaskState::Ready, TaskState::Waiting]
             .map(|state| format!("{} {}", in_state(state), state.name()));
-        let plural = if tasks.loops.len() == 1 { "" } else { "s" };
-        page.plain(&format!(
-            "  {pid}  {} on {} loop{plural}: {}; each with its stack in tasks.txt",
-            tasks.tasks.len(),
-            tasks.loops.len(),
+        let text = format!(
+            "{pid}: {} on {}: {}; stacks in tasks.txt",
+            counted(tasks.tasks.len() as u64, "task"),
+            counted(tasks.loops.len() as u64, "loop"),
             states.join(", "),
-        ));
+        );
+        page.hanging(Style::new(), "  ", &text);
     }
 }
 
-/// What to trust: signals that are not fully on, losses, and what the capture itself cost.
-pub(super) fn trust(page: &mut Page, capture: &Capture, shares: &[Shares]) {
-    page.plain("");
+/// How good the data are: signals that are not fully on, losses, and the overhead.
+pub(super) fn quality(page: &mut Page, capture: &Capture, shares: &[Shares]) {
+    page.heading("Data quality");
+    let mut lines = Lines::default();
     for signal in &capture.signals {
-        if signal.id == SignalId::EventLoops && capture.loops.is_empty() {
+        let is_nothing = match signal.id {
             // Nothing is less precise where there is nothing.
+            SignalId::EventLoops => capture.loops.is_empty(),
+            SignalId::Heap => capture.heap_watch.is_none(),
+            _ => false,
+        };
+        if is_nothing {
             continue;
         }
         let (state, why) = match &signal.state {
@@ -158,38 +169,31 @@ pub(super) fn trust(page: &mut Page, capture: &Capture, shares: &[Shares]) {
             HookState::Degraded(why) => ("degraded", why),
             HookState::Off(why) => ("off", why),
         };
-        page.paragraph(
-            WARNING,
-            &format!("{} is {state}: {}", signal.id.key(), clean(why)),
-        );
+        lines.row(page, WARNING, state, &format!("{}: {why}", signal.id.key()));
     }
-    fidelity(page, capture);
-    let lost: Vec<_> = capture.losses.non_zero().collect();
-    if lost.is_empty() {
-        page.plain("Nothing lost.");
-    } else {
-        let words: Vec<_> = lost
-            .iter()
-            .map(|(loss, lost)| format!("{} {}", loss.key(), count(*lost)))
-            .collect();
-        page.paragraph(WARNING, &format!("Lost: {}", words.join(", ")));
+    fidelity(page, &mut lines, capture);
+    let lost: Vec<_> = capture.losses.non_zero().map(label::loss).collect();
+    match lost.is_empty() {
+        true => lines.row(page, Style::new(), "lost", "no data lost"),
+        false => lines.row(page, WARNING, "lost", &lost.join(", ")),
     }
-    unaccounted(page, capture, shares);
+    unaccounted(page, &mut lines, capture, shares);
     let cost = &capture.overhead;
-    page.plain(&format!(
-        "Cost: kernel side {:.2} % of a CPU, agent {:.2} % of a CPU, {} resident, {} of maps",
+    let text = format!(
+        "BPF programs {:.2} % of one CPU, agent {:.2} % of one CPU, {} resident, {} of maps",
         cost.bpf_cpu_pct,
         cost.agent_cpu_pct,
         bytes(cost.agent_rss_bytes),
         bytes(cost.bpf_map_bytes),
-    ));
+    );
+    lines.row(page, Style::new(), "overhead", &text);
 }
 
 /// Share of whole stacks below which the line is a warning, in percent.
 const WHOLE: f64 = 99.0;
 
 /// Which share of the stacks is whole, and what became of the rest.
-fn fidelity(page: &mut Page, capture: &Capture) {
+fn fidelity(page: &mut Page, lines: &mut Lines, capture: &Capture) {
     let fidelity = Fidelity::of(capture);
     let Some(pct) = fidelity.complete_pct() else {
         return;
@@ -202,7 +206,7 @@ fn fidelity(page: &mut Page, capture: &Capture) {
         .collect();
     // Rounded down: not all is whole before the last stack is.
     let shown = (pct * 10.0).floor() / 10.0;
-    let mut line = format!("Stacks: {shown:.1} % complete");
+    let mut line = format!("{shown:.1} % complete");
     if !causes.is_empty() {
         line.push_str(&format!(
             " of {}; {}",
@@ -211,11 +215,11 @@ fn fidelity(page: &mut Page, capture: &Capture) {
         ));
     }
     let style = if pct < WHOLE { WARNING } else { Style::new() };
-    page.paragraph(style, &line);
+    lines.row(page, style, "stacks", &line);
 }
 
 /// Names the threads whose states do not add up to the time that they were watched.
-fn unaccounted(page: &mut Page, capture: &Capture, shares: &[Shares]) {
+fn unaccounted(page: &mut Page, lines: &mut Lines, capture: &Capture, shares: &[Shares]) {
     let threads = capture.threads.iter().zip(shares);
     let missing = threads.map(|(thread, shares)| {
         let missing = shares.unaccounted().as_secs_f64() / shares.observed.as_secs_f64();
@@ -244,10 +248,8 @@ fn unaccounted(page: &mut Page, capture: &Capture, shares: &[Shares]) {
         words.push(format!("over 1 % of {more} more"));
     }
     let words = words.join(", ");
-    page.paragraph(
-        WARNING,
-        &format!("Time that no state accounts for: {words}"),
-    );
+    let text = format!("unaccounted time: {words}");
+    lines.row(page, WARNING, "threads", &text);
 }
 
 /// Where the report is, whole paths for the next command.

@@ -143,14 +143,14 @@ mod tests {
     use super::*;
     use crate::model::Reason;
     use crate::model::fixture::{Builder, ms};
-    use crate::report::terminal::{Look, summary};
+    use crate::report::terminal::{RenderOptions, summary};
 
     fn first_lines(capture: &Capture) -> Vec<String> {
-        let look = Look {
+        let options = RenderOptions {
             width: 200,
-            ..Look::default()
+            ..RenderOptions::default()
         };
-        let page = summary(&capture.clone().into(), None, look);
+        let page = summary(&capture.clone().into(), None, options);
         let lines = page.lines().take_while(|line| !line.is_empty());
         lines.map(|line| line.trim().to_owned()).collect()
     }

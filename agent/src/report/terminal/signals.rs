@@ -3,7 +3,8 @@
 use super::Page;
 use crate::model::{Capture, Lock, LockKind, OwnerFrom, ThreadLoop};
 use crate::report::label;
-use crate::report::text::{clean, count, duration};
+use crate::report::text::{clean, count, counted, duration};
+use anstyle::Style;
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -24,15 +25,15 @@ pub(super) fn loops(page: &mut Page, capture: &Capture) {
     }
     loops.sort_by_key(|event_loop| (Reverse(event_loop.late), Reverse(event_loop.longest)));
     let late_from = duration(loops[0].late_from);
-    page.heading(&format!(
-        "Event loops, iterations; late from {late_from} on"
-    ));
+    page.heading(&format!("Event loops, iterations (late: ≥ {late_from})"));
     for event_loop in loops.iter().take(NAMED) {
-        page.plain(&loop_line(capture, event_loop));
+        page.hanging(Style::new(), "  ", &loop_line(capture, event_loop));
     }
     let more = loops.len().saturating_sub(NAMED);
     if more > 0 {
-        page.plain(&format!("  and {more} more, none later than these"));
+        page.plain(&format!(
+            "  and {more} more, none with more late iterations"
+        ));
     }
 }
 
@@ -42,10 +43,10 @@ fn loop_line(capture: &Capture, event_loop: &ThreadLoop) -> String {
         .get(event_loop.thread)
         .map(label::thread_name)
         .unwrap_or_default();
-    let most = if event_loop.exact { "" } else { "at most " };
+    let most = if event_loop.exact { "" } else { "≤ " };
     let late = match event_loop.late {
         0 => "none late".to_owned(),
-        late => format!("{} late: see epoll.svg", count(late)),
+        late => format!("{} late (epoll.svg)", count(late)),
     };
     let lengths = event_loop
         .lengths
@@ -62,13 +63,13 @@ fn loop_line(capture: &Capture, event_loop: &ThreadLoop) -> String {
         .busy_now
         .filter(|busy| *busy >= event_loop.late_from);
     let now = now.map_or_else(String::new, |busy| {
-        format!("; late NOW, for {}", duration(busy))
+        format!("; late now, for {}", duration(busy))
     });
     format!(
-        "  {}: {most}{lengths}longest {} of {}; {late}{now}",
+        "{}: {most}{lengths}max {}, {}; {late}{now}",
         clean(&name),
         duration(event_loop.longest),
-        count(event_loop.iterations),
+        counted(event_loop.iterations, "iteration"),
     )
 }
 
@@ -82,9 +83,9 @@ pub(super) fn locks(page: &mut Page, capture: &Capture) {
         return;
     }
     locks.sort_by_key(|lock| Reverse(lock.total));
-    page.heading("Locks, by the time that was lost in waits for them");
+    page.heading("Locks, by blocked time");
     for lock in locks.iter().take(NAMED) {
-        page.plain(&lock_line(lock));
+        page.hanging(Style::new(), "  ", &lock_line(lock));
     }
 }
 
@@ -92,16 +93,16 @@ fn lock_line(lock: &Lock) -> String {
     let held = match (&lock.owner, lock.holders.first()) {
         (Some(owner), _) => {
             let guess = match owner.from {
-                OwnerFrom::Code => " (inferred: its code frees it later)",
-                OwnerFrom::LastWaker => " (inferred: it woke a waiter last)",
+                OwnerFrom::Code => " (inferred from its code)",
+                OwnerFrom::LastWaker => " (inferred: last to wake a waiter)",
                 OwnerFrom::Word | OwnerFrom::Memory => "",
             };
-            format!(", held NOW by {}-{}{guess}", clean(&owner.comm), owner.tid)
+            format!(", held by {}-{}{guess}", clean(&owner.comm), owner.tid)
         }
         (None, Some(holder)) => {
             let share = share(holder.total, lock.total);
             format!(
-                "; {share} of it held by {}-{}",
+                "; {share} of it behind {}-{}",
                 clean(&holder.comm),
                 holder.tid
             )
@@ -109,14 +110,14 @@ fn lock_line(lock: &Lock) -> String {
         (None, None) => String::new(),
     };
     format!(
-        "  {} in {} waits of {} threads, longest {}{held}: {} {:#x} in {}",
-        duration(lock.total),
-        count(lock.waits),
-        lock.waiters.len(),
-        duration(lock.longest),
+        "{} {:#x} in {}: {} in {} of {}, max {}{held}",
         lock.kind.label(),
         lock.address,
         clean(&lock.place),
+        duration(lock.total),
+        counted(lock.waits, "wait"),
+        counted(lock.waiters.len() as u64, "thread"),
+        duration(lock.longest),
     )
 }
 

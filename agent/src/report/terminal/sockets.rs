@@ -3,7 +3,7 @@
 
 use super::{Page, QUIET};
 use crate::model::{Capture, Socket, SocketState, Unread};
-use crate::report::text::{bytes, clean, count, duration};
+use crate::report::text::{clean, count, counted, duration, queue_bytes};
 use std::cmp::Reverse;
 
 /// Sockets that get lines.
@@ -27,16 +27,13 @@ pub(super) fn sockets(page: &mut Page, capture: &Capture) {
         (Reverse(unread), Reverse(socket.send.last), socket.id)
     });
     page.heading(&format!(
-        "Sockets with something to say: {} of {}",
+        "Sockets with queued data, losses or errors: {} of {}",
         count(notable.len() as u64),
         count(open.count() as u64)
     ));
     for socket in notable.iter().take(SHOWN) {
         page.plain(&format!("  {}", clean(&title(socket))));
-        page.line(
-            QUIET,
-            &format!("      {}", clean(&notes(socket).join("; "))),
-        );
+        page.hanging(QUIET, "      ", &clean(&notes(socket).join("; ")));
     }
     if let Some(more) = notable.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         page.line(QUIET, &format!("  and {} more", count(more as u64)));
@@ -50,7 +47,7 @@ fn title(socket: &Socket) -> String {
         socket.pid,
         socket.fd,
         socket.protocol_name(),
-        socket.state.name()
+        socket.state.label()
     );
     if let Some(local) = &socket.local {
         title.push_str(&format!("  {local}"));
@@ -68,30 +65,33 @@ fn notes(socket: &Socket) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(unread) = &socket.oldest_unread {
         let what = match socket.backlog {
-            Some(backlog) => format!("{} of {} not accepted", backlog.now, backlog.limit),
-            None => format!("{} unread", size(socket.unread_bytes())),
+            Some(backlog) => format!("accept backlog {} of {}", backlog.now, backlog.limit),
+            None => format!(
+                "receive queue {}",
+                queue_bytes(socket.unread_bytes().into())
+            ),
         };
-        notes.push(format!("{what} for {}", age(unread)));
+        notes.push(format!("{what}, oldest {}", age(unread)));
     }
     if socket.send.last > 0 && socket.backlog.is_none() {
-        notes.push(format!("{} not taken by the peer", size(socket.send.last)));
+        notes.push(format!(
+            "send queue {}",
+            queue_bytes(socket.send.last.into())
+        ));
     }
     if let Some(tcp) = &socket.tcp {
         if tcp.zero_window {
-            notes.push("its window is closed".to_owned());
+            notes.push("zero window".to_owned());
         }
         if tcp.retransmits_in_capture > 0 {
-            notes.push(format!(
-                "{} segments sent again",
-                count(tcp.retransmits_in_capture)
-            ));
+            notes.push(counted(tcp.retransmits_in_capture, "retransmit"));
         }
     }
     if socket.drops_in_capture > 0 {
         notes.push(format!("{} dropped", count(socket.drops_in_capture)));
     }
     if socket.state == SocketState::CloseWait {
-        notes.push("the peer has closed".to_owned());
+        notes.push("closed by the peer".to_owned());
     }
     if socket.error != 0 {
         notes.push(format!("error {}", socket.error));
@@ -100,20 +100,12 @@ fn notes(socket: &Socket) -> Vec<String> {
     notes
 }
 
-/// Bytes, exact as long as that is short.
-fn size(value: u32) -> String {
-    match value {
-        0..100_000 => format!("{} B", count(value.into())),
-        _ => bytes(value.into()),
-    }
-}
-
-/// `at least 3.2 s, at most 3.7 s`.
+/// `≥ 3.2 s, ≤ 3.7 s`.
 fn age(unread: &Unread) -> String {
     let inferred = if unread.inferred { "~" } else { "" };
-    let least = format!("at least {inferred}{}", duration(unread.min));
+    let least = format!("≥ {inferred}{}", duration(unread.min));
     match unread.max {
-        Some(most) => format!("{least}, at most {}", duration(most)),
+        Some(most) => format!("{least}, ≤ {}", duration(most)),
         None => least,
     }
 }

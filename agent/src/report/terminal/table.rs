@@ -24,6 +24,9 @@ const THREAD: usize = 15;
 /// Widest cell of the column NOW: `epoll 12 ms`, `futex ~13 min 32 s`.
 const NOW: usize = 18;
 
+/// Width of the heading of that column.
+const BLOCKED_IN: usize = 10;
+
 /// Blanks between columns.
 const GAP: usize = 2;
 
@@ -45,7 +48,7 @@ pub(super) fn threads(page: &mut Page, capture: &Capture, shares: &[Shares]) {
         let busy = shares.on_cpu.saturating_add(shares.run_queue);
         (Reverse(busy), Reverse(shares.blocked_total()), thread.tid)
     });
-    page.heading("Threads, busiest first: shares of the time that each was watched");
+    page.heading("Threads, busiest first (share of watched time)");
     let several = capture.processes.len() > 1;
     let mut rows = vec![Row {
         thread: "THREAD".to_owned(),
@@ -60,7 +63,7 @@ pub(super) fn threads(page: &mut Page, capture: &Capture, shares: &[Shares]) {
         let sum = Shares::sum(rest.iter().map(|(_, shares)| *shares));
         rows.push(rest_row(rest.len(), &sum));
     }
-    let columns = Columns::of(page.look.width, &rows);
+    let columns = Columns::of(page.options.width, &rows);
     for (index, row) in rows.iter().enumerate() {
         let style = if index == 0 { QUIET } else { Style::new() };
         page.line(style, &columns.line(row));
@@ -68,7 +71,7 @@ pub(super) fn threads(page: &mut Page, capture: &Capture, shares: &[Shares]) {
     if shares.iter().any(|shares| shares.inferred) {
         page.line(
             QUIET,
-            "  ~ idle is partly inferred: a worker that waits for work at one place",
+            "  ~ partly inferred: a worker that waits for work at one place",
         );
     }
 }
@@ -167,7 +170,9 @@ impl Columns {
         let columns = [thread, id, now].into_iter().chain(FIGURES);
         // A gap after each of them, which is also one before BLOCKED IN, and two blanks in front.
         let taken: usize = 2 + columns.map(|column| column + GAP).sum::<usize>();
-        let room = width.saturating_sub(taken).max(8);
+        // Without room for its heading it is left out: no figure behind it may be cut.
+        let room = width.saturating_sub(taken);
+        let room = if room < BLOCKED_IN { 0 } else { room };
         Self {
             thread,
             id,
@@ -184,10 +189,27 @@ impl Columns {
                 .zip(FIGURES)
                 .map(|(text, width)| right(text, width)),
         );
-        cells.push(left(&row.blocked_in, self.blocked_in));
+        if self.blocked_in > 0 {
+            cells.push(left(
+                &whole(&row.blocked_in, self.blocked_in),
+                self.blocked_in,
+            ));
+        }
         cells.push(left(&row.now, self.now));
         format!("  {}", cells.join(&" ".repeat(GAP)))
     }
+}
+
+/// As many of the reasons as fit, none of them cut.
+fn whole(reasons: &str, width: usize) -> String {
+    let mut shown = reasons;
+    while shown.width() > width {
+        match shown.rsplit_once(", ") {
+            Some((first, _)) => shown = first,
+            None => return fit(shown, width).into_owned(),
+        }
+    }
+    shown.to_owned()
 }
 
 fn left(text: &str, width: usize) -> String {
@@ -206,7 +228,7 @@ fn right(text: &str, width: usize) -> String {
 mod tests {
     use crate::model::Reason;
     use crate::model::fixture::{Builder, ms};
-    use crate::report::terminal::{Look, summary};
+    use crate::report::terminal::{RenderOptions, summary};
 
     #[test]
     fn reasons_take_the_room_that_other_columns_do_not_need() {
@@ -214,17 +236,19 @@ mod tests {
         builder.wait(0, Reason::Disk, &["main"], ms(2_310));
         builder.wait(0, Reason::PageFault, &["main"], ms(600));
         let capture = builder.finish();
-        let page = summary(&capture.clone().into(), None, Look::default());
+        let page = summary(&capture.clone().into(), None, RenderOptions::default());
         assert!(
             page.contains("  disk 7.7%, page fault 2.0%  unknown\n"),
             "{page}"
         );
-        let narrow = Look {
+        let narrow = RenderOptions {
             width: 80,
-            ..Look::default()
+            ..RenderOptions::default()
         };
         let page = summary(&capture.clone().into(), None, narrow);
         let row = page.lines().find(|line| line.contains("  disk 7.7%"));
-        assert!(row.is_some_and(|row| row.ends_with("…  unknown")), "{page}");
+        let row = row.expect("a row of the table");
+        assert!(row.ends_with("unknown") && !row.contains('…'), "{page}");
+        assert!(!row.contains("page fault"), "{page}");
     }
 }

@@ -3,14 +3,14 @@
 //!
 //! Each line has a label in a column of its own; a label that repeats the one above it is left out.
 
-use super::{HEADING, Look, MIN_WIDTH, Page, QUIET, WARNING, sentence};
+use super::{HEADING, MIN_WIDTH, Page, QUIET, RenderOptions, WARNING, sentence};
+use crate::display::{exit_note, label, skipped, unanswered};
 use crate::model::{
     Capture, Finding, HookState, Incident, Judgement, Notice, Report, Severity, SignalId,
     SocketState, Topic, Verdict,
 };
 use crate::report::text::{clean, counted, duration, seconds};
 use crate::report::totals::{overhead, watched};
-use crate::words::{exit_note, label, skipped, unanswered};
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
@@ -27,13 +27,13 @@ const QUEUES: usize = 3;
 const LABEL: usize = 11;
 
 /// What `triage` prints.
-pub fn verdict(report: &Report, look: Look) -> String {
-    let look = Look {
-        width: look.width.max(MIN_WIDTH),
-        ..look
+pub fn verdict(report: &Report, options: RenderOptions) -> String {
+    let options = RenderOptions {
+        width: options.width.max(MIN_WIDTH),
+        ..options
     };
     let mut page = Page {
-        look,
+        options,
         text: String::new(),
     };
     write(&mut page, report);

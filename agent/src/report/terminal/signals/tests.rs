@@ -1,15 +1,15 @@
 //! Lines of hand-made event loops and locks.
 
-use super::super::{Look, Page};
+use super::super::{Page, RenderOptions};
 use super::*;
 use crate::model::fixture::{Builder, event_loop, lock, ms};
 use crate::model::{Histogram, Holder, Owner, Waiter};
 
 fn drawn(capture: &Capture, section: impl Fn(&mut Page, &Capture)) -> String {
     let mut page = Page {
-        look: Look {
+        options: RenderOptions {
             width: 160,
-            ..Look::default()
+            ..RenderOptions::default()
         },
         text: String::new(),
     };
@@ -72,7 +72,7 @@ fn no_more_loops_than_fit_are_named() {
     let text = drawn(&builder.finish(), loops);
     assert_eq!(text.lines().count(), NAMED + 3, "{text}");
     assert!(
-        text.ends_with("  and 2 more, none later than these\n"),
+        text.ends_with("  and 2 more, none with more late iterations\n"),
         "{text}"
     );
 }

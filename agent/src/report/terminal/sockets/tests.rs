@@ -2,12 +2,12 @@
 
 use crate::model::fixture::{Builder, ms, socket};
 use crate::model::{Address, Backlog, PeerProcess, Socket, SocketState, Tcp, Unread, Watch};
-use crate::report::terminal::{Look, summary};
+use crate::report::terminal::{RenderOptions, summary};
 
 fn page(sockets: Vec<Socket>) -> String {
     let mut builder = Builder::new(4711, "feed");
     builder.0.sockets = sockets;
-    summary(&builder.finish().into(), None, Look::default())
+    summary(&builder.finish().into(), None, RenderOptions::default())
 }
 
 fn lines(page: &str) -> Vec<&str> {
@@ -48,9 +48,9 @@ fn a_queue_that_is_not_read_names_its_age_its_loop_and_its_peer() {
     assert_eq!(
         lines(&page),
         [
-            "Sockets with something to say: 1 of 2",
-            "  4711/12  tcp established  127.0.0.1:80 – 127.0.0.1:5000 (router 77)",
-            "      5,000 B unread for at least 3.2 s, at most 3.7 s; in epoll set 5 (IN ET)",
+            "Sockets with queued data, losses or errors: 1 of 2",
+            "  4711/12  tcp ESTABLISHED  127.0.0.1:80 – 127.0.0.1:5000 (router 77)",
+            "      receive queue 5,000 bytes, oldest ≥ 3.2 s, ≤ 3.7 s; in epoll set 5 (IN ET)",
         ]
     );
 }
@@ -82,12 +82,11 @@ fn other_troubles_have_words_too() {
     let lines = lines(&page);
     assert_eq!(
         lines[2],
-        "      128 of 128 not accepted for at least ~900 ms; in no epoll set"
+        "      accept backlog 128 of 128, oldest ≥ ~900 ms; in no epoll set"
     );
     assert_eq!(
         lines[4],
-        "      3.0 MiB not taken by the peer; its window is closed; 2 segments sent again; \
-         4 dropped; the pe…"
+        "      send queue 3.0 MiB; zero window; 2 retransmits; 4 dropped; closed by the peer; in no epoll set"
     );
 }
 

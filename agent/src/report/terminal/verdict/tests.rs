@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::fixture::{Builder, ms};
 use crate::model::{
-    AgentLoss, Confidence, FindingKind, Kin, Process, Relative, SkipReason, Skipped,
+    AgentLoss, Confidence, FindingKind, Process, ProcessTree, Relative, SkipReason, Skipped,
 };
 
 fn finding(kind: FindingKind, summary: &str) -> Finding {
@@ -46,16 +46,16 @@ fn judgement(incidents: Vec<Incident>) -> Judgement {
 
 fn page(capture: Capture, incidents: Vec<Incident>) -> String {
     let report = Report::new(capture, judgement(incidents));
-    let look = Look {
+    let options = RenderOptions {
         width: 80,
-        ..Look::default()
+        ..RenderOptions::default()
     };
-    verdict(&report, look)
+    verdict(&report, options)
 }
 
 fn related() -> Capture {
     let mut builder = Builder::new(1, "feedd");
-    builder.0.families.push(Kin {
+    builder.0.families.push(ProcessTree {
         pid: 1,
         age: ms(10_000),
         ancestors: vec![Relative {
@@ -168,11 +168,11 @@ fn an_ascii_locale_reads_signs_in_ascii() {
         consequences: Vec::new(),
     };
     let report = Report::new(Builder::new(1, "feedd").finish(), judgement(vec![incident]));
-    let look = Look {
+    let options = RenderOptions {
         unicode: false,
-        ..Look::default()
+        ..RenderOptions::default()
     };
-    let page = verdict(&report, look);
+    let page = verdict(&report, options);
     assert!(page.contains("blocked for >= 5.0 s"), "{page}");
     assert!(page.is_ascii(), "{page}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// The machine's side of a capture.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-pub struct Conditions {
+pub struct Constraints {
     /// CPUs that are online.
     pub cpus: u32,
     /// Threads that ran or wanted to, over the last minute (`/proc/loadavg`).
@@ -15,12 +15,12 @@ pub struct Conditions {
     /// when a target's thread lacked a CPU.
     pub busiest: Vec<Busy>,
     /// By process, in the order of their ids.
-    pub processes: Vec<Condition>,
+    pub processes: Vec<Constraint>,
 }
 
-impl Conditions {
+impl Constraints {
     /// Those of a process.
-    pub fn of(&self, pid: u32) -> Option<&Condition> {
+    pub fn of(&self, pid: u32) -> Option<&Constraint> {
         let at = self.processes.binary_search_by_key(&pid, |it| it.pid);
         self.processes.get(at.ok()?)
     }
@@ -46,7 +46,7 @@ pub struct Actor {
 
 /// What holds one process.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-pub struct Condition {
+pub struct Constraint {
     /// Which.
     pub pid: u32,
     /// Who traces it, or a thread of it.

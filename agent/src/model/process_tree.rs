@@ -16,7 +16,7 @@ pub struct Relative {
 
 /// The relatives of a target when the capture began.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Kin {
+pub struct ProcessTree {
     /// The target.
     pub pid: u32,
     /// How long it had lived.

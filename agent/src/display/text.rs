@@ -131,9 +131,13 @@ pub fn queue_bytes(value: u64) -> String {
     }
 }
 
-/// So many of a thing: `1 thread`, `2,277 bytes`; an `s` makes the plural.
+/// So many of a thing, in the plural where there are several: `1 thread`, `2,277 bytes`, `3 processes`.
 pub fn counted(number: u64, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
+    let plural = match number {
+        1 => "",
+        _ if what.ends_with('s') => "es",
+        _ => "s",
+    };
     format!("{} {what}{plural}", count(number))
 }
 
@@ -212,6 +216,7 @@ mod tests {
         assert_eq!(queue_bytes(178_893), "174.7 KiB");
         assert_eq!(counted(1, "thread"), "1 thread");
         assert_eq!(counted(2_000, "thread"), "2,000 threads");
+        assert_eq!(counted(3, "process"), "3 processes");
     }
 
     proptest! {
