@@ -126,8 +126,8 @@ fn spoke_last(scene: &Scene<'_>, socket: &Socket) -> bool {
     };
     match (tcp.last_send, tcp.last_receive) {
         (Some(sent), Some(received)) => {
-            sent >= scene.thresholds.no_answer && sent.saturating_add(SLACK) < received
-                || (tcp.bytes_received == 0 && sent >= scene.thresholds.no_answer)
+            let is_last = tcp.bytes_received == 0 || sent.saturating_add(SLACK) < received;
+            is_last && sent >= scene.thresholds.no_answer
         }
         _ => false,
     }
