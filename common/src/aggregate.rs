@@ -163,6 +163,11 @@ pub struct Control {
     pub aggregates_used: [u64; 2],
     /// Stacks claimed in each half.
     pub stacks_used: [u64; 2],
+    /// How far `CLOCK_MONOTONIC` is ahead of the scheduler's clock (`rq->clock`), a signed number: the smallest that
+    /// was read. Valid when there are readings.
+    pub clock_ahead_ns: u64,
+    /// How often that was read.
+    pub clock_readings: u64,
 }
 
-const _: () = assert!(size_of::<Control>() == 56);
+const _: () = assert!(size_of::<Control>() == 72);

@@ -29,8 +29,22 @@ pub struct Offsets {
     pub task_on_cpu: u32,
     /// `task_struct.se.exec_start`.
     pub task_exec_start: u32,
-    /// `task_struct.thread_info.cpu`; `task_struct.cpu` before 5.16.
-    pub task_cpu: u32,
+    /// `task_struct.se.sum_exec_runtime`.
+    pub task_run_time: u32,
+    /// `task_struct.se.prev_sum_exec_runtime`.
+    pub task_run_time_before: u32,
+    /// `task_struct.prio`.
+    pub task_prio: u32,
+    /// `task_struct.sched_info.last_arrival`.
+    pub task_last_arrival: u32,
+    /// `task_struct.se.cfs_rq`.
+    pub task_cfs_rq: u32,
+    /// `cfs_rq.rq`.
+    pub cfs_rq_rq: u32,
+    /// `rq.clock`.
+    pub rq_clock: u32,
+    /// `rq.clock_task`.
+    pub rq_clock_task: u32,
     /// `task_struct.group_leader`.
     pub task_group_leader: u32,
     /// `task_struct.start_boottime`.
@@ -71,7 +85,7 @@ pub struct Offsets {
     pub task_restart: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 33);
+const _: () = assert!(size_of::<Offsets>() == 4 * 40);
 
 impl Offsets {
     /// Nothing known.
@@ -84,7 +98,14 @@ impl Offsets {
         task_stack: ABSENT,
         task_on_cpu: ABSENT,
         task_exec_start: ABSENT,
-        task_cpu: ABSENT,
+        task_run_time: ABSENT,
+        task_run_time_before: ABSENT,
+        task_prio: ABSENT,
+        task_last_arrival: ABSENT,
+        task_cfs_rq: ABSENT,
+        cfs_rq_rq: ABSENT,
+        rq_clock: ABSENT,
+        rq_clock_task: ABSENT,
         task_group_leader: ABSENT,
         task_start_boottime: ABSENT,
         task_in_iowait: ABSENT,

@@ -63,11 +63,11 @@ pub struct ThreadSlot {
     pub syscall: u32,
     /// When the present state began, or was seen first.
     pub since_ns: u64,
-    /// When the present wait began by the clock that the scheduler has for the CPU `slept_on_cpu`;
-    /// see `FLAG_SINCE_INFERRED`.
+    /// When the present wait began at the latest, by the scheduler's clock (`Control::clock_ahead_ns`); 0 when that
+    /// is not known. See `FLAG_SINCE_INFERRED`.
     pub slept_at_ns: u64,
-    /// The CPU it ran on last before that.
-    pub slept_on_cpu: u32,
+    /// Always zero.
+    pub reserved: u32,
     /// Its element in the table of event loops, 0 = none.
     pub event_loop: u32,
     /// The thread that the memory of the lock names as its owner when the present wait began, as its

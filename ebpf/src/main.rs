@@ -16,6 +16,7 @@
 //! | [`atomic`] | the three atomic instructions that the tables need |
 //! | [`heap`] | blocks that an allocator gave out and did not get back |
 //! | [`socket`] | a socket's queues and counters |
+//! | [`clock`] | when a sleeper fell asleep, by the scheduler's clocks |
 //! | [`task`], [`registers`] | reading kernel structures at offsets from BTF |
 //! | [`half`] | which half of the tables is being filled |
 //! | [`config`], [`maps`], [`loss`] | globals, maps, loss counters |
@@ -27,6 +28,7 @@
 
 mod aggregate;
 mod atomic;
+mod clock;
 mod config;
 mod event_loop;
 mod futex;

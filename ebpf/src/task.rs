@@ -95,16 +95,6 @@ pub fn exec_start(task: Task) -> u64 {
     unsafe { member(task, config::task_exec_start()) }
 }
 
-/// The CPU it ran on last; `u32::MAX` when absent.
-#[inline(always)]
-pub fn cpu(task: Task) -> u32 {
-    if config::task_cpu() == ABSENT {
-        return u32::MAX;
-    }
-    // SAFETY: member of task_struct.
-    unsafe { member(task, config::task_cpu()) }
-}
-
 /// The function by which an interrupted call of the task goes on; 0 when absent.
 #[inline(always)]
 pub fn restart(task: Task) -> u64 {
@@ -115,7 +105,6 @@ pub fn restart(task: Task) -> u64 {
     unsafe { member(task, config::task_restart()) }
 }
 
-/// Whether the task sleeps for block I/O.
 /// Whether a fault of the task now fails instead of fetching a page: somebody reads with care, as programs
 /// like these do.
 #[inline(always)]
@@ -128,6 +117,7 @@ pub fn faults_fail(task: Task) -> bool {
     depth != 0
 }
 
+/// Whether the task sleeps for block I/O.
 #[inline(always)]
 pub fn in_iowait(task: Task) -> bool {
     if config::task_in_iowait() == ABSENT {

@@ -1,6 +1,23 @@
 //! What `/proc` says of a thread: the second witness beside the specimen's own clock.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    process::Child,
+    time::{Duration, Instant},
+};
+
+/// How long something that was killed is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Kills it and waits for its end, which what sleeps uninterruptibly comes to only later: then it is left.
+pub fn end(child: &mut Child) {
+    // It may have ended by itself.
+    drop(child.kill());
+    let start = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) && start.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
 
 /// The scheduler's account of a thread: `/proc/PID/task/TID/schedstat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

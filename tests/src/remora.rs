@@ -146,10 +146,15 @@ impl Running {
         send(self.pid(), signal);
     }
 
+    /// Whether its standard error holds this.
+    pub fn says(&self, words: &str) -> bool {
+        self.text("stderr").contains(words)
+    }
+
     /// Waits until it says that it records: its programs are attached and count.
     pub fn until_recording(&mut self) {
         let start = Instant::now();
-        while !self.text("stderr").contains("remora: recording") {
+        while !self.says("remora: recording") {
             let ended = self.child.try_wait().expect("a child of this process");
             assert!(
                 ended.is_none() && start.elapsed() < self.patience,
@@ -161,21 +166,22 @@ impl Running {
         }
     }
 
-    /// Waits until its programs are attached, by its descriptors: `triage` says nothing until its end.
-    pub fn until_attached(&mut self) {
-        let start = Instant::now();
+    /// Whether its programs are attached, by its descriptors: `triage` says nothing until its end.
+    pub fn is_attached(&self) -> bool {
         let is_link = |entry: std::fs::DirEntry| {
             std::fs::read_link(entry.path())
                 .is_ok_and(|link| link == Path::new("anon_inode:bpf_link"))
         };
-        loop {
-            let agent = proc::child_of(self.pid());
-            let folder = agent.map(|pid| format!("/proc/{pid}/fd"));
-            let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok());
-            let entries = entries.into_iter().flatten().flatten();
-            if entries.into_iter().any(is_link) {
-                return;
-            }
+        let folder = proc::child_of(self.pid()).map(|agent| format!("/proc/{agent}/fd"));
+        let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok());
+        let entries = entries.into_iter().flatten().flatten();
+        entries.into_iter().any(is_link)
+    }
+
+    /// Waits until its programs are attached.
+    pub fn until_attached(&mut self) {
+        let start = Instant::now();
+        while !self.is_attached() {
             let ended = self.child.try_wait().expect("a child of this process");
             assert!(
                 ended.is_none() && start.elapsed() < self.patience,
@@ -185,6 +191,28 @@ impl Running {
             );
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.try_wait();
+        ended.expect("a child of this process").is_some()
+    }
+
+    /// Whether it ends by this time.
+    pub fn ends_before(&mut self, limit: Instant) -> bool {
+        while !self.has_ended() {
+            if Instant::now() > limit {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        true
+    }
+
+    /// Kills it and does not wait: what sleeps uninterruptibly ends later.
+    pub fn kill(&mut self) {
+        drop(self.child.kill());
     }
 
     /// Waits for its end.
@@ -221,8 +249,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Ended already, unless a test failed in between.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        proc::end(&mut self.child);
     }
 }
 

@@ -186,6 +186,15 @@ impl Specimen {
         Some(serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {line}")))
     }
 
+    /// Reads its output until it says this line.
+    pub fn until_it_says(&mut self, words: &str) {
+        let mut lines = self.stdout.by_ref().lines().map_while(Result::ok);
+        assert!(
+            lines.any(|line| line == words),
+            "it ended without {words:?}"
+        );
+    }
+
     /// Ends it by SIGTERM and returns its own totals by function.
     pub fn stop(mut self) -> BTreeMap<String, Total> {
         self.signal(Signal::TERM);
@@ -230,9 +239,7 @@ impl Specimen {
 
 impl Drop for Specimen {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing left to do.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        crate::proc::end(&mut self.child);
         drop(std::fs::remove_file(format!(
             "/tmp/perf-{}.map",
             self.pid()

@@ -232,3 +232,18 @@ pub fn assert_share(what: &str, found: f64, expected: f64, tolerance: f64) {
         "{what}: share {found:.3}, expected {expected:.3} within {tolerance}"
     );
 }
+
+/// On a hostile host: what a command may take beside its capture. Alone it takes one second here, with a real-time
+/// thread on one of two CPUs four. One that is there after this has hung: nothing in it is meant to wait as long.
+pub const NOT_HUNG: Duration = Duration::from_secs(20);
+
+/// On a hostile host: from the first SIGTERM to the end with a report. Promised are five seconds; twice that, for the
+/// host is made to be slow, and what waits for something that never comes takes longer than any factor.
+pub const REPORT_AFTER_A_SIGNAL: Duration = Duration::from_secs(10);
+
+/// From the second SIGTERM to the end. Promised are two seconds; twice that, as above.
+pub const END_AFTER_TWO_SIGNALS: Duration = Duration::from_secs(4);
+
+/// Until kernel objects and processes of a run that ended are gone: programs and maps are freed behind grace periods
+/// of RCU, which a CPU that is never idle delays.
+pub const GONE_FROM_THE_KERNEL: Duration = Duration::from_secs(10);

@@ -37,6 +37,7 @@ mod stopped;
 mod tasks;
 pub mod thresholds;
 mod unclear;
+mod unsampled;
 mod waiting;
 mod waits;
 mod words;
@@ -103,6 +104,7 @@ const ANALYZERS: &[Analyzer] = &[
     fd_leak::analyze,
     memory_leak::analyze,
     close_wait::analyze,
+    unsampled::analyze,
 ];
 
 /// A process that used less than this share of a CPU had nothing to do.

@@ -21,11 +21,11 @@ use super::{
     timeline::Windows,
 };
 use crate::{
-    kernel::{Arch, clocks::CpuClocks, syscalls},
+    kernel::{Arch, clocks::SchedulerClock, syscalls},
     model::{
-        AgentLoss, Capture, Constraints, Dependency, End, Losses, Now, Overhead, Process,
-        PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, State, Syscall, Tasks, Thread,
-        classify,
+        AgentLoss, Capture, Constraints, CpuSampling, Dependency, End, Losses, Now, Overhead,
+        Process, PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, State, Syscall, Tasks,
+        Thread, classify,
     },
     target,
 };
@@ -52,10 +52,13 @@ pub struct Recorded {
     pub end_ns: u64,
     pub end: End,
     pub freq_hz: u32,
+    pub sampling: CpuSampling,
+    /// CPU events that were opened again.
+    pub reopened: u64,
     pub min_block: Duration,
     pub arch: Arch,
-    /// The scheduler's clocks when the recording began.
-    pub clocks: CpuClocks,
+    /// By which it is known when threads fell asleep.
+    pub clock: SchedulerClock,
     pub processes: BTreeMap<u32, Process>,
     /// Threads that were there at the end.
     pub living: Vec<ThreadSlot>,
@@ -163,11 +166,18 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         .map(|(at, slot)| thread(&recorded, slot, now_stacks.get(&at).copied()))
         .collect();
     classify(&mut waits, &stacks, &threads_named);
+    let unsampled = (recorded.sampling).unsampled(recorded.freq_hz, &threads_named, &samples);
+    let unsampled: f64 = unsampled.iter().map(|(_, time)| time.as_secs_f64()).sum();
+    losses.add(
+        AgentLoss::CpuSamplesNotTaken,
+        (unsampled * f64::from(recorded.freq_hz)) as u64,
+    );
     Capture {
         started_unix_s: recorded.started_unix_s,
         duration: Duration::from_nanos(recorded.end_ns.saturating_sub(recorded.start_ns)),
         end: recorded.end,
         freq_hz: recorded.freq_hz,
+        sampling: recorded.sampling.clone(),
         min_block: recorded.min_block,
         kernel: rustix::system::uname()
             .release()
@@ -240,8 +250,9 @@ fn losses(recorded: &Recorded, threads: &Threads) -> Losses {
     losses.add(AgentLoss::AggregatesDropped, gathered.sums_dropped);
     losses.add(
         AgentLoss::SleepClocksUnknown,
-        sleep_clocks_unknown(&recorded.clocks, &threads.slots),
+        sleep_clocks_unknown(recorded.clock, &threads.slots),
     );
+    losses.add(AgentLoss::CpuEventsReopened, recorded.reopened);
     losses.add(AgentLoss::ProgramRunsSkipped, recorded.skipped_runs);
     losses.add(AgentLoss::UnreadAtTheEnd, recorded.unread);
     recorded
@@ -359,9 +370,9 @@ fn totals(slot: &ThreadSlot) -> Vec<ReasonTotals> {
 fn now(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Now {
     let blocked = slot.state == STATE_BLOCKED && !slot.is_woken();
     let inferred = slept_before(slot);
-    // Where its CPU's clock is not known: at the latest when it was enlisted.
+    // Where that is not known: at the latest when it was enlisted.
     let since_ns = inferred
-        .then(|| slept_since(&recorded.clocks, slot))
+        .then(|| slept_since(recorded.clock, slot))
         .flatten()
         .unwrap_or(slot.since_ns);
     Now {
@@ -390,15 +401,15 @@ fn slept_before(slot: &ThreadSlot) -> bool {
     slot.state == STATE_BLOCKED && !slot.is_woken() && slot.flags & FLAG_SINCE_INFERRED != 0
 }
 
-/// When such a thread fell asleep; `None` where its CPU's clock is not known.
-fn slept_since(clocks: &CpuClocks, slot: &ThreadSlot) -> Option<u64> {
-    let since = clocks.monotonic_ns(slot.slept_on_cpu, slot.slept_at_ns)?;
+/// When such a thread fell asleep; `None` where that is not known.
+fn slept_since(clock: SchedulerClock, slot: &ThreadSlot) -> Option<u64> {
+    let since = clock.monotonic_ns(slot.slept_at_ns)?;
     Some(since.min(slot.since_ns))
 }
 
 /// Threads that sleep since a time that is not known, but that it was before they were enlisted.
-fn sleep_clocks_unknown(clocks: &CpuClocks, slots: &[ThreadSlot]) -> u64 {
-    let unknown = |slot: &&ThreadSlot| slept_before(slot) && slept_since(clocks, slot).is_none();
+fn sleep_clocks_unknown(clock: SchedulerClock, slots: &[ThreadSlot]) -> u64 {
+    let unknown = |slot: &&ThreadSlot| slept_before(slot) && slept_since(clock, slot).is_none();
     slots.iter().filter(unknown).count() as u64
 }
 
@@ -422,8 +433,7 @@ mod tests {
             state: STATE_BLOCKED,
             flags: FLAG_SINCE_INFERRED,
             since_ns: 5_000,
-            slept_at_ns: 1,
-            slept_on_cpu: u32::MAX,
+            slept_at_ns: 1_000,
             ..Zeroable::zeroed()
         };
         let woken = ThreadSlot {
@@ -431,19 +441,20 @@ mod tests {
             ..asleep
         };
         let seen = ThreadSlot { flags: 0, ..asleep };
-        let clocks = CpuClocks::read();
-        let slots = [asleep, woken, seen];
-        assert_eq!(sleep_clocks_unknown(&clocks, &slots), 1);
-        let first_cpu = (0..4096).find(|cpu| clocks.monotonic_ns(*cpu, 1).is_some());
-        let Some(slept_on_cpu) = first_cpu else {
-            eprintln!("skipped: no scheduler clock can be read");
-            return;
-        };
-        let known = ThreadSlot {
-            slept_on_cpu,
+        let never = ThreadSlot {
+            slept_at_ns: 0,
             ..asleep
         };
-        assert_eq!(sleep_clocks_unknown(&clocks, &[known]), 0);
-        assert!(slept_since(&clocks, &known).is_some_and(|since| since <= 5_000));
+        let (known, unknown) = (SchedulerClock::new(Some(500)), SchedulerClock::default());
+        let slots = [asleep, woken, seen, never];
+        assert_eq!(sleep_clocks_unknown(known, &slots), 1);
+        assert_eq!(sleep_clocks_unknown(unknown, &slots), 2);
+        assert_eq!(slept_since(known, &asleep), Some(1_500));
+        let late = SchedulerClock::new(Some(90_000));
+        assert_eq!(
+            slept_since(late, &asleep),
+            Some(5_000),
+            "it slept when it was enlisted"
+        );
     }
 }

@@ -32,6 +32,7 @@ mod memory;
 mod meter;
 mod objects;
 mod pythons;
+mod sampling;
 mod session;
 mod sockets;
 mod spaces;
@@ -39,5 +40,6 @@ mod tables;
 mod timeline;
 
 pub use heap::HeapPlan;
+pub use sampling::CpuChoice;
 pub use session::{CaptureError, Plan, Progress, PythonMode, record};
 pub use timeline::Keep;

@@ -11,6 +11,7 @@ use super::{
     meter::Meter,
     objects::ObjectWatch,
     pythons::Pythons,
+    sampling::{CpuChoice, Sampling},
     sockets::Sockets,
     spaces::Spaces,
     tables::Tables,
@@ -18,8 +19,8 @@ use super::{
 };
 use crate::{
     deadline::{self, Step, Subject},
-    kernel::{self, Arch, Kernel, clocks::CpuClocks},
-    model::{Capture, End, Process, Signal, timeline::Window},
+    kernel::{self, Arch, Kernel},
+    model::{Capture, Cpus, End, Process, Signal, timeline::Window},
     probe::{
         DEFAULT_FAULT_PERIOD, Drained, FaultHook, LoopHook, Probe, ProbeError, Settings, WaitHook,
         now_ns,
@@ -36,6 +37,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     ops::Range,
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
@@ -68,6 +70,8 @@ pub struct Plan {
     pub duration: Duration,
     /// CPU samples a second and CPU.
     pub freq_hz: u32,
+    /// On which CPUs.
+    pub cpus: CpuChoice,
     /// Waits from this length on get a stack.
     pub min_block: Duration,
     /// Where the stacks of waits are taken.
@@ -101,6 +105,7 @@ impl Plan {
             selection,
             duration,
             freq_hz: 99,
+            cpus: CpuChoice::default(),
             min_block: Duration::from_millis(1),
             wait_hook: WaitHook::Auto,
             unwind_bytes: 128 << 20,
@@ -156,6 +161,7 @@ pub enum Progress<'a> {
 
 struct Session {
     probe: Probe,
+    sampling: Sampling,
     spaces: Spaces,
     tables: Tables,
     pythons: Pythons,
@@ -192,14 +198,14 @@ pub async fn record(
     let mut descriptors = descriptors::begin(&pids);
     let kernel = Kernel::read()?;
     kernel.require()?;
-    let settings = settings(plan, &targets);
+    let sampling = Sampling::begin(Path::new("/"), &plan.cpus, &targets);
+    let settings = settings(plan, &targets, sampling.wanted());
     let loaded = deadline::run(Step::Load, Subject::Host, move || {
         let probe = Probe::load(&kernel, &settings);
         (kernel, probe)
     });
     let (kernel, probe) = loaded.ok_or(CaptureError::NoAnswer)?;
-    let probe = probe?;
-    let mut session = Session::new(probe, plan)?;
+    let mut session = Session::new(probe?, sampling, plan)?;
     session.know(&targets).await;
     if plan.python == PythonMode::On {
         session.require_python()?;
@@ -216,7 +222,6 @@ pub async fn record(
         // What was forked while the hooks were being attached.
         session.enlist(&again)?;
     }
-    let clocks = CpuClocks::read();
     let meter = Meter::start(&session.probe);
     let inside = session.processes.keys();
     let inside = inside.map(|pid| (*pid, session.pythons.of(*pid))).collect();
@@ -250,7 +255,6 @@ pub async fn record(
         start_ns,
         end,
         meter,
-        clocks,
     };
     let (recorded, probe) = session.finish(plan, &kernel, run, &mut progress).await;
     let mut capture = assemble::capture(recorded);
@@ -264,10 +268,11 @@ pub async fn record(
 }
 
 /// What the kernel side is to do for a plan.
-fn settings(plan: &Plan, targets: &[Target]) -> Settings {
+fn settings(plan: &Plan, targets: &[Target], cpus: Cpus) -> Settings {
     let threads = targets.iter().map(|target| target.threads.len() as u32);
     Settings {
         freq_hz: plan.freq_hz,
+        cpus,
         min_block: plan.min_block,
         follow_children: plan.selection.children,
         wait_hook: plan.wait_hook,
@@ -283,11 +288,13 @@ fn settings(plan: &Plan, targets: &[Target]) -> Settings {
 }
 
 impl Session {
-    fn new(probe: Probe, plan: &Plan) -> std::io::Result<Self> {
+    fn new(probe: Probe, mut sampling: Sampling, plan: &Plan) -> std::io::Result<Self> {
+        sampling.opened(&probe.sampled());
         let tables = Tables::new(&probe, plan.unwind_bytes)?;
         let sockets = Sockets::new(probe.sockets(), plan.socket_period);
         Ok(Self {
             probe,
+            sampling,
             spaces: Spaces::default(),
             tables,
             pythons: Pythons::new(plan.python != PythonMode::Off),
@@ -480,6 +487,7 @@ impl Session {
     /// Which hook serves each signal, the interpreters among them.
     fn signals(&self) -> Vec<Signal> {
         let mut signals = self.probe.signals().to_vec();
+        self.sampling.tell(&mut signals);
         signals.extend(self.pythons.signal());
         signals.push(
             self.heap

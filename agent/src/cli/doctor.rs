@@ -89,6 +89,7 @@ impl From<Trial> for HookState {
 
 /// Examines and prints.
 pub fn run(args: Args) -> Result<(), Failure> {
+    deadline::prepare().map_err(|error| Failure::new(CANNOT_OBSERVE, error))?;
     let document = examine();
     let text = if args.json {
         let json = serde_json::to_string_pretty(&document);

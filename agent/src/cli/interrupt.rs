@@ -1,8 +1,8 @@
 //! The first Ctrl-C (or SIGTERM, or a lost terminal) ends the capture and the report is written;
 //! the second one quits at once, whatever the program is doing: signals have a thread of their own.
 
-use super::{FAILED, Failure, INTERRUPTED, leave, output};
-use crate::deadline;
+use super::{CANNOT_OBSERVE, FAILED, Failure, INTERRUPTED, leave, output};
+use crate::deadline::{self, NoThreads};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -18,6 +18,7 @@ const COMPLAINT: Duration = Duration::from_millis(200);
 
 /// Listens from now on. The handle is notified at the first signal.
 pub fn listen() -> Result<Arc<Notify>, Failure> {
+    deadline::prepare().map_err(|error| Failure::new(CANNOT_OBSERVE, error))?;
     let mut signals =
         Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| Failure::new(FAILED, error))?;
     let first = Arc::new(Notify::new());
@@ -37,7 +38,7 @@ pub fn listen() -> Result<Arc<Notify>, Failure> {
     };
     listener
         .spawn(listen)
-        .map_err(|error| Failure::new(FAILED, error))?;
+        .map_err(|_| Failure::new(CANNOT_OBSERVE, NoThreads))?;
     Ok(first)
 }
 

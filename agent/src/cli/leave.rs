@@ -10,7 +10,8 @@ use syscalls::{Sysno, syscall};
 
 /// Ends the process now: no destructor runs, nothing is flushed.
 pub fn at_once(code: i32) -> ! {
-    let_go_of_the_kernel();
+    let_go_of_descriptors();
+    let_go_of_mappings();
     signal_hook::low_level::exit(code)
 }
 
@@ -23,7 +24,7 @@ pub fn if_something_hangs(code: u8) {
 
 /// Puts `/dev/null` in the place of each descriptor of programs, maps, links and performance events. The numbers stay
 /// taken, so that a thread which closes one closes nobody else's.
-fn let_go_of_the_kernel() {
+fn let_go_of_descriptors() {
     let (Ok(null), Ok(entries)) = (File::open("/dev/null"), std::fs::read_dir("/proc/self/fd"))
     else {
         return;
@@ -40,6 +41,31 @@ fn let_go_of_the_kernel() {
     }
 }
 
+/// Puts empty memory in the place of mapped tables, so that a thread which still reads one finds zeros.
+fn let_go_of_mappings() {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    for (start, bytes) in maps.lines().filter_map(mapped_table) {
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
+        );
+        // SAFETY: the process ends in a moment; what stood there is never written by it, and read with suspicion.
+        let _replaced =
+            unsafe { syscall!(Sysno::mmap, start, bytes, protection, flags, usize::MAX, 0) };
+    }
+}
+
+/// Start and length of a mapped table, from a line of `/proc/self/maps`.
+fn mapped_table(line: &str) -> Option<(usize, usize)> {
+    if !line.ends_with("anon_inode:bpf-map") {
+        return None;
+    }
+    let (start, end) = line.split(' ').next()?.split_once('-')?;
+    let start = usize::from_str_radix(start, 16).ok()?;
+    let bytes = usize::from_str_radix(end, 16).ok()?.checked_sub(start)?;
+    Some((start, bytes))
+}
+
 /// Whether a descriptor keeps programs attached.
 fn is_of_the_kernel(link: &str) -> bool {
     let kind = link.strip_prefix("anon_inode:").unwrap_or_default();
@@ -49,6 +75,15 @@ fn is_of_the_kernel(link: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mapped_table_is_told_from_other_memory() {
+        let line = "7f00-9f00 rw-s 00000000 00:0e 7    anon_inode:bpf-map";
+        assert_eq!(mapped_table(line), Some((0x7f00, 0x2000)));
+        assert_eq!(mapped_table("7f00-9f00 rw-p 0 00:0e 7 [heap]"), None);
+        assert_eq!(mapped_table("x anon_inode:bpf-map"), None);
+        assert_eq!(mapped_table(""), None);
+    }
 
     #[test]
     fn what_keeps_programs_attached_is_known_by_its_link() {

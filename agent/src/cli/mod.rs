@@ -1,6 +1,7 @@
 //! The command line: one file a command. What was typed becomes a checked plan; errors become one
 //! line and an exit code.
 
+mod cpus;
 mod doctor;
 mod interrupt;
 mod leave;
@@ -106,6 +107,7 @@ pub fn main() -> ExitCode {
         Ok(typed) => typed,
         Err(error) => return usage(&error),
     };
+    cpus::step_aside();
     ExitCode::from(supervise::run(|| run(command, record)))
 }
 

@@ -1,7 +1,7 @@
 //! `remora --pid P`, `remora record --pid P`: one capture, one report.
 
 use super::{
-    CANNOT_OBSERVE, FAILED, Failure, USAGE, interrupt,
+    CANNOT_OBSERVE, FAILED, Failure, USAGE, cpus, interrupt,
     output::{self, Status},
     stream::Stream,
     units,
@@ -56,6 +56,8 @@ pub struct Args {
     #[arg(help_heading = "CPU and stacks", short, long, value_name = "HZ", default_value = "99", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=4999))]
     freq: u32,
+    #[command(flatten)]
+    cpus: cpus::SampledCpus,
     /// Record stacks of waits at least this long; count shorter ones
     #[arg(help_heading = "CPU and stacks", long, value_name = "TIME", default_value = "1ms", value_parser = units::min_block,
           allow_hyphen_values = true)]
@@ -201,8 +203,8 @@ enum StackHook {
 }
 
 impl Args {
-    fn plan(&self) -> Plan {
-        Plan {
+    fn plan(&self) -> Result<Plan, Failure> {
+        Ok(Plan {
             selection: Selection {
                 pids: self.pid.clone(),
                 comm: self.comm.clone(),
@@ -210,6 +212,7 @@ impl Args {
             },
             duration: self.duration,
             freq_hz: self.freq,
+            cpus: self.cpus.choice()?,
             min_block: self.min_block,
             wait_hook: match self.stack_hook {
                 StackHook::Auto => WaitHook::Auto,
@@ -250,7 +253,7 @@ impl Args {
                 FaultHookArg::Auto => FaultHook::Auto,
                 FaultHookArg::Counter => FaultHook::Counter,
             },
-        }
+        })
     }
 }
 
@@ -267,11 +270,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let thresholds = units::thresholds(&args.thresholds)
         .map_err(|error| Failure::new(USAGE, anyhow::Error::msg(error)))?;
+    let plan = args.plan()?;
     let interrupt = interrupt::listen()?;
     preflight::check().map_err(|problems| Failure::new(CANNOT_OBSERVE, problems))?;
     raise_open_files();
     // Once here, for the folder's name and before anything is loaded; again by the capture.
-    let plan = args.plan();
     let targets =
         target::resolve(&plan.selection).map_err(|error| Failure::new(CANNOT_OBSERVE, error))?;
     let named = targets

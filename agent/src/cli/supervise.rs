@@ -5,6 +5,7 @@
 //! passes the exit code on. It opens nothing of a target, and so it can always end.
 
 use super::{FAILED, INTERRUPTED, leave, output};
+use crate::target;
 use rustix::process::{
     Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process,
     set_parent_process_death_signal, setpgid, waitpid,
@@ -15,7 +16,7 @@ use signal_hook::{
 };
 use std::{
     io::{PipeReader, PipeWriter, Read, Write, pipe},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::mpsc::{Receiver, Sender, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -46,12 +47,13 @@ pub fn run(work: impl FnOnce() -> u8) -> u8 {
     // SAFETY: there is one thread, so the child may go on as this process would have.
     match unsafe { libc::fork() } {
         0 => work_as_child(parent, say, work),
+        // No room for another process: then without one that waits.
+        ..0 => work(),
         child => match Pid::from_raw(child) {
             Some(child) => {
                 drop(say);
                 wait(child, said)
             }
-            // No room for another process: then without one that waits.
             None => work(),
         },
     }
@@ -64,6 +66,7 @@ fn work_as_child(parent: Pid, mut say: PipeWriter, work: impl FnOnce() -> u8) ->
     if getppid() != Some(parent) {
         leave::at_once(INTERRUPTED);
     }
+    target::waits_for_us(parent.as_raw_nonzero().get().cast_unsigned());
     let code = work();
     let _nobody_listens = say.write_all(&[code]);
     leave::if_something_hangs(code);
@@ -119,10 +122,8 @@ fn next(events: &Receiver<Event>, until: Option<Instant>) -> Option<Event> {
     let Some(until) = until else {
         return events.recv().ok();
     };
-    match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        Ok(event) => Some(event),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-    }
+    let left = until.saturating_duration_since(Instant::now());
+    events.recv_timeout(left).ok()
 }
 
 fn forward(child: Pid, signal: i32) {

@@ -48,14 +48,15 @@ pub fn run(args: Options) -> Result<(), Failure> {
         pids: vec![args.pid],
         ..Selection::default()
     };
+    deadline::prepare().map_err(cannot_observe)?;
     let targets = target::resolve(&selection).map_err(cannot_observe)?;
     let target = targets
         .first()
         .ok_or_else(|| cannot_observe(anyhow!("process {} has ended", args.pid)))?;
-    let (version, tasks) = look(target.pid())?;
+    let (version, tasks) = inspect(target.pid())?;
     if !target.is_same() {
         return Err(cannot_observe(anyhow!(
-            "process {}: it ended while it was looked at",
+            "process {}: it exited while it was inspected",
             args.pid
         )));
     }
@@ -87,7 +88,7 @@ fn cannot_observe(error: impl Into<anyhow::Error>) -> Failure {
 }
 
 /// The version of a process's Python, and its tasks.
-fn look(pid: u32) -> Result<(String, Tasks), Failure> {
+fn inspect(pid: u32) -> Result<(String, Tasks), Failure> {
     let maps = Snapshot::read(pid, 0, &mut Files::default())
         .map_err(|error| cannot_observe(anyhow!(error).context(format!("process {pid}"))))?;
     let asked = deadline::run(Step::Interpreter, Subject::Process(pid), move || {

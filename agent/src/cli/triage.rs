@@ -1,7 +1,7 @@
 //! `remora triage --pid P`: a short capture, and the verdict.
 
 use super::{
-    CANNOT_OBSERVE, FAILED, FOUND, Failure, UNCLEAR, USAGE, interrupt,
+    CANNOT_OBSERVE, FAILED, FOUND, Failure, UNCLEAR, USAGE, cpus, interrupt,
     output::{self, Status},
     record::raise_open_files,
     tasks, units,
@@ -45,6 +45,8 @@ pub struct Args {
     #[arg(help_heading = "Time", short, long, value_name = "TIME", default_value = "3s", value_parser = units::duration,
           allow_negative_numbers = true)]
     duration: Duration,
+    #[command(flatten)]
+    cpus: cpus::SampledCpus,
     /// Override a threshold, e.g. loop-blocked=2s (repeatable; names: docs/findings.md)
     #[arg(
         help_heading = "Findings",
@@ -100,13 +102,14 @@ pub fn run(args: Args) -> Result<u8, Failure> {
         );
         return Err(Failure::new(USAGE, many));
     }
+    let plan = args.plan()?;
     if !probe::has_kernel_side() {
         return Err(Failure::new(CANNOT_OBSERVE, ProbeError::NoKernelSide));
     }
     let interrupt = interrupt::listen()?;
     preflight::check().map_err(|problems| Failure::new(CANNOT_OBSERVE, problems))?;
     raise_open_files();
-    let capture = watch(&args, &interrupt)?;
+    let capture = watch(&args, &plan, &interrupt)?;
     if let Some(path) = &args.recording {
         let text = recording::write(&capture).map_err(|error| Failure::new(FAILED, error))?;
         std::fs::write(path, text).map_err(|error| Failure::new(FAILED, error))?;
@@ -126,16 +129,22 @@ const fn exit_code(verdict: Verdict, strict: bool) -> u8 {
     }
 }
 
-fn watch(args: &Args, interrupt: &Notify) -> Result<Capture, Failure> {
-    let selection = Selection {
-        pids: args.pid.clone(),
-        comm: args.comm.clone(),
-        children: args.children,
-    };
-    let plan = Plan {
-        related: true,
-        ..Plan::new(selection, args.duration)
-    };
+impl Args {
+    fn plan(&self) -> Result<Plan, Failure> {
+        let selection = Selection {
+            pids: self.pid.clone(),
+            comm: self.comm.clone(),
+            children: self.children,
+        };
+        Ok(Plan {
+            related: true,
+            cpus: self.cpus.choice()?,
+            ..Plan::new(selection, self.duration)
+        })
+    }
+}
+
+fn watch(args: &Args, plan: &Plan, interrupt: &Notify) -> Result<Capture, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -157,7 +166,7 @@ fn watch(args: &Args, interrupt: &Notify) -> Result<Capture, Failure> {
             Progress::Note(text) => output::complain(text),
             Progress::Naming => status.show("resolving symbols"),
         };
-        capture::record(&plan, interrupt.notified(), show)
+        capture::record(plan, interrupt.notified(), show)
             .await
             .map_err(|error| Failure::new(CANNOT_OBSERVE, error))
     })

@@ -1,6 +1,6 @@
 //! Values with units, as people type them.
 
-use crate::analyze::Thresholds;
+use crate::{analyze::Thresholds, model::Cpus};
 use bytesize::ByteSize;
 use std::time::Duration;
 
@@ -87,6 +87,15 @@ pub fn heap_sample(text: &str) -> Result<ByteSize, String> {
     }
 }
 
+/// CPUs as the kernel lists them, one at least.
+pub fn cpus(text: &str) -> Result<Cpus, String> {
+    let cpus: Cpus = text.parse()?;
+    if cpus.is_empty() {
+        return Err("names no CPU: write 0-3,8".to_owned());
+    }
+    Ok(cpus)
+}
+
 /// Thresholds, each as `NAME=VALUE`, over the defaults.
 pub fn thresholds(pairs: &[String]) -> Result<Thresholds, String> {
     let mut thresholds = Thresholds::default();
@@ -127,6 +136,14 @@ mod tests {
         assert_eq!(socket_hz("0.1"), Ok(0.1));
         for text in ["-1", "0.001", "101", "NaN", "inf", "", "two"] {
             assert!(socket_hz(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cpus_are_a_list_of_the_kernels() {
+        assert_eq!(cpus("0-2,8").map(|cpus| cpus.len()), Ok(4));
+        for text in ["", " ", "a", "2-1", "0,", "-1"] {
+            assert!(cpus(text).is_err(), "{text}");
         }
     }
 

@@ -62,6 +62,28 @@ pub fn run<T: Send + 'static>(
     answer
 }
 
+/// Threads that there are before the first step: one step asks for another.
+const RESERVED: usize = 2;
+
+/// Makes the first threads.
+///
+/// # Errors
+/// The system gives none.
+pub fn prepare() -> Result<(), NoThreads> {
+    match pool::reserve(RESERVED) {
+        true => Ok(()),
+        false => Err(NoThreads),
+    }
+}
+
+/// The system gives no more threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no thread can be started: the limit of processes is reached; raise `ulimit -u`, pids.max of the cgroup \
+     or kernel.pid_max"
+)]
+pub struct NoThreads;
+
 /// Has a thread do `work`, which may block in the kernel; nobody waits. `false`: there is no thread for it.
 pub fn begin(about: Subject, work: impl FnOnce() + Send + 'static) -> bool {
     pool::submit(about, work).is_some()

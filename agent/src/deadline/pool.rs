@@ -132,6 +132,13 @@ impl Drop for End {
     }
 }
 
+/// Makes threads before they are needed; whether there are so many now.
+pub(super) fn reserve(threads: usize) -> bool {
+    let mut state = POOL.state();
+    while state.threads < threads && POOL.grow(&mut state) {}
+    state.threads >= threads
+}
+
 impl Pool {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

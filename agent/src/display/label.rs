@@ -3,8 +3,8 @@
 
 use super::short_name;
 use super::text::{clean, counted, seconds};
+use crate::model::UNMAPPED;
 use crate::model::{Capture, Frame, LossId, Reason, State, Syscall, Thread, Verdict};
-use crate::stack::UNMAPPED;
 use std::borrow::Cow;
 use std::collections::HashMap;
 

@@ -23,6 +23,7 @@ pub fn why(reason: &SkipReason) -> String {
         SkipReason::NoReceiveTime { sockets } => {
             format!("{sockets}: the kernel does not record when such a socket received last")
         }
+        SkipReason::NotSampled { thread } => thread.clone(),
     }
 }
 
@@ -38,6 +39,7 @@ pub fn short(skipped: &Skipped) -> String {
         SkipReason::NoReceiveTime { sockets } => {
             format!("{name} of {sockets} (no receive time)")
         }
+        SkipReason::NotSampled { thread } => format!("{name} ({thread})"),
     }
 }
 

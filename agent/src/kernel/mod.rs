@@ -9,11 +9,13 @@
 //! | [`offsets`](mod@offsets) | where the structure members are that the kernel side reads |
 //! | [`syscalls`] | system calls: names, and what each waits for |
 //! | [`arch`] | what differs between x86-64 and arm64 |
-//! | [`clocks`] | the scheduler's clocks, one a CPU |
+//! | [`clocks`] | the scheduler's clock |
+//! | [`cpus`] | which CPUs there are, and which are kept for somebody |
 
 pub mod arch;
 pub mod btf;
 pub mod clocks;
+pub mod cpus;
 mod kallsyms;
 pub mod offsets;
 pub mod syscalls;

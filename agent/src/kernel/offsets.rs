@@ -43,6 +43,8 @@ const COST_USER_STACK: &str = "threads still asleep at the end of the capture ha
 const COST_MODE: &str = "32-bit tasks are not recognised: their system calls get wrong names";
 const COST_TLS: &str = "threads of a Python interpreter are not recognised: no Python frames";
 const COST_SLEPT: &str = "how long threads had slept when the capture began is unknown";
+const COST_MOVED: &str = "a sleep that began before the capture may look longer than it is, where the kernel moved the \
+     sleeper to another CPU";
 const COST_FAULTS: &str = "careful reads of absent memory count as page faults";
 const COST_RESTART: &str = "waits with a time limit have no reason after a stop";
 const COST_IOWAIT: &str = "disk waits are told from the system call only";
@@ -124,9 +126,41 @@ const COMMON: &[Wanted] = &[
     ),
     wanted(
         "task_struct",
-        &["thread_info.cpu", "cpu"],
-        &[(|o| &mut o.task_cpu, 0)],
+        &["se.cfs_rq"],
+        &[(|o| &mut o.task_cfs_rq, 0)],
         COST_SLEPT,
+    ),
+    wanted("cfs_rq", &["rq"], &[(|o| &mut o.cfs_rq_rq, 0)], COST_SLEPT),
+    wanted("rq", &["clock"], &[(|o| &mut o.rq_clock, 0)], COST_SLEPT),
+    wanted(
+        "rq",
+        &["clock_task"],
+        &[(|o| &mut o.rq_clock_task, 0)],
+        COST_SLEPT,
+    ),
+    wanted(
+        "task_struct",
+        &["sched_info.last_arrival"],
+        &[(|o| &mut o.task_last_arrival, 0)],
+        COST_MOVED,
+    ),
+    wanted(
+        "task_struct",
+        &["se.sum_exec_runtime"],
+        &[(|o| &mut o.task_run_time, 0)],
+        COST_MOVED,
+    ),
+    wanted(
+        "task_struct",
+        &["se.prev_sum_exec_runtime"],
+        &[(|o| &mut o.task_run_time_before, 0)],
+        COST_MOVED,
+    ),
+    wanted(
+        "task_struct",
+        &["prio"],
+        &[(|o| &mut o.task_prio, 0)],
+        COST_MOVED,
     ),
     wanted(
         "task_struct",

@@ -365,6 +365,11 @@ pub enum SkipReason {
         /// The sockets: `port 80`, `fd 9`.
         sockets: String,
     },
+    /// A thread ran where nobody samples.
+    NotSampled {
+        /// Which, for how long and where, in words.
+        thread: String,
+    },
 }
 
 /// A finding that was not looked for.

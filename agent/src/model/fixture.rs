@@ -67,6 +67,7 @@ impl Builder {
             duration: Duration::from_secs(30),
             end: End::Elapsed,
             freq_hz: 99,
+            sampling: CpuSampling::default(),
             min_block: ms(1),
             kernel: "6.18.5".into(),
             processes: Vec::new(),

@@ -4,6 +4,9 @@ use super::{Ending, Gil, Outcome};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// The frame of addresses that no mapping holds: a broken chain of frame pointers, mostly.
+pub const UNMAPPED: &str = "[unmapped]";
+
 /// What kind of code a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum FrameKind {

@@ -41,6 +41,10 @@ losses! {
     ClosedSocketsDropped, "closed_sockets_dropped", "closed socket";
     /// What constrains a process from outside.
     ConditionsUnread, "conditions_unread", "process constraint";
+    /// The event of a CPU that was offline meanwhile.
+    CpuEventsReopened, "cpu_events_reopened", "CPU event";
+    /// A CPU sample of a thread that ran where nobody samples.
+    CpuSamplesNotTaken, "cpu_samples_not_taken", "CPU sample";
     /// Debug information that is damaged or too large.
     DebugInfoSkipped, "debug_info_skipped", "file's debug information";
     /// The event loop of a thread that ended, beyond the bound.

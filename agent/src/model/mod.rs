@@ -4,6 +4,7 @@
 //! in a test.
 
 mod constraint;
+mod cpus;
 mod dependency;
 mod descriptors;
 mod fidelity;
@@ -38,6 +39,7 @@ mod topic;
 pub(crate) mod fixture;
 
 pub use constraint::{Actor, Busy, Call, Constraint, Constraints, CpuLimit, Policy, Scheduling};
+pub use cpus::{CpuSampling, Cpus, Unsampled};
 pub use dependency::{Awaited, Dependency, PythonAwaited, PythonWait};
 pub use descriptors::{Census, DescriptorKind, Descriptors};
 pub use fidelity::Fidelity;
@@ -45,7 +47,7 @@ pub use finding::{
     Confidence, Fact, Finding, Incident, JudgeLimit, Judgement, Kind as FindingKind, LimitOf,
     Notice, NoticeKind, Severity, SkipReason, Skipped, Subject, Verdict,
 };
-pub use frame::{Frame, FrameKind, PythonWalk, Stack, Walk};
+pub use frame::{Frame, FrameKind, PythonWalk, Stack, UNMAPPED, Walk};
 pub use heap::{HeapSizes, SizeClass};
 pub use heap_watch::{HeapSite, HeapWatch, WatchCost, WatchEnd, WatchedFile, WatchedProcess};
 pub use histogram::{Histogram, Quantiles};
@@ -229,6 +231,9 @@ pub struct Capture {
     pub end: End,
     /// CPU samples a second and CPU.
     pub freq_hz: u32,
+    /// On which CPUs they were taken.
+    #[serde(default)]
+    pub sampling: CpuSampling,
     /// Waits from this length on have stacks.
     pub min_block: Duration,
     /// Kernel release of the host.

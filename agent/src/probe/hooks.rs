@@ -3,15 +3,15 @@
 use super::ProbeError;
 use aya::{
     Btf, Ebpf,
-    programs::{
-        BtfTracePoint, FEntry, FExit, Iter, KProbe, PerfEvent, Program, ProgramError,
-        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
-    },
+    programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError},
 };
 use std::error::Error;
 
 /// Finds a program of the expected kind.
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
+pub(super) fn program<'a, P>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut P, ProbeError>
 where
     &'a mut P: TryFrom<&'a mut Program>,
 {
@@ -115,18 +115,6 @@ fn iterator(ebpf: &mut Ebpf, btf: &Btf, name: &'static str, over: &str) -> Resul
         .map_err(|error| refused(format!("iter/{over} ({name})"), &error))
 }
 
-/// Loads the CPU sampler and attaches it to a clock event on each of `cpus`.
-pub(super) fn cpu_clock(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    cpus: &[u32],
-    freq_hz: u32,
-) -> Result<(), ProbeError> {
-    let event = PerfEventConfig::Software(SoftwareEvent::CpuClock);
-    let policy = SamplePolicy::Frequency(freq_hz.into());
-    on_each_cpu(ebpf, name, "perf_event/cpu-clock", cpus, event, policy)
-}
-
 /// Loads and attaches the programs on the tracepoints of page faults: both or none.
 pub(super) fn fault_tracepoints(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), ProbeError> {
     tracepoint(ebpf, btf, "fault_user", "page_fault_user")?;
@@ -138,43 +126,7 @@ pub(super) fn fault_tracepoints(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), ProbeE
     })
 }
 
-/// Loads the sampler of page faults and attaches it to the kernel's count of them on each of `cpus`.
-pub(super) fn fault_counter(ebpf: &mut Ebpf, cpus: &[u32], period: u32) -> Result<(), ProbeError> {
-    let event = PerfEventConfig::Software(SoftwareEvent::PageFaults);
-    let policy = SamplePolicy::Period(period.into());
-    on_each_cpu(
-        ebpf,
-        "fault_sample",
-        "perf_event/page-faults",
-        cpus,
-        event,
-        policy,
-    )
-}
-
-/// Loads a program and attaches it to an event on each of `cpus`.
-fn on_each_cpu(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    hook: &str,
-    cpus: &[u32],
-    event: PerfEventConfig,
-    policy: SamplePolicy,
-) -> Result<(), ProbeError> {
-    let program: &mut PerfEvent = program(ebpf, name)?;
-    program
-        .load()
-        .map_err(|error| refused(hook.to_owned(), &error))?;
-    for cpu in cpus {
-        let scope = PerfEventScope::AllProcessesOneCpu { cpu: *cpu };
-        program
-            .attach(event, scope, policy, false)
-            .map_err(|error| refused(format!("{hook} on CPU {cpu}"), &error))?;
-    }
-    Ok(())
-}
-
-fn refused(hook: String, error: &ProgramError) -> ProbeError {
+pub(super) fn refused(hook: String, error: &ProgramError) -> ProbeError {
     ProbeError::Hook {
         hook,
         why: refusal(error),

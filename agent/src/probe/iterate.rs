@@ -3,11 +3,12 @@
 use super::{Probe, ProbeError, tables::python_of};
 use crate::{
     deadline::{self, Step, Subject},
+    kernel::clocks::SchedulerClock,
     model::{Outcome, RawStack},
 };
 use aya::programs::Iter;
 use remora_common::event::TaskRecord;
-use std::{fs::File, io::Read};
+use std::{fs::File, io::Read, time::Duration};
 
 /// A thread that is asleep, seen from outside.
 #[derive(Clone, Debug)]
@@ -20,6 +21,10 @@ pub struct BlockedThread {
 
 /// The most that one pass may write: 65,536 threads with 500 frames each.
 const OUTPUT_LIMIT: u64 = 256 << 20;
+
+/// The agent's thread gives its CPU back for so long before it enlists: getting it again brings that CPU's clock up to
+/// date, by which the kernel side says how long others have slept.
+const REST: Duration = Duration::from_micros(50);
 
 impl Probe {
     /// Makes the threads of these processes targets, with what they do now. `processes`: process
@@ -38,7 +43,7 @@ impl Probe {
                 .map_err(map_error)?;
         }
         for _pass in 0..2 {
-            self.run_iterator("enlist_tasks")?;
+            self.run_iterator("enlist_tasks", REST)?;
         }
         for (pid, _) in processes {
             self.targets.remove(pid).map_err(map_error)?;
@@ -46,12 +51,20 @@ impl Probe {
         Ok(())
     }
 
-    /// All target threads that are asleep now, with registers and kernel stacks.
-    pub fn blocked_threads(&mut self) -> Result<Vec<BlockedThread>, ProbeError> {
-        Ok(parse(&self.run_iterator(self.snapshot)?))
+    /// The clock by which the kernel side says when threads fell asleep, as read while they were enlisted.
+    pub fn scheduler_clock(&self) -> SchedulerClock {
+        let control = self.control.read(0);
+        let read = control.clock_readings > 0;
+        SchedulerClock::new(read.then_some(control.clock_ahead_ns.cast_signed()))
     }
 
-    fn run_iterator(&mut self, name: &'static str) -> Result<Vec<u8>, ProbeError> {
+    /// All target threads that are asleep now, with registers and kernel stacks.
+    pub fn blocked_threads(&mut self) -> Result<Vec<BlockedThread>, ProbeError> {
+        Ok(parse(&self.run_iterator(self.snapshot, Duration::ZERO)?))
+    }
+
+    /// Runs an iterator, after a rest.
+    fn run_iterator(&mut self, name: &'static str, rest: Duration) -> Result<Vec<u8>, ProbeError> {
         let refused = |error: &dyn std::fmt::Display| ProbeError::Iterate(error.to_string());
         let program: &mut Iter = self
             .ebpf
@@ -66,6 +79,9 @@ impl Probe {
         let file: File = link.into_file().map_err(|error| refused(&error))?;
         // It may read pages of a target that are not there.
         let read = deadline::run(Step::SleepingStacks, Subject::Host, move || {
+            if !rest.is_zero() {
+                std::thread::sleep(rest);
+            }
             let mut output = Vec::new();
             file.take(OUTPUT_LIMIT)
                 .read_to_end(&mut output)

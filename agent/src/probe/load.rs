@@ -2,12 +2,18 @@
 //! kernel has. It tries, sees the refusal, takes the next, and reports what it took.
 
 use super::{
-    LoopHook, Probe, ProbeError, cost, heap::HeapMaps, hooks, loops, mapped::Mapped,
-    object::OBJECT, sockets, unwind::UnwindMaps,
+    LoopHook, Probe, ProbeError, cost,
+    events::{Counts, CpuEvents, DEFAULT_FAULT_PERIOD, FaultHook},
+    heap::HeapMaps,
+    hooks, loops,
+    mapped::Mapped,
+    object::OBJECT,
+    sockets,
+    unwind::UnwindMaps,
 };
 use crate::{
-    kernel::{self, Arch, Kernel},
-    model::{HookState, Signal, SignalId as Id},
+    kernel::{self, Arch, Kernel, cpus},
+    model::{Cpus, HookState, Signal, SignalId as Id},
 };
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -19,6 +25,7 @@ use remora_common::{
 use std::{
     fs,
     os::fd::{AsFd, AsRawFd},
+    path::Path,
     time::Duration,
 };
 
@@ -41,20 +48,6 @@ pub(super) const SPACES: u32 = 512;
 /// Slots that the table tid → slot can name.
 const SLOTS_LIMIT: u32 = 65_535;
 
-/// Where page faults are seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FaultHook {
-    /// The best that the kernel has.
-    #[default]
-    Auto,
-    /// The kernel's software event, on each CPU.
-    Counter,
-}
-
-/// Page faults to a sample of a thread that takes many; what it was chosen by stands in
-/// `docs/memory.md`.
-pub const DEFAULT_FAULT_PERIOD: u32 = 61;
-
 /// Where the stacks of waits are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WaitHook {
@@ -74,6 +67,8 @@ pub enum WaitHook {
 pub struct Settings {
     /// CPU samples a second and CPU.
     pub freq_hz: u32,
+    /// CPUs that are sampled from the start on.
+    pub cpus: Cpus,
     /// Waits from this length on get a stack.
     pub min_block: Duration,
     /// Children of targets become targets.
@@ -103,6 +98,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             freq_hz: 99,
+            cpus: Cpus::default(),
             min_block: Duration::from_millis(1),
             follow_children: false,
             wait_hook: WaitHook::Auto,
@@ -163,6 +159,7 @@ impl Probe {
 pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
     signals: Vec<Signal>,
+    cpu_events: Vec<CpuEvents>,
     stacks_per_half: u32,
     /// User stacks are walked by tables.
     unwinds: bool,
@@ -177,7 +174,7 @@ impl Loaded {
         btf: &Btf,
         switch_out_one_in: u32,
     ) -> Result<Self, ProbeError> {
-        let cpus = online_cpus()?.len() as u32;
+        let cpus = cpus::online(Path::new("/")).len().max(1) as u32;
         let stacks_per_half = stacks_per_half(cpus, settings.freq_hz);
         let slots = thread_slots(settings.threads_now);
         let params = Params {
@@ -224,6 +221,7 @@ impl Loaded {
         Ok(Self {
             ebpf,
             signals: Vec::new(),
+            cpu_events: Vec::new(),
             stacks_per_half,
             unwinds: unwinds(kernel),
             snapshot: "blocked_tasks",
@@ -312,9 +310,12 @@ impl Loaded {
         self.optional(Id::ThreadsGone, "tp_btf/sched_process_exit", |ebpf| {
             hooks::tracepoint(ebpf, btf, "process_exit", "sched_process_exit")
         });
-        self.optional(Id::OnCpu, "perf_event/cpu-clock", |ebpf| {
-            hooks::cpu_clock(ebpf, "cpu_sample", &online_cpus()?, settings.freq_hz)
-        });
+        let freq_hz = settings.freq_hz;
+        let state = match self.on_cpus(Counts::Clock { freq_hz }, &settings.cpus) {
+            Ok(()) => HookState::On,
+            Err(error) => HookState::Off(error.to_string()),
+        };
+        self.signal(Id::OnCpu, "perf_event/cpu-clock".to_owned(), state);
         self.faults(btf, settings);
     }
 
@@ -336,15 +337,19 @@ impl Loaded {
                 Err(error) => error.to_string(),
             },
         };
-        let attached =
-            online_cpus().and_then(|cpus| hooks::fault_counter(&mut self.ebpf, &cpus, period));
-        let state = match attached {
+        let state = match self.on_cpus(Counts::Faults { period }, &settings.cpus) {
             Ok(()) => HookState::Degraded(format!(
                 "one fault in {period} on each CPU, and the number of faults from that: {refusal}"
             )),
             Err(error) => HookState::Off(format!("{refusal}; {error}")),
         };
         self.signal(Id::PageFaults, "perf_event/page-faults".to_owned(), state);
+    }
+
+    fn on_cpus(&mut self, counts: Counts, cpus: &Cpus) -> Result<(), ProbeError> {
+        let events = CpuEvents::open(&mut self.ebpf, counts, cpus)?;
+        self.cpu_events.push(events);
+        Ok(())
     }
 
     fn optional(
@@ -384,6 +389,7 @@ impl Loaded {
             python_seen: Default::default(),
             map_bytes,
             signals: self.signals,
+            cpu_events: self.cpu_events,
             #[cfg(feature = "debug-log")]
             log: super::log::KernelLog::attach(ebpf)?,
             unwind: UnwindMaps::take(ebpf)?,
@@ -488,10 +494,6 @@ pub(super) fn map_error(map: &'static str, error: &MapError) -> ProbeError {
         map,
         why: hooks::innermost(error),
     }
-}
-
-pub(super) fn online_cpus() -> Result<Vec<u32>, ProbeError> {
-    aya::util::online_cpus().map_err(|(path, error)| ProbeError::Load(format!("{path}: {error}")))
 }
 
 /// One more than the largest thread id that the kernel gives out.

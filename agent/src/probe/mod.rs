@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`load`](self) | globals, table sizes, the choice of hooks |
 //! | `hooks` | attaches one program each, and turns a refusal into words |
+//! | `events` | programs on events of single CPUs |
 //! | `loops` | hooks on the waits of event loops, and their records |
 //! | `heap` | probes in the targets' allocators, and the blocks that they saw |
 //! | `mapped` | a map's memory, read without a system call |
@@ -18,6 +19,7 @@
 
 mod cost;
 mod error;
+mod events;
 mod heap;
 mod hooks;
 mod iterate;
@@ -35,9 +37,10 @@ mod unwind;
 
 pub use cost::StatisticsOn;
 pub use error::ProbeError;
+pub use events::{DEFAULT_FAULT_PERIOD, FaultHook};
 pub use heap::{Detached, HeapPoint, TrapCost};
 pub use iterate::BlockedThread;
-pub use load::{DEFAULT_FAULT_PERIOD, FaultHook, Settings, WaitHook};
+pub use load::{Settings, WaitHook};
 pub use loops::{ExactHook, LoopHook};
 pub use object::has_kernel_side;
 pub use sockets::{SocketProbe, records};
@@ -86,6 +89,7 @@ pub struct Probe {
     /// The iterator that shows sleeping threads.
     snapshot: &'static str,
     signals: Vec<Signal>,
+    cpu_events: Vec<events::CpuEvents>,
     heap: heap::HeapMaps,
     /// Probes in targets' allocators. Dropping one takes it out.
     heap_links: Vec<heap::Link>,

@@ -90,6 +90,12 @@ impl Probe {
             .collect()
     }
 
+    /// Ids of the threads that have a slot.
+    pub fn thread_ids(&self) -> Vec<u32> {
+        let ids = (1..self.slots.len()).map(|index| self.tid(index));
+        ids.filter(|tid| *tid != 0).collect()
+    }
+
     /// Whether a thread is left that has not exited.
     pub fn anyone_left(&self) -> bool {
         (1..self.slots.len()).any(|index| self.tid(index) != 0 && self.state(index) != STATE_EXITED)

@@ -2,8 +2,10 @@
 //! where it does not, and what that costs.
 
 use super::{
-    ProbeError, cost, heap, hooks,
-    load::{DEFAULT_FAULT_PERIOD, Loaded, Settings, online_cpus, unwinds},
+    ProbeError, cost,
+    events::{Counts, CpuEvents, DEFAULT_FAULT_PERIOD},
+    heap, hooks,
+    load::{Loaded, Settings, unwinds},
     loops, sockets,
 };
 use crate::{
@@ -173,7 +175,7 @@ fn stacks(symbol: &str) -> Vec<Candidate<'_>> {
             serves: "CPU samples",
             cost: "cpu.svg stays empty; time on the CPU is still counted",
             required: false,
-            attempt: Box::new(|ebpf, _| hooks::cpu_clock(ebpf, "cpu_sample", &online_cpus()?, 99)),
+            attempt: Box::new(|ebpf, _| CpuEvents::attempt(ebpf, Counts::Clock { freq_hz: 99 })),
         },
     ]
 }
@@ -255,7 +257,8 @@ fn faults<'a>() -> Vec<Candidate<'a>> {
             cost: "where both are refused: memory grows without stacks",
             required: false,
             attempt: Box::new(|ebpf, _| {
-                hooks::fault_counter(ebpf, &online_cpus()?, DEFAULT_FAULT_PERIOD)
+                let period = DEFAULT_FAULT_PERIOD;
+                CpuEvents::attempt(ebpf, Counts::Faults { period })
             }),
         },
     ]

@@ -105,10 +105,22 @@ struct About<'a> {
     /// `elapsed`, `interrupted` or `targets_exited`.
     end: &'static str,
     freq_hz: u32,
+    /// As the kernel lists CPUs: `0-3,8`.
+    cpus_sampled: String,
+    /// CPUs that threads of targets may use and that were not sampled.
+    cpus_not_sampled: Vec<NotSampled>,
     min_block_ns: u64,
     /// Kernel release.
     kernel: &'a str,
     agent_version: &'static str,
+}
+
+/// CPUs without samples.
+#[derive(Serialize)]
+struct NotSampled {
+    cpus: String,
+    /// `nohz_full`, `not_chosen`, `offline` or `refused`.
+    why: &'static str,
 }
 
 /// The stacks that hold most of the time.
@@ -291,6 +303,11 @@ fn stacks(capture: &Capture) -> Stacks {
 }
 
 fn about(capture: &Capture) -> About<'_> {
+    let not_sampled = capture.sampling.not_sampled.iter();
+    let not_sampled = not_sampled.map(|(why, cpus)| NotSampled {
+        cpus: cpus.to_string(),
+        why: why.key(),
+    });
     About {
         started_unix_s: capture.started_unix_s,
         duration_s: capture.duration.as_secs_f64(),
@@ -300,6 +317,8 @@ fn about(capture: &Capture) -> About<'_> {
             End::TargetsExited => "targets_exited",
         },
         freq_hz: capture.freq_hz,
+        cpus_sampled: capture.sampling.sampled.to_string(),
+        cpus_not_sampled: not_sampled.collect(),
         min_block_ns: nanos(capture.min_block),
         kernel: &capture.kernel,
         agent_version: env!("CARGO_PKG_VERSION"),

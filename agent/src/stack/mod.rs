@@ -34,5 +34,5 @@ mod tests;
 
 pub use plan::code_address;
 pub use start::is_thread_start;
-pub use symbolize::{Limits, RawStack, StandIn, SymbolLosses, Symbolizer, UNMAPPED};
+pub use symbolize::{Limits, RawStack, StandIn, SymbolLosses, Symbolizer};
 pub(crate) use text::clean;

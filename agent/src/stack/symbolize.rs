@@ -6,13 +6,10 @@ use super::resolve::{self, Frames};
 use super::text::Names;
 use super::{jit, kernel};
 use crate::deadline::{self, Step, Subject};
-use crate::model::{AgentLoss, Frame, FrameKind, Stack};
+use crate::model::{AgentLoss, Frame, FrameKind, Stack, UNMAPPED};
 use crate::target::maps::{Module, Snapshot};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-
-/// The frame of addresses that no mapping holds: a broken chain of frame pointers, mostly.
-pub const UNMAPPED: &str = "[unmapped]";
 
 /// What symbolisation may take.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@
 //! A process whose parent has ended belongs to init, or to a subreaper: from outside nothing tells
 //! any more who started it, and it is not found here.
 
-use super::{Target, TargetError, proc_fs};
+use super::{Target, TargetError, is_ourselves, proc_fs};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// Lists read at the most: a family that forks without end is left to the kernel side's fork hook.
@@ -52,9 +52,8 @@ fn add(targets: &mut BTreeMap<u32, Target>, proposed: Descent) -> Result<bool, T
 
 /// Each process and its parent, but for ourselves.
 fn parents() -> Result<Vec<Descent>, TargetError> {
-    let own = std::process::id();
     let processes = proc_fs::processes().map_err(TargetError::Proc)?;
-    let others = processes.into_iter().filter(|pid| *pid != own);
+    let others = processes.into_iter().filter(|pid| !is_ourselves(*pid));
     Ok(others
         .filter_map(|child| {
             Some(Descent {

@@ -41,6 +41,20 @@ pub use resident::ResidentMemory;
 pub use select::{Selection, resolve};
 
 use crate::deadline::{self, Step, Subject};
+use std::sync::OnceLock;
+
+/// The process that waits for this one, if there is such a one.
+static WAITING: OnceLock<u32> = OnceLock::new();
+
+/// Another process is remora too: the one that waits for this one.
+pub fn waits_for_us(pid: u32) {
+    let _there_is_one = WAITING.set(pid);
+}
+
+/// Whether a process is remora itself.
+fn is_ourselves(pid: u32) -> bool {
+    pid == std::process::id() || WAITING.get() == Some(&pid)
+}
 
 /// One process to watch.
 #[derive(Debug)]
@@ -66,7 +80,7 @@ impl Target {
     /// Whatever makes `pid` no target: see [`TargetError`]. A process that is not there comes as
     /// [`TargetError::NoSuchProcess`] without a search of the containers: [`resolve`] adds that.
     pub fn of(pid: u32) -> Result<Self, TargetError> {
-        if pid == std::process::id() {
+        if is_ourselves(pid) {
             return Err(TargetError::Ourselves { pid });
         }
         let (identity, stat) = Identity::open(pid)?;

@@ -3,7 +3,7 @@
 //! A list of processes is out of date while it is read. What is shown here was there at one moment of it;
 //! nothing is decided by it.
 
-use super::{describe::escape, proc_fs};
+use super::{describe::escape, is_ourselves, proc_fs};
 use crate::model::{ProcessTree, Relative};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,10 +17,9 @@ const MAX_CHILDREN: usize = 32;
 
 /// Relatives of these processes, by pid; empty where `/proc` cannot be listed.
 pub fn relatives(pids: &[u32]) -> Vec<ProcessTree> {
-    let own = std::process::id();
     let processes = proc_fs::processes().unwrap_or_default().into_iter();
     let stats: HashMap<u32, proc_fs::Stat> = processes
-        .filter(|pid| *pid != own)
+        .filter(|pid| !is_ourselves(*pid))
         .filter_map(|pid| Some((pid, proc_fs::stat(pid)?)))
         .collect();
     let now = since_boot();

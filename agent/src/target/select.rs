@@ -1,6 +1,6 @@
 //! From what was typed to the processes that are meant.
 
-use super::{Target, TargetError, escape, family, proc_fs};
+use super::{Target, TargetError, escape, family, is_ourselves, proc_fs};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,11 +56,10 @@ pub fn resolve(selection: &Selection) -> Result<Vec<Target>, TargetError> {
 /// Adds all processes of this name, but for ourselves.
 fn add_named(targets: &mut BTreeMap<u32, Target>, name: &str) -> Result<(), TargetError> {
     let wanted = kept(name);
-    let own = std::process::id();
     let (mut matched, mut kernel_thread) = (false, false);
     let mut others = BTreeSet::new();
     for pid in proc_fs::processes().map_err(TargetError::Proc)? {
-        let Some(stat) = proc_fs::stat(pid).filter(|_| pid != own) else {
+        let Some(stat) = proc_fs::stat(pid).filter(|_| !is_ourselves(pid)) else {
             continue;
         };
         if stat.is_kernel_thread() {

@@ -2,7 +2,7 @@
 //! they do at that moment; the other shows where the blocked ones stand, at any time.
 
 use crate::{
-    atomic, config, loss,
+    atomic, clock, config, loss,
     maps::{TARGETS, TASK_RECORD, WALKS},
     python, reason, registers,
     stack::{self, Taker},
@@ -48,6 +48,9 @@ pub fn enlist_tasks(context: *const TaskIteration) -> i32 {
     if task.is_null() {
         return 0;
     }
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    clock::note_distance(now);
     let tgid = task::tgid(task);
     // SAFETY: only the agent writes this map, and not while it runs the iteration.
     let Some(started) = (unsafe { TARGETS.get(tgid) }) else {
@@ -62,8 +65,6 @@ pub fn enlist_tasks(context: *const TaskIteration) -> i32 {
     if task::state(task) & (task::TASK_DEAD | task::TASK_NEW) != 0 {
         return 0;
     }
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_ns() };
     if index == 0 && table::enlist(task, 0, STATE_UNKNOWN, now).is_none() {
         return 0;
     }
@@ -93,6 +94,10 @@ fn settle(slot: &mut ThreadSlot, task: Task) {
         reason::note(slot, task, state);
         STATE_BLOCKED
     };
+    let slept_at = match found {
+        STATE_BLOCKED => clock::slept_at(task),
+        _ => 0,
+    };
     let moved = task::state(task) != state || task::exec_start(task) != started;
     if moved {
         return;
@@ -100,8 +105,7 @@ fn settle(slot: &mut ThreadSlot, task: Task) {
     let flags = slot.flags;
     let mut settled = flags;
     if found == STATE_BLOCKED {
-        // Brought up to date at switch-out, by a clock that the agent can translate.
-        (slot.slept_at_ns, slot.slept_on_cpu) = (started, task::cpu(task));
+        slot.slept_at_ns = slept_at;
         settled |= FLAG_SINCE_INFERRED;
     }
     let word = |state: u32, flags: u32| state as u64 | (flags as u64) << 32;

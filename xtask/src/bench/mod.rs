@@ -8,6 +8,7 @@ mod child;
 mod clock;
 mod cost;
 mod depth;
+mod jitter;
 mod pairs;
 mod profiler;
 mod programs;
@@ -56,6 +57,11 @@ pub struct BenchArgs {
     /// it answers; nothing else
     #[arg(long, conflicts_with_all = ["only", "no_others", "signals"])]
     triage: bool,
+
+    /// Measure the gaps that remora and perf make in the time of a thread that reads the clock in a loop on a CPU of its
+    /// own, in so many rounds as --pairs says; nothing else
+    #[arg(long, conflicts_with_all = ["only", "no_others", "signals", "triage"])]
+    jitter: bool,
 
     /// Windows with remora for each workload; the others have half as many
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -139,6 +145,11 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if load > QUIET_LOAD {
         eprintln!("bench: load average {load}: other work blurs throughput; CPU time/op stands");
     }
+    if args.jitter {
+        let (remora, report) = (args.remora()?, &mut bench.report);
+        jitter::measure(&remora, plan, bench.folder, &clock, report)?;
+        return write(args, &bench.report);
+    }
     if args.triage {
         eprintln!("bench: remora triage on {}", Workload::Crowd.name());
         let (remora, report) = (args.remora()?, &mut bench.report);
@@ -187,6 +198,7 @@ impl<'a> Bench<'a> {
             switch_costs: Vec::new(),
             unwind_costs: Vec::new(),
             answers: Vec::new(),
+            jitter: Vec::new(),
             missing: Vec::new(),
         };
         Self {

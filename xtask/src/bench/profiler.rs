@@ -97,7 +97,7 @@ impl Signals {
 }
 
 /// What shows that a profiler is recording.
-enum Sign {
+pub enum Sign {
     /// A line of its output that begins with this, its own name aside.
     Line(&'static str),
     /// An open file of this kind: its hooks are in place.
@@ -291,7 +291,8 @@ impl Attached {
     }
 }
 
-fn shows(process: &Process, sign: &Sign) -> bool {
+/// Whether it has given its sign.
+pub fn shows(process: &Process, sign: &Sign) -> bool {
     match sign {
         Sign::Line(start) => process.lines().iter().any(|line| {
             line.strip_prefix("remora: ")
@@ -309,7 +310,7 @@ fn shows(process: &Process, sign: &Sign) -> bool {
 }
 
 /// Looks `name` up in `PATH` and in the system's own folders, which a user's `PATH` may lack.
-fn in_path(name: &str) -> Option<PathBuf> {
+pub fn in_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin", "/usr/bin"].map(PathBuf::from));
     folders

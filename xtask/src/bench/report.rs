@@ -3,7 +3,7 @@
 use serde::Serialize;
 use std::{fs, thread};
 
-use super::{pairs::Plan, stats::Spread};
+use super::{jitter::Jitter, pairs::Plan, stats::Spread};
 
 /// Everything that one run measured.
 #[derive(Debug, Serialize)]
@@ -22,6 +22,8 @@ pub struct Report {
     pub unwind_costs: Vec<UnwindCost>,
     /// How soon a look answers.
     pub answers: Vec<Answer>,
+    /// What a thread that nobody may disturb loses.
+    pub jitter: Vec<Jitter>,
     /// What could not be measured, and why.
     pub missing: Vec<Missing>,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::{report::Report, stats::Spread};
+use super::{jitter, report::Report, stats::Spread};
 
 /// How tables are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,10 +14,13 @@ pub enum Style {
 }
 
 /// A titled table.
-struct Section {
-    title: &'static str,
-    head: &'static [&'static str],
-    rows: Vec<Vec<String>>,
+pub struct Section {
+    /// Above it.
+    pub title: &'static str,
+    /// Of its columns.
+    pub head: &'static [&'static str],
+    /// Its cells.
+    pub rows: Vec<Vec<String>>,
 }
 
 /// Writes all tables, then how they came about and what is missing.
@@ -25,6 +28,7 @@ pub fn render(report: &Report, style: Style) -> Result<String, fmt::Error> {
     let mut out = String::new();
     for section in sections(report)
         .iter()
+        .chain(&jitter::table::sections(report))
         .filter(|section| !section.rows.is_empty())
     {
         match style {
@@ -34,7 +38,12 @@ pub fn render(report: &Report, style: Style) -> Result<String, fmt::Error> {
         write_rows(&mut out, section, style)?;
         writeln!(out)?;
     }
-    writeln!(out, "{}", method(report))?;
+    let method = if report.jitter.is_empty() {
+        method(report)
+    } else {
+        jitter::table::method(report)
+    };
+    writeln!(out, "{method}")?;
     for missing in &report.missing {
         writeln!(out, "\nNot measured: {}: {}", missing.what, missing.reason)?;
     }

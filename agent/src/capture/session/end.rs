@@ -13,7 +13,7 @@ use crate::{
         spaces::SpaceKey,
         timeline::Recorder,
     },
-    kernel::{Kernel, clocks::CpuClocks},
+    kernel::Kernel,
     model::{End, Python, PythonWait, Tasks},
     probe::Probe,
 };
@@ -26,7 +26,6 @@ pub(super) struct Run {
     pub(super) start_ns: u64,
     pub(super) end: End,
     pub(super) meter: Meter,
-    pub(super) clocks: CpuClocks,
 }
 
 /// What is read in the first moments after the end.
@@ -95,9 +94,11 @@ impl Session {
             end_ns: moment.end_ns,
             end: run.end,
             freq_hz: plan.freq_hz,
+            sampling: self.sampling.finish(),
+            reopened: self.sampling.reopened(),
             min_block: plan.min_block,
             arch: kernel.arch,
-            clocks: run.clocks,
+            clock: self.probe.scheduler_clock(),
             processes: self.processes,
             living: taken.living,
             gathered: self.gathered,

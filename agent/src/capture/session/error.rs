@@ -1,8 +1,13 @@
 //! Why there is no capture.
 
 use crate::{
-    deadline::Step, kernel::KernelError, probe::ProbeError, python::NotFound, target::TargetError,
+    deadline::{NoThreads, Step},
+    kernel::KernelError,
+    probe::ProbeError,
+    python::NotFound,
+    target::TargetError,
 };
+use std::io;
 use thiserror::Error;
 
 /// Why there is no capture.
@@ -19,7 +24,10 @@ pub enum CaptureError {
     Probe(#[from] ProbeError),
     /// The runtime failed us.
     #[error("cannot wait for the targets: {0}")]
-    Wait(#[from] std::io::Error),
+    Wait(std::io::Error),
+    /// There are no more threads.
+    #[error(transparent)]
+    NoThreads(NoThreads),
     /// Python frames were asked for, and there are none to be had.
     #[error(
         "process {pid} has no Python frames to show: {why}; leave `--python on` away to record it all the same"
@@ -55,4 +63,14 @@ pub enum CaptureError {
         /// The process.
         pid: u32,
     },
+}
+
+impl From<io::Error> for CaptureError {
+    fn from(error: io::Error) -> Self {
+        // What `clone` says where the limit of processes is reached.
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Self::NoThreads(NoThreads),
+            _ => Self::Wait(error),
+        }
+    }
 }

@@ -25,6 +25,7 @@ impl Session {
 
     /// What happens once a second.
     pub(super) fn beat(&mut self) {
+        self.sampling.beat(&mut self.probe);
         for key in self.tables.beat(&mut self.probe) {
             self.read_again(key);
         }

@@ -9,7 +9,7 @@ const TASK: &[(&str, u32)] = &[
     ("__state", 24),
     ("stack", 32),
     ("on_cpu", 52),
-    ("cpu", 60),
+    ("prio", 60),
     ("pid", 1448),
     ("tgid", 1452),
     ("group_leader", 1512),
@@ -32,7 +32,26 @@ fn write_files(w: &mut Writer, word: u32) {
 }
 
 fn write_task(w: &mut Writer, word: u32, without: &[&str]) {
-    let entity = w.structure("sched_entity", 256, &[("exec_start", word, 64 * 8, 0)]);
+    let entity = w.structure(
+        "sched_entity",
+        256,
+        &[
+            ("exec_start", word, 64 * 8, 0),
+            ("sum_exec_runtime", word, 72 * 8, 0),
+            ("prev_sum_exec_runtime", word, 80 * 8, 0),
+            ("cfs_rq", word, 136 * 8, 0),
+        ],
+    );
+    let info = w.structure("sched_info", 32, &[("last_arrival", word, 16 * 8, 0)]);
+    w.structure("cfs_rq", 512, &[("rq", word, 320 * 8, 0)]);
+    w.structure(
+        "rq",
+        4096,
+        &[
+            ("clock", word, 2600 * 8, 0),
+            ("clock_task", word, 2624 * 8, 0),
+        ],
+    );
     let mut fields: Vec<FieldSpec<'_>> = TASK
         .iter()
         .filter(|(name, _)| !without.contains(name))
@@ -41,6 +60,7 @@ fn write_task(w: &mut Writer, word: u32, without: &[&str]) {
     fields.push(("se", entity, 128 * 8, 0));
     let restart = w.structure("restart_block", 56, &[("fn", word, 8 * 8, 0)]);
     fields.push(("restart_block", restart, 1200 * 8, 0));
+    fields.push(("sched_info", info, 1100 * 8, 0));
     // What each architecture calls the thread's TLS base.
     let user = w.structure("", 16, &[("tp_value", word, 0, 0)]);
     let thread = w.structure(
@@ -117,7 +137,14 @@ fn everything_is_found_on_x86_64() {
         task_stack: 32,
         task_on_cpu: 52,
         task_exec_start: 192,
-        task_cpu: 60,
+        task_run_time: 200,
+        task_run_time_before: 208,
+        task_prio: 60,
+        task_last_arrival: 1116,
+        task_cfs_rq: 264,
+        cfs_rq_rq: 320,
+        rq_clock: 2600,
+        rq_clock_task: 2624,
         task_group_leader: 1512,
         task_start_boottime: 1640,
         task_in_iowait: 1193,
@@ -216,7 +243,7 @@ fn the_registers_of_the_other_architecture_are_absent_by_name() {
             .iter()
             .filter(|it| it.member.starts_with("task_struct."))
             .count(),
-        15
+        19
     );
 }
 

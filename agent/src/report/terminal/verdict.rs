@@ -281,6 +281,9 @@ fn closing(page: &mut Page, report: &Report) {
     if let Some(missing) = unanswered::note(capture) {
         lines.row(page, WARNING, "missing", &missing);
     }
+    if let Some(why) = capture.sampling.why() {
+        lines.row(page, QUIET, "note", &why);
+    }
     for note in exit_note::notes(capture) {
         lines.row(page, QUIET, "note", &note);
     }

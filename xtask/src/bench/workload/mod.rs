@@ -9,6 +9,8 @@ mod native;
 mod place;
 mod redis;
 
+pub use place::on;
+
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use counter::Counter;

@@ -35,7 +35,7 @@ fn cpus() -> Result<(usize, Vec<usize>)> {
 }
 
 /// `taskset` becomes the program, under the same process id.
-fn on(cpus: &[usize], program: impl AsRef<OsStr>) -> Command {
+pub fn on(cpus: &[usize], program: impl AsRef<OsStr>) -> Command {
     let list: Vec<String> = cpus.iter().map(usize::to_string).collect();
     let mut command = Command::new("taskset");
     command.arg("--cpu-list").arg(list.join(",")).arg(program);
