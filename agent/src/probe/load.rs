@@ -19,9 +19,7 @@ use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, Map, MapData, MapError},
 };
-use remora_common::{
-    config::Params, event_loop::LOOPS, heap::BLOCKS, reason::NO_SYSCALL, thread::TIDS_PER_CHUNK,
-};
+use remora_common::{config::Params, event_loop::LOOPS, heap::BLOCKS, thread::TIDS_PER_CHUNK};
 use std::{
     fs,
     os::fd::{AsFd, AsRawFd},
@@ -194,11 +192,7 @@ impl Loaded {
             python: settings.python.into(),
             late_ns: u64::try_from(settings.late.as_nanos()).unwrap_or(u64::MAX),
             fault_period: settings.fault_period.max(1),
-            restart_calls: ["futex", "clock_nanosleep", "poll"].map(|name| {
-                let named = kernel::syscalls::number(kernel.arch, name);
-                // Without `poll` (arm64) the call is told by its reason alone.
-                named.unwrap_or(NO_SYSCALL.into())
-            }),
+            restart_calls: kernel::syscalls::restarted(kernel.arch),
             // Unreadable: such waits stay system calls of their own name.
             restarts: kernel::restart_functions().unwrap_or_default(),
             heap_sample: settings.heap_sample.unwrap_or(0),
