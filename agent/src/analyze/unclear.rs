@@ -7,8 +7,9 @@
 use super::waits::{Kind, Waiting, Waits, line, someone_works};
 use super::{Scene, graph::Graph, graph::Node, words};
 use crate::display::text::clean;
-use crate::model::{Fact, Finding, Notice, NoticeKind, Subject, Topic};
+use crate::model::{Fact, Finding, Notice, NoticeKind, Site, Subject, Topic, takes_lock};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Notices that are told, of all processes.
 const MAX_NOTICES: usize = 8;
@@ -26,13 +27,40 @@ pub fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
         .collect();
     let mut unclear: Vec<_> = waits
         .of_targets(scene)
-        .filter(|it| it.since() >= scene.thresholds.unclear)
         .filter(|it| !told.contains(&Subject::Thread(it.thread.tid)))
-        .filter(|it| is_unclear(scene, &graph, &waits, it))
+        .filter(|it| {
+            let is_long = it.since() >= scene.thresholds.unclear;
+            asks_again(scene, it) || (is_long && is_unclear(scene, &graph, &waits, it))
+        })
         .collect();
     unclear.sort_by_key(|it| (std::cmp::Reverse(it.since()), it.index));
     let shown = unclear.iter().take(MAX_NOTICES);
     shown.map(|it| notice(&graph, it)).collect()
+}
+
+/// Share of its time that a thread has to spend in waits for locks.
+const ALWAYS: f64 = 0.95;
+/// A shorter look says nothing.
+const LEAST: Duration = Duration::from_secs(2);
+
+/// A lock whose waiters wake up by themselves to ask again, as a monitor of HotSpot does after a second at most: no
+/// single wait is long, and the thread did nothing else in the whole capture.
+fn asks_again(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
+    let thread = waiting.thread;
+    if waiting.kind != Kind::Lock || !waiting.timed || thread.observed < LEAST {
+        return false;
+    }
+    let own = scene
+        .capture
+        .waits
+        .iter()
+        .filter(|wait| wait.thread == waiting.index);
+    let for_locks = own.filter(|wait| match wait.site {
+        Site::Stack(at) => scene.capture.stacks.get(at).is_some_and(takes_lock),
+        _ => false,
+    });
+    let total: Duration = for_locks.map(|wait| wait.total).sum();
+    total.as_secs_f64() >= ALWAYS * thread.observed.as_secs_f64()
 }
 
 fn is_unclear(
@@ -61,11 +89,19 @@ fn notice(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Notice {
     let scene = graph.scene();
     let thread = waiting.thread;
     let now = &thread.now;
-    let since = words::since(now.since, now.since_inferred);
+    let (time, at_least) = match asks_again(scene, waiting) {
+        true => (thread.observed, true),
+        false => (now.since, now.since_inferred),
+    };
+    let since = words::since(time, at_least);
     let name = scene.process_name(thread.pid);
     let mut evidence = vec![Fact {
         what: Topic::Waits,
-        value: line(waiting),
+        value: format!(
+            "{} waits for {} for {since}",
+            words::thread(thread),
+            waiting.kind.words()
+        ),
     }];
     let node = Node::Thread(waiting.index);
     let code = graph.code(node).map(|value| Fact {
@@ -84,8 +120,8 @@ fn notice(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Notice {
         pid: thread.pid,
         tid: Some(thread.tid),
         thread: thread.comm.clone(),
-        since: Some(now.since),
-        since_at_least: now.since_inferred,
+        since: Some(time),
+        since_at_least: at_least,
         summary: format!(
             "cannot tell whether {name} is healthy: {} blocked for {since}",
             words::thread(thread)
@@ -106,6 +142,7 @@ const fn unknown(kind: Kind) -> &'static str {
         Kind::Queue => "who should use the other end of the queue",
         Kind::Runtime => "who should wake the future: the thread drives it from inside a job",
         Kind::Slot => "who holds the slots",
+        Kind::Lock => "who holds it, and whether it is passed on: its waiters wake up to ask again",
         Kind::Unexplained => "whether it is a lock, and who holds it: its memory names nobody",
         _ => "who should notify it: a condition names nobody",
     }

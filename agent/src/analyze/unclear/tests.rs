@@ -2,8 +2,8 @@
 
 use crate::analyze::waits::tests::sleeps;
 use crate::analyze::{Thresholds, judge};
-use crate::model::fixture::Builder;
-use crate::model::{Judgement, Reason, Verdict};
+use crate::model::fixture::{Builder, ms};
+use crate::model::{Judgement, Reason, Site, Verdict};
 
 const DEEP: [&str; 7] = [
     "main",
@@ -56,6 +56,28 @@ fn what_is_explained_at_rest_or_young_is_not() {
         Verdict::Unclear,
         "nobody works"
     );
+}
+
+#[test]
+fn a_lock_whose_waiters_ask_again_is_unclear_when_they_did_nothing_else() {
+    let enter = [
+        "start_thread",
+        "f",
+        "ObjectMonitor::enter(JavaThread*)",
+        "pthread_cond_timedwait",
+    ];
+    let judged = |milliseconds| {
+        let mut builder = Builder::new(1, "java");
+        sleeps(&mut builder, 0, Reason::Futex, &enter, 0);
+        for frames in &mut builder.0.stacks {
+            frames.frames[2].module = Some("/usr/lib/jvm/java-17/lib/server/libjvm.so".into());
+        }
+        builder.0.threads[0].now.args[3] = 0x7000;
+        builder.wait_at(0, Reason::Futex, Site::Stack(0), 40, ms(milliseconds));
+        judge(&builder.finish(), &Thresholds::default()).verdict
+    };
+    assert_eq!(judged(29_000), Verdict::Unclear);
+    assert_eq!(judged(20_000), Verdict::Idle);
 }
 
 #[test]

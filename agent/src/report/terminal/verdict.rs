@@ -6,8 +6,8 @@
 use super::{HEADING, MIN_WIDTH, Page, QUIET, RenderOptions, WARNING, sentence};
 use crate::display::{exit_note, label, skipped, unanswered};
 use crate::model::{
-    Capture, Finding, HookState, Incident, Judgement, Notice, Report, Severity, SignalId,
-    SocketState, Topic, Verdict,
+    Capture, Finding, HookState, Incident, JudgeLimit, Judgement, LimitOf, Notice, Report,
+    Severity, SignalId, SocketState, Topic, Verdict,
 };
 use crate::report::text::{clean, counted, duration, seconds};
 use crate::report::totals::{overhead, watched};
@@ -69,7 +69,14 @@ pub(super) fn write(page: &mut Page, report: &Report) {
 
 fn well(page: &mut Page, capture: &Capture, judgement: &Judgement) {
     match unanswered::note(capture) {
-        None => page.hanging(WELL, "", &label::no_problem(capture, judgement.verdict)),
+        None => {
+            let mut text = label::no_problem(capture, judgement.verdict);
+            let children = |limit: &JudgeLimit| limit.of == LimitOf::Children;
+            if judgement.limits.iter().any(children) {
+                text.push_str("; its children were not judged");
+            }
+            page.hanging(WELL, "", &text);
+        }
         Some(missing) => {
             let word = judgement.verdict.name().to_uppercase();
             page.hanging(WARNING, "", &format!("{word} AS FAR AS SEEN  {missing}"));
