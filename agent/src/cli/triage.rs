@@ -186,3 +186,18 @@ fn print(args: &Args, report: &Report) -> Result<(), Failure> {
     output::print(&text)
         .map_err(|error| Failure::new(FAILED, anyhow!("cannot write to standard output: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FindingKind;
+
+    #[test]
+    fn what_is_unclear_is_a_code_of_its_own_where_that_is_asked_for() {
+        let codes = |verdict| (exit_code(verdict, false), exit_code(verdict, true));
+        assert_eq!(codes(Verdict::Healthy), (0, 0));
+        assert_eq!(codes(Verdict::Idle), (0, 0));
+        assert_eq!(codes(Verdict::Unclear), (0, 11));
+        assert_eq!(codes(Verdict::Sick(FindingKind::LockStuck)), (10, 10));
+    }
+}
