@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import ctypes
 import json
 import multiprocessing
 import os
@@ -182,11 +183,17 @@ def limited():
 # A lock between processes, whose holder was killed.
 
 
+def end_with_parent():
+    """`PR_SET_PDEATHSIG`: workers do not outlive the test that ends their parent."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def farm(kill):
     multiprocessing.set_start_method("fork")
     lock = multiprocessing.Lock()
 
     def work(number):
+        end_with_parent()
         while True:
             with lock:
                 if kill and number == 0:
@@ -216,8 +223,8 @@ def farm_well():
 def mp_pool_at_rest():
     """Workers of multiprocessing take turns at their queue by a lock."""
     multiprocessing.set_start_method("fork")
-    with multiprocessing.Pool(3) as pool:
-        print(pool.map(abs, range(9)), flush=True)
+    with multiprocessing.Pool(3, initializer=end_with_parent) as pool:
+        pool.map(abs, range(9))
         workers = [child.pid for child in multiprocessing.active_children()]
         ready(workers[-1])
         time.sleep(1000)
