@@ -81,9 +81,11 @@ pub struct Offsets {
     pub task_tls: u32,
     /// `task_struct.pagefault_disabled`.
     pub task_pagefault_disabled: u32,
+    /// `task_struct.restart_block.fn`.
+    pub task_restart: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 39);
+const _: () = assert!(size_of::<Offsets>() == 4 * 40);
 
 impl Offsets {
     /// Nothing known.
@@ -122,6 +124,7 @@ impl Offsets {
         regs_lr: ABSENT,
         task_tls: ABSENT,
         task_pagefault_disabled: ABSENT,
+        task_restart: ABSENT,
     };
 }
 
@@ -163,13 +166,15 @@ pub struct Params {
     pub late_ns: u64,
     /// Of the page faults of a thread, one in so many at the least is sampled; never 0.
     pub fault_period: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// Numbers of the system calls that go on in a restart block: `futex`, `clock_nanosleep`, `poll`.
+    pub restart_calls: [u32; 3],
+    /// Kernel functions by which these go on, in the same order; 0 where its address is not known.
+    pub restarts: [u64; 3],
     /// Of allocated bytes, one in so many is sampled in the mean; up to 1: each allocation is.
     pub heap_sample: u64,
 }
 
-const _: () = assert!(size_of::<Params>() == 88);
+const _: () = assert!(size_of::<Params>() == 120);
 
 impl Params {
     /// Every parameter zero: what the object holds before the agent sets them.
@@ -190,7 +195,8 @@ impl Params {
         python: 0,
         late_ns: 0,
         fault_period: 1,
-        reserved: 0,
+        restart_calls: [0; 3],
+        restarts: [0; 3],
         heap_sample: 0,
     };
 }

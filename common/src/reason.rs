@@ -124,6 +124,9 @@ pub enum SyscallClass {
     Read = Self::ASK + 2,
     /// `write`, `writev`…: the kind of the descriptor in argument 0 decides.
     Write = Self::ASK + 3,
+    /// `restart_syscall`: a call with a time limit that a stop interrupted goes on; the task's restart block
+    /// decides.
+    Restart = Self::ASK + 4,
     /// `fsync`, `fdatasync`, `sync`, `msync`…
     Sync = Reason::Disk as u8,
     /// `nanosleep`, `clock_nanosleep`.

@@ -38,7 +38,7 @@ getters!(OFFSETS:
     cfs_rq_rq, rq_clock, rq_clock_task, task_group_leader, task_start_boottime, task_in_iowait,
     task_in_iowait_mask, files_fdt, fdtable_fd, fdtable_max_fds, file_inode, inode_mode,
     regs_syscall, regs_ip, regs_sp, regs_fp, regs_mode, regs_lr, task_tls,
-    task_pagefault_disabled,
+    task_pagefault_disabled, task_restart,
 );
 
 getters!(PARAMS:
@@ -55,6 +55,18 @@ pub fn min_block_ns() -> u64 {
 #[inline(always)]
 pub fn late_ns() -> u64 {
     global!(PARAMS.late_ns)
+}
+
+/// Number of the system call that goes on in a restart block of kind `N`.
+#[inline(always)]
+pub fn restart_call<const N: usize>() -> u32 {
+    global!(PARAMS.restart_calls[N])
+}
+
+/// Address of the kernel function that a restart block of kind `N` names; 0 where it is not known.
+#[inline(always)]
+pub fn restart<const N: usize>() -> u64 {
+    global!(PARAMS.restarts[N])
 }
 
 #[inline(always)]

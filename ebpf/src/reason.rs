@@ -4,12 +4,14 @@
 //! 2. a 32-bit task: its system calls are another table, not interpreted;
 //! 3. not in a system call: a page fault that has to wait;
 //! 4. the class of the system call, from the agent's table; `read` and `write` look at the kind of
-//!    their descriptor, `poll` and `select` without descriptors are sleeps;
+//!    their descriptor, `poll` and `select` without descriptors are sleeps; `restart_syscall` is the call with a
+//!    time limit that a stop interrupted, whose arguments are still in the registers: the task's restart
+//!    block says which;
 //! 5. an uninterruptible sleep in a call that is not itself such a wait is storage when the
 //!    scheduler counts it as I/O wait, else "uninterruptible".
 
 use crate::{
-    loss,
+    config, loss,
     maps::SYSCALLS,
     registers::{self, Registers},
     task::{self, Task},
@@ -60,13 +62,35 @@ fn in_call(slot: &mut ThreadSlot, task: Task, state: u32, registers: Registers) 
         registers.arg::<4>(),
         registers.arg::<5>(),
     ];
-    let class = SYSCALLS.get(number as u32).copied().unwrap_or(0);
+    let mut class = SYSCALLS.get(number as u32).copied().unwrap_or(0);
+    if class == SyscallClass::Restart as u8 {
+        class = restarted(slot, task);
+    }
     let reason = by_class(slot, task, class);
     if state & task::TASK_UNINTERRUPTIBLE != 0 {
         uninterruptible(task, reason)
     } else {
         reason
     }
+}
+
+/// The class of the call that goes on by `restart_syscall`, with its number in the slot.
+#[inline(always)]
+fn restarted(slot: &mut ThreadSlot, task: Task) -> u8 {
+    let function = task::restart(task);
+    let (call, class) = if function == 0 {
+        return SyscallClass::Other as u8;
+    } else if function == config::restart::<0>() {
+        (config::restart_call::<0>(), SyscallClass::Futex)
+    } else if function == config::restart::<1>() {
+        (config::restart_call::<1>(), SyscallClass::Sleep)
+    } else if function == config::restart::<2>() {
+        (config::restart_call::<2>(), SyscallClass::Poll)
+    } else {
+        return SyscallClass::Other as u8;
+    };
+    slot.syscall = call;
+    class as u8
 }
 
 #[inline(always)]

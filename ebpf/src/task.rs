@@ -95,6 +95,16 @@ pub fn exec_start(task: Task) -> u64 {
     unsafe { member(task, config::task_exec_start()) }
 }
 
+/// The function by which an interrupted call of the task goes on; 0 when absent.
+#[inline(always)]
+pub fn restart(task: Task) -> u64 {
+    if config::task_restart() == ABSENT {
+        return 0;
+    }
+    // SAFETY: member of task_struct.
+    unsafe { member(task, config::task_restart()) }
+}
+
 /// Whether a fault of the task now fails instead of fetching a page: somebody reads with care, as programs
 /// like these do.
 #[inline(always)]

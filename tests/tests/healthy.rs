@@ -23,6 +23,7 @@ fn findings(pid: u32, seconds: u64) -> (String, Vec<Value>) {
     let arguments = [
         "triage",
         "--json",
+        "--strict",
         "--children",
         "--pid",
         &pid,
@@ -43,7 +44,10 @@ fn findings(pid: u32, seconds: u64) -> (String, Vec<Value>) {
     run.assert_code(expected);
     (
         verdict,
-        said["findings"].as_array().cloned().unwrap_or_default(),
+        [&said["findings"], &said["notices"]]
+            .into_iter()
+            .flat_map(|list| list.as_array().cloned().unwrap_or_default())
+            .collect(),
     )
 }
 

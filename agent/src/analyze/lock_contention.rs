@@ -4,11 +4,12 @@
 //! healthy: workers that wait for work in a condition variable or semaphore (no lock: those kinds never count, and
 //! neither does a wait at a thread's idle place), and workers that queue for a mutex whose holder waits for the next
 //! connection in `accept` or `epoll_wait` (leader and followers): where the one that could make progress is idle, nobody
-//! is held up. A lock of a deadlock is that finding's.
+//! is held up. A lock of a deadlock is that finding's, and so is one that is not handed over at all.
 
 use super::{
     Findings, Scene,
     graph::{End, Graph, Node, Thing, Wait},
+    lock_stuck,
     words::{self, Headline},
 };
 use crate::display::text::{clean, counted, duration, percent};
@@ -32,13 +33,14 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let nodes = cycles
         .iter()
         .flat_map(|cycle| cycle.nodes.iter().chain(&cycle.behind));
-    let dead: HashSet<Subject> = nodes
+    let mut told: HashSet<Subject> = nodes
         .filter_map(|node| graph.wait(*node)?.subject)
         .collect();
+    told.extend(lock_stuck::futexes(&graph));
     let idle = idle_places(scene);
     for lock in &scene.capture.locks {
         let subject = Subject::Lock(lock.pid, lock.address);
-        if dead.contains(&subject) || !counts(scene, &graph, lock) {
+        if told.contains(&subject) || !counts(scene, &graph, lock) {
             continue;
         }
         let mut losers: Vec<Loser<'_>> = lock

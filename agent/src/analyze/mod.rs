@@ -20,19 +20,26 @@ mod feed_gap;
 pub mod graph;
 mod heartbeat;
 mod incident;
+mod limits;
 mod lock_contention;
+mod lock_stuck;
 mod loop_blocked;
 mod memory_leak;
+mod no_answer;
+mod nobody_left;
 mod not_consuming;
 mod peer_not_consuming;
+mod pool_exhausted;
 mod readers;
 mod scene;
 mod starved;
 mod stopped;
 mod tasks;
 pub mod thresholds;
+mod unclear;
 mod unsampled;
 mod waiting;
+mod waits;
 mod words;
 
 #[cfg(test)]
@@ -80,10 +87,14 @@ type Analyzer = fn(&Scene<'_>, &mut Findings);
 const ANALYZERS: &[Analyzer] = &[
     stopped::analyze,
     deadlock::analyze,
+    nobody_left::analyze,
+    lock_stuck::analyze,
+    pool_exhausted::analyze,
     loop_blocked::analyze,
     not_consuming::analyze,
     peer_not_consuming::analyze,
     blocked_syscall::analyze,
+    no_answer::analyze,
     heartbeat::analyze,
     starved::analyze,
     busy_spin::analyze,
@@ -116,17 +127,22 @@ pub fn judge_with(
     for analyze in ANALYZERS {
         analyze(&scene, &mut findings);
     }
+    let notices = unclear::notices(&scene, &findings.found);
     let mut incidents = incident::group(findings.found);
     incidents.retain(|incident| concerns_target(&scene, incident));
     let verdict = match incidents.first() {
         Some(worst) => Verdict::Sick(worst.cause.kind),
+        None if !notices.is_empty() => Verdict::Unclear,
         None if is_idle(capture) => Verdict::Idle,
         None => Verdict::Healthy,
     };
     Judgement {
         verdict,
         incidents,
+        notices,
+        longest: unclear::longest(&scene),
         skipped: findings.skipped,
+        limits: limits::of(&scene),
         memory_trends: findings.memory_trends,
     }
 }

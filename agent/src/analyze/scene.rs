@@ -2,10 +2,12 @@
 
 use super::{Heartbeat, Thresholds};
 use crate::display::text::clean;
+use crate::model::places::{self, Reading};
 use crate::model::{
     Capture, Finding, FindingKind, IdlePlaces, Process, Socket, Stack, State, Thread,
 };
 use crate::model::{Confidence, Severity, ThreadLoop};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ pub struct Scene<'a> {
     loops: HashMap<usize, &'a ThreadLoop>,
     sockets: HashMap<(u32, u32), &'a Socket>,
     sockets_by_process: HashMap<u32, Vec<&'a Socket>>,
+    readings: Vec<OnceCell<Reading>>,
 }
 
 impl<'a> Scene<'a> {
@@ -56,6 +59,7 @@ impl<'a> Scene<'a> {
                 .map(|socket| ((socket.pid, socket.fd), socket))
                 .collect(),
             sockets_by_process,
+            readings: vec![OnceCell::new(); capture.stacks.len()],
         }
     }
 
@@ -119,6 +123,18 @@ impl<'a> Scene<'a> {
     /// Where a thread is now, if its stack was taken.
     pub fn stack_now(&self, thread: &Thread) -> Option<&'a Stack> {
         self.capture.stacks.get(thread.now.stack?)
+    }
+
+    /// What the stack of a thread says of its wait. Of a stack that was not taken nothing is known.
+    pub fn reading_now(&self, thread: &Thread) -> Reading {
+        let read = |at: usize| {
+            let (stack, known) = (self.capture.stacks.get(at)?, self.readings.get(at)?);
+            Some(known.get_or_init(|| places::read(stack)).clone())
+        };
+        thread.now.stack.and_then(read).unwrap_or(Reading {
+            gaps: true,
+            ..Reading::default()
+        })
     }
 
     /// `feedd (4711)`.

@@ -117,6 +117,12 @@ thresholds! {
     cycle_overruns, "cycle-overruns": f64 = 0.05;
     /// A cycle in the wait-for graph lasts this long.
     deadlock, "deadlock": Duration = Duration::from_secs(1);
+    /// A thread waits for one lock for this long without a break.
+    lock_stuck, "lock-stuck": Duration = Duration::from_secs(10);
+    /// A peer that was asked says nothing for this long.
+    no_answer, "no-answer": Duration = Duration::from_secs(30);
+    /// A wait that nobody can explain lasts this long.
+    unclear, "unclear": Duration = Duration::from_secs(30);
     /// A thread is blocked for this share of its time waiting for one lock.
     lock_contention, "lock-contention": f64 = 0.2;
     /// A thread waits for a CPU for this share of its runnable time.

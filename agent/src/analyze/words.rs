@@ -4,6 +4,7 @@ use crate::display::{
     label,
     text::{clean, duration, fit},
 };
+use crate::model::places;
 use crate::model::{Frame, FrameKind, Socket, Stack, Task, Thread};
 use std::time::Duration;
 
@@ -29,13 +30,15 @@ const PLUMBING: [&str; 14] = [
 ];
 
 /// Files of Python's library that call the program's own functions.
-const LIBRARY: [&str; 6] = [
+const LIBRARY: [&str; 8] = [
     "/threading.py",
     "/asyncio/",
     "/selectors.py",
     "/concurrent/futures/",
     "/multiprocessing/",
     "/runpy.py",
+    "/ssl.py",
+    "/contextlib.py",
 ];
 
 /// The innermost functions of a stack, leaf first: `pump (feed.py:41) <- main (feed.py:88)`. Python functions
@@ -79,9 +82,16 @@ fn own_frames(stack: &Stack) -> Vec<&Frame> {
 fn is_plumbing(frame: &Frame) -> bool {
     let file = frame.file.as_deref().unwrap_or_default();
     match frame.kind {
-        FrameKind::Python => LIBRARY.iter().any(|part| file.contains(part)),
-        _ => PLUMBING.iter().any(|prefix| frame.name.starts_with(prefix)),
+        FrameKind::Python => LIBRARY.iter().any(|part| file.contains(part)) || is_known(frame),
+        _ => PLUMBING.iter().any(|prefix| frame.name.starts_with(prefix)) || is_known(frame),
     }
+}
+
+/// A library's function that waits, and says so.
+fn is_known(frame: &Frame) -> bool {
+    use places::Meaning::{Home, Job, Start};
+    let meaning = places::meaning(frame);
+    meaning.is_some_and(|it| !matches!(it, Home | Job | Start))
 }
 
 /// The innermost functions of a task that are not asyncio's own, leaf first; asyncio's where there are no others.

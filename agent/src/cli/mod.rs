@@ -26,6 +26,8 @@ const CANNOT_OBSERVE: u8 = 3;
 const INTERRUPTED: i32 = 130;
 /// A triage has a finding.
 const FOUND: u8 = 10;
+/// Nothing is known to be wrong, and something may be; only when that is asked for.
+const UNCLEAR: u8 = 11;
 
 /// Profile running processes and diagnose hangs from outside
 ///

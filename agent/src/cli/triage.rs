@@ -1,7 +1,7 @@
 //! `remora triage --pid P`: a short capture, and the verdict.
 
 use super::{
-    CANNOT_OBSERVE, FAILED, FOUND, Failure, USAGE, cpus, interrupt,
+    CANNOT_OBSERVE, FAILED, FOUND, Failure, UNCLEAR, USAGE, cpus, interrupt,
     output::{self, Status},
     record::raise_open_files,
     tasks, units,
@@ -24,8 +24,8 @@ use std::{path::PathBuf, time::Duration};
 use tokio::sync::Notify;
 
 /// The end of `--help`.
-pub const EXIT_CODES: &str = "Exit codes:\n  0   healthy or idle\n  10  a finding\n  1   the result could not be \
-    written\n  2   usage\n  3   cannot observe (no such process, no privileges, the kernel refuses)\n\
+pub const EXIT_CODES: &str = "Exit codes:\n  0   healthy, idle or unclear\n  10  a finding\n  11  unclear (with --strict)\n  \
+    1   the result could not be written\n  2   usage\n  3   cannot observe (no such process, no privileges, the kernel refuses)\n\
     With --tasks: 0, 1, 2 or 3.";
 
 /// What to watch, and how to print the result.
@@ -71,6 +71,9 @@ pub struct Args {
     /// Print the result as JSON
     #[arg(help_heading = "Output", long)]
     json: bool,
+    /// Exit with 11 where it is unclear whether something is wrong
+    #[arg(long)]
+    strict: bool,
     /// Keep what was seen, for a test of the analyzers
     #[arg(long, hide = true, value_name = "FILE")]
     recording: Option<PathBuf>,
@@ -112,9 +115,18 @@ pub fn run(args: Args) -> Result<u8, Failure> {
         std::fs::write(path, text).map_err(|error| Failure::new(FAILED, error))?;
     }
     let judgement = analyze::judge_with(&capture, &thresholds, &args.heartbeats);
-    let found = matches!(judgement.verdict, Verdict::Sick(_));
+    let code = exit_code(judgement.verdict, args.strict);
     print(&args, &Report::new(capture, judgement))?;
-    Ok(if found { FOUND } else { 0 })
+    Ok(code)
+}
+
+/// What the shell is told.
+const fn exit_code(verdict: Verdict, strict: bool) -> u8 {
+    match verdict {
+        Verdict::Sick(_) => FOUND,
+        Verdict::Unclear if strict => UNCLEAR,
+        Verdict::Unclear | Verdict::Healthy | Verdict::Idle => 0,
+    }
 }
 
 impl Args {
@@ -173,4 +185,19 @@ fn print(args: &Args, report: &Report) -> Result<(), Failure> {
     };
     output::print(&text)
         .map_err(|error| Failure::new(FAILED, anyhow!("cannot write to standard output: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FindingKind;
+
+    #[test]
+    fn what_is_unclear_is_a_code_of_its_own_where_that_is_asked_for() {
+        let codes = |verdict| (exit_code(verdict, false), exit_code(verdict, true));
+        assert_eq!(codes(Verdict::Healthy), (0, 0));
+        assert_eq!(codes(Verdict::Idle), (0, 0));
+        assert_eq!(codes(Verdict::Unclear), (0, 11));
+        assert_eq!(codes(Verdict::Sick(FindingKind::LockStuck)), (10, 10));
+    }
 }

@@ -37,6 +37,47 @@ pub fn scheduler_text() -> io::Result<Option<Range<u64>>> {
     )
 }
 
+/// Where the functions lie by which interrupted waits with a time limit go on after a stop (`restart_syscall`), each
+/// 0 where it is not known: of a futex, a sleep, a poll.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn restart_functions() -> io::Result<[u64; 3]> {
+    functions(
+        BufReader::new(File::open("/proc/kallsyms")?),
+        [
+            // What `futex_wait_restart` leaves behind while it waits.
+            "do_no_restart_syscall",
+            "hrtimer_nanosleep_restart",
+            "do_restart_poll",
+        ],
+    )
+}
+
+/// The addresses of functions of the kernel itself, 0 for those that are not there or hidden.
+fn functions<const N: usize>(kallsyms: impl BufRead, names: [&str; N]) -> io::Result<[u64; N]> {
+    let mut found = [0; N];
+    for line in kallsyms.take(LIMIT_BYTES).split(b'\n') {
+        let line = line?;
+        let mut words = line.split(u8::is_ascii_whitespace);
+        let (Some(address), Some(b"t" | b"T"), Some(name), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        if let Some(at) = names.iter().position(|wanted| wanted.as_bytes() == name)
+            && let Some(slot) = found.get_mut(at)
+        {
+            let address = std::str::from_utf8(address).unwrap_or_default();
+            *slot = u64::from_str_radix(address, 16).unwrap_or(0);
+        }
+        if !found.contains(&0) {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 /// The addresses between two symbols.
 fn section(kallsyms: impl BufRead, [from, to]: [&str; 2]) -> io::Result<Option<Range<u64>>> {
     let (mut start, mut end) = (0, 0);
@@ -145,6 +186,18 @@ mod tests {
         assert_eq!(find("20 T from\n10 T to\n"), None, "backwards");
         assert_eq!(find("zz T from\n10 T to\n"), None);
         assert_eq!(find("10 T from\n"), None);
+    }
+
+    #[test]
+    fn functions_are_those_of_the_kernel_itself() {
+        let text = "10 t one\n11 t one\t[module]\n20 T two\n30 d three\n";
+        let find = |names| functions(text.as_bytes(), names).unwrap();
+        assert_eq!(find(["one", "two", "three"]), [0x10, 0x20, 0]);
+        assert_eq!(
+            functions(&b"0 t one\n"[..], ["one"]).unwrap(),
+            [0],
+            "hidden"
+        );
     }
 
     #[test]

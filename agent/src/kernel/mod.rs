@@ -21,7 +21,7 @@ pub mod offsets;
 pub mod syscalls;
 
 pub use arch::Arch;
-pub use kallsyms::{finish_task_switch_symbol, scheduler_text};
+pub use kallsyms::{finish_task_switch_symbol, restart_functions, scheduler_text};
 pub use offsets::Absent;
 
 use btf::{Btf, BtfError};

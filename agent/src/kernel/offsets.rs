@@ -46,6 +46,7 @@ const COST_SLEPT: &str = "how long threads had slept when the capture began is u
 const COST_MOVED: &str = "a sleep that began before the capture may look longer than it is, where the kernel moved the \
      sleeper to another CPU";
 const COST_FAULTS: &str = "careful reads of absent memory count as page faults";
+const COST_RESTART: &str = "waits with a time limit have no reason after a stop";
 const COST_IOWAIT: &str = "disk waits are told from the system call only";
 
 const COMMON: &[Wanted] = &[
@@ -178,6 +179,12 @@ const COMMON: &[Wanted] = &[
         &["pagefault_disabled"],
         &[(|o| &mut o.task_pagefault_disabled, 0)],
         COST_FAULTS,
+    ),
+    wanted(
+        "task_struct",
+        &["restart_block.fn"],
+        &[(|o| &mut o.task_restart, 0)],
+        COST_RESTART,
     ),
 ];
 

@@ -4,7 +4,7 @@
 //! does not, and stands here once, by name.
 
 use super::Arch;
-use remora_common::reason::{SYSCALL_TABLE, SyscallClass};
+use remora_common::reason::{NO_SYSCALL, SYSCALL_TABLE, SyscallClass};
 use std::str::FromStr as _;
 use syscalls::{aarch64, x86_64};
 
@@ -61,6 +61,7 @@ const CLASSES: &[(SyscallClass, &[&str])] = &[
         SyscallClass::WaitChild,
         &["wait4", "waitid", "vfork", "clone", "clone3"],
     ),
+    (SyscallClass::Restart, &["restart_syscall"]),
     (SyscallClass::IoUring, &["io_uring_enter"]),
     (
         SyscallClass::SignalWait,
@@ -84,6 +85,13 @@ pub fn number(arch: Arch, name: &str) -> Option<u32> {
         Arch::Aarch64 => aarch64::Sysno::from_str(name).ok()?.id(),
     };
     u32::try_from(id).ok()
+}
+
+/// Numbers of the calls with a time limit that go on by `restart_syscall` after a stop: a futex, a sleep, a poll.
+/// No number where the architecture lacks it (`poll` on arm64): such a wait is told by its reason alone.
+pub fn restarted(arch: Arch) -> [u32; 3] {
+    let number = |name| number(arch, name).unwrap_or(NO_SYSCALL.into());
+    ["futex", "clock_nanosleep", "poll"].map(number)
 }
 
 /// The [`SyscallClass`] of each system call number, as the kernel side reads it.

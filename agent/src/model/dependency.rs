@@ -68,6 +68,6 @@ pub struct PythonWait {
     /// Address of the object.
     pub object: u64,
     /// Threads that hold the lock, or the one that would have to end. Of a `Lock`, which notes nobody: those
-    /// that stand in the body of a `with` of it.
+    /// that stand in the body of a `with` of it. Empty where none is known.
     pub holders: Vec<u32>,
 }

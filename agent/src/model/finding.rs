@@ -10,6 +10,10 @@ pub enum Kind {
     Stopped,
     /// A cycle in the wait-for graph that stays.
     Deadlock,
+    /// A lock is not handed over.
+    LockStuck,
+    /// Every slot of a pool is taken by what does not move.
+    PoolExhausted,
     /// An event loop has not come back to its wait.
     LoopBlocked,
     /// Bytes lie unread in a receive queue.
@@ -18,6 +22,8 @@ pub enum Kind {
     PeerNotConsuming,
     /// A wait that is neither lock, loop nor socket.
     BlockedSyscall,
+    /// A peer was asked, or shakes hands, and says nothing.
+    NoAnswer,
     /// A thread, socket or cycle that was declared was silent for too long.
     HeartbeatMissed,
     /// Ready, and without a CPU.
@@ -40,13 +46,16 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, by rank.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Stopped,
         Self::Deadlock,
+        Self::LockStuck,
+        Self::PoolExhausted,
         Self::LoopBlocked,
         Self::NotConsuming,
         Self::PeerNotConsuming,
         Self::BlockedSyscall,
+        Self::NoAnswer,
         Self::HeartbeatMissed,
         Self::Starved,
         Self::BusySpin,
@@ -63,6 +72,9 @@ impl Kind {
         match self {
             Self::Stopped => "stopped",
             Self::Deadlock => "deadlock",
+            Self::LockStuck => "lock_stuck",
+            Self::PoolExhausted => "pool_exhausted",
+            Self::NoAnswer => "no_answer",
             Self::LoopBlocked => "loop_blocked",
             Self::NotConsuming => "not_consuming",
             Self::PeerNotConsuming => "peer_not_consuming",
@@ -209,6 +221,98 @@ impl Incident {
     }
 }
 
+/// Something that may be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NoticeKind {
+    /// A wait of which it is not known who could end it.
+    UnexplainedWait,
+}
+
+impl NoticeKind {
+    /// Every kind.
+    pub const ALL: [Self; 1] = [Self::UnexplainedWait];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnexplainedWait => "unexplained_wait",
+        }
+    }
+}
+
+/// What was there and could not be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LimitOf {
+    /// Child processes that were not judged.
+    Children,
+    /// Threads that run 32-bit code.
+    Compat32,
+    /// Threads whose stack was not taken, or not to its root.
+    Stacks,
+    /// Threads that wait in an interpreter whose locks are not read.
+    PythonLocks,
+    /// Stacks that are switched in user space.
+    Greenlets,
+    /// Threads that wait in Java code without names.
+    JavaFrames,
+}
+
+impl LimitOf {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Children,
+        Self::Compat32,
+        Self::Stacks,
+        Self::PythonLocks,
+        Self::Greenlets,
+        Self::JavaFrames,
+    ];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Children => "children",
+            Self::Compat32 => "compat32",
+            Self::Stacks => "stacks",
+            Self::PythonLocks => "python_locks",
+            Self::Greenlets => "greenlets",
+            Self::JavaFrames => "java_frames",
+        }
+    }
+}
+
+/// A limit of the judgement, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgeLimit {
+    /// Of what.
+    pub of: LimitOf,
+    /// What was not judged, with its share.
+    pub why: String,
+}
+
+/// One thing that may be wrong, and why that is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What.
+    pub kind: NoticeKind,
+    /// Process in which it is.
+    pub pid: u32,
+    /// Thread that it is about, where it is about one.
+    pub tid: Option<u32>,
+    /// Its name; that of the process where there is none.
+    pub thread: String,
+    /// For how long it has been so.
+    pub since: Option<Duration>,
+    /// `since` is a lower bound.
+    pub since_at_least: bool,
+    /// The sentence: who, what, for how long.
+    pub summary: String,
+    /// What was seen, and what is not known.
+    pub evidence: Vec<Fact>,
+    /// What to look at next.
+    pub next: String,
+}
+
 /// The verdict in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -216,6 +320,8 @@ pub enum Verdict {
     Healthy,
     /// It has nothing to do, and nothing is wrong.
     Idle,
+    /// Nothing is known to be wrong, and something may be.
+    Unclear,
     /// The kind of the worst finding.
     Sick(Kind),
 }
@@ -226,6 +332,7 @@ impl Verdict {
         match self {
             Self::Healthy => "healthy",
             Self::Idle => "idle",
+            Self::Unclear => "unclear",
             Self::Sick(kind) => kind.name(),
         }
     }
@@ -281,8 +388,14 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// What is wrong, the worst first.
     pub incidents: Vec<Incident>,
+    /// What may be wrong, the longest first.
+    pub notices: Vec<Notice>,
+    /// What the threads of targets wait for that have not moved for longest, whatever it is.
+    pub longest: Vec<String>,
     /// What could not be judged, and why.
     pub skipped: Vec<Skipped>,
+    /// What was there and could not be judged.
+    pub limits: Vec<JudgeLimit>,
     /// How the memory of each process moved, leak or not.
     pub memory_trends: Vec<MemoryTrend>,
 }

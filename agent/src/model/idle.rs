@@ -14,12 +14,13 @@
 //!
 //! The kernel tells a condition variable from a mutex by the futex operation only where the C
 //! library makes that difference (glibc does). Rust's standard library waits for its mutexes with
-//! the condition variable's operation, and so do glibc's read-write locks, so a stack whose inner
-//! user frames name a lock is never idle either. What is left is a wait of the right form, in the
-//! right place, that never ends: a lost wake-up. No rule can tell that from a worker without
-//! work, which is why reports show for *each* thread what it does now and since when, idle or not.
+//! the condition variable's operation, and so do glibc's read-write locks. So the stack has to agree
+//! ([`places`]): a lock is never idle, nor is a wait in a job that a worker runs, or deep inside the
+//! program; a wait at the bottom of a stack, in the loop that fetches work, is. What is left is a wait of
+//! the right form, in the right place, that never ends: a lost wake-up. `analyze::waits` looks for who could
+//! end it.
 
-use super::{Frame, FrameKind, Site, Stack, Thread, Wait};
+use super::{Frame, FrameKind, Site, Stack, Thread, Wait, places};
 use remora_common::reason::Reason;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -35,24 +36,6 @@ pub enum Idleness {
     /// A worker that waits for work: inferred, from the form of the wait and its dominance.
     Worker,
 }
-
-/// How many user frames from the leaf may name the lock that a futex wait is for: the system call,
-/// the wrapper of it, the slow path, the lock itself.
-const LOCK_FRAMES: usize = 4;
-
-/// Words of a function name that say it takes a lock (`pthread_mutex_lock`, `lock_contended`,
-/// `pthread_rwlock_rdlock`): compared with whole words, for `block_on` and `clock` are none.
-const LOCK_WORDS: [&str; 9] = [
-    "lock",
-    "lll",
-    "rdlock",
-    "wrlock",
-    "clockrdlock",
-    "clockwrlock",
-    "timedlock",
-    "rwlock",
-    "contended",
-];
 
 /// Whether waits for this reason are an event loop's idle wherever they happen.
 pub const fn is_event_loop(reason: Reason) -> bool {
@@ -132,43 +115,15 @@ fn candidate(wait: &Wait, stacks: &[Stack], sites: &[Option<usize>]) -> Option<P
     let for_work = match wait.reason {
         Reason::SocketAccept | Reason::SignalWait | Reason::IoUring => true,
         Reason::Poll => wait.event_form,
-        Reason::Futex => wait.event_form && !takes_lock(stack),
+        Reason::Futex => wait.event_form && places::read(stack).may_rest(),
         _ => false,
     };
     for_work.then_some((wait.thread, wait.reason, site))
 }
 
-/// Whether the inner user frames of a stack name a lock.
+/// Whether a stack leads into a lock.
 pub fn takes_lock(stack: &Stack) -> bool {
-    let user = stack
-        .frames
-        .iter()
-        .rev()
-        .filter(|frame| frame.kind != FrameKind::Kernel);
-    user.take(LOCK_FRAMES).any(|frame| names_lock(&frame.name))
-}
-
-/// Whether the function itself, not its type parameters, arguments or module, is named as a lock.
-fn names_lock(name: &str) -> bool {
-    let mut depth = 0_u32;
-    let mut function = String::new();
-    let mut next_segment = false;
-    for c in name.chars() {
-        match c {
-            '<' | '(' | '[' | '{' => depth += 1,
-            '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            _ if depth > 0 => {}
-            ':' => next_segment = true,
-            _ => {
-                if std::mem::take(&mut next_segment) {
-                    function.clear();
-                }
-                function.push(c.to_ascii_lowercase());
-            }
-        }
-    }
-    let mut words = function.split(|c: char| !c.is_ascii_alphanumeric());
-    words.any(|word| LOCK_WORDS.contains(&word))
+    places::read(stack).is_lock()
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod loss;
 mod memory;
 mod memory_trend;
 mod objects;
+pub mod places;
 mod process_tree;
 mod python;
 pub mod recording;
@@ -43,8 +44,8 @@ pub use dependency::{Awaited, Dependency, PythonAwaited, PythonWait};
 pub use descriptors::{Census, DescriptorKind, Descriptors};
 pub use fidelity::Fidelity;
 pub use finding::{
-    Confidence, Fact, Finding, Incident, Judgement, Kind as FindingKind, Severity, SkipReason,
-    Skipped, Subject, Verdict,
+    Confidence, Fact, Finding, Incident, JudgeLimit, Judgement, Kind as FindingKind, LimitOf,
+    Notice, NoticeKind, Severity, SkipReason, Skipped, Subject, Verdict,
 };
 pub use frame::{Frame, FrameKind, PythonWalk, Stack, UNMAPPED, Walk};
 pub use heap::{HeapSizes, SizeClass};

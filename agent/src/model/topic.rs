@@ -48,6 +48,8 @@ topics! {
     Limit, "limit", "limit";
     /// What was not read but concluded, and from what.
     Inferred, "inferred", "inferred";
+    /// What is not known, and why.
+    Unknown, "unknown", "unknown";
     /// An event loop, and what it does.
     Loop, "loop", "loop";
     /// An asyncio task.

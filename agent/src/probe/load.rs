@@ -192,7 +192,9 @@ impl Loaded {
             python: settings.python.into(),
             late_ns: u64::try_from(settings.late.as_nanos()).unwrap_or(u64::MAX),
             fault_period: settings.fault_period.max(1),
-            reserved: 0,
+            restart_calls: kernel::syscalls::restarted(kernel.arch),
+            // Unreadable: such waits stay system calls of their own name.
+            restarts: kernel::restart_functions().unwrap_or_default(),
             heap_sample: settings.heap_sample.unwrap_or(0),
         };
         let ebpf = EbpfLoader::new()

@@ -36,12 +36,16 @@ const TOP: usize = 20;
 #[derive(Serialize)]
 struct Head<'a> {
     schema: u32,
-    /// `healthy`, `idle`, or the kind of the worst finding.
+    /// `healthy`, `idle`, `unclear`, or the kind of the worst finding.
     verdict: &'static str,
     verdict_note: String,
     capture: About<'a>,
     targets: Vec<targets::Target<'a>>,
     findings: Vec<findings::Entry<'a>>,
+    /// What may be wrong, and is not known to be.
+    notices: Vec<findings::NoticeEntry<'a>>,
+    /// What the threads wait for that have not moved for longest.
+    longest_waits: &'a [String],
     not_judged: Vec<findings::NotJudged>,
 }
 
@@ -238,6 +242,8 @@ fn head(report: &Report) -> Head<'_> {
         capture: about(capture),
         targets: targets::targets(capture),
         findings: findings::findings(report),
+        notices: findings::notices(report),
+        longest_waits: findings::longest_waits(report),
         not_judged: findings::not_judged(report),
     }
 }

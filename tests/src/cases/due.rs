@@ -38,6 +38,8 @@ pub fn threshold(case: &Case) -> Duration {
         "blocked_syscall" => set("blocked-syscall", 5),
         "feed_gap" => set("feed-gap", 5),
         "close_wait" => set("close-wait", 10),
+        "lock_stuck" | "pool_exhausted" => set("lock-stuck", 10),
+        "no_answer" => set("no-answer", 30),
         // Near the limit it counts at once.
         "fd_leak" if option(case, "--duration").is_some() => set("fd-leak", 20),
         // A process warms up for so long, then it has to grow for so long.

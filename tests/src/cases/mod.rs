@@ -12,6 +12,7 @@ mod run;
 mod sockets;
 pub mod table;
 mod threads;
+mod waits;
 
 pub use check::{check, check_all};
 pub use run::{Outcome, Watching, run, run_watching, start};
@@ -90,5 +91,12 @@ pub fn sockets() -> Vec<Case> {
 
 /// Every case.
 pub fn all() -> Vec<Case> {
-    [locks::CASES, sockets::CASES, threads::CASES, memory::CASES].concat()
+    [
+        locks::CASES,
+        sockets::CASES,
+        threads::CASES,
+        waits::CASES,
+        memory::CASES,
+    ]
+    .concat()
 }

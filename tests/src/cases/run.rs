@@ -180,7 +180,8 @@ fn judge(case: &Case, specimen: &Specimen, said: &Value) -> Result<String, Strin
     let none = Vec::new();
     let findings = said["findings"].as_array().unwrap_or(&none);
     let Expect::Sick { kind, thread, says } = case.expect else {
-        return match findings.first() {
+        let notices = said["notices"].as_array().unwrap_or(&none);
+        return match findings.first().or(notices.first()) {
             None => Ok("nothing found".to_owned()),
             Some(finding) => Err(format!("a false alarm: {finding:#}")),
         };

@@ -130,6 +130,8 @@ fn fact(what: Topic, value: String) -> Fact {
 pub(super) fn follow(graph: &Graph<'_>, first: Node) -> Chain {
     let mut steps: Vec<Step> = Vec::new();
     let mut node = first;
+    // The first step to a thread that only stands for its process: it may have nothing to do with the wait.
+    let mut guess: Option<(usize, u32)> = None;
     let end = loop {
         if let Some(at) = steps.iter().position(|step| step.node == node) {
             break End::Cycle(at);
@@ -148,14 +150,27 @@ pub(super) fn follow(graph: &Graph<'_>, first: Node) -> Chain {
         match party {
             Some(Party::Node(next)) => node = *next,
             Some(Party::Process(pid)) => match graph.spokesman(*pid, node) {
-                Some(next) => node = next,
+                Some(next) => {
+                    if graph.threads_of(*pid).nth(1).is_some() {
+                        guess = guess.or(Some((steps.len(), *pid)));
+                    }
+                    node = next;
+                }
                 None => break End::Process(*pid),
             },
             Some(Party::Stranger(id, name)) => break End::Stranger(*id, name.clone()),
             None => break End::Node(node),
         }
     };
-    Chain { steps, end }
+    match (&end, guess) {
+        // No deadlock by a guess: those that are real are found as cycles.
+        (End::Cycle(_), Some((sure, pid))) => {
+            steps.truncate(sure);
+            let end = End::Process(pid);
+            Chain { steps, end }
+        }
+        _ => Chain { steps, end },
+    }
 }
 
 impl Graph<'_> {

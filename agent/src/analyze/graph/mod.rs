@@ -23,7 +23,7 @@ pub(super) mod tests;
 
 use super::Scene;
 use crate::display::text::clean;
-use crate::model::{Subject, Task, Thread};
+use crate::model::{Lock, Subject, Task, Thread};
 use std::time::Duration;
 
 /// What waits.
@@ -83,6 +83,7 @@ pub struct Wait {
 /// The wait-for graph at the end of a capture.
 pub struct Graph<'a> {
     scene: &'a Scene<'a>,
+    locks: threads::Locks<'a>,
     threads: Vec<Option<Wait>>,
     tasks: tasks::Tasks<'a>,
 }
@@ -90,9 +91,11 @@ pub struct Graph<'a> {
 impl<'a> Graph<'a> {
     /// The graph of all threads that sleep.
     pub fn of(scene: &'a Scene<'a>) -> Self {
+        let locks = threads::Locks::new(scene);
         Self {
             scene,
-            threads: threads::waits(scene),
+            threads: threads::waits(scene, &locks),
+            locks,
             tasks: tasks::Tasks::new(scene),
         }
     }
@@ -108,6 +111,18 @@ impl<'a> Graph<'a> {
             Node::Thread(index) => self.threads.get(index)?.as_ref(),
             Node::Task(pid, id) => self.tasks.waits.get(&(pid, id)),
         }
+    }
+
+    /// The futex that a thread, given by its index, sleeps on.
+    pub fn lock(&self, index: usize) -> Option<&'a Lock> {
+        let thread = self.scene.capture.threads.get(index)?;
+        self.locks.of(index, thread)
+    }
+
+    /// Whether the wait of a thread, given by its index, ends by itself.
+    pub fn is_timed(&self, index: usize) -> bool {
+        let thread = self.scene.capture.threads.get(index);
+        thread.is_some_and(threads::is_timed)
     }
 
     /// The thread that a node is, or that runs the loop of a task.

@@ -3,8 +3,8 @@
 use super::*;
 use crate::analyze::{Thresholds, judge};
 use crate::model::{
-    Capture, FutexOperation, Keeper, Lock, LockKind, Owner, OwnerFrom, Reason, State, Syscall,
-    Topic, Verdict, Waiter,
+    Awaited, Capture, Dependency, FutexOperation, Keeper, Lock, LockKind, Owner, OwnerFrom, Reason,
+    State, Syscall, Topic, Verdict, Waiter,
     fixture::{Builder, ms},
 };
 
@@ -160,6 +160,38 @@ fn a_chain_ends_at_the_one_that_could_make_progress() {
     let cycle = ring(2, 5);
     let scene = Scene::new(&cycle, &thresholds);
     assert_eq!(Graph::of(&scene).chain(1).end, End::Cycle(0));
+}
+
+#[test]
+fn a_chain_through_any_thread_of_a_peer_does_not_end_in_a_deadlock() {
+    let reads = |tid, from: u32| Dependency {
+        tid,
+        on: Awaited::Pipe {
+            fd: 3,
+            inode: 7,
+            name: "pipe:[7]".into(),
+            reads: true,
+        },
+        timed: false,
+        parties: vec![(from, "peer".into())],
+        cut: false,
+    };
+    let mut builder = Builder::new(1, "client");
+    builder.process(2, "server");
+    builder.0.dependencies = vec![reads(1, 2), reads(2, 1)];
+    for thread in &mut builder.0.threads {
+        thread.now.state = State::Blocked;
+        thread.now.reason = Some(Reason::PipeRead);
+        thread.now.since = ms(3000);
+    }
+    let thresholds = Thresholds::default();
+    let end = |builder: &Builder| {
+        let scene = Scene::new(&builder.0, &thresholds);
+        Graph::of(&scene).chain(0).end
+    };
+    assert_eq!(end(&builder), End::Cycle(0), "nobody else is there");
+    builder.thread(2, 9, "other");
+    assert_eq!(end(&builder), End::Process(2), "the other one may write");
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl<'a> Locks<'a> {
     }
 
     /// The lock that a thread sleeps on.
-    fn of(&self, index: usize, thread: &Thread) -> Option<&'a Lock> {
+    pub(super) fn of(&self, index: usize, thread: &Thread) -> Option<&'a Lock> {
         let place = (thread.pid, thread.now.args[0]);
         let known = self.by_waiter.get(&index);
         known.or_else(|| self.by_place.get(&place)).copied()
@@ -47,8 +47,7 @@ impl<'a> Locks<'a> {
 }
 
 /// The wait of each thread, by index.
-pub(super) fn waits(scene: &Scene<'_>) -> Vec<Option<Wait>> {
-    let locks = Locks::new(scene);
+pub(super) fn waits(scene: &Scene<'_>, locks: &Locks<'_>) -> Vec<Option<Wait>> {
     let in_python = scene.capture.python_waits.iter();
     let in_python = in_python.map(|wait| (wait.tid, wait)).collect();
     let looked_up = channels::by_thread(scene);
@@ -56,7 +55,7 @@ pub(super) fn waits(scene: &Scene<'_>) -> Vec<Option<Wait>> {
     for (index, thread) in scene.living() {
         if let Some(slot) = waits.get_mut(index) {
             *slot = python(scene, &in_python, thread)
-                .or_else(|| futex(scene, &locks, index, thread))
+                .or_else(|| futex(scene, locks, index, thread))
                 .or_else(|| channels::wait(scene, &looked_up, thread));
         }
     }
@@ -217,7 +216,7 @@ pub(super) fn kept_words(scene: &Scene<'_>, wait: &Wait) -> Option<String> {
 }
 
 /// Whether a futex wait has a time limit: the fourth argument of `futex`, the fifth of `futex_wait`.
-fn is_timed(thread: &Thread) -> bool {
+pub(super) fn is_timed(thread: &Thread) -> bool {
     match thread.now.syscall.map(Syscall::name) {
         Some("futex") => thread.now.args[3] != 0,
         Some("futex_wait") => thread.now.args[4] != 0,

@@ -28,7 +28,14 @@ fn kinds(capture: &Capture) -> Vec<&'static str> {
 
 #[test]
 fn a_lock_that_is_kept_in_a_sleep_is_told_and_one_kept_in_accept_is_a_queue_for_work() {
-    assert_eq!(kinds(&held_while(Reason::Sleep)), ["lock_contention"]);
+    let mut held = held_while(Reason::Sleep);
+    assert_eq!(
+        kinds(&held),
+        ["lock_stuck"],
+        "in one wait, that says it all"
+    );
+    held.threads[1].now.since = Duration::from_secs(9);
+    assert_eq!(kinds(&held), ["lock_contention"]);
     for idle in [Reason::SocketAccept, Reason::Epoll, Reason::SignalWait] {
         assert!(kinds(&held_while(idle)).is_empty(), "{idle:?}");
     }

@@ -245,7 +245,12 @@ fn does(it: &LoopThread<'_>) -> String {
     let name = words::thread(it.thread);
     let now = &it.thread.now;
     match (now.state, now.reason) {
-        (State::Blocked, Some(reason @ (Reason::Epoll | Reason::Poll))) => {
+        // The first argument of `poll` is no descriptor.
+        (State::Blocked, Some(reason @ Reason::Poll)) => {
+            let call = now.syscall.map_or(reason.label(), Syscall::name);
+            format!("{name} is idle in {call}")
+        }
+        (State::Blocked, Some(reason @ Reason::Epoll)) => {
             let call = now.syscall.map_or(reason.label(), Syscall::name);
             format!("{name} is idle in {call} on fd {}", now.args[0])
         }

@@ -58,6 +58,8 @@ fn write_task(w: &mut Writer, word: u32, without: &[&str]) {
         .map(|(name, byte)| (*name, word, byte * 8, 0))
         .collect();
     fields.push(("se", entity, 128 * 8, 0));
+    let restart = w.structure("restart_block", 56, &[("fn", word, 8 * 8, 0)]);
+    fields.push(("restart_block", restart, 1200 * 8, 0));
     fields.push(("sched_info", info, 1100 * 8, 0));
     // What each architecture calls the thread's TLS base.
     let user = w.structure("", 16, &[("tp_value", word, 0, 0)]);
@@ -161,6 +163,7 @@ fn everything_is_found_on_x86_64() {
         regs_lr: ABSENT,
         task_tls: 4096 + 40,
         task_pagefault_disabled: 1700,
+        task_restart: 1200 + 8,
     };
     assert_eq!(
         bytemuck::bytes_of(&found),
@@ -240,7 +243,7 @@ fn the_registers_of_the_other_architecture_are_absent_by_name() {
             .iter()
             .filter(|it| it.member.starts_with("task_struct."))
             .count(),
-        18
+        19
     );
 }
 

@@ -245,9 +245,4 @@ proptest! {
         let verdicts = |waits: &[Wait]| waits.iter().map(|wait| wait.idle).collect::<Vec<_>>();
         prop_assert_eq!(verdicts(&once), verdicts(&again));
     }
-
-    #[test]
-    fn any_name_can_be_asked_for_a_lock(name in ".{0,60}") {
-        names_lock(&name);
-    }
 }

@@ -60,7 +60,7 @@ pub struct PythonWait {
     pub what: What,
     /// Address of the lock or thread object.
     pub object: u64,
-    /// States of the threads that hold it, or the one that has to end.
+    /// States of the threads that hold it, or the one that has to end; empty where nobody is known to.
     pub holders: Vec<u64>,
 }
 
@@ -94,7 +94,6 @@ pub fn waits(
     if found.iter().any(|wait| wait.what == What::Lock) {
         reader.find_holders(&states, &mut found);
     }
-    found.retain(|wait| !wait.holders.is_empty());
     found
 }
 

@@ -2,7 +2,7 @@
 
 use super::subjects::{self, About};
 use crate::display::{exit_note, label, skipped, unanswered};
-use crate::model::{Finding, Incident, Judgement, Report, Verdict};
+use crate::model::{Fact, Finding, Incident, Judgement, Notice, Report, Verdict};
 use crate::report::totals::watched;
 use serde::Serialize;
 
@@ -40,6 +40,23 @@ struct Line<'a> {
     value: &'a str,
 }
 
+/// Something that may be wrong.
+#[derive(Serialize)]
+pub struct NoticeEntry<'a> {
+    kind: &'static str,
+    /// `notice`.
+    severity: &'static str,
+    pid: u32,
+    tid: Option<u32>,
+    thread: &'a str,
+    since_s: Option<f64>,
+    /// `since_s` is a lower bound.
+    since_is_lower_bound: bool,
+    summary: &'a str,
+    evidence: Vec<Line<'a>>,
+    next: &'a str,
+}
+
 /// What could not be judged.
 #[derive(Serialize)]
 pub struct NotJudged {
@@ -75,6 +92,12 @@ fn of_judgement(report: &Report) -> String {
             .first()
             .map(|worst| worst.cause.summary.clone())
             .unwrap_or_default(),
+        Some(judgement) if judgement.verdict == Verdict::Unclear => {
+            let first = judgement.notices.first();
+            first
+                .map(|notice| notice.summary.clone())
+                .unwrap_or_default()
+        }
         Some(judgement) => {
             let capture = &report.capture;
             let notes = exit_note::notes(capture).into_iter();
@@ -118,15 +141,7 @@ fn entry(finding: &Finding, incident: usize, is_cause: bool) -> Entry<'_> {
         since_s: finding.since.map(|since| since.as_secs_f64()),
         since_is_lower_bound: finding.since_at_least,
         summary: &finding.summary,
-        evidence: finding
-            .evidence
-            .iter()
-            .map(|fact| Line {
-                what: fact.what.key(),
-                label: fact.what.label(),
-                value: &fact.value,
-            })
-            .collect(),
+        evidence: finding.evidence.iter().map(line).collect(),
         next: &finding.next,
         about: subjects::list(&finding.about),
         because_of: subjects::list(&finding.because_of),
@@ -135,14 +150,52 @@ fn entry(finding: &Finding, incident: usize, is_cause: bool) -> Entry<'_> {
     }
 }
 
+fn line(fact: &Fact) -> Line<'_> {
+    Line {
+        what: fact.what.key(),
+        label: fact.what.label(),
+        value: &fact.value,
+    }
+}
+
+/// What may be wrong.
+pub fn notices(report: &Report) -> Vec<NoticeEntry<'_>> {
+    let notices = report.judgement.iter().flat_map(|it| &it.notices);
+    notices.map(notice).collect()
+}
+
+fn notice(notice: &Notice) -> NoticeEntry<'_> {
+    NoticeEntry {
+        kind: notice.kind.name(),
+        severity: "notice",
+        pid: notice.pid,
+        tid: notice.tid,
+        thread: &notice.thread,
+        since_s: notice.since.map(|since| since.as_secs_f64()),
+        since_is_lower_bound: notice.since_at_least,
+        summary: &notice.summary,
+        evidence: notice.evidence.iter().map(line).collect(),
+        next: &notice.next,
+    }
+}
+
+/// What the threads wait for that have not moved for longest.
+pub fn longest_waits(report: &Report) -> &[String] {
+    report.judgement.as_ref().map_or(&[], |it| &it.longest)
+}
+
 /// What could not be judged, and why.
 pub fn not_judged(report: &Report) -> Vec<NotJudged> {
     let judgement = report.judgement.iter();
-    let missing = judgement.flat_map(|judgement| &judgement.skipped);
-    missing
-        .map(|skipped| NotJudged {
-            kind: skipped.kind.name(),
-            why: skipped::why(&skipped.why),
-        })
-        .collect()
+    let missing = judgement.clone().flat_map(|judgement| &judgement.skipped);
+    let missing = missing.map(|skipped| NotJudged {
+        kind: skipped.kind.name(),
+        why: skipped::why(&skipped.why),
+    });
+    let limits = judgement.flat_map(|judgement| &judgement.limits);
+    let limits = limits.map(|limit| NotJudged {
+        kind: limit.of.name(),
+        why: limit.why.clone(),
+    });
+    missing.chain(limits).collect()
 }

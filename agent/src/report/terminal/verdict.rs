@@ -6,8 +6,8 @@
 use super::{HEADING, MIN_WIDTH, Page, QUIET, RenderOptions, WARNING, sentence};
 use crate::display::{exit_note, label, skipped, unanswered};
 use crate::model::{
-    Capture, Finding, HookState, Incident, Judgement, Report, Severity, SignalId, SocketState,
-    Topic, Verdict,
+    Capture, Finding, HookState, Incident, JudgeLimit, Judgement, LimitOf, Notice, Report,
+    Severity, SignalId, SocketState, Topic, Verdict,
 };
 use crate::report::text::{clean, counted, duration, seconds};
 use crate::report::totals::{overhead, watched};
@@ -52,20 +52,63 @@ pub(super) fn write(page: &mut Page, report: &Report) {
         }
         show(page, incident);
     }
-    if judgement.incidents.is_empty() {
+    if judgement.incidents.is_empty() && judgement.notices.is_empty() {
         well(page, &report.capture, judgement);
+    }
+    for (index, notice) in judgement.notices.iter().enumerate() {
+        if index > 0 || !judgement.incidents.is_empty() {
+            page.plain("");
+        }
+        unclear(
+            page,
+            notice,
+            judgement.verdict == Verdict::Unclear && index == 0,
+        );
     }
 }
 
 fn well(page: &mut Page, capture: &Capture, judgement: &Judgement) {
     match unanswered::note(capture) {
-        None => page.hanging(WELL, "", &label::no_problem(capture, judgement.verdict)),
+        None => {
+            let mut text = label::no_problem(capture, judgement.verdict);
+            let children = |limit: &JudgeLimit| limit.of == LimitOf::Children;
+            if judgement.limits.iter().any(children) {
+                text.push_str("; its children were not judged");
+            }
+            page.hanging(WELL, "", &text);
+        }
         Some(missing) => {
             let word = judgement.verdict.name().to_uppercase();
             page.hanging(WARNING, "", &format!("{word} AS FAR AS SEEN  {missing}"));
         }
     }
     sentence::load(page, capture);
+    if judgement.verdict == Verdict::Idle {
+        let mut lines = Lines::default();
+        for wait in &judgement.longest {
+            lines.row(page, Style::new(), "longest", wait);
+        }
+    }
+}
+
+/// What may be wrong; the first of them is the verdict where nothing is known to be.
+fn unclear(page: &mut Page, notice: &Notice, is_verdict: bool) {
+    let kind = match is_verdict {
+        true => "UNCLEAR".to_owned(),
+        false => format!(
+            "{} (notice)",
+            notice.kind.name().replace('_', " ").to_uppercase()
+        ),
+    };
+    page.line(WARNING, &kind);
+    page.hanging(HEADING, "  ", &clean(&notice.summary));
+    let mut lines = Lines::default();
+    for fact in &notice.evidence {
+        lines.row(page, Style::new(), fact.what.label(), &fact.value);
+    }
+    if !notice.next.is_empty() {
+        lines.row(page, Style::new(), "next", &notice.next);
+    }
 }
 
 /// `LOOP BLOCKED (critical, certain)`.
@@ -250,6 +293,9 @@ fn closing(page: &mut Page, report: &Report) {
     }
     for note in exit_note::notes(capture) {
         lines.row(page, QUIET, "note", &note);
+    }
+    for limit in report.judgement.iter().flat_map(|it| &it.limits) {
+        lines.row(page, WARNING, "unchecked", &limit.why);
     }
     let skipped = report.judgement.iter().flat_map(|it| &it.skipped);
     let skipped: Vec<_> = skipped.map(skipped::short).collect();

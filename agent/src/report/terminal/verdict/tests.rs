@@ -28,6 +28,9 @@ fn judgement(incidents: Vec<Incident>) -> Judgement {
     let needed = ms(30_000);
     let captured = ms(3_000);
     Judgement {
+        notices: Vec::new(),
+        longest: Vec::new(),
+        limits: Vec::new(),
         verdict: match incidents.first() {
             Some(worst) => Verdict::Sick(worst.cause.kind),
             None => Verdict::Healthy,
@@ -172,4 +175,60 @@ fn an_ascii_locale_reads_signs_in_ascii() {
     let page = verdict(&report, options);
     assert!(page.contains("blocked for >= 5.0 s"), "{page}");
     assert!(page.is_ascii(), "{page}");
+}
+
+#[test]
+fn what_is_not_known_has_a_headline_of_its_own() {
+    let notice = Notice {
+        kind: crate::model::NoticeKind::UnexplainedWait,
+        pid: 1,
+        tid: Some(2),
+        thread: "loop".into(),
+        since: Some(ms(45_000)),
+        since_at_least: true,
+        summary: "cannot tell whether feedd (1) is healthy: loop-2 blocked for ≥ 45.0 s".into(),
+        evidence: vec![crate::model::Fact {
+            what: Topic::Unknown,
+            value: "who should notify it".into(),
+        }],
+        next: "Check it.".into(),
+    };
+    let mut judgement = judgement(Vec::new());
+    judgement.verdict = Verdict::Unclear;
+    judgement.notices = vec![notice];
+    let report = Report::new(related(), judgement);
+    let text = verdict(&report, RenderOptions::default());
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], "UNCLEAR");
+    assert!(
+        lines[1].contains("cannot tell whether feedd (1) is healthy"),
+        "{text}"
+    );
+    assert!(lines[2].starts_with("  unknown"), "{text}");
+    assert!(lines[3].starts_with("  next"), "{text}");
+    assert!(
+        !text.contains("HEALTHY") && !text.contains("IDLE"),
+        "{text}"
+    );
+}
+
+#[test]
+fn idle_lists_what_has_not_moved_and_children_that_were_not_judged() {
+    let mut judgement = judgement(Vec::new());
+    judgement.verdict = Verdict::Idle;
+    judgement.longest = vec!["feedd-1 waits for a timer for 9.0 s".into()];
+    judgement.limits = vec![JudgeLimit {
+        of: LimitOf::Children,
+        why: "1 child of feedd (1) not judged: worker (7). Add --children.".into(),
+    }];
+    let report = Report::new(related(), judgement);
+    let text = verdict(&report, RenderOptions::default());
+    let first = text.lines().next().unwrap_or_default();
+    assert!(first.starts_with("IDLE"), "{text}");
+    assert!(text.contains("its children were not judged"), "{text}");
+    assert!(
+        text.contains("longest  feedd-1 waits for a timer"),
+        "{text}"
+    );
+    assert!(text.contains("unchecked 1 child of feedd (1)"), "{text}");
 }

@@ -1,0 +1,49 @@
+//! Waits that nobody will end are found, those that only look so are well, also with `--strict`.
+//!
+//! A few cases of each kind; `cargo xtask specimens` runs all of them.
+
+use remora_tests::cases;
+use remora_tests::gate::privileged;
+
+fn check(names: &[&str]) {
+    let Some(_turn) = privileged() else { return };
+    cases::check(names);
+}
+
+#[test]
+fn pools_and_locks_of_python_that_nobody_will_give_back_are_found() {
+    check(&[
+        "waits-nested-jobs-python",
+        "waits-lock-acquire-python",
+        "waits-lock-generator-python",
+        "waits-semaphore-python",
+    ]);
+}
+
+#[test]
+fn a_lock_of_a_process_that_was_killed_is_found() {
+    check(&["waits-killed-holder-python"]);
+}
+
+#[test]
+fn a_handshake_without_an_answer_is_found() {
+    check(&["waits-handshake-python"]);
+}
+
+#[test]
+fn waits_keep_their_meaning_after_a_stop() {
+    check(&["waits-stopped-deadlock-c", "waits-stopped-well-c"]);
+}
+
+#[test]
+fn pools_farms_and_consumers_at_rest_are_well() {
+    check(&[
+        "waits-nested-jobs-well-python",
+        "waits-pool-at-rest-python",
+        "waits-one-order-python",
+        "waits-limited-python",
+        "waits-farm-python",
+        "waits-mp-pool-at-rest-python",
+        "waits-consumers-python",
+    ]);
+}
