@@ -64,7 +64,7 @@ impl Before {
 
 /// Every object of the machine, by the index of its kind and its id.
 fn objects() -> BTreeSet<(usize, u32)> {
-    let mut kinds = KINDS.iter().enumerate();
+    let kinds = KINDS.iter().enumerate();
     kinds
         .flat_map(|(kind, (_, command, _))| ids(*command).map(move |id| (kind, id)))
         .collect()
