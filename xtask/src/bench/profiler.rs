@@ -270,9 +270,9 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// The profiler's own process.
+    /// The process that does the profiler's work.
     pub fn pid(&self) -> u32 {
-        self.process.pid()
+        worker(self.process.pid())
     }
 
     /// Ends it as a user would and waits until it has written its report.
@@ -291,6 +291,19 @@ impl Attached {
     }
 }
 
+/// The process that works, where the one that was started only waits for it: its first child, else itself.
+fn worker(started: u32) -> u32 {
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, fields) = stat.rsplit_once(')')?;
+        fields.split_ascii_whitespace().nth(1)?.parse().ok()
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(|pid| parent(*pid) == Some(started))
+        .unwrap_or(started)
+}
+
 /// Whether it has given its sign.
 pub fn shows(process: &Process, sign: &Sign) -> bool {
     match sign {
@@ -300,7 +313,7 @@ pub fn shows(process: &Process, sign: &Sign) -> bool {
                 .starts_with(start)
         }),
         Sign::OpenFile(kind) => {
-            let Ok(files) = fs::read_dir(format!("/proc/{}/fd", process.pid())) else {
+            let Ok(files) = fs::read_dir(format!("/proc/{}/fd", worker(process.pid()))) else {
                 return false;
             };
             let mut targets = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
