@@ -89,7 +89,8 @@ fn a_target_that_ends_before_the_look_is_refused_or_said() {
             Some(HEALTHY) => assert!(run.stdout.contains("exited during the capture"), "{run:#?}"),
             _ => {
                 run.assert_refused(CANNOT_OBSERVE, &[]);
-                let is_named = ["ended", "no process"].map(|why| run.stderr.contains(why));
+                let is_named =
+                    ["ended", "exited", "no process"].map(|why| run.stderr.contains(why));
                 assert!(is_named.contains(&true), "{}", run.stderr);
             }
         }
