@@ -48,6 +48,7 @@ fn new(what: Thing, role: Role, parties: Vec<Party>) -> Wait {
         role,
         subject: None,
         parties,
+        other_end: None,
         needs: Needs::Any,
         certain: true,
         how: None,
@@ -118,6 +119,7 @@ fn on_socket(scene: &Scene<'_>, pid: u32, fd: u32, reason: Reason) -> Option<Wai
     let how = peer.inferred.then_some(Clue::Addresses);
     Some(Wait {
         subject: Some(Subject::Socket(socket.inode)),
+        other_end: (peer.inode != 0).then_some(peer.inode),
         certain: !peer.inferred,
         how,
         ..new(what, role, parties)
