@@ -157,15 +157,20 @@ impl Headline<'_> {
         };
         let (who, what) = (self.who, self.what);
         let short = without_folders(&format!("{who} {what}{detail}"));
+        // The first part of a detail says what is wrong, the rest who has to do with it.
+        let part = detail.split_once(", ").map_or(detail.as_str(), |it| it.0);
         let forms = [
             format!("{who}{of} {what}{detail}"),
             format!("{who} {what}{detail}"),
             short,
+            format!("{who}{of} {what}{part}"),
+            format!("{who} {what}{part}"),
+            without_folders(&format!("{who} {what}{part}")),
             format!("{who}{of} {what}"),
             format!("{who} {what}"),
         ];
         let fits = |form: &&String| form.chars().count() <= HEADLINE;
-        let last = without_folders(&forms[4]);
+        let last = without_folders(&forms[7]);
         let chosen = forms.iter().find(fits).unwrap_or(&last);
         fit(&clean(chosen), HEADLINE).into_owned()
     }
@@ -266,5 +271,9 @@ mod tests {
             format!("{who} of fifteen-letters (4194304) {what}")
         );
         assert!(of(&long).chars().count() <= HEADLINE);
+        assert_eq!(
+            of(&format!("pipe:[4194304] is full, {long} does not read")),
+            format!("{who} {what}: pipe:[4194304] is full")
+        );
     }
 }
