@@ -54,8 +54,8 @@ pub use memory_leak::evidence as leak_evidence;
 pub use thresholds::Thresholds;
 
 use remora_model::{
-    Capture, Finding, FindingKind, Incident, Judgement, MemoryTrend, Process, SkipReason, Skipped,
-    Subject, Verdict,
+    Capture, Finding, FindingKind, Incident, Judgement, MemoryTrend, Notice, Process, SkipReason,
+    Skipped, Subject, Verdict,
 };
 use scene::Scene;
 use std::time::Duration;
@@ -68,6 +68,8 @@ struct Findings {
     skipped: Vec<Skipped>,
     /// How the memory of each process moved.
     memory_trends: Vec<MemoryTrend>,
+    /// What may be wrong and cannot be told yet.
+    notices: Vec<Notice>,
 }
 
 impl Findings {
@@ -127,7 +129,8 @@ pub fn judge_with(
     for analyze in ANALYZERS {
         analyze(&scene, &mut findings);
     }
-    let notices = unclear::notices(&scene, &findings.found);
+    let mut notices = unclear::notices(&scene, &findings.found);
+    notices.append(&mut findings.notices);
     let mut incidents = incident::group(findings.found);
     incidents.retain(|incident| concerns_target(&scene, incident));
     let verdict = match incidents.first() {

@@ -226,16 +226,19 @@ impl Incident {
 pub enum NoticeKind {
     /// A wait of which it is not known who could end it.
     UnexplainedWait,
+    /// Memory that grows, and has not done so for long enough to be told a leak.
+    YoungGrowth,
 }
 
 impl NoticeKind {
     /// Every kind.
-    pub const ALL: [Self; 1] = [Self::UnexplainedWait];
+    pub const ALL: [Self; 2] = [Self::UnexplainedWait, Self::YoungGrowth];
 
     /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::UnexplainedWait => "unexplained_wait",
+            Self::YoungGrowth => "young_growth",
         }
     }
 }

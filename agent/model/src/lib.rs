@@ -49,7 +49,7 @@ pub use finding::{
     Notice, NoticeKind, Severity, SkipReason, Skipped, Subject, Verdict,
 };
 pub use frame::{Frame, FrameKind, PythonWalk, Stack, UNMAPPED, Walk};
-pub use heap::{HeapSizes, SizeClass};
+pub use heap::{HeapSizes, HeapUse, SizeClass};
 pub use heap_watch::{HeapSite, HeapWatch, WatchCost, WatchEnd, WatchedFile, WatchedProcess};
 pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, takes_lock, user_sites};

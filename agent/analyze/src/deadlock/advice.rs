@@ -23,7 +23,9 @@ pub(super) fn of(graph: &Graph<'_>, waits: &[(Node, &Wait)]) -> String {
 fn on_itself(graph: &Graph<'_>, node: Node, wait: &Wait) -> Option<String> {
     let at = at(graph, node);
     let stack = match node {
-        Node::Thread(_) => graph.thread(node).and_then(|it| graph.scene().stack_now(it)),
+        Node::Thread(_) => graph
+            .thread(node)
+            .and_then(|it| graph.scene().stack_now(it)),
         Node::Task(..) => None,
     };
     if stack.is_some_and(in_handler) {
@@ -226,7 +228,13 @@ mod tests {
             twice,
             "Then use a recursive lock, or do not lock again at take (a.c:7)."
         );
-        let stack = ["main", "malloc", "__restore_rt", "handler@/x/a.c:9", "malloc"];
+        let stack = [
+            "main",
+            "malloc",
+            "__restore_rt",
+            "handler@/x/a.c:9",
+            "malloc",
+        ];
         let handler = alone(LockKind::Mutex, &stack);
         assert!(
             handler.starts_with("Then call only async-signal-safe functions"),

@@ -46,7 +46,8 @@ impl Graph<'_> {
                 let thread = self.scene.thread(tid);
                 thread.is_some_and(|(_, thread)| thread.pid == socket.pid)
             };
-            all.find(|it| it.on == on && is_own(it.tid)).map(|it| it.tid)
+            all.find(|it| it.on == on && is_own(it.tid))
+                .map(|it| it.tid)
         };
         if let Some((index, _)) = in_call
             .or_else(in_poll)

@@ -3,8 +3,8 @@
 use super::*;
 use crate::{Thresholds, judge};
 use remora_model::{
-    Awaited, Capture, Dependency, FutexOperation, Keeper, Lock, LockKind, Owner, OwnerFrom, PeerProcess, Reason,
-    State, Syscall, Topic, Verdict, Waiter,
+    Awaited, Capture, Dependency, FutexOperation, Keeper, Lock, LockKind, Owner, OwnerFrom,
+    PeerProcess, Reason, State, Syscall, Topic, Verdict, Waiter,
     fixture::{Builder, ms},
 };
 

@@ -252,9 +252,7 @@ fn finding(scene: &Scene<'_>, readers: &Readers<'_>, group: &[Stuck<'_>]) -> Opt
         finding.because_of = vec![Subject::Thread(thread.thread.tid)];
     } else if let Why::Nobody(watch) = why {
         let own = readers.of_process(watch.pid);
-        let threads = own
-            .at_work()
-            .map(|(_, thread)| Subject::Thread(thread.tid));
+        let threads = own.at_work().map(|(_, thread)| Subject::Thread(thread.tid));
         finding.because_of = threads.collect();
     } else if matches!(why, Why::NoReader) {
         let threads = readers.busy().map(|thread| Subject::Thread(thread.tid));

@@ -345,7 +345,10 @@ fn a_loop_whose_thread_sits_in_a_poll_of_something_else_is_elsewhere() {
         panic!("{found:#?}")
     };
     let text = text(finding);
-    assert!(text.contains("feedd-1 is in poll instead of epoll_wait on fd 3"), "{text}");
+    assert!(
+        text.contains("feedd-1 is in poll instead of epoll_wait on fd 3"),
+        "{text}"
+    );
     assert!(!text.contains("SO_RCVLOWAT"), "{text}");
     assert_eq!(finding.because_of, [Subject::Thread(1)]);
     // `select` on three descriptors is no wait on descriptor 3.
