@@ -8,6 +8,7 @@
  * step        one large block, 16 s after the start
  * pool        a pool that fills, and stays full
  * page-cache  reads through a file that it has mapped
+ * fragments   keeps a little of each block, so that its heap grows by what is free between
  * churn       takes and frees the same amount all the time
  */
 #define _GNU_SOURCE
@@ -169,6 +170,19 @@ static NAMED void page_cache(void)
         pause();
 }
 
+/* Of four blocks the heads stay: what is free between them is too small for the next ones. */
+static NAMED void keep_heads(void)
+{
+    for (;;) {
+        void *blocks[4];
+        for (int i = 0; i < 4; i++)
+            blocks[i] = take_block();
+        for (int i = 0; i < 4; i++)
+            kept = realloc(blocks[i], 64);
+        rest_ms(31);
+    }
+}
+
 static NAMED void churn(void)
 {
     enum { HELD = 8 * BLOCKS_A_MIB };
@@ -187,6 +201,7 @@ static const struct {
 } modes[] = {
     {"leak", forget_blocks},   {"leak-arena", leak_arena}, {"warm-up", warm_up},      {"teeth", teeth},           {"step", step},
     {"pool", pool},            {"page-cache", page_cache}, {"churn", churn},
+    {"fragments", keep_heads},
 };
 
 int main(int count, char **arguments)

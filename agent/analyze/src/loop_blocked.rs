@@ -13,8 +13,8 @@ use super::{
 };
 use remora_model::display::text::{clean, counted, queue_bytes, share};
 use remora_model::{
-    Confidence, Finding, FindingKind, Reason, Severity, Socket, Subject, Task, TaskState, Thread,
-    Topic,
+    Confidence, Finding, FindingKind, Reason, Severity, Site, Socket, Subject, Task, TaskState,
+    Thread, Topic,
 };
 
 /// Sockets with unread bytes that are shown.
@@ -64,6 +64,15 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
         finding = waiting::evidence(graph, (index, thread), line, finding);
         let is_asyncio = stuck.kind == Kind::Framework("asyncio");
         finding.next = waiting::next(graph, index, thread, is_asyncio);
+    } else if in_sleep(scene, index, stuck) {
+        let line = format!("{who} sleeps again and again in one callback");
+        finding = finding.fact(Topic::Reason, line);
+        let at = words::at(place.and_then(words::place).as_deref());
+        let timer = match stuck.kind == Kind::Framework("asyncio") {
+            true => "`await asyncio.sleep()`",
+            false => "the loop's own timer",
+        };
+        finding.next = format!("Replace the sleep{at} with {timer}.");
     } else {
         let rest = match stuck.samples {
             0 => "each of its waits".to_owned(),
@@ -88,7 +97,7 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
     }
     for socket in unread(scene, thread).take(SHOWN) {
         let unread = queue_bytes(socket.unread_bytes().into());
-        let queue = format!("{}: {unread} unread", words::socket(socket));
+        let queue = format!("{}: {unread} unread", words::socket(scene, socket));
         finding = finding.fact(Topic::Queue, queue);
     }
     if stuck.inferred {
@@ -99,7 +108,10 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
 
 fn summary(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -> String {
     let time = words::since(stuck.since, stuck.at_least);
-    let sleeps = stuck.blocked && thread.now.reason == Some(Reason::Sleep);
+    let sleeps = match stuck.blocked {
+        true => thread.now.reason == Some(Reason::Sleep),
+        false => in_sleep(graph.scene(), index, stuck),
+    };
     let what = match sleeps {
         true => format!("blocked for {time} by a sleep"),
         false => format!("blocked for {time}"),
@@ -119,6 +131,21 @@ fn summary(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
         detail: &detail,
     };
     headline.fitted()
+}
+
+/// The place where it is, again and again, is a sleep: it may be awake for a moment just now.
+fn in_sleep(scene: &Scene<'_>, index: usize, stuck: Stuck) -> bool {
+    let there = scene.capture.waits.iter().filter(|wait| {
+        let at = match wait.site {
+            Site::Stack(at) => Some(at),
+            _ => None,
+        };
+        wait.thread == index && at.is_some() && at == stuck.stack
+    });
+    let asleep = there.filter(|wait| wait.reason == Reason::Sleep);
+    let asleep: Duration = asleep.map(|wait| wait.total).sum();
+    let watched = scene.capture.threads.get(index).map(|it| it.observed);
+    watched.is_some_and(|watched| asleep.as_secs_f64() * 2.0 >= watched.as_secs_f64())
 }
 
 fn inferred(kind: Kind) -> &'static str {

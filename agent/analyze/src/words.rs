@@ -1,5 +1,6 @@
 //! The words of findings: how a stack, a thread, a socket is said in one line.
 
+use super::Scene;
 use remora_model::display::{
     label,
     text::{clean, duration, fit},
@@ -190,21 +191,29 @@ pub fn thread(thread: &Thread) -> String {
     clean(&label::thread_name(thread)).into_owned()
 }
 
-/// `fd 9 tcp 10.0.0.1:80, peer feedd (4711)`.
-pub fn socket(socket: &Socket) -> String {
-    let peer = match (&socket.peer_process, &socket.peer) {
-        (Some(peer), _) => format!(", peer {} ({})", peer.comm, peer.pid),
-        (None, Some(peer)) => format!(", peer {peer}"),
-        (None, None) => String::new(),
-    };
-    clean(&format!("{}{peer}", channel(socket))).into_owned()
+/// A socket with both its ends and who is there: `fd 9 tcp 127.0.0.1:57356 → 127.0.0.1:6379 feedd (4711)`. The arrow
+/// leads from the one that connected: of an accepted one it points to the port that it came in by.
+pub fn socket(scene: &Scene<'_>, socket: &Socket) -> String {
+    let mut words = channel(scene, socket);
+    if let Some(peer) = &socket.peer_process {
+        let before = if socket.peer.is_some() { "" } else { ", peer" };
+        words.push_str(&clean(&format!("{before} {} ({})", peer.comm, peer.pid)));
+    }
+    words
 }
 
-/// `fd 9 tcp 10.0.0.1:80`.
-pub fn channel(socket: &Socket) -> String {
+/// The same without who is at the other end.
+pub fn channel(scene: &Scene<'_>, socket: &Socket) -> String {
     let mut words = format!("fd {} {}", socket.fd, socket.protocol_name());
-    if let Some(local) = &socket.local {
-        words.push_str(&format!(" {local}"));
+    let arrow = match scene.is_accepted(socket) {
+        true => "←",
+        false => "→",
+    };
+    match (&socket.local, &socket.peer) {
+        (Some(local), None) => words.push_str(&format!(" {local}")),
+        (Some(local), Some(peer)) => words.push_str(&format!(" {local} {arrow} {peer}")),
+        (None, Some(peer)) => words.push_str(&format!(" {arrow} {peer}")),
+        (None, None) => {}
     }
     clean(&words).into_owned()
 }
@@ -244,6 +253,43 @@ mod tests {
         assert_eq!(words, "pump (feed.py:41) <- run (feed.py:7)");
         let nothing_else = stack(&["clone3", "start_thread"]);
         assert!(code(&nothing_else).is_some());
+    }
+
+    #[test]
+    fn a_connection_is_shown_with_both_ends_and_who_is_there() {
+        use remora_model::fixture::{Builder, socket as new};
+        use remora_model::{Address, PeerProcess, SocketState};
+        let address = |text: &str| Some(Address::Inet(text.parse().expect("an address")));
+        let mut made = new(1, 9);
+        (made.local, made.peer) = (address("127.0.0.1:57356"), address("127.0.0.1:6379"));
+        let mut server = new(1, 3);
+        (server.local, server.state) = (address("127.0.0.1:6379"), SocketState::Listen);
+        let mut came = new(1, 4);
+        (came.local, came.peer) = (address("127.0.0.1:6379"), address("127.0.0.1:57356"));
+        let mut builder = Builder::new(1, "redis-server");
+        builder.0.sockets = vec![server.clone()];
+        let thresholds = crate::Thresholds::default();
+        let scene = Scene::new(&builder.0, &thresholds);
+        let line = "fd 9 tcp 127.0.0.1:57356 → 127.0.0.1:6379";
+        assert_eq!(socket(&scene, &made), line);
+        made.peer_process = Some(PeerProcess {
+            pid: 812,
+            comm: "redis-server".into(),
+            fd: 4,
+            inode: 7,
+            holders: 1,
+            held_by: vec![812],
+            accepted: true,
+            inferred: false,
+            unread: 0,
+            reads: None,
+        });
+        assert_eq!(socket(&scene, &made), format!("{line} redis-server (812)"));
+        let line = "fd 4 tcp 127.0.0.1:6379 ← 127.0.0.1:57356";
+        assert_eq!(socket(&scene, &came), line);
+        assert_eq!(channel(&scene, &server), "fd 3 tcp 127.0.0.1:6379");
+        (made.local, made.peer) = (None, None);
+        assert_eq!(socket(&scene, &made), "fd 9 tcp, peer redis-server (812)");
     }
 
     #[test]

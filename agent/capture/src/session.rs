@@ -233,6 +233,7 @@ impl Session {
                 exited: false,
                 parent: None,
                 related: None,
+                followed: target.followed,
                 python: None,
             });
             self.memory.began(pid);

@@ -114,6 +114,7 @@ impl Builder {
             exited: false,
             parent: None,
             related: None,
+            followed: None,
             python: None,
         });
         self.thread(pid, pid, comm)

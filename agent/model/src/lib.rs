@@ -118,6 +118,9 @@ pub struct Process {
     pub parent: Option<u32>,
     /// It is no target: why it was looked at all the same.
     pub related: Option<String>,
+    /// It was not asked for: it is a child of this process, which has no work of its own.
+    #[serde(default)]
+    pub followed: Option<u32>,
     /// The Python interpreter in it.
     pub python: Option<Python>,
 }

@@ -70,6 +70,14 @@ pub(super) const CASES: &[Case] = &[
         after_s: GROWN_UP,
         arguments: SHORT,
     },
+    Case {
+        name: "fragmented-heap-c",
+        about: "a heap that grows by free blocks between those in use",
+        program: C("sick_memory", "fragments"),
+        expect: leak(&["grows by free blocks", "free blocks; now", "malloc_trim"]),
+        after_s: GROWN_UP,
+        arguments: SHORT,
+    },
     healthy(
         "warm-up-c",
         "a cache that is filled ever more slowly",

@@ -111,7 +111,7 @@ fn on_socket(scene: &Scene<'_>, pid: u32, fd: u32, reason: Reason) -> Option<Wai
     if peer.held_by.len() >= 16 || !peer.accepted {
         parties.push(Party::Stranger(peer.pid, peer.comm.clone()));
     }
-    let channel = words::channel(socket);
+    let channel = words::channel(scene, socket);
     let (what, role) = match sends {
         true => (Thing::Space(channel), Role::Reads),
         false => (Thing::Data(channel), Role::Writes),

@@ -109,6 +109,29 @@ fn a_callback_on_the_cpu_is_told_from_a_loop_that_never_runs_dry() {
 }
 
 #[test]
+fn a_callback_that_sleeps_again_and_again_sleeps_also_while_it_is_awake() {
+    let slept = |reason| {
+        let mut builder = Builder::new(7, "feedd");
+        builder.wait(0, reason, &with(&["p:pump@feed.py:41"]), ms(29_000));
+        builder.0.threads[0].observed = ms(30_000);
+        let mut capture = builder.finish();
+        capture.threads[0].now.state = State::Running;
+        let judgement = judge(&capture, &Thresholds::default());
+        let finding = judgement.findings().next().expect("a finding");
+        (finding.summary.clone(), finding.next.clone())
+    };
+    let (summary, next) = slept(Reason::Sleep);
+    assert!(summary.ends_with("by a sleep"), "{summary}");
+    assert_eq!(
+        next,
+        "Replace the sleep at pump (feed.py:41) with `await asyncio.sleep()`."
+    );
+    let (summary, next) = slept(Reason::Futex);
+    assert!(summary.ends_with("one callback"), "{summary}");
+    assert!(next.starts_with("Move the work"), "{next}");
+}
+
+#[test]
 fn a_thread_whose_loop_has_ended_is_none() {
     let mut builder = Builder::new(7, "feedd");
     builder.wait(0, Reason::Sleep, &with(&["p:pump@feed.py:41"]), ms(500));

@@ -207,7 +207,7 @@ fn finding(scene: &Scene<'_>, readers: &Readers<'_>, group: &[Stuck<'_>]) -> Opt
     finding.confidence = worst.confidence;
     finding.summary = summary(scene, worst, group.len());
     for stuck in group.iter().take(SHOWN) {
-        finding = finding.fact(Topic::Queue, queue(stuck));
+        finding = finding.fact(Topic::Queue, queue(scene, stuck));
     }
     let others = group.len().saturating_sub(SHOWN);
     if others > 0 {
@@ -339,9 +339,9 @@ fn summary(scene: &Scene<'_>, worst: &Stuck<'_>, number: usize) -> String {
 }
 
 /// `fd 4 tcp 10.0.0.1:80, peer feedd (77): 174.7 KiB, oldest ≥ 45.1 s, no read ≥ 3.0 s`.
-fn queue(stuck: &Stuck<'_>) -> String {
+fn queue(scene: &Scene<'_>, stuck: &Stuck<'_>) -> String {
     let socket = stuck.socket;
-    let head = words::socket(socket);
+    let head = words::socket(scene, socket);
     let (age, quiet) = (
         words::since(stuck.age, true),
         words::since(stuck.quiet, true),
