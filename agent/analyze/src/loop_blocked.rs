@@ -16,6 +16,7 @@ use remora_model::{
     Confidence, Finding, FindingKind, Reason, Severity, Site, Socket, Subject, Task, TaskState,
     Thread, Topic,
 };
+use std::time::Duration;
 
 /// Sockets with unread bytes that are shown.
 const SHOWN: usize = 2;

@@ -12,6 +12,23 @@ use std::time::Duration;
 /// Frames of a stack that stand in one line.
 const FRAMES: usize = 3;
 
+/// Of the program's own functions behind those of libraries.
+const PROGRAM: usize = 2;
+
+/// Folders of code that others wrote, by a part of their paths.
+const OTHERS: [&str; 10] = [
+    "/site-packages/",
+    "/dist-packages/",
+    "/lib/python3",
+    "/lib64/python3",
+    "/.cargo/registry/",
+    "/rustc/",
+    "/rustlib/",
+    "/go/src/runtime/",
+    "/pkg/mod/",
+    "/node_modules/",
+];
+
 /// Functions that start threads and programs: nobody's own code.
 const PLUMBING: [&str; 14] = [
     "start_thread",
@@ -43,19 +60,52 @@ const LIBRARY: [&str; 8] = [
 ];
 
 /// The innermost functions of a stack, leaf first: `pump (feed.py:41) <- main (feed.py:88)`. Python functions
-/// alone where there are any; without the kernel's. `None` when nothing of it has a name.
+/// alone where there are any; without the kernel's. Where these are all of libraries it goes on to the program's own
+/// first functions: who calls is to blame. `None` when nothing of it has a name.
 pub fn code(stack: &Stack) -> Option<String> {
     let frames = own_frames(stack);
-    let words = frames.iter().take(FRAMES);
-    let words: Vec<_> = words.map(|frame| label::frame_short(frame)).collect();
+    let words = frames
+        .iter()
+        .map(|frame| (label::frame_short(frame), is_program(frame)));
+    line(words)
+}
+
+/// The first of these, and the program's own behind them where none of the first is.
+fn line(frames: impl Iterator<Item = (String, bool)>) -> Option<String> {
+    let frames: Vec<(String, bool)> = frames.collect();
+    let (first, rest) = frames.split_at(frames.len().min(FRAMES));
+    let mut words: Vec<&str> = first.iter().map(|it| it.0.as_str()).collect();
+    let at = rest.iter().position(|it| it.1);
+    if let Some(at) = at.filter(|_| first.iter().all(|it| !it.1)) {
+        if at > 0 {
+            words.push("…");
+        }
+        let own = rest.iter().skip(at).take_while(|it| it.1);
+        words.extend(own.take(PROGRAM).map(|it| it.0.as_str()));
+    }
     (!words.is_empty()).then(|| words.join(" <- "))
 }
 
-/// The innermost function of the program's own: `pump (feed.py:41)`.
+/// The innermost function of the program's own, else of a library: `pump (feed.py:41)`.
 pub fn place(stack: &Stack) -> Option<String> {
-    own_frames(stack)
-        .first()
+    let frames = own_frames(stack);
+    let own = frames.iter().find(|frame| is_program(frame));
+    own.or(frames.first())
         .map(|frame| label::frame_short(frame))
+}
+
+/// Code of the program itself, as far as its file says: not of a shared library, a language's own, a package.
+fn is_program(frame: &Frame) -> bool {
+    let module = frame.module.as_deref().unwrap_or_default();
+    let file = frame.file.as_deref().unwrap_or_default();
+    let in_library = match frame.kind {
+        FrameKind::Python => file.starts_with('<'),
+        _ => {
+            let name = module.rsplit('/').next().unwrap_or_default();
+            name.contains(".so.") || name.ends_with(".so")
+        }
+    };
+    frame.named && !in_library && !OTHERS.iter().any(|part| file.contains(part))
 }
 
 /// Frames of the program's own code, leaf first; all that there are where it has none.
@@ -97,17 +147,17 @@ fn is_known(frame: &Frame) -> bool {
 
 /// The innermost functions of a task that are not asyncio's own, leaf first; asyncio's where there are no others.
 pub fn task_code(task: &Task) -> Option<String> {
-    let words = task_frames(task);
-    let words: Vec<String> = words.into_iter().take(FRAMES).collect();
-    (!words.is_empty()).then(|| words.join(" <- "))
+    line(task_frames(task).into_iter())
 }
 
 /// The innermost of them.
 pub fn task_place(task: &Task) -> Option<String> {
-    task_frames(task).into_iter().next()
+    let frames = task_frames(task);
+    let own = frames.iter().find(|it| it.1).or(frames.first());
+    own.map(|it| it.0.clone())
 }
 
-fn task_frames(task: &Task) -> Vec<String> {
+fn task_frames(task: &Task) -> Vec<(String, bool)> {
     let is_own = |file: &str| !file.contains("/asyncio/");
     let has_own = task.frames.iter().any(|frame| is_own(&frame.file));
     let frames = task.frames.iter().rev();
@@ -119,7 +169,8 @@ fn task_frames(task: &Task) -> Vec<String> {
                 Some(line) => format!("{} ({file}:{line})", frame.function),
                 None => format!("{} ({file})", frame.function),
             };
-            clean(&words).into_owned()
+            let own = !OTHERS.iter().any(|part| frame.file.contains(part));
+            (clean(&words).into_owned(), own)
         })
         .collect()
 }
@@ -253,6 +304,44 @@ mod tests {
         assert_eq!(words, "pump (feed.py:41) <- run (feed.py:7)");
         let nothing_else = stack(&["clone3", "start_thread"]);
         assert!(code(&nothing_else).is_some());
+    }
+
+    #[test]
+    fn code_goes_on_to_the_programs_own_functions() {
+        let mut deep = stack(&[
+            "main@/srv/app/main.c:9",
+            "serve@/srv/app/serve.c:88",
+            "lib_f",
+            "lib_e",
+            "lib_d",
+            "lib_c",
+            "lib_b",
+            "lib_a",
+        ]);
+        for frame in &mut deep.frames[2..] {
+            frame.module = Some("/usr/lib/libother.so.5".into());
+        }
+        assert_eq!(
+            code(&deep).expect("code"),
+            "lib_a <- lib_b <- lib_c <- … <- serve (serve.c:88) <- main (main.c:9)"
+        );
+        assert_eq!(place(&deep).expect("a place"), "serve (serve.c:88)");
+        let python = stack(&[
+            "p:handle@/srv/feed.py:7",
+            "p:d@/usr/lib/python3/dist-packages/x/a.py:4",
+            "p:c@/srv/venv/lib/python3.11/site-packages/x/a.py:3",
+            "p:b@/usr/lib/python3.11/json/a.py:2",
+        ]);
+        assert_eq!(
+            code(&python).expect("code"),
+            "b (a.py:2) <- c (a.py:3) <- d (a.py:4) <- handle (feed.py:7)"
+        );
+        // Nothing but libraries: as it is.
+        let mut alone = stack(&["e", "d", "c", "b", "a"]);
+        for frame in &mut alone.frames {
+            frame.module = Some("/usr/lib/libother.so".into());
+        }
+        assert_eq!(code(&alone).expect("code"), "a <- b <- c");
     }
 
     #[test]
