@@ -3,7 +3,7 @@
 
 use super::{CANNOT_OBSERVE, FAILED, Failure, output};
 use crate::{
-    deadline::{self, Step, Subject},
+    deadline,
     kernel::{Absent, Kernel},
     preflight::{Lockdown, Preflight},
     probe::{self, Trial},
@@ -118,7 +118,9 @@ fn examine() -> Document {
         .map(|kernel| kernel.absent.clone())
         .unwrap_or_default();
     let tried = match kernel {
-        Ok(kernel) if problems.is_empty() => try_hooks(kernel),
+        Ok(kernel) if problems.is_empty() => {
+            probe::trials(kernel).map_err(|error| error.to_string())
+        }
         Ok(_) => Ok((Vec::new(), 0)),
         Err(error) => Err(error.to_string()),
     };
@@ -144,16 +146,6 @@ fn examine() -> Document {
         arch: facts.arch,
         cpus: facts.cpus,
     }
-}
-
-/// Each hook in turn, and the bytes of the tables; or what went wrong.
-fn try_hooks(kernel: Kernel) -> Result<(Vec<Trial>, u64), String> {
-    let tried = deadline::run(Step::Trial, Subject::Host, move || probe::trials(&kernel));
-    let tried = tried.ok_or_else(|| {
-        let limit = Step::Trial.limit().as_secs();
-        format!("the hooks could not be tried in {limit} s: look for stalls in dmesg")
-    })?;
-    tried.map_err(|error| error.to_string())
 }
 
 fn lockdown(lockdown: Lockdown) -> &'static str {

@@ -10,7 +10,7 @@ pub enum Step {
     Select,
     /// Programs are loaded and attached.
     Load,
-    /// The hooks are tried by `doctor`.
+    /// A hook is tried by `doctor`.
     Trial,
     /// `/proc/PID/maps` of a process.
     Mappings,
@@ -40,6 +40,10 @@ pub enum Step {
     MappingSizes,
     /// The last sample of sockets.
     Sockets,
+    /// Events of CPUs that came or went are opened and closed.
+    CpuEvents,
+    /// The watch on allocators enters the targets' text.
+    HeapAttach,
     /// The watch on allocators leaves the targets' text.
     HeapDetach,
     /// The names of a file's functions.
@@ -53,7 +57,7 @@ pub enum Step {
 }
 
 /// Every step, with the longest wait for it, its name in `loss` and what is missing without it.
-const TABLE: [(Step, Duration, AgentLoss, &str); 22] = [
+const TABLE: [(Step, Duration, AgentLoss, &str); 24] = [
     (
         Step::Select,
         secs(1),
@@ -61,7 +65,7 @@ const TABLE: [(Step, Duration, AgentLoss, &str); 22] = [
         "command line",
     ),
     (Step::Load, secs(60), AgentLoss::GaveUpLoad, "BPF programs"),
-    (Step::Trial, secs(60), AgentLoss::GaveUpTrial, "hooks"),
+    (Step::Trial, secs(5), AgentLoss::GaveUpTrial, "hooks"),
     (
         Step::Mappings,
         secs(1),
@@ -142,8 +146,20 @@ const TABLE: [(Step, Duration, AgentLoss, &str); 22] = [
     ),
     (Step::Sockets, secs(5), AgentLoss::GaveUpSockets, "sockets"),
     (
+        Step::CpuEvents,
+        secs(2),
+        AgentLoss::GaveUpCpuEvents,
+        "CPU samples of CPUs that came or went",
+    ),
+    (
+        Step::HeapAttach,
+        secs(5),
+        AgentLoss::GaveUpHeapAttach,
+        "heap probes",
+    ),
+    (
         Step::HeapDetach,
-        secs(10),
+        secs(5),
         AgentLoss::GaveUpHeapDetach,
         "the end of the heap probes",
     ),
