@@ -1,7 +1,7 @@
-//! Hosts and processes that make it hard to look. In each, `triage`, `record`, `doctor` and `--tasks` end in time, say
-//! what they could not see, and leave nothing behind; a SIGTERM yields a report, a second one ends the process. See
-//! `remora_tests::hostile`; `REMORA_HOSTILE_ROUNDS=20 cargo xtask test hostile` goes through each cell twenty
-//! times.
+//! Hosts and processes that make it hard to look. In each, `triage`, `record`, `doctor` and `--tasks` end in time (beside
+//! what fills a CPU `record --heap` too: taking its probes out waits for all CPUs), say what they could not see, and leave
+//! nothing behind; a SIGTERM yields a report, a second one ends the process. See `remora_tests::hostile`;
+//! `REMORA_HOSTILE_ROUNDS=20 cargo xtask test hostile` goes through each cell twenty times.
 
 use remora_tests::gate::{privileged, skip};
 use remora_tests::hostile::group::Group;
@@ -47,7 +47,9 @@ fn beside(mode: &str, with: impl Fn() -> Option<Setting>) {
         let Some(filler) = or_skip(hostile(mode, &cpu.to_string())) else {
             return;
         };
-        let cell = Cell::of(&format!("{mode} on CPU {cpu}"), target.pid()).python();
+        let cell = Cell::of(&format!("{mode} on CPU {cpu}"), target.pid())
+            .python()
+            .heap();
         faults.extend(go_through((filler, setting, target), &cell));
     }
     assert_none(&faults);

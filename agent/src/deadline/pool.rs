@@ -149,7 +149,7 @@ impl Pool {
         let mut state = self.state();
         if state.idle <= state.waiting.len() && !self.grow(&mut state) {
             // What it holds may be what blocks when it is let go: that ends with the process.
-            std::mem::forget(job);
+            let _kept = Box::leak(job);
             return false;
         }
         state.waiting.push_back(job);
