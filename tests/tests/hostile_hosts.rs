@@ -151,6 +151,25 @@ fn hostile_process_whose_memory_is_locked() {
 }
 
 #[test]
+fn hostile_neighbour_whose_memory_is_locked() {
+    let Some(_turn) = privileged() else { return };
+    let Some((mut mount, neighbour)) = or_skip(hostile_with_file_on_mount("locks")) else {
+        return;
+    };
+    let Some(target) = or_skip(asyncio()) else {
+        return;
+    };
+    mount.falls_silent(Silence::Taken);
+    neighbour.go();
+    std::thread::sleep(UNDER_WAY);
+    // Both map the same libc: for a probe in it the kernel would wait for the neighbour, and every fork of the host for that.
+    let cell = Cell::of("beside a process whose memory is locked", target.pid())
+        .python()
+        .no_heap();
+    assert_none(&go_through((mount, neighbour, target), &cell));
+}
+
+#[test]
 fn hostile_process_that_waits_for_its_vfork() {
     let Some(_turn) = privileged() else { return };
     let Some(target) = or_skip(hostile("vforks", "")) else {

@@ -30,6 +30,7 @@ pub struct Cell {
     finding: Option<&'static str>,
     slower: u32,
     heap: bool,
+    heap_gap: bool,
 }
 
 impl Cell {
@@ -45,12 +46,22 @@ impl Cell {
             finding: None,
             slower: 1,
             heap: false,
+            heap_gap: false,
         }
     }
 
     /// Its allocator is watched too.
     pub fn heap(self) -> Self {
         Self { heap: true, ..self }
+    }
+
+    /// The same, and it cannot be: that must be named.
+    pub fn no_heap(self) -> Self {
+        Self {
+            heap: true,
+            heap_gap: true,
+            ..self
+        }
     }
 
     /// Everything takes so many times as long, for the CPU is shared with so many.
@@ -233,7 +244,8 @@ fn said_too_little(cell: &Cell, attempt: &Attempt, run: &Run) -> Vec<String> {
     if !attempt.name.contains("--json") {
         return missing;
     }
-    if cell.has_gap && !names_a_gap(run) {
+    let heap_gap = cell.heap_gap && attempt.name.ends_with("--heap");
+    if (cell.has_gap || heap_gap) && !names_a_gap(run) {
         missing.push("names nothing that it did not see".to_owned());
     }
     let absent = cell.finding.filter(|kind| !has_finding(run, kind));

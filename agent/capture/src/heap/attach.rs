@@ -1,5 +1,9 @@
 //! Probes enter the targets' text: on a thread that nobody joins, for each waits for a grace period of the kernel's, and
 //! what it looks at may lie on a file system that does not answer.
+//!
+//! For each probe the kernel takes the memory lock of every process that maps the file, target or not, and meanwhile lets
+//! nobody on the host fork (`register_for_each_vma`). Behind a process whose lock is held for long all would stand
+//! still. So each process is asked for that lock first, and none is attached where one does not answer.
 
 use super::HeapPlan;
 use crate::spaces::{SpaceKey, Spaces};
@@ -10,6 +14,7 @@ use remora_process::{
     allocator::{self, Allocator},
     deadline::{self, Step, Subject},
     maps::Content,
+    proc_fs,
 };
 use std::{
     collections::BTreeMap,
@@ -17,7 +22,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
     },
 };
 
@@ -54,6 +59,13 @@ pub(super) fn look(process: &Process, spaces: &Spaces) -> Found {
 /// # Errors
 /// Why nothing is attached, in words.
 pub(super) fn attach(programs: HeapPrograms, found: Vec<Found>) -> Result<Attached, String> {
+    if let Some(pid) = locked() {
+        let name = process::name(pid).unwrap_or_default();
+        return Err(format!(
+            "the memory of {name} ({pid}) is locked: for probes in a file that it maps the kernel would wait for it, and \
+             nobody could fork meanwhile; try again when it moves"
+        ));
+    }
     let is_wanted = Arc::new(AtomicBool::new(true));
     let still = Arc::clone(&is_wanted);
     let attached = deadline::run(Step::HeapAttach, Subject::Host, move || {
@@ -66,6 +78,20 @@ pub(super) fn attach(programs: HeapPrograms, found: Vec<Found>) -> Result<Attach
             Step::HeapAttach.limit().as_secs()
         ))
     })
+}
+
+/// A process whose memory lock is not to be had in time.
+fn locked() -> Option<u32> {
+    let asked = Arc::new(AtomicU32::new(0));
+    let asks = Arc::clone(&asked);
+    let answered = deadline::run(Step::HeapAttach, Subject::Host, move || {
+        for pid in proc_fs::processes().unwrap_or_default() {
+            asks.store(pid, SeqCst);
+            // Its arguments lie in its memory.
+            let _one_without_memory = proc_fs::read(format!("/proc/{pid}/cmdline"), 1);
+        }
+    });
+    answered.is_none().then(|| asked.load(SeqCst))
 }
 
 fn all(
