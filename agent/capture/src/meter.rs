@@ -7,6 +7,7 @@
 
 use remora_model::{Cpus, Overhead, ProgramCost};
 use remora_probe::{Probe, StatisticsOn};
+use remora_process::deadline::{self, Step, Subject};
 use rustix::time::{ClockId, clock_gettime};
 use std::{
     fs,
@@ -33,7 +34,7 @@ pub struct Meter {
 
 /// Statistics are on: since when, and what they said then (another may have them on too).
 struct On {
-    _statistics: StatisticsOn,
+    statistics: StatisticsOn,
     since: Instant,
     before: Vec<ProgramCost>,
 }
@@ -56,8 +57,14 @@ impl Meter {
     }
 
     fn on(&mut self, probe: &Probe) {
-        self.on = StatisticsOn::enable().ok().map(|statistics| On {
-            _statistics: statistics,
+        // Code is patched, which waits behind a CPU that is just going or coming.
+        let enabled = deadline::run(Step::Statistics, Subject::Host, StatisticsOn::enable);
+        let Some(enabled) = enabled else {
+            self.apart = None;
+            return;
+        };
+        self.on = enabled.ok().map(|statistics| On {
+            statistics,
             before: probe.program_costs(),
             since: Instant::now(),
         });
@@ -66,7 +73,7 @@ impl Meter {
     /// Ends the present measurement.
     pub fn off(&mut self, probe: &Probe) {
         let Some(On {
-            _statistics,
+            statistics,
             since,
             before,
         }) = self.on.take()
@@ -100,6 +107,10 @@ impl Meter {
                 }
                 None => self.programs.push(delta),
             }
+        }
+        let off = deadline::run(Step::Statistics, Subject::Host, move || drop(statistics));
+        if off.is_none() {
+            self.apart = None;
         }
     }
 

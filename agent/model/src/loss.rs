@@ -111,8 +111,12 @@ losses! {
     GaveUpSleepingStacks, "gave_up_sleeping_stacks", "given-up step";
     /// A step that was given up: sockets.
     GaveUpSockets, "gave_up_sockets", "given-up step";
+    /// A step that was given up: cost of the BPF programs.
+    GaveUpStatistics, "gave_up_statistics", "given-up step";
     /// A step that was given up: hooks.
     GaveUpTrial, "gave_up_trial", "given-up step";
+    /// A step that was given up: room for unwind tables.
+    GaveUpUnwindRoom, "gave_up_unwind_room", "given-up step";
     /// A step that was given up: unwind tables.
     GaveUpUnwindTables, "gave_up_unwind_tables", "given-up step";
     /// A sampled call that had not returned when heap tracking ended.

@@ -99,10 +99,7 @@ fn all(bench: Bench, candidates: Vec<Candidate>, kernel: &Arc<Kernel>) -> Vec<Tr
             Some(None) => {
                 silent += 1;
                 bench = Bench::make(kernel).ok().filter(|_| silent < MAX_SILENT);
-                Some(format!(
-                    "given up: no answer from the kernel in {} s",
-                    Step::Trial.limit().as_secs()
-                ))
+                Some(given_up())
             }
             None => Some("not tried: the kernel did not answer before".to_owned()),
         };
@@ -117,6 +114,11 @@ fn all(bench: Bench, candidates: Vec<Candidate>, kernel: &Arc<Kernel>) -> Vec<Tr
     let trials = candidates.into_iter().map(&mut one).collect();
     let _gone = deadline::run(Step::Detach, Subject::Host, move || drop(bench));
     trials
+}
+
+fn given_up() -> String {
+    let limit = Step::Trial.limit().as_secs();
+    format!("given up: no answer from the kernel in {limit} s")
 }
 
 fn why(error: ProbeError) -> String {
@@ -137,9 +139,12 @@ fn unwinding(kernel: &Kernel) -> Trial {
 }
 
 fn statistics() -> Trial {
-    let refusal = super::StatisticsOn::enable()
-        .err()
-        .map(|error| hooks::innermost(&error));
+    let tried = deadline::run(Step::Trial, Subject::Host, || {
+        super::StatisticsOn::enable()
+            .map(drop)
+            .map_err(|error| hooks::innermost(&error))
+    });
+    let refusal = tried.map_or_else(|| Some(given_up()), Result::err);
     Trial {
         hook: "BPF_ENABLE_STATS".to_owned(),
         serves: "what the kernel side costs",

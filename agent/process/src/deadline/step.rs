@@ -18,6 +18,8 @@ pub enum Step {
     OpenFiles,
     /// The call frame information of a file.
     UnwindTable,
+    /// The kernel makes room for unwind tables.
+    UnwindRoom,
     /// One question to the Python interpreter of a process.
     Interpreter,
     /// The stacks of threads that sleep.
@@ -40,6 +42,8 @@ pub enum Step {
     MappingSizes,
     /// The last sample of sockets.
     Sockets,
+    /// BPF run-time statistics are switched.
+    Statistics,
     /// Events of CPUs that came or went are opened and closed.
     CpuEvents,
     /// The watch on allocators enters the targets' text.
@@ -57,7 +61,7 @@ pub enum Step {
 }
 
 /// Every step, with the longest wait for it, its name in `loss` and what is missing without it.
-const TABLE: [(Step, Duration, AgentLoss, &str); 24] = [
+const TABLE: [(Step, Duration, AgentLoss, &str); 26] = [
     (
         Step::Select,
         secs(1),
@@ -83,6 +87,12 @@ const TABLE: [(Step, Duration, AgentLoss, &str); 24] = [
         secs(20),
         AgentLoss::GaveUpUnwindTables,
         "unwind tables",
+    ),
+    (
+        Step::UnwindRoom,
+        secs(3),
+        AgentLoss::GaveUpUnwindRoom,
+        "room for unwind tables",
     ),
     (
         Step::Interpreter,
@@ -145,6 +155,12 @@ const TABLE: [(Step, Duration, AgentLoss, &str); 24] = [
         "sizes of mappings",
     ),
     (Step::Sockets, secs(5), AgentLoss::GaveUpSockets, "sockets"),
+    (
+        Step::Statistics,
+        secs(2),
+        AgentLoss::GaveUpStatistics,
+        "cost of the BPF programs",
+    ),
     (
         Step::CpuEvents,
         secs(2),
