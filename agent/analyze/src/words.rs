@@ -180,6 +180,9 @@ pub fn at(place: Option<&str>) -> String {
     place.map_or_else(String::new, |place| format!(" at {place}"))
 }
 
+/// Characters of a name that Python gave a thread.
+const PYTHON_NAME: usize = 24;
+
 /// Characters of a headline.
 const HEADLINE: usize = 100;
 
@@ -237,9 +240,13 @@ fn without_folders(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// `worker-4712`, safe to print.
+/// `worker-4712`, with the name that Python gave it: `python3-4712 (pump)`; safe to print.
 pub fn thread(thread: &Thread) -> String {
-    clean(&label::thread_name(thread)).into_owned()
+    let name = clean(&label::thread_name(thread)).into_owned();
+    match &thread.python_name {
+        Some(python) => format!("{name} ({})", fit(&clean(python), PYTHON_NAME)),
+        None => name,
+    }
 }
 
 /// A socket with both its ends and who is there: `fd 9 tcp 127.0.0.1:57356 → 127.0.0.1:6379 feedd (4711)`. The arrow
@@ -342,6 +349,14 @@ mod tests {
             frame.module = Some("/usr/lib/libother.so".into());
         }
         assert_eq!(code(&alone).expect("code"), "a <- b <- c");
+    }
+
+    #[test]
+    fn a_thread_has_the_name_that_python_gave_it() {
+        let mut own = remora_model::fixture::Builder::new(7, "python3").0.threads[0].clone();
+        assert_eq!(thread(&own), "python3-7");
+        own.python_name = Some("pump\u{1b}[31m".into());
+        assert_eq!(thread(&own), "python3-7 (pump\\u{1b}[31m)");
     }
 
     #[test]

@@ -134,6 +134,7 @@ impl Builder {
             tid,
             pid,
             comm: comm.to_owned(),
+            python_name: None,
             summed: 0,
             observed: self.0.duration,
             on_cpu: Duration::ZERO,

@@ -368,3 +368,31 @@ fn a_loop_that_has_just_begun_to_wait_does_not_sleep_over_what_is_there() {
     let text = text(&found[0]);
     assert!(text.contains("reported each time and not read"), "{text}");
 }
+
+#[test]
+fn a_socket_that_a_fork_handed_on_is_told_of_the_process_that_was_named() {
+    let server = |pid, fd| {
+        let mut server = unread(74);
+        (server.pid, server.fd, server.inode) = (pid, fd, 5);
+        server.state = SocketState::Listen;
+        server.peer_process = None;
+        server.backlog = Some(Backlog {
+            now: 3,
+            max: 3,
+            limit: 3,
+        });
+        server
+    };
+    let both = |followed| {
+        let mut builder = idle_loop(74);
+        waiting(&mut builder, 0, Reason::SignalWait, 0, 74);
+        let child = builder.process(2, "peer");
+        waiting(&mut builder, child, Reason::SignalWait, 0, 75);
+        builder.0.processes[1].followed = followed;
+        builder.0.sockets = vec![server(1, 4), server(2, 4)];
+        let found = found(&builder.finish());
+        found.iter().map(|it| it.pid).collect::<Vec<_>>()
+    };
+    assert_eq!(both(Some(1)), [1]);
+    assert_eq!(both(None), [2, 1], "both were named");
+}

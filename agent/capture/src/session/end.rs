@@ -33,6 +33,7 @@ struct Moment {
     interpreters: Vec<(u32, Python)>,
     blocked: BlockedStacks,
     python_waits: Vec<PythonWait>,
+    python_names: HashMap<u32, String>,
     tasks: Vec<(u32, Tasks)>,
     sockets: SocketsSeen,
 }
@@ -102,6 +103,7 @@ impl Session {
             spaces: self.spaces,
             pythons: self.pythons,
             python_waits: moment.python_waits,
+            python_names: moment.python_names,
             tasks: moment.tasks,
             insides,
             sockets: moment.sockets,
@@ -172,6 +174,7 @@ impl Session {
             interpreters,
             blocked,
             python_waits: self.pythons.waits(&self.probe.threads()),
+            python_names: self.pythons.names(&self.probe.threads()),
             tasks: self.pythons.tasks(),
             sockets: self.sockets.finish(start_ns),
         }
