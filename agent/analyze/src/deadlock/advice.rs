@@ -87,7 +87,7 @@ fn in_circle(graph: &Graph<'_>, waits: &[(Node, &Wait)]) -> Option<String> {
             )
         });
     }
-    if let (Some(_), Some(locks)) = (gil.then_some(()), first(is_lock)) {
+    if let Some(locks) = first(is_lock).filter(|_| gil) {
         return Some(format!(
             "Then release the GIL before the lock is taken{}.",
             at(graph, locks)

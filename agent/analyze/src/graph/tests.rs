@@ -234,7 +234,7 @@ fn answer_of(prepare: impl Fn(&mut Builder)) -> (End, Vec<String>) {
     let chain = graph.chain(0);
     let facts = chain.facts(&graph);
     let said = facts.into_iter().filter(|it| it.what == Topic::Blocker);
-    (chain.end.clone(), said.map(|it| it.value).collect())
+    (chain.end, said.map(|it| it.value).collect())
 }
 
 #[test]
