@@ -2,6 +2,8 @@
  * its ready line and then changes a little at a time, until its alarm.
  *
  * leak        blocks of malloc that nobody frees
+ * leak-limited  the same with a limit that is near
+ * load        fills a cache at the same pace, and then has it
  * leak-arena  the same in another thread, beside one that rests
  * warm-up     a cache that is filled ever more slowly
  * teeth       takes much and frees it all, in rounds
@@ -18,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -73,6 +76,31 @@ static NAMED void forget_blocks(void)
             kept = take_block();
         rest_ms(31);
     }
+}
+
+static void limit_memory(void)
+{
+    struct rlimit limit = {4096 * MIB, 4096 * MIB};
+    if (setrlimit(RLIMIT_AS, &limit))
+        die("setrlimit");
+}
+
+static void leak_limited(void)
+{
+    limit_memory();
+    forget_blocks();
+}
+
+static NAMED void load(void)
+{
+    limit_memory();
+    for (int i = 0; i < 20 * BLOCKS_A_MIB; i++) {
+        kept = take_block();
+        if (i % 4 == 3)
+            rest_ms(31);
+    }
+    for (;;)
+        pause();
 }
 
 static void *forget_in_thread(void *unused)
@@ -201,7 +229,7 @@ static const struct {
 } modes[] = {
     {"leak", forget_blocks},   {"leak-arena", leak_arena}, {"warm-up", warm_up},      {"teeth", teeth},           {"step", step},
     {"pool", pool},            {"page-cache", page_cache}, {"churn", churn},
-    {"fragments", keep_heads},
+    {"fragments", keep_heads}, {"leak-limited", leak_limited}, {"load", load},
 };
 
 int main(int count, char **arguments)
