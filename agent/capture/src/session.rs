@@ -15,6 +15,7 @@ use super::{
     sockets::Sockets,
     spaces::Spaces,
     tables::Tables,
+    thread_limits,
     timeline::{Others, Recorder},
 };
 use end::Run;
@@ -162,6 +163,11 @@ pub async fn record(
     capture.families = families;
     descriptors::end(&mut descriptors);
     capture.descriptors = descriptors;
+    // `/proc/PID/cgroup` takes a lock of the kernel.
+    let limits = deadline::run(Step::Constraints, Subject::Host, move || {
+        thread_limits::read(&pids)
+    });
+    capture.thread_limits = limits.unwrap_or_default();
     // Our own programs are frames of kernel stacks too: they have names as long as they are loaded.
     drop(probe);
     unanswered::note(&mut capture, deadline::take_given_up());
