@@ -22,6 +22,7 @@ use crate::{
     probe::{SocketProbe, records},
 };
 use epoll::Loops;
+pub use epoll::count_instances;
 use remora_common::thread::ThreadSlot;
 use rustix::{
     process::{Pid, test_kill_process},
@@ -194,6 +195,11 @@ impl Sockets {
             return peers::First::new();
         }
         peers::first(probe, Instant::now() + FIRST_PEERS_TIME, &stuck)
+    }
+
+    /// Whether a thread was seen taking turns with others at one epoll instance.
+    pub fn takes_turns(&self, thread: &ThreadSlot) -> bool {
+        self.loops.takes_turns(thread)
     }
 
     /// The last sample, now.
