@@ -201,8 +201,8 @@ impl Params {
     };
 }
 
-#[cfg(feature = "user")]
-mod user {
+#[cfg(feature = "loader")]
+mod loader {
     // SAFETY: both are `repr(C)` of plain integers without padding (their sizes are asserted).
     unsafe impl aya::Pod for super::Offsets {}
     // SAFETY: as above.

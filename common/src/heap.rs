@@ -186,8 +186,8 @@ pub fn distance(random: u32, mean: u64) -> u64 {
     ((mean * nats) >> 16) + 1
 }
 
-#[cfg(feature = "user")]
-mod user {
+#[cfg(feature = "loader")]
+mod loader {
     // SAFETY: `repr(C)` of plain integers without padding.
     unsafe impl aya::Pod for super::BlockKey {}
     // SAFETY: as above.

@@ -296,8 +296,8 @@ socket_offsets! {
     vsock_peer,
 }
 
-#[cfg(feature = "user")]
-mod user {
+#[cfg(feature = "loader")]
+mod loader {
     // SAFETY: `repr(C)` of `u32`s: no padding.
     unsafe impl aya::Pod for super::SocketOffsets {}
 }

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use remora::kernel::btf::Btf;
-use remora::kernel::{Arch, Kernel};
+use remora_kernel::btf::Btf;
+use remora_kernel::{Arch, Kernel};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(btf) = Btf::parse(data) else { return };

@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use remora::target::maps::Content;
-use remora::unwind::{Limits, compile, find, pack};
+use remora_process::maps::Content;
+use remora_process::unwind::{Limits, compile, find, pack};
 
 fuzz_target!(|data: &[u8]| {
     let limits = Limits {

@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use remora::stack::jitdump;
-use remora::target::maps::Content;
+use remora_process::symbol::jitdump;
+use remora_process::maps::Content;
 
 /// Addresses that are taken from the dump itself, so that its records cover some.
 const OWN: usize = 64;

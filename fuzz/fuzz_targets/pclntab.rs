@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use remora::stack::pclntab::Table;
+use remora_process::symbol::pclntab::Table;
 
 fuzz_target!(|data: &[u8]| {
     let Some(table) = Table::parse(data) else {

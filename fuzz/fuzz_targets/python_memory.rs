@@ -7,11 +7,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use remora::python::code::Resolver;
-use remora::python::layout::{Layout, published};
-use remora::python::{Python, Version, merge, threads};
-use remora::target::maps::{Content, Identity, Module};
-use remora::target::memory::Memory;
+use remora_process::python::code::Resolver;
+use remora_process::python::layout::{Layout, published};
+use remora_process::python::{Python, Version, merge, threads};
+use remora_process::maps::{Content, Identity, Module};
+use remora_process::memory::Memory;
 use std::sync::Arc;
 
 /// Addresses from here on cannot be read.

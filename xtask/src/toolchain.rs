@@ -3,7 +3,7 @@
 //! The kernel side needs a compiler that has the source of `core` (built anew for the BPF target)
 //! and `bpf-linker` on the compiler's LLVM or a newer one: an older LLVM cannot read the bitcode.
 //!
-//! `agent/build.rs` includes this file too (by `#[path]`), so that what the set-up calls complete
+//! `agent/probe/build.rs` includes this file too (by `#[path]`), so that what the set-up calls complete
 //! is what the build then takes. Hence the standard library only, and nothing that only one uses.
 
 use std::env;

@@ -2,6 +2,7 @@
 //! compiler and the features that no test builds.
 
 mod dependencies;
+mod floors;
 mod oldest;
 
 use std::process::Command;
@@ -29,11 +30,13 @@ pub fn lint() -> anyhow::Result<()> {
     say("format");
     run(cargo().args(["fmt", "--all", "--check"]))?;
     dependencies::check()?;
+    floors::check()?;
     say("clippy");
     run(clippy().args(HOST).args(DENY))?;
     say("clippy of the feature debug-log");
     run(clippy()
-        .args(["--package", "remora", "--features", "debug-log"])
+        .args(["--package", "remora-probe", "--package", "remora"])
+        .args(["--features", "remora/debug-log"])
         .args(DENY))?;
     say("documentation");
     let mut doc = cargo();

@@ -1,0 +1,51 @@
+//! What a connection is to its process: accepted from a client, or made by itself; to whom.
+
+use remora_model::{Address, Capture, Socket, SocketState};
+use std::collections::HashSet;
+
+/// The servers of the targets.
+#[derive(Debug, Default)]
+pub struct Servers {
+    ports: HashSet<(u32, u16)>,
+}
+
+impl Servers {
+    /// Those that listen at the end.
+    pub fn of(capture: &Capture) -> Self {
+        let listening = capture
+            .sockets
+            .iter()
+            .filter(|socket| socket.open && socket.state == SocketState::Listen);
+        let ports = listening.filter_map(|socket| Some((socket.namespace, port(socket)?)));
+        Self {
+            ports: ports.collect(),
+        }
+    }
+
+    /// Whether a client made this connection: it has the port of a listening socket, or the name of one.
+    pub fn accepted(&self, socket: &Socket) -> bool {
+        match &socket.local {
+            Some(Address::Unix(_)) => socket.peer_inode.is_some(),
+            _ => port(socket).is_some_and(|port| self.ports.contains(&(socket.namespace, port))),
+        }
+    }
+}
+
+fn port(socket: &Socket) -> Option<u16> {
+    match &socket.local {
+        Some(Address::Inet(address)) => Some(address.port()),
+        _ => None,
+    }
+}
+
+/// Whether another process of this host is at the other end.
+pub fn has_local_peer(socket: &Socket) -> bool {
+    let peer = socket.peer_process.as_ref();
+    peer.is_some_and(|peer| peer.pid != socket.pid)
+}
+
+/// Whether a process talks to itself by it, as event loops do to wake themselves.
+pub fn is_own_pair(socket: &Socket) -> bool {
+    let peer = socket.peer_process.as_ref();
+    peer.is_some_and(|peer| peer.pid == socket.pid)
+}

@@ -1,0 +1,173 @@
+//! The judgement: one file a finding, each a pure function of a `Scene`.
+//!
+//! An analyzer answers one question about the end of a capture, with what the capture saw as
+//! evidence. It knows neither clocks nor files, and it has no memory: the same capture gives the same
+//! findings. What is wrong in one place is often the reason for what is wrong in another;
+//! `incident` puts the findings together that have one cause.
+//!
+//! A false alarm costs more than a missed one. So every analyzer asks for evidence of harm, not only for an
+//! unusual figure, and says in its file which healthy programs look similar and what tells them apart.
+
+mod blocked_syscall;
+mod busy_spin;
+mod close_wait;
+mod connections;
+mod cycle_overrun;
+mod deadlock;
+mod event_loops;
+mod fd_leak;
+mod feed_gap;
+pub mod graph;
+mod heartbeat;
+mod incident;
+mod limits;
+mod lock_contention;
+mod lock_stuck;
+mod loop_blocked;
+mod memory_leak;
+mod no_answer;
+mod nobody_left;
+mod not_consuming;
+mod peer_not_consuming;
+mod pool_exhausted;
+mod readers;
+mod scene;
+mod starved;
+mod stopped;
+mod tasks;
+pub mod thresholds;
+mod unclear;
+mod unsampled;
+mod waiting;
+mod waits;
+mod words;
+
+#[cfg(test)]
+mod nonsense;
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod tests;
+
+pub use heartbeat::{Heartbeat, MAX_HEARTBEATS, Pulse};
+pub use memory_leak::evidence as leak_evidence;
+pub use thresholds::Thresholds;
+
+use remora_model::{
+    Capture, Finding, FindingKind, Incident, Judgement, MemoryTrend, Process, SkipReason, Skipped,
+    Subject, Verdict,
+};
+use scene::Scene;
+use std::time::Duration;
+
+/// What an analyzer says.
+#[derive(Debug, Default)]
+struct Findings {
+    found: Vec<Finding>,
+    /// What could not be judged, and why.
+    skipped: Vec<Skipped>,
+    /// How the memory of each process moved.
+    memory_trends: Vec<MemoryTrend>,
+}
+
+impl Findings {
+    fn skip(&mut self, kind: FindingKind, why: SkipReason) {
+        self.skipped.push(Skipped { kind, why });
+    }
+
+    fn push(&mut self, finding: Finding) {
+        self.found.push(finding);
+    }
+}
+
+/// One question.
+type Analyzer = fn(&Scene<'_>, &mut Findings);
+
+/// All of them.
+const ANALYZERS: &[Analyzer] = &[
+    stopped::analyze,
+    deadlock::analyze,
+    nobody_left::analyze,
+    lock_stuck::analyze,
+    pool_exhausted::analyze,
+    loop_blocked::analyze,
+    not_consuming::analyze,
+    peer_not_consuming::analyze,
+    blocked_syscall::analyze,
+    no_answer::analyze,
+    heartbeat::analyze,
+    starved::analyze,
+    busy_spin::analyze,
+    lock_contention::analyze,
+    cycle_overrun::analyze,
+    feed_gap::analyze,
+    fd_leak::analyze,
+    memory_leak::analyze,
+    close_wait::analyze,
+    unsampled::analyze,
+];
+
+/// A process that used less than this share of a CPU had nothing to do.
+const IDLE_CPU: f64 = 0.01;
+
+/// Judges a capture.
+pub fn judge(capture: &Capture, thresholds: &Thresholds) -> Judgement {
+    judge_with(capture, thresholds, &[])
+}
+
+/// Judges a capture in which something was declared to move.
+pub fn judge_with(
+    capture: &Capture,
+    thresholds: &Thresholds,
+    heartbeats: &[Heartbeat],
+) -> Judgement {
+    let mut scene = Scene::new(capture, thresholds);
+    scene.heartbeats = heartbeats;
+    let mut findings = Findings::default();
+    for analyze in ANALYZERS {
+        analyze(&scene, &mut findings);
+    }
+    let notices = unclear::notices(&scene, &findings.found);
+    let mut incidents = incident::group(findings.found);
+    incidents.retain(|incident| concerns_target(&scene, incident));
+    let verdict = match incidents.first() {
+        Some(worst) => Verdict::Sick(worst.cause.kind),
+        None if !notices.is_empty() => Verdict::Unclear,
+        None if is_idle(capture) => Verdict::Idle,
+        None => Verdict::Healthy,
+    };
+    Judgement {
+        verdict,
+        incidents,
+        notices,
+        longest: unclear::longest(&scene),
+        skipped: findings.skipped,
+        limits: limits::of(&scene),
+        memory_trends: findings.memory_trends,
+    }
+}
+
+/// Whether a target is in it: others are only looked at because a target waits for them.
+fn concerns_target(scene: &Scene<'_>, incident: &Incident) -> bool {
+    let is_target = |pid: u32| scene.process(pid).is_none_or(Process::is_target);
+    let concerns = |subject: &Subject| match subject {
+        Subject::Thread(tid) => scene
+            .thread(*tid)
+            .is_some_and(|(_, thread)| is_target(thread.pid)),
+        _ => false,
+    };
+    incident
+        .findings()
+        .any(|finding| is_target(finding.pid) || finding.about.iter().any(concerns))
+}
+
+fn is_idle(capture: &Capture) -> bool {
+    let related = |pid: u32| {
+        let mut processes = capture.processes.iter();
+        processes.any(|process| process.pid == pid && !process.is_target())
+    };
+    let own = capture.threads.iter().filter(|thread| !related(thread.pid));
+    let used = own.map(|thread| thread.on_cpu);
+    let used = used.fold(Duration::ZERO, Duration::saturating_add);
+    used.as_secs_f64() < IDLE_CPU * capture.duration.as_secs_f64()
+}

@@ -1,0 +1,207 @@
+//! What was there and could not be judged: loud, with its share, whatever the verdict.
+
+use super::Scene;
+use remora_model::display::text::{clean, counted};
+use remora_model::places::Meaning;
+use remora_model::{FrameKind, JudgeLimit, LimitOf, Process, Reason, State, Thread};
+use std::time::Duration;
+
+/// Children that are named.
+const SHOWN: usize = 3;
+/// Threads that have slept for less will be seen elsewhere in a moment.
+const LONG: Duration = Duration::from_secs(1);
+/// Minor versions of CPython 3 whose lock objects are read.
+const READ: std::ops::RangeInclusive<u32> = 11..=13;
+
+/// Those of a capture.
+pub fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
+    let targets = scene.capture.processes.iter().filter(|it| it.is_target());
+    let mut limits = Vec::new();
+    for process in targets.filter(|process| !process.exited) {
+        limits.extend(children(scene, process));
+        let own = scene.living().map(|(_, thread)| thread);
+        let own: Vec<&Thread> = own.filter(|it| it.pid == process.pid).collect();
+        let all = own.len();
+        let mut add = |of: LimitOf, number: usize, what: &str| {
+            if number > 0 {
+                let name = scene.process_name(process.pid);
+                let why = format!(
+                    "{} of {all} in {name}: {what}",
+                    counted(number as u64, "thread")
+                );
+                limits.push(JudgeLimit { of, why });
+            }
+        };
+        let compat = own
+            .iter()
+            .filter(|it| it.now.reason == Some(Reason::Compat32));
+        add(
+            LimitOf::Compat32,
+            compat.count(),
+            "32-bit code, waits not interpreted",
+        );
+        let cut = own.iter().filter(|it| is_cut(scene, it));
+        add(LimitOf::Stacks, cut.count(), "stack of the wait incomplete");
+        let unread = own.iter().filter(|it| is_unread(scene, process, it));
+        add(
+            LimitOf::PythonLocks,
+            unread.count(),
+            "lock objects of this CPython not read, holders unknown",
+        );
+        let switched = own.iter().filter(|it| has_greenlets(scene, it));
+        add(
+            LimitOf::Greenlets,
+            switched.count(),
+            "greenlets that are switched out not seen",
+        );
+        let java = own.iter().filter(|it| is_java(scene, it));
+        add(
+            LimitOf::JavaFrames,
+            java.count(),
+            "parked in Java code without names, idle or waiting for a lock",
+        );
+    }
+    limits
+}
+
+/// Children that nobody looked at, of a process that does next to nothing itself.
+fn children(scene: &Scene<'_>, process: &Process) -> Option<JudgeLimit> {
+    let mut families = scene.capture.families.iter();
+    let kin = families.find(|it| it.pid == process.pid)?;
+    let unseen = kin.children.iter();
+    let unseen: Vec<_> = unseen
+        .filter(|it| scene.process(it.pid).is_none_or(|it| !it.is_target()))
+        .collect();
+    let all = unseen.len() + kin.children_left_out;
+    if all == 0 {
+        return None;
+    }
+    let named = unseen.iter().take(SHOWN);
+    let mut names: Vec<String> = named
+        .map(|it| format!("{} ({})", clean(&it.comm), it.pid))
+        .collect();
+    if all > names.len() {
+        names.push(format!("{} more", all - names.len()));
+    }
+    let children = if all == 1 {
+        "1 child"
+    } else {
+        &format!("{all} children")
+    };
+    let name = scene.process_name(process.pid);
+    let why = format!(
+        "{children} of {name} not judged: {}. Add --children.",
+        names.join(", ")
+    );
+    Some(JudgeLimit {
+        of: LimitOf::Children,
+        why,
+    })
+}
+
+fn is_long(thread: &Thread) -> bool {
+    thread.now.state == State::Blocked && thread.now.since >= LONG
+}
+
+/// A wait of which only the stack could tell what it is, and the stack does not.
+fn is_cut(scene: &Scene<'_>, thread: &Thread) -> bool {
+    let asks = thread.now.reason == Some(Reason::Futex);
+    let stack = scene.stack_now(thread);
+    asks && is_long(thread) && stack.is_none_or(|stack| stack.truncated)
+}
+
+fn is_unread(scene: &Scene<'_>, process: &Process, thread: &Thread) -> bool {
+    let version = process.python.as_ref().map(|it| it.version.as_str());
+    let minor = version.and_then(|it| it.split('.').nth(1)?.parse::<u32>().ok());
+    let unread = minor.is_some_and(|minor| !READ.contains(&minor));
+    unread && is_long(thread) && scene.reading_now(thread).what == Some(Meaning::Lock)
+}
+
+fn has_greenlets(scene: &Scene<'_>, thread: &Thread) -> bool {
+    let stack = scene.stack_now(thread);
+    stack.is_some_and(|stack| {
+        stack.frames.iter().any(|frame| match frame.kind {
+            FrameKind::Python => frame
+                .file
+                .as_deref()
+                .is_some_and(|it| it.contains("/gevent/")),
+            _ => frame
+                .module
+                .as_deref()
+                .is_some_and(|it| it.contains("greenlet") || it.contains("/gevent/")),
+        })
+    })
+}
+
+/// It parks in the Java virtual machine, and none of Java's own functions on its stack has a name.
+fn is_java(scene: &Scene<'_>, thread: &Thread) -> bool {
+    let reading = scene.reading_now(thread);
+    let Some(stack) = scene
+        .stack_now(thread)
+        .filter(|_| is_long(thread) && !reading.home)
+    else {
+        return false;
+    };
+    let by = reading.by.and_then(|at| stack.frames.get(at));
+    let in_vm = by
+        .and_then(|it| it.module.as_deref())
+        .is_some_and(|it| it.ends_with("/libjvm.so"));
+    in_vm && reading.gaps && reading.what == Some(Meaning::Condition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Thresholds;
+    use crate::waits::tests::sleeps;
+    use remora_model::fixture::Builder;
+    use remora_model::{ProcessTree, Relative};
+
+    fn said(builder: &Builder) -> Vec<(LimitOf, String)> {
+        let thresholds = Thresholds::default();
+        let limits = of(&Scene::new(&builder.0, &thresholds));
+        limits.into_iter().map(|it| (it.of, it.why)).collect()
+    }
+
+    #[test]
+    fn children_that_nobody_watched_are_named() {
+        let mut builder = Builder::new(1, "sh");
+        let child = |pid| Relative {
+            pid,
+            comm: "worker".into(),
+            age: Duration::ZERO,
+        };
+        builder.0.families.push(ProcessTree {
+            pid: 1,
+            age: Duration::ZERO,
+            ancestors: Vec::new(),
+            children: vec![child(7), child(8)],
+            children_left_out: 0,
+        });
+        let limits = said(&builder);
+        assert_eq!(limits[0].0, LimitOf::Children);
+        assert!(
+            limits[0]
+                .1
+                .contains("2 children of sh (1) not judged: worker (7), worker (8)"),
+            "{}",
+            limits[0].1
+        );
+        builder.process(7, "worker");
+        builder.process(8, "worker");
+        assert!(said(&builder).is_empty());
+    }
+
+    #[test]
+    fn stacks_that_do_not_reach_their_root_are_counted_where_they_would_be_asked() {
+        let mut builder = Builder::new(1, "target");
+        sleeps(&mut builder, 0, Reason::Futex, &["take", "futex_wait"], 5);
+        assert!(said(&builder).is_empty());
+        builder.0.stacks[0].truncated = true;
+        assert_eq!(said(&builder)[0].0, LimitOf::Stacks);
+        builder.0.threads[0].now.reason = Some(Reason::Epoll);
+        assert!(said(&builder).is_empty());
+        builder.0.threads[0].now.reason = Some(Reason::Compat32);
+        assert_eq!(said(&builder)[0].0, LimitOf::Compat32);
+    }
+}

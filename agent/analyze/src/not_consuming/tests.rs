@@ -1,0 +1,283 @@
+//! Findings on sockets made by hand: each reason, and what is left alone.
+
+use crate::{Thresholds, judge};
+use remora_model::fixture::{Builder, ms, socket};
+use remora_model::{
+    Address, Backlog, Capture, Confidence, Depth, Finding, FindingKind, PeerProcess, Reason,
+    Socket, SocketState, State, Subject, Unread, Watch,
+};
+
+const IN: u32 = 1;
+const ONE_SHOT: u32 = 1 << 30;
+const EDGE: u32 = 1 << 31;
+
+/// A loop's thread, asleep in its wait on epoll descriptor 3 for so long.
+fn idle_loop(seconds: u64) -> Builder {
+    let mut builder = Builder::new(1, "feedd");
+    builder.0.duration = ms(3000);
+    waiting(&mut builder, 0, Reason::Epoll, 3, seconds);
+    builder
+}
+
+fn waiting(builder: &mut Builder, thread: usize, reason: Reason, fd: u64, seconds: u64) {
+    let now = &mut builder.0.threads[thread].now;
+    now.state = State::Blocked;
+    now.reason = Some(reason);
+    now.args[0] = fd;
+    now.since = ms(1000 * seconds);
+}
+
+/// 5,000 bytes from another process of the host, unread in the whole look, the oldest for so long.
+fn unread(seconds: u64) -> Socket {
+    let mut stuck = socket(1, 9);
+    stuck.receive = Depth {
+        first: 5000,
+        last: 5000,
+        min: 5000,
+        max: 5000,
+        mean: 5000.0,
+    };
+    stuck.samples = 7;
+    stuck.not_read_for = ms(3000);
+    stuck.oldest_unread = Some(Unread {
+        min: ms(1000 * seconds),
+        max: None,
+        inferred: false,
+    });
+    stuck.peer_process = Some(peer(4690));
+    stuck
+}
+
+fn peer(pid: u32) -> PeerProcess {
+    PeerProcess {
+        pid,
+        comm: "piker\u{1b}[31md".into(),
+        fd: 5,
+        inode: 77,
+        holders: 1,
+        held_by: Vec::new(),
+        accepted: true,
+        inferred: false,
+        unread: 0,
+        reads: None,
+    }
+}
+
+fn watched(mut socket: Socket, events: u32) -> Socket {
+    socket.watched_by.push(Watch {
+        pid: 1,
+        epoll_fd: 3,
+        tids: vec![1],
+        events,
+    });
+    socket
+}
+
+fn found(capture: &Capture) -> Vec<Finding> {
+    let judgement = judge(capture, &Thresholds::default());
+    let found = judgement.findings();
+    found
+        .filter(|finding| finding.kind == FindingKind::NotConsuming)
+        .cloned()
+        .collect()
+}
+
+fn with(mut builder: Builder, socket: Socket) -> Vec<Finding> {
+    builder.0.sockets.push(socket);
+    found(&builder.finish())
+}
+
+fn text(finding: &Finding) -> String {
+    let facts = finding.evidence.iter();
+    facts
+        .map(|fact| format!("{}: {}\n", fact.what.key(), fact.value))
+        .collect()
+}
+
+#[test]
+fn a_socket_that_is_not_watched_while_the_loop_is_idle() {
+    let found = with(idle_loop(32), unread(32));
+    let [finding] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert_eq!(finding.confidence, Confidence::Certain);
+    assert_eq!((finding.tid, finding.since), (Some(1), Some(ms(32_000))));
+    assert!(
+        finding
+            .summary
+            .starts_with("feedd (1) has read nothing from fd 9 for ≥ 32.0 s: sent by piker")
+    );
+    assert!(!finding.summary.contains('\u{1b}'), "{}", finding.summary);
+    let text = text(finding);
+    for words in [
+        "fd 9 is in no epoll set",
+        "idle in epoll on fd 3",
+        "(4690), fd 5, this host",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[test]
+fn each_way_of_being_watched_in_vain_is_told() {
+    for (events, words) in [
+        (ONE_SHOT, "EPOLLONESHOT not re-armed"),
+        (IN | EDGE, "EPOLLET"),
+        (4, "not registered for EPOLLIN, only OUT"),
+        (IN, "SO_RCVLOWAT"),
+    ] {
+        let found = with(idle_loop(32), watched(unread(32), events));
+        let [finding] = &found[..] else {
+            panic!("{words}: {found:#?}")
+        };
+        assert!(text(finding).contains(words), "{words}: {finding:#?}");
+    }
+}
+
+#[test]
+fn a_loop_that_is_elsewhere_is_the_cause() {
+    let mut builder = idle_loop(32);
+    waiting(&mut builder, 0, Reason::Futex, 0, 32);
+    let found = with(builder, watched(unread(32), IN));
+    let [finding] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert_eq!(finding.because_of, [Subject::Thread(1)]);
+    assert!(
+        text(finding).contains("instead of epoll_wait on fd 3 for ≥ 32.0 s"),
+        "{finding:#?}"
+    );
+}
+
+#[test]
+fn what_the_look_does_not_cover_is_inferred_or_not_said() {
+    // A heart-beat every now and then: the loop's wait is young. The connection itself knows its age.
+    let found = with(idle_loop(0), unread(32));
+    let [finding] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert_eq!(finding.confidence, Confidence::Inferred);
+    assert!(
+        finding
+            .summary
+            .contains("has unread data on fd 9 for ≥ 32.0 s"),
+        "{}",
+        finding.summary
+    );
+    // Nobody knows.
+    assert_eq!(with(idle_loop(0), unread(3)), []);
+    // A unix socket has no age, but nobody ran.
+    let found = with(idle_loop(32), unread(3));
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].since, Some(ms(32_000)));
+}
+
+#[test]
+fn what_is_read_however_little_is_consumed() {
+    let mut slow = unread(60);
+    slow.not_read_for = ms(900);
+    assert_eq!(with(idle_loop(32), slow), []);
+    let mut drained = unread(60);
+    drained.receive.min = 0;
+    assert_eq!(with(idle_loop(32), drained), []);
+}
+
+#[test]
+fn a_notice_on_an_idle_connection_is_left_alone_unless_somebody_waits() {
+    let mut pooled = unread(3600);
+    pooled.peer_process = None;
+    assert_eq!(with(idle_loop(32), pooled.clone()), []);
+    assert_eq!(with(idle_loop(32), watched(pooled.clone(), IN | EDGE)), []);
+    let mut feed = pooled.clone();
+    feed.receive.first = 100;
+    assert_eq!(with(idle_loop(32), feed).len(), 1, "it grows");
+    let mut long = pooled.clone();
+    long.receive.last = 100_000;
+    assert_eq!(with(idle_loop(32), long).len(), 1, "it is long");
+    let mut builder = idle_loop(32);
+    let address = Some(Address::Inet("10.0.0.1:80".parse().expect("an address")));
+    let mut server = socket(1, 4);
+    (server.state, server.local) = (SocketState::Listen, address.clone());
+    builder.0.sockets.push(server);
+    pooled.local = address;
+    assert_eq!(with(builder, pooled).len(), 1, "a client waits");
+}
+
+#[test]
+fn wake_ups_of_a_loop_by_itself_and_closed_connections_are_left_alone() {
+    let mut own = unread(60);
+    own.peer_process = Some(peer(1));
+    own.receive.last = 1;
+    assert_eq!(with(idle_loop(32), watched(own, IN)), []);
+    let mut left = unread(60);
+    left.state = SocketState::CloseWait;
+    assert_eq!(with(idle_loop(32), left), []);
+}
+
+#[test]
+fn a_reader_that_waits_for_a_whole_message_reads() {
+    let mut builder = idle_loop(32);
+    waiting(&mut builder, 0, Reason::SocketReceive, 9, 32);
+    assert_eq!(with(builder, unread(60)), []);
+}
+
+#[test]
+fn connections_that_nobody_accepts() {
+    let mut server = unread(74);
+    server.state = SocketState::Listen;
+    server.peer_process = None;
+    server.backlog = Some(Backlog {
+        now: 3,
+        max: 3,
+        limit: 3,
+    });
+    let found = with(idle_loop(74), server);
+    let [finding] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert!(
+        finding
+            .summary
+            .contains("has accepted no connection on fd 9 for ≥ 74.0 s: backlog 3")
+    );
+    assert!(text(finding).contains("backlog 3 of 3 (full"));
+}
+
+#[test]
+fn sockets_with_one_reason_are_one_finding() {
+    let mut builder = idle_loop(32);
+    for fd in 20..30 {
+        let mut stuck = unread(32);
+        (stuck.fd, stuck.inode) = (fd, u64::from(fd));
+        builder.0.sockets.push(stuck);
+    }
+    let found = found(&builder.finish());
+    let [finding] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert_eq!(finding.about.len(), 10);
+    assert!(
+        finding.summary.contains("has read nothing from 10 sockets"),
+        "{}",
+        finding.summary
+    );
+    assert!(text(finding).contains("7 more sockets"));
+}
+
+#[test]
+fn threads_without_a_loop_are_told_by_what_they_do() {
+    let mut builder = Builder::new(1, "server");
+    builder.0.duration = ms(3000);
+    for tid in 2..5 {
+        let thread = builder.thread(1, tid, "worker");
+        waiting(&mut builder, thread, Reason::Futex, 0, 60);
+    }
+    waiting(&mut builder, 0, Reason::SignalWait, 0, 60);
+    let found = with(builder, unread(60));
+    let [finding] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert_eq!(finding.tid, None);
+    assert!(text(finding).contains("3 in futex"), "{finding:#?}");
+    assert!(finding.because_of.contains(&Subject::Thread(3)));
+}

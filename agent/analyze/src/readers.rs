@@ -1,0 +1,164 @@
+//! Who could read a socket: the threads of its process, for how long none of them can have done so, and
+//! which of them runs the loop that watches it.
+
+use super::{Scene, event_loops::framework};
+use remora_model::{Reason, State, Thread, Watch};
+use std::time::Duration;
+
+/// The threads of a process.
+pub struct Readers<'a> {
+    scene: &'a Scene<'a>,
+    threads: Vec<(usize, &'a Thread)>,
+}
+
+/// The thread of an event loop.
+#[derive(Clone, Copy, Debug)]
+pub struct LoopThread<'a> {
+    /// Index of the thread.
+    pub index: usize,
+    /// The thread.
+    pub thread: &'a Thread,
+    /// It was not seen to wait there: it is the process's only thread, or its stack says so.
+    pub inferred: bool,
+}
+
+impl<'a> Readers<'a> {
+    /// Those of a process that are alive.
+    pub fn of(scene: &'a Scene<'a>, pid: u32) -> Self {
+        let threads = scene.living().filter(|(_, thread)| thread.pid == pid);
+        Self {
+            scene,
+            threads: threads.collect(),
+        }
+    }
+
+    /// For so long no thread of the process has run, so none can have read or sent anything.
+    pub fn asleep_for(&self) -> Duration {
+        let waits = self.threads.iter().map(|(_, thread)| wait(thread));
+        waits.min().unwrap_or_default()
+    }
+
+    /// The only thread of the process.
+    pub fn alone(&self) -> Option<LoopThread<'a>> {
+        match self.threads[..] {
+            [(index, thread)] => Some(LoopThread {
+                index,
+                thread,
+                inferred: false,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The thread that runs the loop on this epoll instance, the one that is longest away from its wait
+    /// where there are several.
+    pub fn of_loop(&self, watch: &Watch) -> Option<LoopThread<'a>> {
+        let waits_there = |thread: &Thread| {
+            waits_for_events(thread) && thread.now.args[0] == u64::from(watch.epoll_fd)
+        };
+        let seen = self.threads.iter().filter(|(index, thread)| {
+            watch.tids.contains(&thread.tid)
+                || waits_there(thread)
+                || self
+                    .scene
+                    .event_loop(*index)
+                    .is_some_and(|it| it.epoll_fd == Some(watch.epoll_fd))
+        });
+        let found = seen.max_by_key(|(_, thread)| (!waits_there(thread), wait(thread)));
+        if let Some((index, thread)) = found {
+            return Some(LoopThread {
+                index: *index,
+                thread,
+                inferred: false,
+            });
+        }
+        self.alone().or_else(|| self.by_stack())
+    }
+
+    /// The one thread that runs an event loop, whichever.
+    pub fn only_loop(&self) -> Option<LoopThread<'a>> {
+        let mut loops = self.threads.iter().filter(|(index, thread)| {
+            waits_for_events(thread) || self.scene.event_loop(*index).is_some()
+        });
+        match (loops.next(), loops.next()) {
+            (Some((index, thread)), None) => Some(LoopThread {
+                index: *index,
+                thread,
+                inferred: false,
+            }),
+            (None, _) => self.alone().or_else(|| self.by_stack()),
+            _ => None,
+        }
+    }
+
+    /// The one thread in whose stack stands the function of an event loop.
+    fn by_stack(&self) -> Option<LoopThread<'a>> {
+        let runs_loop = |thread: &Thread| {
+            let stack = self.scene.stack_now(thread);
+            stack.is_some_and(|stack| framework(stack).is_some())
+        };
+        let mut found = self.threads.iter().filter(|(_, thread)| runs_loop(thread));
+        match (found.next(), found.next()) {
+            (Some((index, thread)), None) => Some(LoopThread {
+                index: *index,
+                thread,
+                inferred: true,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Threads that wait for something other than events, each with the time of its present wait.
+    pub fn busy(&self) -> impl Iterator<Item = &'a Thread> {
+        let threads = self.threads.iter().map(|(_, thread)| *thread);
+        threads.filter(|thread| !waits_for_events(thread))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// A thread that waits in a system call on this descriptor, for one of these reasons.
+    pub fn waits_on(&self, fd: u32, reasons: &[Reason]) -> Option<&'a Thread> {
+        let mut threads = self.threads.iter().map(|(_, thread)| *thread);
+        threads.find(|thread| {
+            thread.now.state == State::Blocked
+                && thread.now.args[0] == u64::from(fd)
+                && thread
+                    .now
+                    .reason
+                    .is_some_and(|reason| reasons.contains(&reason))
+        })
+    }
+}
+
+impl LoopThread<'_> {
+    /// It sits in its wait for events.
+    pub fn is_idle(&self) -> bool {
+        waits_for_events(self.thread)
+    }
+
+    /// How long it has been away from its wait without coming back.
+    pub fn away_for(&self, scene: &Scene<'_>) -> Duration {
+        if self.is_idle() {
+            return Duration::ZERO;
+        }
+        let iteration = scene.event_loop(self.index).and_then(|it| it.busy_now);
+        iteration.unwrap_or_default().max(wait(self.thread))
+    }
+}
+
+/// How long a thread has been in its present wait; nothing when it is in none.
+pub fn wait(thread: &Thread) -> Duration {
+    match thread.now.state {
+        State::Blocked => thread.now.since,
+        _ => Duration::ZERO,
+    }
+}
+
+/// Asleep in epoll, poll or select.
+pub fn waits_for_events(thread: &Thread) -> bool {
+    let reason = thread.now.reason;
+    thread.now.state == State::Blocked && matches!(reason, Some(Reason::Epoll | Reason::Poll))
+}

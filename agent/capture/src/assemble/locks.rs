@@ -1,0 +1,402 @@
+//! Futexes: their waits joined over threads and processes, what they are, and who holds them.
+
+mod draft;
+mod special;
+
+use super::{Recorded, StackIndex, Threads, waits::OpenWait};
+use crate::{
+    gather::Sum,
+    holders::Kept,
+    locks::{Fact, Whereabouts},
+};
+use draft::{Draft, Form, host_tid};
+use remora_common::{
+    futex::{self, Mutex, OWNER_IN_WORD, OWNER_UNKNOWN},
+    thread::ThreadSlot,
+};
+use remora_model::{
+    AgentLoss, FutexOperation, Holder, Keeper, Lock, LockKind, LockStack, Losses, Owner, OwnerFrom,
+    Waiter,
+};
+use remora_process as process;
+use std::{cmp::Reverse, collections::HashMap, time::Duration};
+
+/// Locks in a report, those with the longest waits first.
+const MAX_LOCKS: usize = 256;
+
+/// Stacks, waiters, wakers and holders of each.
+const MAX_OF_EACH: usize = 20;
+
+/// All futexes that somebody waited for.
+pub fn locks(
+    recorded: &Recorded,
+    threads: &Threads,
+    open: &[OpenWait],
+    stacks: &mut StackIndex,
+    losses: &mut Losses,
+) -> Vec<Lock> {
+    let mut drafts = draft::drafts(recorded, threads, open, stacks);
+    drafts.sort_by_key(|draft| {
+        (
+            draft.waiting_now.is_empty(),
+            Reverse(draft.sum.total_ns),
+            draft.at,
+        )
+    });
+    losses.add(
+        AgentLoss::LocksLeftOut,
+        drafts.len().saturating_sub(MAX_LOCKS) as u64,
+    );
+    losses.add(AgentLoss::FutexesNotLookedUp, recorded.futexes.left_out);
+    drafts.truncate(MAX_LOCKS);
+    let mut names = Names::default();
+    drafts
+        .into_iter()
+        .map(|draft| lock(recorded, threads, draft, stacks, &mut names))
+        .collect()
+}
+
+/// Names of threads, each looked up once.
+#[derive(Default)]
+struct Names(HashMap<u32, String>);
+
+impl Names {
+    fn of(&mut self, threads: &Threads, tid: u32) -> String {
+        if tid == 0 {
+            return String::new();
+        }
+        let name = || {
+            let slot = threads.slots.iter().rev().find(|slot| slot.tid == tid);
+            let known = slot.map(super::name);
+            known.or_else(|| process::name(tid)).unwrap_or_default()
+        };
+        self.0.entry(tid).or_insert_with(name).clone()
+    }
+}
+
+fn lock(
+    recorded: &Recorded,
+    threads: &Threads,
+    mut draft: Draft,
+    stacks: &mut StackIndex,
+    names: &mut Names,
+) -> Lock {
+    // Any number may stand where a mutex has its owner.
+    let mut holders = std::mem::take(&mut draft.holders);
+    holders.retain(|tid, _| may_hold(*tid, threads, &draft));
+    let fact = recorded.futexes.futexes.get(&draft.at);
+    let form = draft
+        .forms
+        .iter()
+        .max_by_key(|(_, ns)| **ns)
+        .map_or(Form::Wait, |(form, _)| *form);
+    let by_memory = by_memory(recorded, threads, &draft, fact, form);
+    // Its memory named somebody when a wait began, or does now: glibc's.
+    let named = by_memory.is_some() || !holders.is_empty();
+    let words = fact.and_then(|fact| fact.words.as_ref());
+    let ends = special::ending_thread(recorded, threads, &draft, fact);
+    let writer = special::writer(recorded, &draft, fact, form);
+    let (kind, kind_inferred) = match (ends, writer) {
+        (Some(_), _) => (LockKind::ThreadEnd, false),
+        (None, Some(_)) => (LockKind::ReadWrite, false),
+        (None, None) => kind(draft.is_gil, form, words.filter(|_| named)),
+    };
+    let by_memory = match kind {
+        LockKind::ThreadEnd => ends.map(|tid| (tid, OwnerFrom::Word)),
+        LockKind::ReadWrite => writer.map(|tid| (tid, OwnerFrom::Memory)),
+        _ => by_memory,
+    };
+    let kept = recorded.futexes.holders.kept.get(&draft.at);
+    let (kind, kind_inferred) = special::of_kept((kind, kind_inferred), kept);
+    let keepers = keepers(threads, kept, stacks, names);
+    let mut operations: Vec<FutexOperation> =
+        draft.forms.keys().map(|form| operation(*form)).collect();
+    operations.dedup();
+    Lock {
+        pid: draft.at.tgid,
+        address: draft.at.address,
+        place: match fact.map(|fact| &fact.place) {
+            None | Some(Whereabouts::Unknown) => "unknown".to_owned(),
+            Some(Whereabouts::Unmapped) => "not mapped any more".to_owned(),
+            Some(Whereabouts::At(place)) => place.words.clone(),
+        },
+        shared: draft.shared,
+        kind,
+        kind_inferred,
+        operations,
+        waits: draft.sum.count,
+        total: Duration::from_nanos(draft.sum.total_ns),
+        longest: Duration::from_nanos(draft.sum.max_ns),
+        waiters: waiters(&draft),
+        owner: owner(recorded, threads, &draft, by_memory, kind, names, &keepers),
+        keepers,
+        readers: kept.map_or(0, |kept| kept.readers),
+        wakers: wakers(threads, &draft, names),
+        holders: named_holders(threads, &holders, names),
+        waiter_stacks: lock_stacks(&draft.waiter_stacks),
+        holder_stacks: lock_stacks(&draft.holder_stacks),
+    }
+}
+
+/// Those that hold it by their code, each with its frame.
+fn keepers(
+    threads: &Threads,
+    kept: Option<&Kept>,
+    stacks: &mut StackIndex,
+    names: &mut Names,
+) -> Vec<Keeper> {
+    let keepers = kept.into_iter().flat_map(|kept| &kept.keepers);
+    keepers
+        .filter_map(|keeper| {
+            let (_, slot) = threads.find(keeper.serial)?;
+            Some(Keeper {
+                tid: keeper.tid,
+                comm: names.of(threads, keeper.tid),
+                frame: stacks.of(slot.tgid, keeper.generation, keeper.frame),
+            })
+        })
+        .collect()
+}
+
+fn waiters(draft: &Draft) -> Vec<Waiter> {
+    let waiters = draft.waiters.iter().map(|(thread, sum)| Waiter {
+        thread: *thread,
+        waits: sum.count,
+        total: Duration::from_nanos(sum.total_ns),
+        now: draft.waiting_now.contains(thread),
+    });
+    let mut waiters: Vec<Waiter> = waiters.collect();
+    waiters.sort_by_key(|waiter| (Reverse(waiter.total), waiter.thread));
+    waiters.truncate(MAX_OF_EACH);
+    waiters
+}
+
+fn wakers(threads: &Threads, draft: &Draft, names: &mut Names) -> Vec<(u32, String, u64)> {
+    let wakers = draft.wakers.iter();
+    let mut wakers: Vec<(u32, u64)> = wakers.map(|(tid, (count, _))| (*tid, *count)).collect();
+    wakers.sort_by_key(|(tid, count)| (Reverse(*count), *tid));
+    wakers.truncate(MAX_OF_EACH);
+    let named = wakers.into_iter();
+    named
+        .map(|(tid, count)| (tid, names.of(threads, tid), count))
+        .collect()
+}
+
+fn named_holders(threads: &Threads, sums: &HashMap<u32, Sum>, names: &mut Names) -> Vec<Holder> {
+    let mut sums: Vec<(&u32, &Sum)> = sums.iter().collect();
+    sums.sort_by_key(|(tid, sum)| (Reverse(sum.total_ns), **tid));
+    sums.truncate(MAX_OF_EACH);
+    let holders = sums.into_iter().map(|(tid, sum)| Holder {
+        tid: *tid,
+        comm: names.of(threads, *tid),
+        waits: sum.count,
+        total: Duration::from_nanos(sum.total_ns),
+        longest: Duration::from_nanos(sum.max_ns),
+    });
+    holders.collect()
+}
+
+fn lock_stacks(sums: &HashMap<(usize, usize), Sum>) -> Vec<LockStack> {
+    let mut stacks: Vec<LockStack> = sums
+        .iter()
+        .map(|((thread, stack), sum)| LockStack {
+            thread: *thread,
+            stack: *stack,
+            count: sum.count,
+            total: Duration::from_nanos(sum.total_ns),
+        })
+        .collect();
+    stacks.sort_by_key(|stack| (Reverse(stack.total), stack.thread, stack.stack));
+    stacks
+}
+
+/// What it is, and whether that is only inferred. `words` are those of a lock whose memory has named an
+/// owner.
+fn kind(is_gil: bool, form: Form, words: Option<&Mutex>) -> (LockKind, bool) {
+    if is_gil {
+        return (LockKind::PythonGil, false);
+    }
+    let Some((command, expected)) = form.command() else {
+        return (LockKind::Futex, true);
+    };
+    match command {
+        futex::LOCK_PI | futex::LOCK_PI2 => (LockKind::PriorityInheriting, false),
+        futex::WAIT if expected >= futex::CONTENDED => {
+            let glibc = words.and_then(|words| mutex_kind(words.kind, expected));
+            glibc.map_or((LockKind::FutexLock, true), |kind| (kind, false))
+        }
+        futex::WAIT_BITSET if expected == futex::CONTENDED => (LockKind::FutexLock, true),
+        futex::WAIT_BITSET | futex::WAIT_REQUEUE_PI => (LockKind::Event, true),
+        _ => (LockKind::Futex, true),
+    }
+}
+
+/// Which mutex of glibc has this kind, and waits with such a value: robust ones for their owner's id (larger
+/// than anything that a [`Form`] tells), the others for 2.
+fn mutex_kind(kind: u32, expected: u64) -> Option<LockKind> {
+    let is_robust = kind & futex::KIND_ROBUST != 0;
+    if !futex::is_mutex_kind(kind) || is_robust != (expected > futex::CONTENDED) {
+        return None;
+    }
+    Some(match kind & 3 {
+        _ if is_robust => LockKind::RobustMutex,
+        0 => LockKind::Mutex,
+        1 => LockKind::RecursiveMutex,
+        2 => LockKind::ErrorCheckMutex,
+        _ => LockKind::AdaptiveMutex,
+    })
+}
+
+/// The threads that wait for it at the end.
+fn waiting<'a>(threads: &'a Threads, draft: &'a Draft) -> impl Iterator<Item = &'a ThreadSlot> {
+    let waiting = draft.waiting_now.iter();
+    waiting.filter_map(|thread| threads.slots.get(*thread))
+}
+
+/// Whom its memory names as the owner while somebody waits, and where it does; if there is such a thread.
+fn by_memory(
+    recorded: &Recorded,
+    threads: &Threads,
+    draft: &Draft,
+    fact: Option<&Fact>,
+    form: Form,
+) -> Option<(u32, OwnerFrom)> {
+    let words = fact?.while_waited.as_ref()?;
+    // Of a robust one the value that is waited for names the owner, too: waiters may differ there.
+    let named = waiting(threads, draft).find_map(|waits| owner_in(words, form, waits.args[2]))?;
+    let tid = host_tid(recorded, draft.at.tgid, named.0);
+    // Any number may stand there: it counts if such a thread is there. One that waits here itself may have been
+    // woken in between, and then owns it since; else it waits for itself.
+    let moved = |slot: &ThreadSlot| recorded.futexes.moved.contains(&slot.serial);
+    let is_waiter = waiting(threads, draft).any(|waits| waits.tid == tid && moved(waits));
+    (!is_waiter && lives_for(tid, draft)).then_some((tid, named.1))
+}
+
+/// The owner in a lock's words, for a thread that waits for it with `expected` in its word.
+fn owner_in(words: &Mutex, form: Form, expected: u64) -> Option<(u32, OwnerFrom)> {
+    let (tid, from) = match form.command()?.0 {
+        futex::LOCK_PI | futex::LOCK_PI2 => (words.lock & futex::TID_MASK, OWNER_IN_WORD),
+        _ => futex::owner_of_mutex(words, expected),
+    };
+    match from {
+        _ if tid == 0 => None,
+        OWNER_UNKNOWN => None,
+        OWNER_IN_WORD => Some((tid, OwnerFrom::Word)),
+        _ => Some((tid, OwnerFrom::Memory)),
+    }
+}
+
+/// Who holds it while somebody waits: by its memory; else who woke a waiter last. Never one that waits.
+fn owner(
+    recorded: &Recorded,
+    threads: &Threads,
+    draft: &Draft,
+    by_memory: Option<(u32, OwnerFrom)>,
+    kind: LockKind,
+    names: &mut Names,
+    keepers: &[Keeper],
+) -> Option<Owner> {
+    let is_waiter = |tid: u32| waiting(threads, draft).any(|slot| slot.tid == tid);
+    waiting(threads, draft).next()?;
+    let (tid, from) = if kind == LockKind::PythonGil {
+        let process = recorded.processes.get(&draft.at.tgid)?;
+        let holder = process.python.as_ref()?.gil_holder_tid;
+        (holder.filter(|tid| !is_waiter(*tid))?, OwnerFrom::Memory)
+    } else if let Some(named) = by_memory {
+        named
+    } else if let [keeper] = keepers {
+        (keeper.tid, OwnerFrom::Code)
+    } else if kind == LockKind::FutexLock && keepers.is_empty() {
+        // It let somebody in, and whoever is in now was woken by it or came by: a guess.
+        let wakers = draft.wakers.iter();
+        let others = wakers.filter(|(tid, _)| **tid != 0 && !is_waiter(**tid));
+        let (last, _) = others.max_by_key(|(tid, (_, last_ns))| (*last_ns, **tid))?;
+        (*last, OwnerFrom::LastWaker)
+    } else {
+        return None;
+    };
+    let comm = names.of(threads, tid);
+    Some(Owner { tid, comm, from })
+}
+
+/// Whether a thread may have held the lock in the capture.
+fn may_hold(tid: u32, threads: &Threads, draft: &Draft) -> bool {
+    threads.ids.contains(&(draft.at.tgid, tid)) || lives_for(tid, draft)
+}
+
+/// Whether a thread may hold the lock: one of its process that lives, or any that lives if it is shared.
+fn lives_for(tid: u32, draft: &Draft) -> bool {
+    let process = process::process_of(tid);
+    process == Some(draft.at.tgid) || (draft.shared && process.is_some())
+}
+
+/// The name of an operation.
+fn operation(form: Form) -> FutexOperation {
+    let Some((command, _)) = form.command() else {
+        return match form {
+            Form::Waitv => FutexOperation::Waitv,
+            _ => FutexOperation::Wait,
+        };
+    };
+    match command {
+        futex::WAIT => FutexOperation::Wait,
+        futex::LOCK_PI => FutexOperation::LockPi,
+        futex::WAIT_BITSET => FutexOperation::WaitBitset,
+        futex::WAIT_REQUEUE_PI => FutexOperation::WaitRequeuePi,
+        futex::LOCK_PI2 => FutexOperation::LockPi2,
+        _ => FutexOperation::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mutex_of_glibc_waits_as_its_kind_does() {
+        let robust = futex::KIND_ROBUST;
+        assert_eq!(mutex_kind(0, 2), Some(LockKind::Mutex));
+        assert_eq!(mutex_kind(128 | 1, 2), Some(LockKind::RecursiveMutex));
+        assert_eq!(mutex_kind(256 | 3, 2), Some(LockKind::AdaptiveMutex));
+        assert_eq!(mutex_kind(robust | 2, 3), Some(LockKind::RobustMutex));
+        // musl waits for its owner's id, and has a small number where glibc has the kind.
+        assert_eq!(mutex_kind(0, 3), None);
+        assert_eq!(mutex_kind(robust, 2), None);
+        assert_eq!(mutex_kind(0x3c00, 2), None);
+    }
+
+    #[test]
+    fn words_that_name_an_owner_without_a_glibc_mutex_are_an_inferred_lock() {
+        let wait = |expected: u32| Form::Futex(futex::WAIT as u32 | expected << 16);
+        let words = Mutex {
+            lock: futex::WAITERS | 4711,
+            count: 2,
+            owner: 0,
+            users: 0,
+            kind: 1,
+        };
+        let found = owner_in(&words, wait(3), words.lock.into());
+        assert_eq!(found, Some((4711, OwnerFrom::Word)));
+        assert_eq!(
+            kind(false, wait(3), Some(&words)),
+            (LockKind::FutexLock, true)
+        );
+        assert_eq!(kind(false, wait(1), Some(&words)), (LockKind::Futex, true));
+        let glibc = Mutex {
+            lock: 2,
+            count: 1,
+            owner: 4711,
+            users: 1,
+            kind: 1,
+        };
+        assert_eq!(
+            owner_in(&glibc, wait(2), 2),
+            Some((4711, OwnerFrom::Memory))
+        );
+        assert_eq!(
+            kind(false, wait(2), Some(&glibc)),
+            (LockKind::RecursiveMutex, false)
+        );
+        assert_eq!(owner_in(&glibc, Form::Waitv, 2), None);
+    }
+}

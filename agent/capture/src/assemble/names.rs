@@ -1,0 +1,157 @@
+//! Names: of stacks, and of who woke whom.
+
+use super::{
+    Recorded, Threads,
+    python::{self, Placed},
+};
+use crate::spaces::SpaceKey;
+use remora_common::aggregate::KIND_WAKE;
+use remora_model::{FrameKind, Losses, Outcome, PythonFrame, RawStack, Reason, Stack, Wake, Walk};
+use remora_process as process;
+use remora_process::symbol::{self, Limits, Symbolizer, is_thread_start};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// Wakers whose name is looked up at the most: each costs a file read.
+const MAX_WAKERS_NAMED: usize = 4096;
+
+/// Distinct (address space, stack) pairs, numbered in the order of their first use.
+#[derive(Default)]
+pub struct StackIndex {
+    order: Vec<(SpaceKey, Option<usize>)>,
+    places: HashMap<(SpaceKey, Option<usize>), usize>,
+}
+
+impl StackIndex {
+    /// The number of a stack of this address space; `stack` is an index in what was gathered,
+    /// `None` stands for a stack that was lost: an empty one.
+    pub fn of(&mut self, tgid: u32, generation: u32, stack: Option<usize>) -> usize {
+        let pair = (SpaceKey { tgid, generation }, stack);
+        let next = self.order.len();
+        let index = *self.places.entry(pair).or_insert(next);
+        if index == next {
+            self.order.push(pair);
+        }
+        index
+    }
+}
+
+/// Names every stack, in the order of the index.
+pub fn stacks(recorded: &mut Recorded, index: &StackIndex, losses: &mut Losses) -> Vec<Stack> {
+    let empty = Arc::new(RawStack::default());
+    let raw: Vec<(SpaceKey, Arc<RawStack>)> = index
+        .order
+        .iter()
+        .map(|(space, stack)| {
+            let raw = stack.and_then(|at| recorded.gathered.stacks.get(at));
+            (*space, Arc::clone(raw.unwrap_or(&empty)))
+        })
+        .collect();
+    // Of the last moments; most are known from the beats.
+    let mut frames: HashMap<SpaceKey, Vec<PythonFrame>> = HashMap::new();
+    for (space, raw) in &raw {
+        let python = raw.python.iter().flat_map(|python| &python.frames);
+        frames.entry(*space).or_default().extend(python);
+    }
+    for (space, frames) in &frames {
+        recorded.pythons.learn(*space, frames);
+    }
+    let placed: Vec<Placed> = raw
+        .iter()
+        .map(|(space, raw)| python::place(raw, recorded.pythons.get(*space)))
+        .collect();
+    let wanted: Vec<symbol::RawStack<'_>> = raw
+        .iter()
+        .zip(&placed)
+        .map(|((space, raw), placed)| symbol::RawStack {
+            space: recorded.spaces.get(*space),
+            user: &raw.user,
+            kernel: &raw.kernel,
+            stand_ins: &placed.stand_ins,
+            truncated: root_is_missing(raw.outcome),
+        })
+        .collect();
+    let mut symbolizer = Symbolizer::new(Limits::default());
+    let mut stacks = symbolizer.symbolize_all(&wanted);
+    for ((stack, (_, raw)), placed) in stacks.iter_mut().zip(&raw).zip(&placed) {
+        stack.walk = raw.outcome.map(|outcome| Walk {
+            outcome: judged(outcome, stack),
+            python: placed.walk,
+        });
+        stack.truncated = root_is_missing(stack.walk.map(|walk| walk.outcome));
+    }
+    symbolizer
+        .losses()
+        .by_name()
+        .iter()
+        .chain(&recorded.pythons.losses())
+        .for_each(|(loss, count)| losses.add(*loss, *count));
+    stacks
+}
+
+/// A walk that ended in doubt is complete where it ended at a function that nothing calls: files
+/// without call frame information, or with rules of their own, do not mark it.
+fn judged(outcome: Outcome, stack: &Stack) -> Outcome {
+    let root = stack.frames.first();
+    let starts = root.is_some_and(|root| {
+        root.kind == FrameKind::Native && root.named && is_thread_start(&root.name)
+    });
+    match outcome {
+        Outcome::FramePointers | Outcome::NoRow | Outcome::Unsupported | Outcome::Broken
+            if starts =>
+        {
+            Outcome::Complete
+        }
+        other => other,
+    }
+}
+
+/// Whether a walk ended before the thread's start. One by frame pointers alone cannot tell.
+fn root_is_missing(outcome: Option<Outcome>) -> bool {
+    !matches!(
+        outcome,
+        None | Some(Outcome::Complete | Outcome::FramePointers | Outcome::NoTable | Outcome::Lost)
+    )
+}
+
+/// Who woke whom, with the names of those that still live.
+pub fn wakes(recorded: &Recorded, threads: &Threads) -> Vec<Wake> {
+    let mut names: HashMap<u32, String> = HashMap::new();
+    let mut name = |tid: u32| {
+        if tid == 0 || (names.len() >= MAX_WAKERS_NAMED && !names.contains_key(&tid)) {
+            return String::new();
+        }
+        names
+            .entry(tid)
+            .or_insert_with(|| process::name(tid).unwrap_or_default())
+            .clone()
+    };
+    let sums = recorded
+        .gathered
+        .sums
+        .iter()
+        .filter(|((key, _), _)| key.kind == KIND_WAKE);
+    let mut wakes: HashMap<(usize, Reason, u32, u32), Wake> = HashMap::new();
+    for ((key, _), sum) in sums {
+        let Some((thread, _)) = threads.find(key.serial) else {
+            continue;
+        };
+        let reason = Reason::from_u8(key.reason);
+        let wake = wakes
+            .entry((thread, reason, key.user, key.kernel))
+            .or_insert_with(|| Wake {
+                thread,
+                reason,
+                waker_tid: key.user,
+                waker_pid: key.kernel,
+                // Of threads that were summed the process is known.
+                waker: name(if key.user == 0 { key.kernel } else { key.user }),
+                count: 0,
+                blocked: Duration::ZERO,
+            });
+        wake.count += sum.count;
+        wake.blocked += Duration::from_nanos(sum.total_ns);
+    }
+    let mut wakes: Vec<Wake> = wakes.into_values().collect();
+    wakes.sort_by_key(|wake| (wake.thread, std::cmp::Reverse(wake.blocked), wake.waker_tid));
+    wakes
+}

@@ -1,0 +1,248 @@
+//! The end of a recording: everything is read once more, in an order that loses nothing.
+
+use super::{Plan, Progress, Session, min_block_ns};
+use crate::{
+    assemble::Recorded,
+    blocked::{self, BlockedStacks},
+    dependencies, holders,
+    locks::{self, Facts, WaitedWords},
+    meter::Meter,
+    objects::{Insides, ObjectWatch},
+    polls::PollsSeen,
+    sockets::SocketsSeen,
+    spaces::SpaceKey,
+    timeline::Recorder,
+};
+use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
+use remora_kernel::Kernel;
+use remora_model::{End, Python, PythonWait, Tasks};
+use remora_probe::Probe;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// When a recording began, how it ended, and what measured its cost.
+pub(super) struct Run {
+    pub(super) started_unix_s: f64,
+    pub(super) start_ns: u64,
+    pub(super) end: End,
+    pub(super) meter: Meter,
+}
+
+/// What is read in the first moments after the end.
+struct Moment {
+    /// When counting stopped.
+    end_ns: u64,
+    locks: WaitedWords,
+    interpreters: Vec<(u32, Python)>,
+    blocked: BlockedStacks,
+    python_waits: Vec<PythonWait>,
+    polls: PollsSeen,
+    tasks: Vec<(u32, Tasks)>,
+    sockets: SocketsSeen,
+}
+
+/// What stands still from the end on.
+struct Taken {
+    /// Threads that are there, as they were at the end.
+    living: Vec<ThreadSlot>,
+    loops: HashMap<u32, EventLoop>,
+    futexes: Facts,
+    kernel_losses: BTreeMap<Loss, u64>,
+}
+
+impl Session {
+    /// Ends the recording: a look at who is asleep, then all counting stops at once; the stacks of the
+    /// sleepers come after, so that no wait begins between the look and the stop. What cannot be read any
+    /// more is counted; it never costs the report.
+    pub(super) async fn finish(
+        mut self,
+        plan: &Plan,
+        kernel: &Kernel,
+        run: Run,
+        progress: &mut impl FnMut(Progress<'_>),
+    ) -> (Recorded, Probe) {
+        if let Some(polls) = &mut self.polls {
+            polls
+                .catch_up(&mut self.probe, &self.sockets, run.end)
+                .await;
+        }
+        self.sockets.last(&self.probe.threads()).await;
+        let moment = self.stop(plan, kernel, run.start_ns);
+        self.probe.settled().await;
+        let mut overhead = run.meter.finish(&self.probe);
+        (overhead.unwind_bytes, overhead.unwind_tables) = self.tables.memory();
+        let mut taken = self.take_tables(&moment, progress);
+        self.see_processes(&taken.living, &moment);
+        taken.futexes.holders = holders::look(
+            &taken.living,
+            &moment.blocked,
+            &self.spaces,
+            kernel.arch.machine(),
+            moment.end_ns,
+            || self.probe.threads(),
+        );
+        let dependencies = dependencies::look(&taken.living, kernel.arch);
+        let mut signals = self.signals();
+        moment.polls.tell(&mut signals);
+        overhead.polls = moment.polls.cost;
+        let (windows, windows_coarsened) = self
+            .recorder
+            .take()
+            .map_or_else(Default::default, Recorder::finish);
+        let insides = self.insides();
+        let conditions = self
+            .conditions
+            .finish(&self.processes, &taken.living, kernel.arch);
+        let threads = taken.living.iter().chain(&self.gathered.ended);
+        let memory = self.memory.finish(&self.gathered, threads);
+        let heap = self.heap.take().map(|heap| heap.finish(&self.probe));
+        let recorded = Recorded {
+            started_unix_s: run.started_unix_s,
+            start_ns: run.start_ns,
+            end_ns: moment.end_ns,
+            end: run.end,
+            freq_hz: plan.freq_hz,
+            sampling: self.sampling.finish(),
+            reopened: self.sampling.reopened(),
+            min_block: plan.min_block,
+            arch: kernel.arch,
+            clock: self.probe.scheduler_clock(),
+            processes: self.processes,
+            living: taken.living,
+            gathered: self.gathered,
+            spaces: self.spaces,
+            pythons: self.pythons,
+            python_waits: moment.python_waits,
+            tasks: moment.tasks,
+            insides,
+            sockets: moment.sockets,
+            blocked: moment.blocked,
+            memory,
+            heap,
+            conditions,
+            kernel_losses: taken.kernel_losses,
+            skipped_runs: self.probe.skipped_runs(),
+            table_losses: self.tables.losses().to_vec(),
+            unread: self.unread,
+            signals,
+            overhead,
+            futexes: taken.futexes,
+            dependencies,
+            loops: taken.loops,
+            loops_are_exact: self.probe.loops_are_exact(),
+            polls: moment.polls,
+            late_from: plan.late,
+            window: plan.keep.window,
+            windows,
+            windows_coarsened,
+        };
+        (recorded, self.probe)
+    }
+
+    /// The objects of interpreters and the blocks of malloc at the start and the end.
+    fn insides(&mut self) -> Insides {
+        match self.objects.take().map(ObjectWatch::finish) {
+            Some(None) => {
+                self.unread += 1;
+                Insides::default()
+            }
+            found => found.flatten().unwrap_or_default(),
+        }
+    }
+
+    /// Stops all counting, and reads what changes from one moment to the next: what changes soonest first.
+    fn stop(&mut self, plan: &Plan, kernel: &Kernel, start_ns: u64) -> Moment {
+        let polls = self.polls.as_mut();
+        let polls = polls.map(|polls| polls.finish(&mut self.probe));
+        let asleep = self.probe.blocked_threads().unwrap_or_else(|_| {
+            self.unread += 1;
+            Vec::new()
+        });
+        let end_ns = self.probe.stop();
+        if let Some(heap) = &mut self.heap {
+            heap.end(&mut self.probe);
+        }
+        let locks = locks::read_waited(&self.probe.threads(), || self.probe.threads());
+        self.memory.ending();
+        if let Some(objects) = &self.objects {
+            objects.ending();
+        }
+        let interpreters = self.pythons.look_at(&self.probe.threads());
+        self.learn_python();
+        let blocked = blocked::walk(
+            &mut self.probe,
+            &mut self.spaces,
+            kernel.arch.machine(),
+            asleep,
+            (end_ns, min_block_ns(plan)),
+        )
+        .unwrap_or_else(|_| {
+            self.unread += 1;
+            BlockedStacks::default()
+        });
+        Moment {
+            end_ns,
+            locks,
+            interpreters,
+            polls: polls.unwrap_or_default(),
+            blocked,
+            python_waits: self.pythons.waits(&self.probe.threads()),
+            tasks: self.pythons.tasks(),
+            sockets: self.sockets.finish(start_ns),
+        }
+    }
+
+    /// Empties the kernel's tables, which stand still by now.
+    fn take_tables(&mut self, moment: &Moment, progress: &mut impl FnMut(Progress<'_>)) -> Taken {
+        self.take_events();
+        let (living, moved) = self.living(moment.end_ns);
+        self.close_window(moment.end_ns, &living, progress);
+        let with_loops = living.iter();
+        let loops = with_loops
+            .filter_map(|slot| Some((slot.serial, self.probe.event_loop(slot.event_loop)?)))
+            .collect();
+        for drained in self.probe.drain() {
+            self.gather(drained);
+        }
+        let kernel_losses = self.probe.losses().unwrap_or_else(|_| {
+            self.unread += 1;
+            BTreeMap::new()
+        });
+        Taken {
+            loops,
+            futexes: Facts {
+                moved,
+                ..locks::look(&self.gathered, &living, &moment.locks)
+            },
+            kernel_losses,
+            living,
+        }
+    }
+
+    /// The threads that are there, as they were at the end, and the serials of those that were woken since.
+    fn living(&self, end_ns: u64) -> (Vec<ThreadSlot>, HashSet<u32>) {
+        let mut living = self.probe.threads();
+        let mut moved = HashSet::new();
+        for slot in living.iter_mut().filter(|slot| slot.woken_ns > end_ns) {
+            // Wake-ups are noted without a look at the end: this one came after it.
+            slot.woken_ns = 0;
+            moved.insert(slot.serial);
+        }
+        (living, moved)
+    }
+
+    /// Mappings again, for libraries that were loaded since they were read; and the interpreters.
+    fn see_processes(&mut self, living: &[ThreadSlot], moment: &Moment) {
+        for thread in living {
+            let key = SpaceKey {
+                tgid: thread.tgid,
+                generation: thread.generation,
+            };
+            self.spaces.refresh(key, moment.end_ns);
+        }
+        for (pid, python) in &moment.interpreters {
+            if let Some(process) = self.processes.get_mut(pid) {
+                process.python = Some(python.clone());
+            }
+        }
+    }
+}

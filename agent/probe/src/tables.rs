@@ -1,0 +1,402 @@
+//! Threads, aggregates and stacks, out of the maps.
+
+use super::{Mapped, Probe, ProbeError};
+use bytemuck::Zeroable;
+use remora_common::{
+    aggregate::{
+        Aggregate, AggregateKey, BLOCK_WORDS, Control, KIND_WAKE, STACK_FAULT, STACK_KERNEL,
+        STACK_LOST, STACK_NONE, STACK_SKIPPED, STACK_USER, STACK_WORDS, StackEntry,
+    },
+    event_loop::EventLoop,
+    python::unpack_ending,
+    thread::{STATE_EXITED, ThreadSlot},
+};
+use remora_model::{Ending, Outcome, PythonFrame, RawPython, RawStack};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
+    time::Duration,
+};
+
+/// How often a reader retries a record that changes under its eyes.
+const READ_ATTEMPTS: usize = 64;
+
+/// How long a program that saw the old half may still be writing to it: programs run with
+/// preemption off, for microseconds; a virtual CPU may be descheduled for longer.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// Python stacks that are read in one beat at the most.
+const NEW_STACKS: usize = 4096;
+
+/// One aggregate, its stacks resolved to frames.
+#[derive(Clone, Debug)]
+pub struct RawAggregate {
+    /// What it is about. `user` and `kernel` mean nothing any more, except for a wake-up.
+    pub key: AggregateKey,
+    /// The stack; `None` for a wake-up, and where it was lost.
+    pub stack: Option<RawStack>,
+    /// Samples, waits or wake-ups.
+    pub count: u64,
+    /// Time in them, in nanoseconds.
+    pub total_ns: u64,
+    /// The longest of them, in nanoseconds.
+    pub max_ns: u64,
+    /// Those inside of late iterations of an event loop.
+    pub late_count: u64,
+    /// Their time, in nanoseconds.
+    pub late_ns: u64,
+}
+
+/// What one half of the tables held.
+#[derive(Clone, Debug, Default)]
+pub struct Drained {
+    /// The aggregates.
+    pub aggregates: Vec<RawAggregate>,
+    /// Stacks that an aggregate names and that could not be read.
+    pub stacks_unreadable: u64,
+}
+
+impl Mapped<Control> {
+    /// How often the halves were changed.
+    fn flips(&self) -> u32 {
+        self.read(0).flips
+    }
+
+    /// Turns the programs to the other half.
+    fn flip(&self) {
+        let next = self.flips().wrapping_add(1);
+        // SAFETY: a live, aligned member that only the agent writes.
+        unsafe { (&raw mut (*self.element(0)).flips).write_volatile(next) };
+    }
+}
+
+impl Probe {
+    pub(super) fn set_recording(&self, on: u32) {
+        // SAFETY: a live, aligned member that only the agent writes.
+        unsafe { (&raw mut (*self.control.element(0)).recording).write_volatile(on) };
+        fence(Ordering::SeqCst);
+    }
+
+    /// All threads that have a slot, each as a consistent copy.
+    ///
+    /// A slot that changed during every attempt is returned as it was last seen.
+    pub fn threads(&self) -> Vec<ThreadSlot> {
+        (1..self.slots.len())
+            .filter(|index| self.tid(*index) != 0)
+            .map(|index| self.thread(index))
+            .collect()
+    }
+
+    /// Ids of the threads that have a slot.
+    pub fn thread_ids(&self) -> Vec<u32> {
+        let ids = (1..self.slots.len()).map(|index| self.tid(index));
+        ids.filter(|tid| *tid != 0).collect()
+    }
+
+    /// Whether a thread is left that has not exited.
+    pub fn anyone_left(&self) -> bool {
+        (1..self.slots.len()).any(|index| self.tid(index) != 0 && self.state(index) != STATE_EXITED)
+    }
+
+    fn state(&self, index: usize) -> u32 {
+        // SAFETY: a live, aligned member.
+        unsafe { (&raw const (*self.slots.element(index)).state).read_volatile() }
+    }
+
+    fn tid(&self, index: usize) -> u32 {
+        // SAFETY: a live, aligned member.
+        unsafe { (&raw const (*self.slots.element(index)).tid).read_volatile() }
+    }
+
+    fn sequence(&self, index: usize) -> u64 {
+        // SAFETY: a live, aligned member.
+        let sequence =
+            unsafe { (&raw const (*self.slots.element(index)).sequence).read_volatile() };
+        fence(Ordering::SeqCst);
+        sequence
+    }
+
+    fn thread(&self, index: usize) -> ThreadSlot {
+        for _ in 0..READ_ATTEMPTS {
+            let before = self.sequence(index);
+            let slot = self.slots.read(index);
+            fence(Ordering::SeqCst);
+            if before.is_multiple_of(2) && before == self.sequence(index) {
+                return slot;
+            }
+        }
+        self.slots.read(index)
+    }
+
+    /// Takes the records of the threads that are gone, and gives their slots back.
+    pub fn collect_ended(&mut self) -> Result<Vec<(ThreadSlot, Option<EventLoop>)>, ProbeError> {
+        let mut ended = Vec::new();
+        for index in 1..self.slots.len() {
+            if self.state(index) != STATE_EXITED {
+                continue;
+            }
+            let thread = self.thread(index);
+            ended.push((thread, self.event_loop(thread.event_loop)));
+            self.free_loop(thread.event_loop)?;
+            self.slots.put(index, ThreadSlot::zeroed());
+            self.free_slots
+                .push(index as u32, 0)
+                .map_err(|error| ProbeError::Map {
+                    map: "FREE_SLOTS",
+                    why: error.to_string(),
+                })?;
+        }
+        Ok(ended)
+    }
+
+    /// Whether the active half is more than half full of aggregates or stacks.
+    pub fn is_filling_up(&self) -> bool {
+        let control = self.control.read(0);
+        let half = (control.flips & 1) as usize;
+        let aggregates_per_half = self.aggregates.len() as u64 / 2;
+        control.aggregates_used[half] > aggregates_per_half / 2
+            || control.stacks_used[half] > u64::from(self.stacks_per_half) / 2
+    }
+
+    /// Turns the programs to the other half and empties the one they left.
+    pub async fn swap_and_drain(&mut self) -> Drained {
+        let left = self.control.flips() & 1;
+        self.control.flip();
+        tokio::time::sleep(SETTLE).await;
+        let drained = self.read_half(left);
+        self.clear_half(left);
+        drained
+    }
+
+    /// Waits until no program is on its way that began before now.
+    pub async fn settled(&self) {
+        tokio::time::sleep(SETTLE).await;
+    }
+
+    /// Reads both halves: for the end of a capture, when nothing fills them.
+    pub fn drain(&self) -> [Drained; 2] {
+        [self.read_half(0), self.read_half(1)]
+    }
+
+    /// Python stacks that came since this was asked last, each with its process and the generation of
+    /// its address space. A bounded number at a time; the rest comes the next time.
+    pub fn new_python_stacks(&mut self) -> Vec<(u32, u32, Vec<PythonFrame>)> {
+        let flips = self.control.flips();
+        if self.python_seen.0 != flips {
+            self.python_seen = (flips, HashSet::new());
+        }
+        let per_half = self.aggregates.len() / 2;
+        let first = (flips & 1) as usize * per_half;
+        let mut news: Vec<AggregateKey> = Vec::new();
+        for index in first..first + per_half {
+            // SAFETY: a live, aligned member, which its claimer writes once.
+            let python = unsafe {
+                (&raw const (*self.aggregates.element(index)).key.python).read_volatile()
+            };
+            if python != STACK_NONE && news.len() < NEW_STACKS && self.python_seen.1.insert(python)
+            {
+                news.push(self.aggregates.read(index).key);
+            }
+        }
+        if news.is_empty() {
+            return Vec::new();
+        }
+        let processes: HashMap<u32, u32> = self
+            .threads()
+            .iter()
+            .map(|slot| (slot.serial, slot.tgid))
+            .collect();
+        let mut stacks = StackReader::new(&self.stacks);
+        let known = news.iter().filter_map(|key| {
+            let tgid = *processes.get(&key.serial)?;
+            let python = stacks.words(key.python)?;
+            if python.words.is_empty() {
+                // Just being filled, perhaps: it is looked at again.
+                self.python_seen.1.remove(&key.python);
+            }
+            Some((tgid, key.generation, python_of(&python.words, 0).frames))
+        });
+        known.collect()
+    }
+
+    fn read_half(&self, half: u32) -> Drained {
+        let per_half = self.aggregates.len() / 2;
+        let first = half as usize * per_half;
+        let mut stacks = StackReader::new(&self.stacks);
+        let aggregates = (first..first + per_half)
+            .map(|index| self.aggregates.read(index))
+            .filter(|aggregate| aggregate.hash != 0)
+            .map(|aggregate| resolve(&aggregate, &mut stacks))
+            .collect();
+        Drained {
+            aggregates,
+            stacks_unreadable: stacks.unreadable,
+        }
+    }
+
+    fn clear_half(&mut self, half: u32) {
+        let per_half = self.aggregates.len() / 2;
+        let first = half as usize * per_half;
+        for index in first..first + per_half {
+            if self.aggregates.read(index).hash != 0 {
+                self.aggregates.put(index, Aggregate::zeroed());
+            }
+        }
+        let first = half * self.stacks_per_half;
+        for index in first..first + self.stacks_per_half {
+            let occupied = self
+                .stacks
+                .get(&index, 0)
+                .is_ok_and(|entry| entry.hash != 0);
+            if occupied {
+                // A failure leaves an old stack in place: found again by its hash, never wrong.
+                let _kept = self.stacks.set(index, StackEntry::zeroed(), 0);
+            }
+        }
+        let half = half as usize;
+        let control = self.control.element(0);
+        // SAFETY: live, aligned members; no program fills this half now.
+        unsafe {
+            (&raw mut (*control).aggregates_used[half]).write_volatile(0);
+            (&raw mut (*control).stacks_used[half]).write_volatile(0);
+        }
+    }
+}
+
+fn resolve(aggregate: &Aggregate, stacks: &mut StackReader<'_>) -> RawAggregate {
+    let Aggregate {
+        hash: _,
+        key,
+        count,
+        total_ns,
+        max_ns,
+        late_count,
+        late_ns,
+    } = *aggregate;
+    let stack = if key.kind == KIND_WAKE {
+        None
+    } else {
+        stacks.read(&key)
+    };
+    RawAggregate {
+        key,
+        stack,
+        count,
+        total_ns,
+        max_ns,
+        late_count,
+        late_ns,
+    }
+}
+
+/// Reads each block once.
+struct StackReader<'a> {
+    table: &'a aya::maps::Array<aya::maps::MapData, StackEntry>,
+    seen: HashMap<u32, Option<Arc<StackEntry>>>,
+    unreadable: u64,
+}
+
+/// A stack as the table has it.
+struct Words {
+    kind: u16,
+    ending: u32,
+    words: Vec<u64>,
+}
+
+impl<'a> StackReader<'a> {
+    fn new(table: &'a aya::maps::Array<aya::maps::MapData, StackEntry>) -> Self {
+        Self {
+            table,
+            seen: HashMap::new(),
+            unreadable: 0,
+        }
+    }
+
+    /// The stacks of one moment. `None` when none was taken and one was lost.
+    fn read(&mut self, key: &AggregateKey) -> Option<RawStack> {
+        let (user, kernel) = (self.words(key.user), self.words(key.kernel));
+        let lost = |id| matches!(id, STACK_LOST | STACK_FAULT | STACK_SKIPPED);
+        if user.is_none() && kernel.is_none() && (lost(key.user) || lost(key.kernel)) {
+            return None;
+        }
+        let python = self.words(key.python);
+        // A kernel stack alone does not make it whole.
+        let outcome = match &user {
+            Some(walk) => Outcome::from_u32(walk.ending),
+            None => lost(key.user).then_some(Outcome::Lost),
+        };
+        let python = match python {
+            Some(walk) => Some(python_of(&walk.words, walk.ending)),
+            None => lost(key.python).then(|| RawPython {
+                ending: Ending::Torn,
+                ..RawPython::default()
+            }),
+        };
+        let of_kind = |words: Option<Words>, kind| {
+            words
+                .filter(|words| words.kind == kind)
+                .map(|words| words.words)
+        };
+        Some(RawStack {
+            user: of_kind(user, STACK_USER).unwrap_or_default(),
+            outcome,
+            python,
+            kernel: of_kind(kernel, STACK_KERNEL).unwrap_or_default(),
+        })
+    }
+
+    /// The words of a stack, joined from its blocks, leaf first.
+    fn words(&mut self, id: u32) -> Option<Words> {
+        if matches!(id, STACK_NONE | STACK_LOST | STACK_FAULT | STACK_SKIPPED) {
+            return None;
+        }
+        let leaf = self.entry(id)?;
+        let mut words = Vec::with_capacity(leaf.len as usize);
+        let mut block = leaf.clone();
+        // A chain of blocks has a known length: one that is longer was damaged.
+        for _ in 0..STACK_WORDS / BLOCK_WORDS {
+            let len = (block.len as usize).min(BLOCK_WORDS);
+            words.extend_from_slice(&block.words[..len]);
+            if block.next == STACK_NONE {
+                break;
+            }
+            block = self.entry(block.next)?;
+        }
+        Some(Words {
+            kind: leaf.kind,
+            ending: leaf.ending.into(),
+            words,
+        })
+    }
+
+    fn entry(&mut self, id: u32) -> Option<Arc<StackEntry>> {
+        let (table, unreadable) = (self.table, &mut self.unreadable);
+        let entry = self.seen.entry(id).or_insert_with(|| {
+            let found = id
+                .checked_sub(1)
+                .and_then(|index| table.get(&index, 0).ok());
+            let found = found.filter(|entry| entry.hash != 0).map(Arc::new);
+            *unreadable += u64::from(found.is_none());
+            found
+        });
+        entry.clone()
+    }
+}
+
+/// Python frames from their words.
+pub(super) fn python_of(words: &[u64], ending: u32) -> RawPython {
+    let (ending, gil) = unpack_ending(ending);
+    let frames = words.chunks_exact(2).map(|pair| PythonFrame {
+        code: pair[0],
+        instruction: pair[1] as u32,
+        fingerprint: (pair[1] >> 32) as u32,
+    });
+    RawPython {
+        frames: frames.collect(),
+        ending,
+        gil,
+    }
+}

@@ -1,0 +1,92 @@
+//! `dependencies` and `python_waits` of `report.json`: whom threads that sleep wait for, where neither a lock nor
+//! a socket says so.
+
+use remora_model::{Awaited, Capture, Dependency, PythonAwaited, PythonWait};
+use serde::Serialize;
+
+/// A thread that waits for another process.
+#[derive(Serialize)]
+pub(super) struct Wait<'a> {
+    tid: u32,
+    /// `pipe_read`, `pipe_write`, `socket`, `child` or `file_lock`.
+    on: &'static str,
+    fd: Option<u32>,
+    /// Of a pipe; `null` for a FIFO, and for anything else.
+    inode: Option<u64>,
+    /// Path, or `pipe:[INODE]`.
+    name: Option<&'a str>,
+    has_time_limit: bool,
+    /// Who can end it.
+    parties: Vec<Party<'a>>,
+    more_parties: bool,
+}
+
+/// A process.
+#[derive(Serialize)]
+struct Party<'a> {
+    pid: u32,
+    comm: &'a str,
+}
+
+/// A thread in a lock or join of Python's `threading`.
+#[derive(Serialize)]
+pub(super) struct InPython<'a> {
+    tid: u32,
+    /// `Lock`, `RLock` or `Thread`.
+    on: &'static str,
+    address: String,
+    holder_tids: &'a [u32],
+}
+
+/// All that were looked up.
+pub(super) fn waits(capture: &Capture) -> Vec<Wait<'_>> {
+    capture.dependencies.iter().map(wait).collect()
+}
+
+fn wait(dependency: &Dependency) -> Wait<'_> {
+    let (on, fd, inode, name) = match &dependency.on {
+        Awaited::Pipe {
+            fd,
+            inode,
+            name,
+            reads,
+        } => {
+            let on = if *reads { "pipe_read" } else { "pipe_write" };
+            let inode = Some(*inode).filter(|inode| *inode != 0);
+            (on, Some(*fd), inode, Some(name.as_str()))
+        }
+        Awaited::Socket { fd } => ("socket", Some(*fd), None, None),
+        Awaited::Child => ("child", None, None, None),
+        Awaited::File { name } => ("file_lock", None, None, Some(name.as_str())),
+    };
+    let parties = dependency.parties.iter();
+    let parties = parties.map(|(pid, comm)| Party { pid: *pid, comm });
+    Wait {
+        tid: dependency.tid,
+        on,
+        fd,
+        inode,
+        name,
+        has_time_limit: dependency.timed,
+        parties: parties.collect(),
+        more_parties: dependency.cut,
+    }
+}
+
+/// All that were read from interpreters.
+pub(super) fn in_python(capture: &Capture) -> Vec<InPython<'_>> {
+    capture.python_waits.iter().map(python).collect()
+}
+
+fn python(wait: &PythonWait) -> InPython<'_> {
+    InPython {
+        tid: wait.tid,
+        on: match wait.what {
+            PythonAwaited::Lock => "Lock",
+            PythonAwaited::RLock => "RLock",
+            PythonAwaited::Thread => "Thread",
+        },
+        address: format!("{:#x}", wait.object),
+        holder_tids: &wait.holders,
+    }
+}

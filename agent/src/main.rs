@@ -1,7 +1,0 @@
-//! The `remora` binary.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    remora::cli::main()
-}
