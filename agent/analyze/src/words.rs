@@ -50,10 +50,11 @@ pub fn code(stack: &Stack) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" <- "))
 }
 
-/// The innermost function of the program's own: `pump (feed.py:41)`.
+/// The innermost function of the program's own: `pump (feed.py:41)`; one without a name is no place to point to.
 pub fn place(stack: &Stack) -> Option<String> {
     own_frames(stack)
         .first()
+        .filter(|frame| frame.named)
         .map(|frame| label::frame_short(frame))
 }
 

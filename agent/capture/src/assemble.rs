@@ -15,6 +15,7 @@ use super::{
     locks::Facts,
     memory::MemoryRecord,
     objects::Insides,
+    polls::PollsSeen,
     pythons::Pythons,
     sockets::SocketsSeen,
     spaces::Spaces,
@@ -92,6 +93,8 @@ pub struct Recorded {
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,
+    /// Polls of threads that seemed stuck.
+    pub polls: PollsSeen,
     /// From this length on an iteration is late.
     pub late_from: Duration,
     /// Length of the finest windows.
@@ -194,6 +197,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         dependencies: recorded.dependencies.clone(),
         python_waits: recorded.python_waits.clone(),
         loops: series::loops(&recorded, &threads),
+        polls: series::polls(&recorded, &threads),
         timeline: series::timeline(&recorded, &threads),
         tasks: recorded.tasks,
         sockets: recorded.sockets.sockets,

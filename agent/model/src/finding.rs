@@ -232,16 +232,19 @@ impl Incident {
 pub enum NoticeKind {
     /// A wait of which it is not known who could end it.
     UnexplainedWait,
+    /// A loop of which it is not known whether it comes back to its wait.
+    UnconfirmedLoop,
 }
 
 impl NoticeKind {
     /// Every kind.
-    pub const ALL: [Self; 1] = [Self::UnexplainedWait];
+    pub const ALL: [Self; 2] = [Self::UnexplainedWait, Self::UnconfirmedLoop];
 
     /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::UnexplainedWait => "unexplained_wait",
+            Self::UnconfirmedLoop => "unconfirmed_loop",
         }
     }
 }

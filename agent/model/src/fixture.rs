@@ -80,6 +80,7 @@ impl Builder {
             waits: Vec::new(),
             wakes: Vec::new(),
             loops: Vec::new(),
+            polls: Vec::new(),
             locks: Vec::new(),
             dependencies: Vec::new(),
             python_waits: Vec::new(),

@@ -23,6 +23,7 @@ mod memory;
 mod memory_trend;
 mod objects;
 pub mod places;
+mod polls;
 mod process_tree;
 mod python;
 pub mod recording;
@@ -66,6 +67,7 @@ pub use memory::{
 };
 pub use memory_trend::{GrowthForm, LeakLevel, MemoryTrend, Reached};
 pub use objects::{PythonObjects, TypeCount};
+pub use polls::{PollCost, PollCount};
 pub use process_tree::{ProcessTree, Relative};
 pub use python::{GilUse, Python};
 pub use remora_common::{
@@ -257,6 +259,9 @@ pub struct Capture {
     pub wakes: Vec<Wake>,
     /// Event loops, by thread.
     pub loops: Vec<ThreadLoop>,
+    /// Polls of threads that seemed not to come back to them, by index in [`Capture::threads`].
+    #[serde(default)]
+    pub polls: Vec<(usize, PollCount)>,
     /// Locks and other futexes, those with the longest waits first.
     pub locks: Vec<Lock>,
     /// Whom threads that sleep at the end wait for, beyond locks and sockets.

@@ -8,6 +8,7 @@ use crate::{
     locks::{self, Facts, WaitedWords},
     meter::Meter,
     objects::{Insides, ObjectWatch},
+    polls::PollsSeen,
     sockets::SocketsSeen,
     spaces::SpaceKey,
     timeline::Recorder,
@@ -33,6 +34,7 @@ struct Moment {
     interpreters: Vec<(u32, Python)>,
     blocked: BlockedStacks,
     python_waits: Vec<PythonWait>,
+    polls: PollsSeen,
     tasks: Vec<(u32, Tasks)>,
     sockets: SocketsSeen,
 }
@@ -57,6 +59,11 @@ impl Session {
         run: Run,
         progress: &mut impl FnMut(Progress<'_>),
     ) -> (Recorded, Held) {
+        if let Some(polls) = &mut self.polls {
+            polls
+                .catch_up(&mut self.probe, &self.sockets, run.end)
+                .await;
+        }
         self.sockets.last(&self.probe.threads()).await;
         let moment = self.stop(plan, kernel, run.start_ns);
         self.probe.settled().await;
@@ -73,7 +80,9 @@ impl Session {
             || self.probe.threads(),
         );
         let dependencies = dependencies::look(&taken.living, kernel.arch);
-        let signals = self.signals();
+        let mut signals = self.signals();
+        moment.polls.tell(&mut signals);
+        overhead.polls = moment.polls.cost;
         let (windows, windows_coarsened) = self
             .recorder
             .take()
@@ -119,6 +128,7 @@ impl Session {
             dependencies,
             loops: taken.loops,
             loops_are_exact: self.probe.loops_are_exact(),
+            polls: moment.polls,
             late_from: plan.late,
             window: plan.keep.window,
             windows,
@@ -140,6 +150,8 @@ impl Session {
 
     /// Stops all counting, and reads what changes from one moment to the next: what changes soonest first.
     fn stop(&mut self, plan: &Plan, kernel: &Kernel, start_ns: u64) -> Moment {
+        let polls = self.polls.as_mut();
+        let polls = polls.map(|polls| polls.finish(&mut self.probe));
         let asleep = self.probe.blocked_threads().unwrap_or_else(|_| {
             self.unread += 1;
             Vec::new()
@@ -170,6 +182,7 @@ impl Session {
             end_ns,
             locks,
             interpreters,
+            polls: polls.unwrap_or_default(),
             blocked,
             python_waits: self.pythons.waits(&self.probe.threads()),
             tasks: self.pythons.tasks(),
