@@ -408,6 +408,7 @@ fn waits_of(python: &Python, memory: &ProcessMemory, own: &[ThreadSlot]) -> Vec<
             what: match wait.what {
                 waits::What::Lock => model::PythonAwaited::Lock,
                 waits::What::RLock => model::PythonAwaited::RLock,
+                waits::What::Semaphore => model::PythonAwaited::Semaphore,
                 waits::What::Thread => model::PythonAwaited::Thread,
             },
             object: wait.object,

@@ -54,6 +54,8 @@ pub enum PythonAwaited {
     Lock,
     /// A `threading.RLock`.
     RLock,
+    /// A `threading.Semaphore` or `BoundedSemaphore`.
+    Semaphore,
     /// The end of a `threading.Thread`.
     Thread,
 }
@@ -67,7 +69,8 @@ pub struct PythonWait {
     pub what: PythonAwaited,
     /// Address of the object.
     pub object: u64,
-    /// Threads that hold the lock, or the one that would have to end. Of a `Lock`, which notes nobody: those
-    /// that stand in the body of a `with` of it. Empty where none is known.
+    /// Threads that hold the lock, or the one that would have to end. Of a `Lock` or
+    /// `Semaphore`, which notes nobody: those that stand in the body of a `with` of it, or between its `acquire` and
+    /// its `release`. Empty where none is known.
     pub holders: Vec<u32>,
 }

@@ -84,6 +84,7 @@ fn python(wait: &PythonWait) -> InPython<'_> {
         on: match wait.what {
             PythonAwaited::Lock => "Lock",
             PythonAwaited::RLock => "RLock",
+            PythonAwaited::Semaphore => "Semaphore",
             PythonAwaited::Thread => "Thread",
         },
         address: format!("{:#x}", wait.object),
