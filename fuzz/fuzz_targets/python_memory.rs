@@ -71,6 +71,9 @@ fuzz_target!(|data: &[u8]| {
     let waiting: Vec<(u64, u64)> = all.iter().take(4).map(|it| (it.state, futex)).collect();
     let found = waits::waits(&python, version.minor, &memory, &waiting);
     assert!(found.len() <= waiting.len());
+    let states: Vec<u64> = waiting.iter().map(|it| it.0).collect();
+    let pools = waits::pools(&python, version.minor, &memory, &states);
+    assert!(pools.iter().map(|it| it.workers.len()).sum::<usize>() <= states.len());
     let mut resolver = Resolver::new(layout);
     for thread in all.iter().take(4) {
         for frame in thread.frames.iter().take(64) {

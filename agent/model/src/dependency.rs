@@ -60,6 +60,21 @@ pub enum PythonAwaited {
     Thread,
 }
 
+/// An executor of Python's `concurrent.futures`, as the interpreter's memory tells.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct PythonPool {
+    /// Its process.
+    pub pid: u32,
+    /// Address of the executor.
+    pub object: u64,
+    /// How many threads it may have.
+    pub size: u64,
+    /// Jobs that no thread has taken.
+    pub queued: u64,
+    /// Its threads.
+    pub workers: Vec<u32>,
+}
+
 /// A thread that sleeps in a lock or join of Python's `threading`, as the interpreter's memory tells.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct PythonWait {

@@ -52,12 +52,10 @@ impl Thing {
         }
     }
 
-    /// A lock of Python's `threading`, which sleeps in a semaphore.
+    /// A lock of Python's `threading`, which sleeps in a semaphore of the C library. Its own semaphores are none: they
+    /// limit how many work at a time.
     pub const fn is_of_threading(&self) -> bool {
-        matches!(
-            self,
-            Self::PythonLock(_) | Self::PythonRLock(_) | Self::PythonSemaphore(_)
-        )
+        matches!(self, Self::PythonLock(_) | Self::PythonRLock(_))
     }
 }
 

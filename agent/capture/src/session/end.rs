@@ -14,7 +14,7 @@ use crate::{
 };
 use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
 use remora_kernel::Kernel;
-use remora_model::{End, Python, PythonWait, Tasks};
+use remora_model::{End, Python, PythonPool, PythonWait, Tasks};
 use remora_probe::Probe;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -34,6 +34,7 @@ struct Moment {
     interpreters: Vec<(u32, Python)>,
     blocked: BlockedStacks,
     python_waits: Vec<PythonWait>,
+    python_pools: Vec<PythonPool>,
     tasks: Vec<(u32, Tasks)>,
     sockets: SocketsSeen,
 }
@@ -103,6 +104,7 @@ impl Session {
             spaces: self.spaces,
             pythons: self.pythons,
             python_waits: moment.python_waits,
+            python_pools: moment.python_pools,
             tasks: moment.tasks,
             insides,
             sockets: moment.sockets,
@@ -173,6 +175,7 @@ impl Session {
             interpreters,
             blocked,
             python_waits: self.pythons.waits(&self.probe.threads()),
+            python_pools: self.pythons.pools(&self.probe.threads()),
             tasks: self.pythons.tasks(),
             sockets: self.sockets.finish(start_ns),
         }

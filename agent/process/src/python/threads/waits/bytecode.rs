@@ -238,7 +238,11 @@ pub(super) fn sites(code: &[u8], minor: u8, names: Names) -> Vec<Site> {
                 Some((on, depth)) => {
                     let takes = names.acquire == Some(name);
                     if (takes || names.release == Some(name)) && sites.len() < MAX_SITES {
-                        sites.push(Site { at: here, takes, on });
+                        sites.push(Site {
+                            at: here,
+                            takes,
+                            on,
+                        });
                         stack.clear();
                     } else if depth < MAX_DEPTH && !is_method {
                         stack.push((Value::Attribute(Box::new(on), name), depth + 1));

@@ -113,8 +113,8 @@ impl<M: Memory> Reader<'_, M> {
     pub(super) fn depth(&self, place: &Place) -> Option<usize> {
         let memory = self.objects.memory();
         if self.minor < 11 {
-            let blocks = at(place.frame, self.layout.frame.locals)
-                .checked_sub(MAX_BLOCKS * BLOCK_BYTES)?;
+            let blocks =
+                at(place.frame, self.layout.frame.locals).checked_sub(MAX_BLOCKS * BLOCK_BYTES)?;
             let count = u64::from(memory.u32(blocks.checked_sub(8)?)?);
             let last = count.checked_sub(1).filter(|last| *last < MAX_BLOCKS)?;
             let level = blocks.checked_add(last * BLOCK_BYTES + BLOCK_LEVEL)?;

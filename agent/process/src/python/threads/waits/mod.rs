@@ -11,10 +11,13 @@
 mod bytecode;
 mod frames;
 mod held;
+mod pools;
+
+pub use pools::{PythonPool, pools};
 
 use super::{MAX_THREADS, at, list};
 use crate::memory::Memory;
-use crate::python::code::{Resolver, fingerprint};
+use crate::python::code::{Code, Resolver, fingerprint};
 use crate::python::find::Python;
 use crate::python::layout::Layout;
 use crate::python::object::Objects;
@@ -24,6 +27,7 @@ use remora_common::python::PythonFrame;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Threads whose waits are looked into.
 const MAX_WAITERS: usize = 256;
@@ -76,13 +80,7 @@ pub fn waits(
     let Some(objects) = Objects::new(memory, layout, minor, ALLOWANCE) else {
         return Vec::new();
     };
-    let mut reader = Reader {
-        layout,
-        objects,
-        minor,
-        codes: Resolver::new(*layout),
-        sites: RefCell::default(),
-    };
+    let mut reader = Reader::new(layout, objects, minor);
     let states = reader.states(python);
     let mut found: Vec<PythonWait> = waiting
         .iter()
@@ -112,7 +110,17 @@ struct Reader<'m, M> {
     sites: RefCell<HashMap<u64, Rc<Vec<Site>>>>,
 }
 
-impl<M: Memory> Reader<'_, M> {
+impl<'m, M: Memory> Reader<'m, M> {
+    fn new(layout: &'m Layout, objects: Objects<'m, M>, minor: u8) -> Self {
+        Self {
+            layout,
+            objects,
+            minor,
+            codes: Resolver::new(*layout),
+            sites: RefCell::default(),
+        }
+    }
+
     /// The thread states of all interpreters.
     fn states(&self, python: &Python) -> Vec<u64> {
         let memory = self.objects.memory();
@@ -188,6 +196,13 @@ impl<M: Memory> Reader<'_, M> {
 
     /// The name of a frame's function, and whether it is one of `threading.py`.
     fn function(&mut self, place: &Place) -> Option<(String, bool)> {
+        let code = self.code(place)?;
+        let is_threading = code.filename.ends_with("/threading.py");
+        Some((code.name.to_string(), is_threading))
+    }
+
+    /// The code object of a frame.
+    fn code(&mut self, place: &Place) -> Option<Arc<Code>> {
         let memory = self.objects.memory();
         let name = memory.u64(at(place.code, self.layout.code.name))?;
         let frame = PythonFrame {
@@ -195,9 +210,7 @@ impl<M: Memory> Reader<'_, M> {
             instruction: place.instruction,
             fingerprint: fingerprint(name),
         };
-        let code = self.codes.resolve(memory, &frame)?;
-        let is_threading = code.filename.ends_with("/threading.py");
-        Some((code.name.to_string(), is_threading))
+        self.codes.resolve(memory, &frame)
     }
 
     /// The thread state whose `threading.get_ident()` this is.
@@ -241,7 +254,6 @@ impl<M: Memory> Reader<'_, M> {
         let semaphore = self.objects.memory().u64(object.checked_add(SEMAPHORE)?)?;
         (semaphore == futex).then_some((object, what))
     }
-
 }
 
 #[cfg(test)]

@@ -95,3 +95,49 @@ fn damaged_memory_is_survived() {
         }
     }
 }
+
+/// An executor of two threads with five jobs, of which two wait for a third: prints identity and kernel id of both.
+const EXECUTOR: &str = "
+import concurrent.futures, sys, threading
+pool = concurrent.futures.ThreadPoolExecutor(2)
+never = threading.Event()
+begun = threading.Barrier(3)
+def job():
+    begun.wait()
+    never.wait()
+for _ in range(2): pool.submit(job)
+begun.wait()
+for _ in range(3): pool.submit(job)
+print(*[thread.ident for thread in pool._threads], pool._work_queue.qsize(), flush=True)
+sys.stdin.read()
+import os; os._exit(0)
+";
+
+#[test]
+fn an_executor_is_read_with_its_size_threads_and_queue() {
+    for installed in installed::all() {
+        if !(8..=13).contains(&installed.version.minor) {
+            continue;
+        }
+        let mut specimen = Specimen::start(&installed, EXECUTOR);
+        let line = specimen.line();
+        let numbers: Vec<u64> = line.split(' ').map(|it| it.parse().unwrap()).collect();
+        let memory = specimen.memory();
+        let python = find(&specimen.snapshot(), &memory).unwrap();
+        let seen = threads(&python, &memory).threads;
+        let states: Vec<u64> = seen.iter().map(|it| it.state).collect();
+        let found = pools(&python, installed.version.minor, &memory, &states);
+        let [pool] = &found[..] else {
+            panic!("{}: {found:?}", installed.version)
+        };
+        assert_eq!((pool.size, pool.queued), (2, numbers[2]));
+        let workers = seen
+            .iter()
+            .filter(|it| numbers[..2].contains(&it.thread_id));
+        let mut workers: Vec<u64> = workers.map(|it| it.state).collect();
+        workers.sort_unstable();
+        let mut own = pool.workers.clone();
+        own.sort_unstable();
+        assert_eq!(own, workers, "{}", installed.version);
+    }
+}
