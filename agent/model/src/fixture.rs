@@ -84,6 +84,7 @@ impl Builder {
             locks: Vec::new(),
             dependencies: Vec::new(),
             python_waits: Vec::new(),
+            python_pools: Vec::new(),
             timeline: Timeline::default(),
             tasks: Vec::new(),
             sockets: Vec::new(),

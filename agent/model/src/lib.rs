@@ -43,7 +43,7 @@ pub mod fixture;
 
 pub use constraint::{Actor, Busy, Call, Constraint, Constraints, CpuLimit, Policy, Scheduling};
 pub use cpus::{CpuSampling, Cpus, Unsampled};
-pub use dependency::{Awaited, Dependency, PythonAwaited, PythonWait};
+pub use dependency::{Awaited, Dependency, PythonAwaited, PythonPool, PythonWait};
 pub use descriptors::{Census, DescriptorKind, Descriptors};
 pub use fidelity::Fidelity;
 pub use finding::{
@@ -268,6 +268,9 @@ pub struct Capture {
     pub dependencies: Vec<Dependency>,
     /// The same in locks and joins of Python's `threading`.
     pub python_waits: Vec<PythonWait>,
+    /// Executors of Python programs that have threads, most queued jobs first.
+    #[serde(default)]
+    pub python_pools: Vec<PythonPool>,
     /// What each thread did, window by window.
     pub timeline: Timeline,
     /// Asyncio tasks at the end of the capture, by process.

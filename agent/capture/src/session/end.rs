@@ -15,7 +15,7 @@ use crate::{
 };
 use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
 use remora_kernel::Kernel;
-use remora_model::{End, Python, PythonWait, Tasks};
+use remora_model::{End, Python, PythonPool, PythonWait, Tasks};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// When a recording began, how it ended, and what measured its cost.
@@ -35,6 +35,7 @@ struct Moment {
     blocked: BlockedStacks,
     python_waits: Vec<PythonWait>,
     polls: PollsSeen,
+    python_pools: Vec<PythonPool>,
     tasks: Vec<(u32, Tasks)>,
     sockets: SocketsSeen,
 }
@@ -111,6 +112,7 @@ impl Session {
             spaces: self.spaces,
             pythons: self.pythons,
             python_waits: moment.python_waits,
+            python_pools: moment.python_pools,
             tasks: moment.tasks,
             insides,
             sockets: moment.sockets,
@@ -185,6 +187,7 @@ impl Session {
             polls: polls.unwrap_or_default(),
             blocked,
             python_waits: self.pythons.waits(&self.probe.threads()),
+            python_pools: self.pythons.pools(&self.probe.threads()),
             tasks: self.pythons.tasks(),
             sockets: self.sockets.finish(start_ns),
         }
