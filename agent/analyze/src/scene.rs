@@ -6,7 +6,7 @@ use remora_model::places::{self, Reading};
 use remora_model::{
     Capture, Finding, FindingKind, IdlePlaces, Process, Socket, Stack, State, Thread,
 };
-use remora_model::{Confidence, Severity, ThreadLoop};
+use remora_model::{Confidence, HookState, PollCount, Severity, SignalId, ThreadLoop};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -29,6 +29,7 @@ pub struct Scene<'a> {
     threads: HashMap<u32, usize>,
     processes: HashMap<u32, &'a Process>,
     loops: HashMap<usize, &'a ThreadLoop>,
+    polls: HashMap<usize, PollCount>,
     sockets: HashMap<(u32, u32), &'a Socket>,
     sockets_by_process: HashMap<u32, Vec<&'a Socket>>,
     readings: Vec<OnceCell<Reading>>,
@@ -56,6 +57,7 @@ impl<'a> Scene<'a> {
             threads: living.map(|(index, thread)| (thread.tid, index)).collect(),
             processes: capture.processes.iter().map(|p| (p.pid, p)).collect(),
             loops: capture.loops.iter().map(|l| (l.thread, l)).collect(),
+            polls: capture.polls.iter().copied().collect(),
             sockets: open
                 .map(|socket| ((socket.pid, socket.fd), socket))
                 .collect(),
@@ -85,6 +87,17 @@ impl<'a> Scene<'a> {
     /// The event loop of a thread, by its index.
     pub fn event_loop(&self, thread: usize) -> Option<&'a ThreadLoop> {
         self.loops.get(&thread).copied()
+    }
+
+    /// The polls of a thread, by its index, where they were counted.
+    pub fn polls(&self, thread: usize) -> Option<PollCount> {
+        self.polls.get(&thread).copied()
+    }
+
+    /// Whether each poll is seen, not only those that sleep.
+    pub fn sees_each_poll(&self) -> bool {
+        let mut signals = self.capture.signals.iter();
+        signals.any(|it| it.id == SignalId::EventLoops && it.state == HookState::On)
     }
 
     /// A socket that was open at the end.

@@ -86,11 +86,13 @@ fn line(frames: impl Iterator<Item = (String, bool)>) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" <- "))
 }
 
-/// The innermost function of the program's own, else of a library: `pump (feed.py:41)`.
+/// The innermost function of the program's own, else of a library: `pump (feed.py:41)`; one without a
+/// name is no place to point to.
 pub fn place(stack: &Stack) -> Option<String> {
     let frames = own_frames(stack);
     let own = frames.iter().find(|frame| is_program(frame));
     own.or(frames.first())
+        .filter(|frame| frame.named)
         .map(|frame| label::frame_short(frame))
 }
 

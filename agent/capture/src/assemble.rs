@@ -15,6 +15,7 @@ use super::{
     locks::Facts,
     memory::MemoryRecord,
     objects::Insides,
+    polls::PollsSeen,
     pythons::Pythons,
     sockets::SocketsSeen,
     spaces::Spaces,
@@ -34,8 +35,8 @@ use remora_common::{
 use remora_kernel::{Arch, clocks::SchedulerClock, syscalls};
 use remora_model::{
     AgentLoss, Capture, Constraints, CpuSampling, Dependency, End, Losses, Now, Overhead, Process,
-    PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, State, Syscall, Tasks, Thread,
-    classify,
+    PythonPool, PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, State, Syscall, Tasks,
+    Thread, classify,
 };
 use remora_process as process;
 use std::{
@@ -91,9 +92,13 @@ pub struct Recorded {
     pub python_waits: Vec<PythonWait>,
     /// What Python calls its threads, by thread id.
     pub python_names: HashMap<u32, String>,
+    /// Executors of Python programs.
+    pub python_pools: Vec<PythonPool>,
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,
+    /// Polls of threads that seemed stuck.
+    pub polls: PollsSeen,
     /// From this length on an iteration is late.
     pub late_from: Duration,
     /// Length of the finest windows.
@@ -186,6 +191,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         processes: processes(&recorded, &threads),
         families: Vec::new(),
         descriptors: Vec::new(),
+        thread_limits: Vec::new(),
         threads: threads_named,
         stacks,
         samples,
@@ -194,7 +200,9 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         locks,
         dependencies: recorded.dependencies.clone(),
         python_waits: recorded.python_waits.clone(),
+        python_pools: recorded.python_pools.clone(),
         loops: series::loops(&recorded, &threads),
+        polls: series::polls(&recorded, &threads),
         timeline: series::timeline(&recorded, &threads),
         tasks: recorded.tasks,
         sockets: recorded.sockets.sockets,

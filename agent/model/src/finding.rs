@@ -40,13 +40,15 @@ pub enum Kind {
     MemoryLeak,
     /// Descriptors that rise without coming back.
     FdLeak,
+    /// Threads that rise without coming back.
+    ThreadLeak,
     /// The peer closed, this side did not.
     CloseWait,
 }
 
 impl Kind {
     /// Every kind, by rank.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Stopped,
         Self::Deadlock,
         Self::LockStuck,
@@ -64,6 +66,7 @@ impl Kind {
         Self::FeedGap,
         Self::MemoryLeak,
         Self::FdLeak,
+        Self::ThreadLeak,
         Self::CloseWait,
     ];
 
@@ -87,6 +90,7 @@ impl Kind {
             Self::FeedGap => "feed_gap",
             Self::MemoryLeak => "memory_leak",
             Self::FdLeak => "fd_leak",
+            Self::ThreadLeak => "thread_leak",
             Self::CloseWait => "close_wait",
         }
     }
@@ -158,6 +162,8 @@ pub enum Subject {
     Memory(u32),
     /// The open files of a process.
     Files(u32),
+    /// The threads of a process.
+    Threads(u32),
     /// A heartbeat, by its place among those that were set.
     Heartbeat(u32),
 }
@@ -226,18 +232,25 @@ impl Incident {
 pub enum NoticeKind {
     /// A wait of which it is not known who could end it.
     UnexplainedWait,
+    /// A loop of which it is not known whether it comes back to its wait.
+    UnconfirmedLoop,
     /// Memory that grows, and has not done so for long enough to be told a leak.
     YoungGrowth,
 }
 
 impl NoticeKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::UnexplainedWait, Self::YoungGrowth];
+    pub const ALL: [Self; 3] = [
+        Self::UnexplainedWait,
+        Self::UnconfirmedLoop,
+        Self::YoungGrowth,
+    ];
 
     /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::UnexplainedWait => "unexplained_wait",
+            Self::UnconfirmedLoop => "unconfirmed_loop",
             Self::YoungGrowth => "young_growth",
         }
     }

@@ -23,6 +23,7 @@ mod memory;
 mod memory_trend;
 mod objects;
 pub mod places;
+mod polls;
 mod process_tree;
 mod python;
 pub mod recording;
@@ -32,6 +33,7 @@ mod socket_state;
 mod syscall;
 mod task;
 mod thread;
+mod thread_limit;
 mod thread_loop;
 pub mod timeline;
 mod topic;
@@ -41,7 +43,7 @@ pub mod fixture;
 
 pub use constraint::{Actor, Busy, Call, Constraint, Constraints, CpuLimit, Policy, Scheduling};
 pub use cpus::{CpuSampling, Cpus, Unsampled};
-pub use dependency::{Awaited, Dependency, PythonAwaited, PythonWait};
+pub use dependency::{Awaited, Dependency, PythonAwaited, PythonPool, PythonWait};
 pub use descriptors::{Census, DescriptorKind, Descriptors};
 pub use fidelity::Fidelity;
 pub use finding::{
@@ -65,6 +67,7 @@ pub use memory::{
 };
 pub use memory_trend::{GrowthForm, LeakLevel, MemoryTrend, Reached};
 pub use objects::{PythonObjects, TypeCount};
+pub use polls::{PollCost, PollCount};
 pub use process_tree::{ProcessTree, Relative};
 pub use python::{GilUse, Python};
 pub use remora_common::{
@@ -80,6 +83,7 @@ pub use socket_state::SocketState;
 pub use syscall::Syscall;
 pub use task::{Await, AwaitKind, EventLoop, Task, TaskFrame, TaskLoss, TaskState, Tasks};
 pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};
+pub use thread_limit::{ThreadLimit, ThreadLimitKind, ThreadLimits};
 pub use thread_loop::ThreadLoop;
 pub use timeline::Timeline;
 pub use topic::Topic;
@@ -258,12 +262,18 @@ pub struct Capture {
     pub wakes: Vec<Wake>,
     /// Event loops, by thread.
     pub loops: Vec<ThreadLoop>,
+    /// Polls of threads that seemed not to come back to them, by index in [`Capture::threads`].
+    #[serde(default)]
+    pub polls: Vec<(usize, PollCount)>,
     /// Locks and other futexes, those with the longest waits first.
     pub locks: Vec<Lock>,
     /// Whom threads that sleep at the end wait for, beyond locks and sockets.
     pub dependencies: Vec<Dependency>,
     /// The same in locks and joins of Python's `threading`.
     pub python_waits: Vec<PythonWait>,
+    /// Executors of Python programs that have threads, most queued jobs first.
+    #[serde(default)]
+    pub python_pools: Vec<PythonPool>,
     /// What each thread did, window by window.
     pub timeline: Timeline,
     /// Asyncio tasks at the end of the capture, by process.
@@ -272,6 +282,9 @@ pub struct Capture {
     pub sockets: Vec<Socket>,
     /// What the descriptors of a process are of, by process.
     pub descriptors: Vec<Descriptors>,
+    /// What ends the growth of threads, by process.
+    #[serde(default)]
+    pub thread_limits: Vec<ThreadLimits>,
     /// How many there were.
     pub socket_counts: SocketCounts,
     /// Memory, by process.

@@ -11,7 +11,7 @@
 //! What is left of the regions that were faulted in, [`Pagemap`] tells.
 
 mod counters;
-mod limits;
+pub(crate) mod limits;
 mod reader;
 mod smaps;
 
