@@ -1,5 +1,5 @@
 //! The memory of a process that claims to run Python, from anywhere: listing its threads, reading
-//! their code objects and merging their stacks ends, without a panic.
+//! their code objects, merging their stacks and looking for the holders of their locks ends, without a panic.
 //!
 //! Addresses wrap around at the end of the image, so that nearly every pointer leads somewhere:
 //! chains get long, and run in circles.
@@ -9,6 +9,7 @@
 use libfuzzer_sys::fuzz_target;
 use remora_process::python::code::Resolver;
 use remora_process::python::layout::{Layout, published};
+use remora_process::python::threads::waits;
 use remora_process::python::{Python, Version, merge, threads};
 use remora_process::maps::{Content, Identity, Module};
 use remora_process::memory::Memory;
@@ -64,8 +65,17 @@ fuzz_target!(|data: &[u8]| {
         evaluation: Vec::new(),
         evaluation_complete: false,
     };
+    let all = threads(&python, &memory).threads;
+    // What a thread sleeps in is its own choice too: the first word of the image.
+    let futex = memory.u64(0).unwrap_or_default();
+    let waiting: Vec<(u64, u64)> = all.iter().take(4).map(|it| (it.state, futex)).collect();
+    let found = waits::waits(&python, version.minor, &memory, &waiting);
+    assert!(found.len() <= waiting.len());
+    let states: Vec<u64> = waiting.iter().map(|it| it.0).collect();
+    let pools = waits::pools(&python, version.minor, &memory, &states);
+    assert!(pools.iter().map(|it| it.workers.len()).sum::<usize>() <= states.len());
     let mut resolver = Resolver::new(layout);
-    for thread in threads(&python, &memory).threads.iter().take(4) {
+    for thread in all.iter().take(4) {
         for frame in thread.frames.iter().take(64) {
             if let Some(code) = resolver.resolve(&memory, frame) {
                 let _ = code.line(frame.instruction);

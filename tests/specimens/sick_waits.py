@@ -3,6 +3,7 @@
 `python3 sick_waits.py MODE`; modes are the functions below, with `_` for `-`.
 """
 
+import asyncio
 import contextlib
 import ctypes
 import json
@@ -130,20 +131,57 @@ def two_orders(take, new=threading.Lock):
         time.sleep(0.5)
 
 
-def acquire():
-    two_orders(by_acquire)
+def take(lock):
+    lock.acquire()
 
 
-def generator():
-    two_orders(by_generator)
+def by_helper(first, second, barrier):
+    take(first)
+    barrier.wait()
+    take(second)
 
 
-def exit_stack():
-    two_orders(by_exit_stack)
+def taken_before():
+    """Nothing on the stacks says who took the locks: the functions that did so have returned."""
+    two_orders(by_helper)
 
 
-def semaphore():
-    two_orders(by_with, threading.Semaphore)
+# The event loop's default executor, all of whose threads wait for what does not come.
+
+
+def wait_for(event):
+    event.wait()
+
+
+def fill_executor(events):
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(4, thread_name_prefix="job"))
+        for event in events:
+            loop.run_in_executor(None, wait_for, event)
+        await asyncio.sleep(0.2)
+        ready()
+        while True:
+            await asyncio.sleep(0.5)
+
+    asyncio.run(main())
+
+
+def executor():
+    fill_executor([threading.Event() for _ in range(6)])
+
+
+def executor_busy():
+    """The same queue behind jobs that end after a second each."""
+    events = [threading.Event() for _ in range(400)]
+
+    def set_all():
+        for event in events:
+            time.sleep(0.25)
+            event.set()
+
+    start("setter", set_all)
+    fill_executor(events)
 
 
 def one_order():

@@ -26,6 +26,18 @@ fn threads_and_tasks_of_python_that_wait_for_each_other_are_found() {
 }
 
 #[test]
+fn locks_of_python_are_found_however_they_are_held() {
+    check(&[
+        "deadlock-acquire-python",
+        "deadlock-elsewhere-python",
+        "deadlock-manager-python",
+        "deadlock-exit-stack-python",
+        "deadlock-semaphores-python",
+        "in-order-idioms-python",
+    ]);
+}
+
+#[test]
 fn a_contended_lock_is_found_with_its_holder() {
     check(&["contention-mutex-c"]);
 }

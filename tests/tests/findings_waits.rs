@@ -14,9 +14,8 @@ fn check(names: &[&str]) {
 fn pools_and_locks_of_python_that_nobody_will_give_back_are_found() {
     check(&[
         "waits-nested-jobs-python",
-        "waits-lock-acquire-python",
-        "waits-lock-generator-python",
-        "waits-semaphore-python",
+        "waits-lock-taken-before-python",
+        "waits-executor-python",
     ]);
 }
 
@@ -42,6 +41,7 @@ fn pools_farms_and_consumers_at_rest_are_well() {
         "waits-pool-at-rest-python",
         "waits-one-order-python",
         "waits-limited-python",
+        "waits-executor-busy-python",
         "waits-farm-python",
         "waits-mp-pool-at-rest-python",
         "waits-consumers-python",

@@ -115,6 +115,7 @@ fn name(graph: &Graph<'_>, waiting: &Waiting<'_>) -> (String, bool) {
     if let Some(wait) = python.find(|wait| wait.tid == waiting.thread.tid) {
         let kind = match wait.what {
             PythonAwaited::RLock => "RLock",
+            PythonAwaited::Semaphore => "Semaphore",
             _ => "Lock",
         };
         return (format!("threading.{kind} {:#x}", wait.object), true);

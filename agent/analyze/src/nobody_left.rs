@@ -28,6 +28,13 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     }
 }
 
+/// Whether all threads of a process wait for each other: then that is told, and not what follows from it.
+pub(super) fn is_closed(graph: &Graph<'_>, waits: &Waits<'_>, pid: u32) -> bool {
+    let scene = graph.scene();
+    let process = scene.process(pid);
+    process.is_some_and(|process| stuck(scene, graph, waits, process).is_some())
+}
+
 /// The threads that wait for the result of another one, where every thread of the process waits for another one.
 fn stuck<'w, 'a>(
     scene: &Scene<'_>,

@@ -1,9 +1,12 @@
-//! `pool_exhausted`: a thread has waited for longer than the threshold for a free connection or other slot of a pool.
+//! `pool_exhausted`: a thread has waited for longer than the threshold for a free connection or other slot of a pool,
+//! or jobs wait for an executor all of whose threads are stuck ([`executor`]).
 //!
 //! That a pool is empty for a moment is what it is there for. A wait of ten seconds says that who has the slots does
 //! not give them back: jobs that ask for a second slot while they hold one, jobs that hang. Who waits where is read
 //! from the stacks; the pool's size and who holds the slots is not, so the other threads of the process that wait in
 //! the middle of something are shown.
+
+mod executor;
 
 use super::lock_stuck::is_semaphore;
 use super::waits::{Kind, Rest, Waiting, Waits};
@@ -36,6 +39,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
             findings.push(finding(&graph, first, &waiters, &holders));
         }
     }
+    executor::analyze(&graph, &waits, findings);
 }
 
 /// Waits in the middle of something.

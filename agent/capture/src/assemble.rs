@@ -35,8 +35,8 @@ use remora_common::{
 use remora_kernel::{Arch, clocks::SchedulerClock, syscalls};
 use remora_model::{
     AgentLoss, Capture, Constraints, CpuSampling, Dependency, End, Losses, Now, Overhead, Process,
-    PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, State, Syscall, Tasks, Thread,
-    classify,
+    PythonPool, PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, State, Syscall, Tasks,
+    Thread, classify,
 };
 use remora_process as process;
 use std::{
@@ -90,6 +90,8 @@ pub struct Recorded {
     pub dependencies: Vec<Dependency>,
     /// And in locks of Python.
     pub python_waits: Vec<PythonWait>,
+    /// Executors of Python programs.
+    pub python_pools: Vec<PythonPool>,
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,
@@ -187,6 +189,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         processes: processes(&recorded, &threads),
         families: Vec::new(),
         descriptors: Vec::new(),
+        thread_limits: Vec::new(),
         threads: threads_named,
         stacks,
         samples,
@@ -195,6 +198,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         locks,
         dependencies: recorded.dependencies.clone(),
         python_waits: recorded.python_waits.clone(),
+        python_pools: recorded.python_pools.clone(),
         loops: series::loops(&recorded, &threads),
         polls: series::polls(&recorded, &threads),
         timeline: series::timeline(&recorded, &threads),

@@ -219,6 +219,25 @@ impl Pythons {
         all
     }
 
+    /// Executors of `concurrent.futures`, those with most queued jobs first.
+    pub fn pools(&self, slots: &[ThreadSlot]) -> Vec<model::PythonPool> {
+        let mut all = Vec::new();
+        for (key, found) in &self.by_space {
+            let Found::Yes(known) = found else { continue };
+            let own = slots.iter().filter(|slot| slot.tgid == key.tgid);
+            let own = own.filter(|slot| slot.python_thread != 0 && slot.state == STATE_BLOCKED);
+            let states: HashMap<u64, u32> =
+                own.map(|slot| (slot.python_thread, slot.tid)).collect();
+            let pid = key.tgid;
+            let pools = known.ask(pid, move |python, memory| {
+                pools_of(python, memory, (pid, &states))
+            });
+            all.extend(pools.unwrap_or_default());
+        }
+        all.sort_by_key(|pool| (std::cmp::Reverse(pool.queued), pool.pid, pool.object));
+        all
+    }
+
     /// Notes once what each task awaits, to tell at the end who still awaits the same.
     pub fn note_tasks(&mut self) {
         if self.early.is_some() || !self.any() {
@@ -428,6 +447,7 @@ fn waits_of(python: &Python, memory: &ProcessMemory, own: &[ThreadSlot]) -> Vec<
             what: match wait.what {
                 waits::What::Lock => model::PythonAwaited::Lock,
                 waits::What::RLock => model::PythonAwaited::RLock,
+                waits::What::Semaphore => model::PythonAwaited::Semaphore,
                 waits::What::Thread => model::PythonAwaited::Thread,
             },
             object: wait.object,
@@ -437,6 +457,29 @@ fn waits_of(python: &Python, memory: &ProcessMemory, own: &[ThreadSlot]) -> Vec<
                 .filter_map(|state| tid_of(*state))
                 .collect(),
         })
+    });
+    named.collect()
+}
+
+/// The executors of a process whose sleeping threads, by state, are given.
+fn pools_of(
+    python: &Python,
+    memory: &ProcessMemory,
+    (pid, tids): (u32, &HashMap<u64, u32>),
+) -> Vec<model::PythonPool> {
+    let states: Vec<u64> = tids.keys().copied().collect();
+    let pools = waits::pools(python, python.version.minor, memory, &states);
+    let named = pools.into_iter().map(|pool| {
+        let workers = pool.workers.iter().filter_map(|state| tids.get(state));
+        let mut workers: Vec<u32> = workers.copied().collect();
+        workers.sort_unstable();
+        model::PythonPool {
+            pid,
+            object: pool.object,
+            size: pool.size,
+            queued: pool.queued,
+            workers,
+        }
     });
     named.collect()
 }

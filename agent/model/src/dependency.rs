@@ -54,8 +54,25 @@ pub enum PythonAwaited {
     Lock,
     /// A `threading.RLock`.
     RLock,
+    /// A `threading.Semaphore` or `BoundedSemaphore`.
+    Semaphore,
     /// The end of a `threading.Thread`.
     Thread,
+}
+
+/// An executor of Python's `concurrent.futures`, as the interpreter's memory tells.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct PythonPool {
+    /// Its process.
+    pub pid: u32,
+    /// Address of the executor.
+    pub object: u64,
+    /// How many threads it may have.
+    pub size: u64,
+    /// Jobs that no thread has taken.
+    pub queued: u64,
+    /// Its threads.
+    pub workers: Vec<u32>,
 }
 
 /// A thread that sleeps in a lock or join of Python's `threading`, as the interpreter's memory tells.
@@ -67,7 +84,8 @@ pub struct PythonWait {
     pub what: PythonAwaited,
     /// Address of the object.
     pub object: u64,
-    /// Threads that hold the lock, or the one that would have to end. Of a `Lock`, which notes nobody: those
-    /// that stand in the body of a `with` of it. Empty where none is known.
+    /// Threads that hold the lock, or the one that would have to end. Of a `Lock` or
+    /// `Semaphore`, which notes nobody: those that stand in the body of a `with` of it, or between its `acquire` and
+    /// its `release`. Empty where none is known.
     pub holders: Vec<u32>,
 }

@@ -33,6 +33,7 @@ mod socket_state;
 mod syscall;
 mod task;
 mod thread;
+mod thread_limit;
 mod thread_loop;
 pub mod timeline;
 mod topic;
@@ -42,7 +43,7 @@ pub mod fixture;
 
 pub use constraint::{Actor, Busy, Call, Constraint, Constraints, CpuLimit, Policy, Scheduling};
 pub use cpus::{CpuSampling, Cpus, Unsampled};
-pub use dependency::{Awaited, Dependency, PythonAwaited, PythonWait};
+pub use dependency::{Awaited, Dependency, PythonAwaited, PythonPool, PythonWait};
 pub use descriptors::{Census, DescriptorKind, Descriptors};
 pub use fidelity::Fidelity;
 pub use finding::{
@@ -82,6 +83,7 @@ pub use socket_state::SocketState;
 pub use syscall::Syscall;
 pub use task::{Await, AwaitKind, EventLoop, Task, TaskFrame, TaskLoss, TaskState, Tasks};
 pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};
+pub use thread_limit::{ThreadLimit, ThreadLimitKind, ThreadLimits};
 pub use thread_loop::ThreadLoop;
 pub use timeline::Timeline;
 pub use topic::Topic;
@@ -266,6 +268,9 @@ pub struct Capture {
     pub dependencies: Vec<Dependency>,
     /// The same in locks and joins of Python's `threading`.
     pub python_waits: Vec<PythonWait>,
+    /// Executors of Python programs that have threads, most queued jobs first.
+    #[serde(default)]
+    pub python_pools: Vec<PythonPool>,
     /// What each thread did, window by window.
     pub timeline: Timeline,
     /// Asyncio tasks at the end of the capture, by process.
@@ -274,6 +279,9 @@ pub struct Capture {
     pub sockets: Vec<Socket>,
     /// What the descriptors of a process are of, by process.
     pub descriptors: Vec<Descriptors>,
+    /// What ends the growth of threads, by process.
+    #[serde(default)]
+    pub thread_limits: Vec<ThreadLimits>,
     /// How many there were.
     pub socket_counts: SocketCounts,
     /// Memory, by process.

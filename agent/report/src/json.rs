@@ -95,6 +95,7 @@ struct Document<'a> {
     dependencies: Vec<dependencies::Wait<'a>>,
     /// Threads that wait in locks of Python's `threading`.
     python_waits: Vec<dependencies::InPython<'a>>,
+    python_pools: Vec<dependencies::Pool<'a>>,
     #[serde(flatten)]
     foot: Foot<'a>,
 }
@@ -291,6 +292,7 @@ fn document(report: &Report) -> Result<Document<'_>, serde_json::Error> {
         heap: heap::heap(capture),
         dependencies: dependencies::waits(capture),
         python_waits: dependencies::in_python(capture),
+        python_pools: dependencies::pools(capture),
         foot: foot(capture),
     })
 }

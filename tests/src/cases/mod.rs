@@ -6,6 +6,7 @@
 
 mod check;
 pub mod due;
+mod idioms;
 mod locks;
 mod memory;
 mod run;
@@ -93,6 +94,7 @@ pub fn sockets() -> Vec<Case> {
 pub fn all() -> Vec<Case> {
     [
         locks::CASES,
+        idioms::CASES,
         sockets::CASES,
         threads::CASES,
         waits::CASES,

@@ -17,6 +17,8 @@ pub enum Thing {
     PythonLock(u64),
     /// A `threading.RLock`.
     PythonRLock(u64),
+    /// A `threading.Semaphore`.
+    PythonSemaphore(u64),
     /// An `asyncio.Lock`.
     AsyncioLock(u64),
     /// The interpreter lock.
@@ -50,7 +52,8 @@ impl Thing {
         }
     }
 
-    /// A lock of Python's `threading`, which sleeps in a semaphore.
+    /// A lock of Python's `threading`, which sleeps in a semaphore of the C library. Its own semaphores are none: they
+    /// limit how many work at a time.
     pub const fn is_of_threading(&self) -> bool {
         matches!(self, Self::PythonLock(_) | Self::PythonRLock(_))
     }
@@ -62,6 +65,7 @@ impl fmt::Display for Thing {
             Self::Lock { kind, address } => write!(out, "{} {address:#x}", kind.label()),
             Self::PythonLock(object) => write!(out, "threading.Lock {object:#x}"),
             Self::PythonRLock(object) => write!(out, "threading.RLock {object:#x}"),
+            Self::PythonSemaphore(object) => write!(out, "threading.Semaphore {object:#x}"),
             Self::AsyncioLock(object) => write!(out, "asyncio.Lock {object:#x}"),
             Self::Gil => out.write_str("the Python GIL"),
             Self::ThreadExit => out.write_str("a thread exit"),
@@ -121,8 +125,8 @@ pub fn in_short(role: Role, party: &str) -> String {
 /// From what a party was concluded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clue {
-    /// Its frame stands in a `with` of the lock.
-    WithBlock,
+    /// Its frame stands in a `with` of the lock, or between its `acquire` and its `release`.
+    PythonFrame,
     /// Its frame stands in an `async with` of it.
     AsyncWithBlock,
     /// Its code frees the lock after the call that it is in.
@@ -137,7 +141,9 @@ impl Clue {
     /// In words.
     pub const fn words(self) -> &'static str {
         match self {
-            Self::WithBlock => "holder known from the `with` block on its stack",
+            Self::PythonFrame => {
+                "holder known from its frame: in a `with` of the lock, or between acquire and release"
+            }
             Self::AsyncWithBlock => "holder known from the `async with` block on its stack",
             Self::Code => "holder known from its code, which frees the lock after the current call",
             Self::LastWaker => "holder known as the last to pass the lock on",

@@ -66,26 +66,37 @@ pub(super) fn waits(scene: &Scene<'_>, locks: &Locks<'_>) -> Vec<Option<Wait>> {
 fn python(scene: &Scene<'_>, waits: &HashMap<u32, &PythonWait>, thread: &Thread) -> Option<Wait> {
     let wait = *waits.get(&thread.tid)?;
     let now = &thread.now;
-    // Two holders of one lock: one of the frames was not what it seemed.
-    let ([holder], State::Blocked) = (wait.holders.as_slice(), now.state) else {
+    let semaphore = wait.what == PythonAwaited::Semaphore;
+    // Two holders of one lock: one of the frames was not what it seemed. A semaphore may have as many.
+    if now.state != State::Blocked || !(wait.holders.len() == 1 || semaphore) {
         return None;
-    };
-    let (index, _) = scene.thread(*holder)?;
+    }
+    let nodes = wait.holders.iter().filter_map(|tid| scene.thread(*tid));
+    let parties: Vec<Party> = nodes
+        .map(|(index, _)| Party::Node(Node::Thread(index)))
+        .collect();
+    if parties.is_empty() || parties.len() < wait.holders.len() {
+        return None;
+    }
     let object = wait.object;
     let (what, role) = match wait.what {
         PythonAwaited::Lock => (Thing::PythonLock(object), Role::Holds),
         PythonAwaited::RLock => (Thing::PythonRLock(object), Role::Holds),
+        PythonAwaited::Semaphore if parties.len() > 1 => {
+            (Thing::PythonSemaphore(object), Role::MayHold)
+        }
+        PythonAwaited::Semaphore => (Thing::PythonSemaphore(object), Role::Holds),
         PythonAwaited::Thread => (Thing::ThreadExit, Role::Exits),
     };
-    let by_frame = wait.what == PythonAwaited::Lock;
+    let by_frame = semaphore || wait.what == PythonAwaited::Lock;
     Some(Wait {
         what,
         role,
         subject: Some(Subject::Lock(thread.pid, now.args[0])),
-        parties: vec![Party::Node(Node::Thread(index))],
+        parties,
         needs: Needs::Any,
         certain: !by_frame,
-        how: by_frame.then_some(Clue::WithBlock),
+        how: by_frame.then_some(Clue::PythonFrame),
         since: now.since,
         at_least: now.since_inferred,
         timed: is_timed(thread),

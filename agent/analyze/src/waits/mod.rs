@@ -223,6 +223,7 @@ fn futex(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading
     if let Some(wait) = python.next() {
         return match wait.what {
             PythonAwaited::Lock | PythonAwaited::RLock => Kind::Lock,
+            PythonAwaited::Semaphore => Kind::Slot,
             PythonAwaited::Thread => Kind::Join,
         };
     }
@@ -271,7 +272,7 @@ const fn notes_owner(kind: LockKind) -> bool {
 
 /// Minor versions of CPython 3 whose lock objects are read: where none was found, the thread waits for something
 /// else that the interpreter builds of the same parts.
-const READ: std::ops::RangeInclusive<u32> = 11..=13;
+const READ: std::ops::RangeInclusive<u32> = 8..=13;
 
 /// A wait in the interpreter that looks like that for a lock of Python's, and for which its memory has none.
 fn is_no_lock(

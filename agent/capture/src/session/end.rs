@@ -1,6 +1,6 @@
 //! The end of a recording: everything is read once more, in an order that loses nothing.
 
-use super::{Plan, Progress, Session, min_block_ns};
+use super::{Held, Plan, Progress, Session, min_block_ns};
 use crate::{
     assemble::Recorded,
     blocked::{self, BlockedStacks},
@@ -15,8 +15,7 @@ use crate::{
 };
 use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
 use remora_kernel::Kernel;
-use remora_model::{End, Python, PythonWait, Tasks};
-use remora_probe::Probe;
+use remora_model::{End, Python, PythonPool, PythonWait, Tasks};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// When a recording began, how it ended, and what measured its cost.
@@ -36,6 +35,7 @@ struct Moment {
     blocked: BlockedStacks,
     python_waits: Vec<PythonWait>,
     polls: PollsSeen,
+    python_pools: Vec<PythonPool>,
     tasks: Vec<(u32, Tasks)>,
     sockets: SocketsSeen,
 }
@@ -59,7 +59,7 @@ impl Session {
         kernel: &Kernel,
         run: Run,
         progress: &mut impl FnMut(Progress<'_>),
-    ) -> (Recorded, Probe) {
+    ) -> (Recorded, Held) {
         if let Some(polls) = &mut self.polls {
             let mut senses = Senses {
                 probe: &mut self.probe,
@@ -116,6 +116,7 @@ impl Session {
             spaces: self.spaces,
             pythons: self.pythons,
             python_waits: moment.python_waits,
+            python_pools: moment.python_pools,
             tasks: moment.tasks,
             insides,
             sockets: moment.sockets,
@@ -196,6 +197,7 @@ impl Session {
             polls: polls.unwrap_or_default(),
             blocked,
             python_waits: self.pythons.waits(&self.probe.threads()),
+            python_pools: self.pythons.pools(&self.probe.threads()),
             tasks: self.pythons.tasks(),
             sockets: self.sockets.finish(start_ns),
         }

@@ -32,10 +32,34 @@ struct Party<'a> {
 #[derive(Serialize)]
 pub(super) struct InPython<'a> {
     tid: u32,
-    /// `Lock`, `RLock` or `Thread`.
+    /// `Lock`, `RLock`, `Semaphore` or `Thread`.
     on: &'static str,
     address: String,
     holder_tids: &'a [u32],
+}
+
+/// An executor of Python's `concurrent.futures`.
+#[derive(Serialize)]
+pub(super) struct Pool<'a> {
+    pid: u32,
+    address: String,
+    /// Threads that it may have.
+    size: u64,
+    /// Jobs that no thread has taken.
+    queued: u64,
+    worker_tids: &'a [u32],
+}
+
+/// All executors that were read.
+pub(super) fn pools(capture: &Capture) -> Vec<Pool<'_>> {
+    let pools = capture.python_pools.iter().map(|pool| Pool {
+        pid: pool.pid,
+        address: format!("{:#x}", pool.object),
+        size: pool.size,
+        queued: pool.queued,
+        worker_tids: &pool.workers,
+    });
+    pools.collect()
 }
 
 /// All that were looked up.
@@ -84,6 +108,7 @@ fn python(wait: &PythonWait) -> InPython<'_> {
         on: match wait.what {
             PythonAwaited::Lock => "Lock",
             PythonAwaited::RLock => "RLock",
+            PythonAwaited::Semaphore => "Semaphore",
             PythonAwaited::Thread => "Thread",
         },
         address: format!("{:#x}", wait.object),

@@ -39,6 +39,23 @@ impl<M: Memory> Objects<'_, M> {
         }
     }
 
+    /// The attribute of an object by whatever way Python finds it without a call: of the instance, in a slot, of
+    /// its type, or where it is a type itself, of that.
+    pub fn named(&self, object: u64, name: &str) -> Option<u64> {
+        if let Some(found) = self.attribute(object, name) {
+            return Some(found);
+        }
+        let address = self.type_address(object)?;
+        let kind = self.type_at(address)?;
+        if kind.is_a("type") {
+            return self.dict_value(self.type_at(object)?.dict, name);
+        }
+        match self.slot_offset(address, name) {
+            Some(offset) => self.memory.u64(object.checked_add(offset)?),
+            None => self.dict_value(kind.dict, name),
+        }
+    }
+
     fn place(&self, object: u64, kind: &Type) -> Option<Place> {
         let managed = kind.flags & type_object::MANAGED_DICT != 0;
         if !managed || self.layout.attributes == Attributes::Dict {

@@ -1,4 +1,4 @@
-//! `set`, `list`, `tuple`, weak references.
+//! `set`, `list`, `tuple`, `deque`, weak references; elements by key.
 
 use super::layout::{VAR_ITEMS, VAR_SIZE};
 use super::{Objects, word_at};
@@ -6,6 +6,8 @@ use crate::memory::Memory;
 
 /// Slots of a set's table that are read at the most.
 const MAX_SLOTS: u64 = 1 << 18;
+/// Elements of a sequence that are looked at for one.
+const MAX_ITEMS: usize = 1 << 14;
 /// Attempts to read a set that is rebuilt meanwhile.
 const ATTEMPTS: usize = 4;
 /// `PySetObject.used`, `.mask`, `.table`: three words.
@@ -14,6 +16,13 @@ const SET_USED: u64 = 24;
 const SLOT_WORDS: usize = 2;
 /// The hash of a deleted slot.
 const DELETED: u64 = u64::MAX;
+/// `dequeobject`: `leftblock` and `leftindex`, behind its size; items in a block, and where they and the next block
+/// stand in it.
+const DEQUE_LEFT_BLOCK: u64 = 24;
+const DEQUE_LEFT_INDEX: u64 = 40;
+const BLOCK_ITEMS: u64 = 64;
+const BLOCK_FIRST: u64 = 8;
+const BLOCK_NEXT: u64 = 8 + 8 * BLOCK_ITEMS;
 /// `PyWeakReference.wr_object`.
 const REFERENT: usize = 16;
 
@@ -87,6 +96,48 @@ impl<M: Memory> Objects<'_, M> {
         } else {
             kind.is_a("list").then(Vec::new)
         }
+    }
+
+    /// The members of a `collections.deque`, the first `most`.
+    pub fn deque(&self, object: u64, most: usize) -> Option<Vec<u64>> {
+        if !self.type_of(object)?.is_a("collections.deque") {
+            return None;
+        }
+        let count = self.memory.u64(object.checked_add(VAR_SIZE)?)?;
+        let mut block = self.memory.u64(object.checked_add(DEQUE_LEFT_BLOCK)?)?;
+        let mut index = self.memory.u64(object.checked_add(DEQUE_LEFT_INDEX)?)?;
+        let mut items = Vec::new();
+        for _ in 0..count.min(most as u64) {
+            if index >= BLOCK_ITEMS {
+                block = self.memory.u64(block.checked_add(BLOCK_NEXT)?)?;
+                index = 0;
+            }
+            let place = block.checked_add(BLOCK_FIRST + 8 * index)?;
+            items.push(self.memory.u64(place)?);
+            index += 1;
+        }
+        Some(items)
+    }
+
+    /// The element of a `list`, `tuple` or `dict` at a key that is a number or a string, or the very key.
+    pub fn element(&self, object: u64, key: u64) -> Option<u64> {
+        if self.type_of(object)?.is_a("dict") {
+            let pairs = self.dict(object)?;
+            let text = self.text(key);
+            let number = self.unsigned(key);
+            let mut pairs = pairs.into_iter();
+            let is_key = |other: u64| {
+                let same_text = || text.as_ref().is_some_and(|text| self.text_is(other, text));
+                let same_number = || number.is_some() && self.unsigned(other) == number;
+                other == key || same_text() || same_number()
+            };
+            return pairs
+                .find(|(other, _)| is_key(*other))
+                .map(|(_, value)| value);
+        }
+        let index = usize::try_from(self.unsigned(key)?).ok()?;
+        let items = self.sequence(object, index.checked_add(1)?.min(MAX_ITEMS))?;
+        items.get(index).copied()
     }
 
     /// What a weak reference refers to; `None` when that is gone.

@@ -225,10 +225,20 @@ fn a_restless_program_is_read_whole_or_said_to_be_torn() {
 }
 
 /// Memory in which every so many reads a byte is wrong.
-struct Damaged<M> {
+pub(super) struct Damaged<M> {
     memory: M,
     random: Cell<u64>,
     one_in: u64,
+}
+
+impl<M> Damaged<M> {
+    pub(super) fn new(memory: M, seed: u64, one_in: u64) -> Self {
+        Self {
+            memory,
+            random: Cell::new(seed),
+            one_in,
+        }
+    }
 }
 
 impl<M: Memory> Memory for Damaged<M> {
@@ -256,11 +266,7 @@ fn damaged_memory_is_survived() {
         let snapshot = specimen.snapshot();
         let (mut found, mut whole, mut named) = (0, 0, 0);
         for seed in 0..16 {
-            let damaged = Damaged {
-                memory: specimen.memory(),
-                random: Cell::new(seed),
-                one_in: 10 << (seed % 8),
-            };
+            let damaged = Damaged::new(specimen.memory(), seed, 10 << (seed % 8));
             let Ok(python) = find(&snapshot, &damaged) else {
                 continue;
             };
