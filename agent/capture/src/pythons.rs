@@ -11,7 +11,8 @@ use remora_common::{
 use remora_model::{self as model, AgentLoss, HookState, PythonFrame, Signal, SignalId, Tasks};
 use remora_process::deadline::{self, Step, Subject};
 use remora_process::python::{
-    Finder, NotFound, Python, asyncio,
+    Finder, NotFound, Python,
+    asyncio::{self, ReadyHead},
     code::{Code, Resolver},
     lock,
     threads::{names, waits},
@@ -20,7 +21,11 @@ use remora_process::{
     maps::Snapshot,
     memory::{Memory, ProcessMemory},
 };
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Instant,
+};
 
 /// Beats between two searches in a process that has no interpreter yet, at the most.
 const MAX_BACKOFF: u32 = 16;
@@ -296,6 +301,21 @@ impl Pythons {
             }
         }
         all.sort_by_key(|(pid, _)| *pid);
+        all
+    }
+
+    /// Where loops of processes stand in their callbacks now.
+    pub fn ready_heads(&self, pids: &BTreeSet<u32>) -> Vec<(u32, ReadyHead)> {
+        let mut all = Vec::new();
+        for (key, found) in &self.by_space {
+            let Found::Yes(known) = found else { continue };
+            if pids.contains(&key.tgid) {
+                let heads = known.ask(key.tgid, |python, memory| {
+                    asyncio::ready_heads(python, memory)
+                });
+                all.extend(heads.into_iter().flatten().map(|head| (key.tgid, head)));
+            }
+        }
         all
     }
 
