@@ -245,5 +245,6 @@ pub const REPORT_AFTER_A_SIGNAL: Duration = Duration::from_secs(10);
 pub const END_AFTER_TWO_SIGNALS: Duration = Duration::from_secs(4);
 
 /// Until kernel objects and processes of a run that ended are gone: programs and maps are freed behind grace periods
-/// of RCU, which a CPU that is never idle delays.
-pub const GONE_FROM_THE_KERNEL: Duration = Duration::from_secs(10);
+/// of RCU, those of probes in user code behind one more, which a CPU that is never idle delays. Ten seconds were once not enough
+/// for the maps of `record --heap` beside a ping-pong; what is left for good is left after any time.
+pub const GONE_FROM_THE_KERNEL: Duration = Duration::from_secs(30);

@@ -28,16 +28,13 @@ const CPU_1_ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
 /// With these, no other hook is a performance event.
 const NO_PROBES: [&str; 4] = ["--stack-hook", "switch", "--loop", "blocked"];
 
-/// CPU events that remora has open: its links of performance events.
+/// CPU events that remora has open.
 fn events(running: &Running) -> usize {
-    let folder = format!("/proc/{}/fdinfo", running.agent());
+    let folder = format!("/proc/{}/fd", running.agent());
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
-    texts
-        .filter(|text| {
-            text.lines()
-                .any(|line| line.starts_with("link_type:") && line.contains("perf"))
-        })
+    let links = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+    links
+        .filter(|link| link.as_os_str() == "anon_inode:[perf_event]")
         .count()
 }
 
@@ -266,6 +263,35 @@ fn a_cpu_that_goes_and_comes_back_is_sampled_again() {
         json(&run.file("report.json"))["capture"]["cpus_sampled"],
         "0,1"
     );
+}
+
+#[test]
+fn a_chosen_cpu_that_goes_offline_leaves_a_capture_without_samples() {
+    let Some(_turn) = privileged() else { return };
+    if !two_cpus() {
+        return;
+    }
+    if !Path::new(CPU_1_ONLINE).exists() {
+        return skip("CPU 1 cannot be taken offline");
+    }
+    let specimen = burner_on(1);
+    let mut running = Remora::record(&[specimen.pid()], 4)
+        .args(&NO_PROBES)
+        .args(&["--cpus", "1"])
+        .start();
+    running.until_recording();
+    until_events(&running, 1);
+    let offline = Offline::take();
+    until_events(&running, 0);
+    let run = running.finish();
+    drop(offline);
+    run.assert_code(0);
+    let document = json(&run.file("report.json"));
+    let on_cpu = &document["signals"]["on_cpu"];
+    assert_eq!(on_cpu["state"], "degraded", "{on_cpu}");
+    // The kernel sent the target to a CPU that was not chosen.
+    let missing = serde_json::json!([{"cpus": "0", "why": "not_chosen"}]);
+    assert_eq!(document["capture"]["cpus_not_sampled"], missing);
 }
 
 fn json(text: &str) -> Value {

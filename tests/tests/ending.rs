@@ -3,9 +3,10 @@
 use remora_tests::gate::privileged;
 use remora_tests::remora::{Remora, Running};
 use remora_tests::specimen::Specimen;
-use remora_tests::tolerance::AT_ONCE;
+use remora_tests::tolerance::{AT_ONCE, END_AFTER_TWO_SIGNALS, REPORT_AFTER_A_SIGNAL};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// As shells tell it: 128 and the number of SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -118,5 +119,92 @@ fn output_that_cannot_be_written_does_not_hide_the_report() {
         run.stderr.contains("standard output") && run.stderr.contains(folder),
         "it does not say what failed and where the report is: {}",
         run.stderr
+    );
+}
+
+/// A prefix whose standard output is a pipe that is full, and that nobody reads.
+const UNREAD: [&str; 4] = [
+    "sh",
+    "-c",
+    "mkfifo unread && exec 3<>unread && head -c 65536 /dev/zero >&3 && exec \"$@\" >&3",
+    "sh",
+];
+
+#[test]
+fn a_signal_ends_what_waits_for_a_reader_that_does_not_read() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("burn");
+    let folder = TempDir::new().expect("a temporary folder");
+    // The first comes while it records, the second while it waits for the reader.
+    for (name, seconds) in [("early", 60), ("late", 1)] {
+        let out = folder.path().join(name);
+        let mut running = Remora::with(&["--pid", &specimen.pid().to_string()])
+            .args(&["--duration", &seconds.to_string()])
+            .out(&out)
+            .under(&UNREAD)
+            .start();
+        running.until_recording();
+        if seconds == 1 {
+            let start = Instant::now();
+            while !out.join("index.html").exists() {
+                assert!(start.elapsed() < REPORT_AFTER_A_SIGNAL, "no report");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            std::thread::sleep(Duration::from_secs(1));
+            assert!(!running.has_ended(), "it does not wait for its reader");
+        }
+        let asked = Instant::now();
+        running.signal(Signal::INT);
+        let run = running.finish();
+        assert!(asked.elapsed() < REPORT_AFTER_A_SIGNAL, "{name}");
+        run.assert_code(1);
+        assert!(
+            run.stderr.contains("nobody reads it; the report is in"),
+            "{name}: {}",
+            run.stderr
+        );
+        assert_eq!(run.report().targets[0].pid, specimen.pid(), "{name}");
+    }
+}
+
+#[test]
+fn two_signals_end_what_waits_for_a_reader_that_does_not_read() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("burn");
+    let mut running = Remora::record(&[specimen.pid()], 60).under(&UNREAD).start();
+    running.until_recording();
+    running.signal(Signal::INT);
+    // Standard output is being waited for by now.
+    std::thread::sleep(Duration::from_secs(2));
+    let asked = Instant::now();
+    running.signal(Signal::INT);
+    running.finish().assert_code(INTERRUPTED);
+    assert!(
+        asked.elapsed() < END_AFTER_TWO_SIGNALS,
+        "{:?}",
+        asked.elapsed()
+    );
+}
+
+#[test]
+fn a_signal_ends_what_waits_for_a_fifo_that_nobody_opens() {
+    let Some(_turn) = privileged() else { return };
+    let specimen = Specimen::start("burn");
+    let fifo = ["sh", "-c", "mkfifo fifo && exec \"$@\"", "sh"];
+    let mut running = Remora::with(&["triage", "--json", "--recording", "fifo"])
+        .args(&["--pid", &specimen.pid().to_string(), "--duration", "1"])
+        .under(&fifo)
+        .start();
+    running.until_attached();
+    // The capture is over by then.
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(!running.has_ended(), "it does not wait for the fifo");
+    let asked = Instant::now();
+    running.signal(Signal::INT);
+    running.finish().assert_code(1);
+    assert!(
+        asked.elapsed() < REPORT_AFTER_A_SIGNAL,
+        "{:?}",
+        asked.elapsed()
     );
 }

@@ -1,7 +1,7 @@
-//! Hosts and processes that make it hard to look. In each, `triage`, `record`, `doctor` and `--tasks` end in time, say
-//! what they could not see, and leave nothing behind; a SIGTERM yields a report, a second one ends the process. See
-//! `remora_tests::hostile`; `REMORA_HOSTILE_ROUNDS=20 cargo xtask test hostile` goes through each cell twenty
-//! times.
+//! Hosts and processes that make it hard to look. In each, `triage`, `record`, `doctor` and `--tasks` end in time (beside
+//! what fills a CPU `record --heap` too: taking its probes out waits for all CPUs), say what they could not see, and leave
+//! nothing behind; a SIGTERM yields a report, a second one ends the process. See `remora_tests::hostile`;
+//! `REMORA_HOSTILE_ROUNDS=20 cargo xtask test hostile` goes through each cell twenty times.
 
 use remora_tests::gate::{privileged, skip};
 use remora_tests::hostile::group::Group;
@@ -47,7 +47,9 @@ fn beside(mode: &str, with: impl Fn() -> Option<Setting>) {
         let Some(filler) = or_skip(hostile(mode, &cpu.to_string())) else {
             return;
         };
-        let cell = Cell::of(&format!("{mode} on CPU {cpu}"), target.pid()).python();
+        let cell = Cell::of(&format!("{mode} on CPU {cpu}"), target.pid())
+            .python()
+            .heap();
         faults.extend(go_through((filler, setting, target), &cell));
     }
     assert_none(&faults);
@@ -146,6 +148,25 @@ fn hostile_process_that_reads_from_a_dead_mount() {
 fn hostile_process_whose_memory_is_locked() {
     let Some(_turn) = privileged() else { return };
     assert_none(&with_a_dead_file("locks", Cell::has_gap));
+}
+
+#[test]
+fn hostile_neighbour_whose_memory_is_locked() {
+    let Some(_turn) = privileged() else { return };
+    let Some((mut mount, neighbour)) = or_skip(hostile_with_file_on_mount("locks")) else {
+        return;
+    };
+    let Some(target) = or_skip(asyncio()) else {
+        return;
+    };
+    mount.falls_silent(Silence::Taken);
+    neighbour.go();
+    std::thread::sleep(UNDER_WAY);
+    // Both map the same libc: for a probe in it the kernel would wait for the neighbour, and every fork of the host for that.
+    let cell = Cell::of("beside a process whose memory is locked", target.pid())
+        .python()
+        .no_heap();
+    assert_none(&go_through((mount, neighbour, target), &cell));
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! What a connection is to its process: accepted from a client, or made by itself; to whom.
 
+use crate::Scene;
 use remora_model::{Address, Capture, Socket, SocketState};
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
+
+/// What was seen before this was there when the capture began.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// The servers of the targets.
 #[derive(Debug, Default)]
@@ -28,6 +32,16 @@ impl Servers {
             Some(Address::Unix(_)) => socket.peer_inode.is_some(),
             _ => port(socket).is_some_and(|port| self.ports.contains(&(socket.namespace, port))),
         }
+    }
+
+    /// How many connections clients made to a process in the capture, and keep.
+    pub fn new_clients(&self, scene: &Scene<'_>, pid: u32) -> u64 {
+        let clients = scene.sockets_of(pid).filter(|socket| {
+            socket.state == SocketState::Established
+                && socket.first_seen > FIRST_LOOK
+                && self.accepted(socket)
+        });
+        clients.count() as u64
     }
 }
 

@@ -31,10 +31,12 @@ mod not_consuming;
 mod peer_not_consuming;
 mod pool_exhausted;
 mod readers;
+mod rise;
 mod scene;
 mod starved;
 mod stopped;
 mod tasks;
+mod thread_leak;
 pub mod thresholds;
 mod unclear;
 mod unsampled;
@@ -102,6 +104,7 @@ const ANALYZERS: &[Analyzer] = &[
     cycle_overrun::analyze,
     feed_gap::analyze,
     fd_leak::analyze,
+    thread_leak::analyze,
     memory_leak::analyze,
     close_wait::analyze,
     unsampled::analyze,

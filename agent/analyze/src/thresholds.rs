@@ -145,6 +145,10 @@ thresholds! {
     fd_limit, "fd-limit": f64 = 0.9;
     /// Descriptor growth needs a capture this long.
     fd_leak, "fd-leak": Duration = Duration::from_secs(20);
+    /// Thread growth needs a capture this long.
+    thread_leak, "thread-leak": Duration = Duration::from_secs(20);
+    /// This share of the limit on threads is in use.
+    thread_limit, "thread-limit": f64 = 0.9;
     /// Memory growth is a suspected leak when it lasts this long.
     memory_leak, "memory-leak": Duration = Duration::from_secs(30);
     /// And a confirmed one when it lasts this long.

@@ -186,6 +186,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         processes: processes(&recorded, &threads),
         families: Vec::new(),
         descriptors: Vec::new(),
+        thread_limits: Vec::new(),
         threads: threads_named,
         stacks,
         samples,

@@ -37,6 +37,7 @@ mod session;
 mod sockets;
 mod spaces;
 mod tables;
+mod thread_limits;
 mod timeline;
 
 pub use heap::HeapPlan;

@@ -1,8 +1,13 @@
 //! What the capture itself costs. BPF run-time statistics cost about as much as a small program
 //! does, so they are on for a tenth of a second in five, and the report says for how long.
+//!
+//! Switching them patches kernel code, which interrupts each CPU three times. Where CPUs are kept for somebody
+//! (`isolcpus`, `nohz_full`) that is done at the beginning alone, where the hooks have just been patched in: nothing of
+//! ours interrupts those CPUs from then on to the end. The cost of the hooks stands for the beginning then.
 
-use remora_model::{Overhead, ProgramCost};
+use remora_model::{Cpus, Overhead, ProgramCost};
 use remora_probe::{Probe, StatisticsOn};
+use remora_process::deadline::{self, Step, Subject};
 use rustix::time::{ClockId, clock_gettime};
 use std::{
     fs,
@@ -20,6 +25,8 @@ pub struct Meter {
     began: Instant,
     cpu_began: Duration,
     beat: u32,
+    /// From the beginning of one measurement to the next, in beats; `None`: there is one.
+    apart: Option<u32>,
     on: Option<On>,
     measured: Duration,
     programs: Vec<ProgramCost>,
@@ -27,18 +34,20 @@ pub struct Meter {
 
 /// Statistics are on: since when, and what they said then (another may have them on too).
 struct On {
-    _statistics: StatisticsOn,
+    statistics: StatisticsOn,
     since: Instant,
     before: Vec<ProgramCost>,
 }
 
 impl Meter {
-    /// Starts, with statistics on: a short capture has its one measurement at its beginning.
-    pub fn start(probe: &Probe) -> Self {
+    /// Starts, with statistics on: a short capture has its one measurement at its beginning, and so has one on a host
+    /// that keeps CPUs for somebody (`kept`).
+    pub fn start(probe: &Probe, kept: &Cpus) -> Self {
         let mut meter = Self {
             began: Instant::now(),
             cpu_began: own_cpu(),
             beat: 0,
+            apart: kept.is_empty().then_some(BEATS_APART),
             on: None,
             measured: Duration::ZERO,
             programs: Vec::new(),
@@ -48,8 +57,14 @@ impl Meter {
     }
 
     fn on(&mut self, probe: &Probe) {
-        self.on = StatisticsOn::enable().ok().map(|statistics| On {
-            _statistics: statistics,
+        // Code is patched, which waits behind a CPU that is just going or coming.
+        let enabled = deadline::run(Step::Statistics, Subject::Host, StatisticsOn::enable);
+        let Some(enabled) = enabled else {
+            self.apart = None;
+            return;
+        };
+        self.on = enabled.ok().map(|statistics| On {
+            statistics,
             before: probe.program_costs(),
             since: Instant::now(),
         });
@@ -58,7 +73,7 @@ impl Meter {
     /// Ends the present measurement.
     pub fn off(&mut self, probe: &Probe) {
         let Some(On {
-            _statistics,
+            statistics,
             since,
             before,
         }) = self.on.take()
@@ -93,6 +108,10 @@ impl Meter {
                 None => self.programs.push(delta),
             }
         }
+        let off = deadline::run(Step::Statistics, Subject::Host, move || drop(statistics));
+        if off.is_none() {
+            self.apart = None;
+        }
     }
 
     /// When the present measurement is over, if one goes on.
@@ -103,7 +122,7 @@ impl Meter {
     /// One beat has passed.
     pub fn beat(&mut self, probe: &Probe) {
         self.beat += 1;
-        if self.beat.is_multiple_of(BEATS_APART) {
+        if is_due(self.beat, self.apart) {
             self.on(probe);
         }
     }
@@ -128,6 +147,11 @@ impl Meter {
             unwind_tables: 0,
         }
     }
+}
+
+/// Whether a measurement begins with this beat.
+fn is_due(beat: u32, apart: Option<u32>) -> bool {
+    apart.is_some_and(|apart| beat.is_multiple_of(apart))
 }
 
 /// Iterators run in the agent's own reads, so their time is part of the agent's; and they run a few times,
@@ -168,4 +192,16 @@ fn resident_peak_bytes() -> u64 {
             line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
         })
         .map_or(0, |kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_cpus_are_kept_for_somebody_nothing_is_switched_under_way() {
+        let due = |apart| (1..=60).filter(move |beat| is_due(*beat, apart)).count();
+        assert_eq!(due(Some(BEATS_APART)), 12);
+        assert_eq!(due(None), 0);
+    }
 }

@@ -101,6 +101,11 @@ impl Sampling {
         }
     }
 
+    /// CPUs that are kept for somebody.
+    pub fn kept(&self) -> Cpus {
+        self.topology.kept()
+    }
+
     /// The events of these CPUs are open, of those that were wanted.
     pub fn opened(&mut self, sampled: &Cpus) {
         for cpu in self.wanted().iter() {
@@ -117,20 +122,26 @@ impl Sampling {
         let turn = self.turn(&threads);
         self.ask(&turn);
         self.topology.online = cpus::online(&self.root);
-        for cpu in self.gone() {
-            probe.sample_no_more(cpu);
-            self.open.remove(&cpu);
-            self.refused.remove(&cpu);
+        let gone = self.gone();
+        for cpu in &gone {
+            self.open.remove(cpu);
+            self.refused.remove(cpu);
         }
         let wanted = self.wanted();
         let new = wanted.iter().filter(|cpu| !self.open.contains_key(cpu));
         let new: Vec<u32> = new.filter(|cpu| !self.refused.contains(cpu)).collect();
-        for cpu in new {
-            // Read first: a CPU that goes in between has another one at the next beat.
-            let generation = cpus::generation(&self.root, cpu);
-            match probe.sample_on(cpu) {
-                Ok(()) => self.is_open(cpu, generation),
-                Err(_) => drop(self.refused.insert(cpu)),
+        if gone.is_empty() && new.is_empty() {
+            return;
+        }
+        // Read first: a CPU that goes in between has another one at the next beat.
+        let generations = new.iter().map(|cpu| cpus::generation(&self.root, *cpu));
+        let generations: Vec<_> = generations.collect();
+        probe.sample(&gone, &new);
+        let sampled = probe.sampled();
+        for (cpu, generation) in new.into_iter().zip(generations) {
+            match sampled.has(cpu) {
+                true => self.is_open(cpu, generation),
+                false => drop(self.refused.insert(cpu)),
             }
         }
     }

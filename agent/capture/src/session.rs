@@ -15,9 +15,11 @@ use super::{
     sockets::Sockets,
     spaces::Spaces,
     tables::Tables,
+    thread_limits,
     timeline::{Others, Recorder},
 };
 use end::Run;
+use held::Held;
 use related::Related;
 use remora_common::{
     event::{EVENT_EXEC, EVENT_FORK, EVENT_MAPPINGS},
@@ -44,6 +46,7 @@ mod end;
 mod error;
 mod follow;
 mod heap_watch;
+mod held;
 mod plan;
 mod related;
 mod unanswered;
@@ -59,7 +62,7 @@ const BEAT: Duration = Duration::from_secs(1);
 const EVENTS_A_TURN: usize = 256;
 
 struct Session {
-    probe: Probe,
+    probe: Held,
     sampling: Sampling,
     spaces: Spaces,
     tables: Tables,
@@ -104,7 +107,7 @@ pub async fn record(
         (kernel, probe)
     });
     let (kernel, probe) = loaded.ok_or(CaptureError::NoAnswer)?;
-    let mut session = Session::new(probe?, sampling, plan)?;
+    let mut session = Session::new(Held::new(probe?), sampling, plan)?;
     session.know(&targets).await;
     if plan.python == PythonMode::On {
         session.require_python()?;
@@ -121,7 +124,7 @@ pub async fn record(
         // What was forked while the hooks were being attached.
         session.enlist(&again)?;
     }
-    let meter = Meter::start(&session.probe);
+    let meter = Meter::start(&session.probe, &session.sampling.kept());
     let inside = session.processes.keys();
     let inside = inside.map(|pid| (*pid, session.pythons.of(*pid))).collect();
     session.objects = ObjectWatch::start(inside, plan.duration);
@@ -160,8 +163,13 @@ pub async fn record(
     capture.families = families;
     descriptors::end(&mut descriptors);
     capture.descriptors = descriptors;
+    // `/proc/PID/cgroup` takes a lock of the kernel.
+    let limits = deadline::run(Step::Constraints, Subject::Host, move || {
+        thread_limits::read(&pids)
+    });
+    capture.thread_limits = limits.unwrap_or_default();
     // Our own programs are frames of kernel stacks too: they have names as long as they are loaded.
-    let _detached = deadline::run(Step::Detach, Subject::Host, move || drop(probe));
+    drop(probe);
     unanswered::note(&mut capture, deadline::take_given_up());
     Ok(capture)
 }
@@ -187,7 +195,7 @@ fn settings(plan: &Plan, targets: &[Target], cpus: Cpus) -> Settings {
 }
 
 impl Session {
-    fn new(probe: Probe, mut sampling: Sampling, plan: &Plan) -> std::io::Result<Self> {
+    fn new(probe: Held, mut sampling: Sampling, plan: &Plan) -> std::io::Result<Self> {
         sampling.opened(&probe.sampled());
         let tables = Tables::new(&probe, plan.unwind_bytes)?;
         let sockets = Sockets::new(probe.sockets(), plan.socket_period);

@@ -40,13 +40,15 @@ pub enum Kind {
     MemoryLeak,
     /// Descriptors that rise without coming back.
     FdLeak,
+    /// Threads that rise without coming back.
+    ThreadLeak,
     /// The peer closed, this side did not.
     CloseWait,
 }
 
 impl Kind {
     /// Every kind, by rank.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Stopped,
         Self::Deadlock,
         Self::LockStuck,
@@ -64,6 +66,7 @@ impl Kind {
         Self::FeedGap,
         Self::MemoryLeak,
         Self::FdLeak,
+        Self::ThreadLeak,
         Self::CloseWait,
     ];
 
@@ -87,6 +90,7 @@ impl Kind {
             Self::FeedGap => "feed_gap",
             Self::MemoryLeak => "memory_leak",
             Self::FdLeak => "fd_leak",
+            Self::ThreadLeak => "thread_leak",
             Self::CloseWait => "close_wait",
         }
     }
@@ -158,6 +162,8 @@ pub enum Subject {
     Memory(u32),
     /// The open files of a process.
     Files(u32),
+    /// The threads of a process.
+    Threads(u32),
     /// A heartbeat, by its place among those that were set.
     Heartbeat(u32),
 }

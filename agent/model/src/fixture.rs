@@ -73,6 +73,7 @@ impl Builder {
             processes: Vec::new(),
             families: Vec::new(),
             descriptors: Vec::new(),
+            thread_limits: Vec::new(),
             threads: Vec::new(),
             stacks: Vec::new(),
             samples: Vec::new(),

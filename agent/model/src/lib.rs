@@ -32,6 +32,7 @@ mod socket_state;
 mod syscall;
 mod task;
 mod thread;
+mod thread_limit;
 mod thread_loop;
 pub mod timeline;
 mod topic;
@@ -80,6 +81,7 @@ pub use socket_state::SocketState;
 pub use syscall::Syscall;
 pub use task::{Await, AwaitKind, EventLoop, Task, TaskFrame, TaskLoss, TaskState, Tasks};
 pub use thread::{Now, ReasonTotals, RunQueue, State, Thread};
+pub use thread_limit::{ThreadLimit, ThreadLimitKind, ThreadLimits};
 pub use thread_loop::ThreadLoop;
 pub use timeline::Timeline;
 pub use topic::Topic;
@@ -272,6 +274,9 @@ pub struct Capture {
     pub sockets: Vec<Socket>,
     /// What the descriptors of a process are of, by process.
     pub descriptors: Vec<Descriptors>,
+    /// What ends the growth of threads, by process.
+    #[serde(default)]
+    pub thread_limits: Vec<ThreadLimits>,
     /// How many there were.
     pub socket_counts: SocketCounts,
     /// Memory, by process.

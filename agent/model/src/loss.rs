@@ -69,12 +69,16 @@ losses! {
     FutexesNotLookedUp, "futexes_not_looked_up", "futex";
     /// A step that was given up: tracers, freezers and CPU limits.
     GaveUpConstraints, "gave_up_constraints", "given-up step";
+    /// A step that was given up: CPU samples of CPUs that came or went.
+    GaveUpCpuEvents, "gave_up_cpu_events", "given-up step";
     /// A step that was given up: other ends of pipes and file locks.
     GaveUpDependencies, "gave_up_dependencies", "given-up step";
     /// A step that was given up: the detaching of programs.
     GaveUpDetach, "gave_up_detach", "given-up step";
     /// A step that was given up: mapped files (function names, unwind tables).
     GaveUpFiles, "gave_up_files", "given-up step";
+    /// A step that was given up: heap probes.
+    GaveUpHeapAttach, "gave_up_heap_attach", "given-up step";
     /// A step that was given up: heap contents.
     GaveUpHeapCensus, "gave_up_heap_census", "given-up step";
     /// A step that was given up: the end of the heap probes.
@@ -107,8 +111,12 @@ losses! {
     GaveUpSleepingStacks, "gave_up_sleeping_stacks", "given-up step";
     /// A step that was given up: sockets.
     GaveUpSockets, "gave_up_sockets", "given-up step";
+    /// A step that was given up: cost of the BPF programs.
+    GaveUpStatistics, "gave_up_statistics", "given-up step";
     /// A step that was given up: hooks.
     GaveUpTrial, "gave_up_trial", "given-up step";
+    /// A step that was given up: room for unwind tables.
+    GaveUpUnwindRoom, "gave_up_unwind_room", "given-up step";
     /// A step that was given up: unwind tables.
     GaveUpUnwindTables, "gave_up_unwind_tables", "given-up step";
     /// A sampled call that had not returned when heap tracking ended.

@@ -47,6 +47,9 @@ pub struct MemoryReading {
     pub major_faults: u64,
     /// Open descriptors; `None` where counting them would be dear (before Linux 6.2).
     pub open_files: Option<u64>,
+    /// Threads that live; `None` where it was not read.
+    #[serde(default)]
+    pub threads: Option<u64>,
 }
 
 impl MemoryReading {

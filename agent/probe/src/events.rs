@@ -6,18 +6,18 @@
 
 use super::{
     Probe, ProbeError,
-    hooks::{program, refused},
+    hooks::{program, program_fd, refused},
+    perf::{self, Software},
 };
-use aya::{
-    Ebpf,
-    programs::{
-        PerfEvent,
-        perf_event::{PerfEventConfig, PerfEventLink, PerfEventScope, SamplePolicy, SoftwareEvent},
-    },
-};
+use aya::{Ebpf, programs::PerfEvent};
 use remora_kernel::cpus;
 use remora_model::Cpus;
-use std::collections::BTreeMap;
+use remora_process::deadline::{self, Step, Subject};
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
 
 /// Where page faults are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,26 +57,32 @@ impl Counts {
         }
     }
 
-    fn event(self) -> (PerfEventConfig, SamplePolicy) {
-        let (event, policy) = match self {
-            Self::Clock { freq_hz } => (
-                SoftwareEvent::CpuClock,
-                SamplePolicy::Frequency(freq_hz.into()),
-            ),
-            Self::Faults { period } => (
-                SoftwareEvent::PageFaults,
-                SamplePolicy::Period(period.into()),
-            ),
-        };
-        (PerfEventConfig::Software(event), policy)
+    fn event(self) -> Software {
+        match self {
+            Self::Clock { freq_hz } => Software::CpuClock {
+                freq_hz: freq_hz.into(),
+            },
+            Self::Faults { period } => Software::PageFaults {
+                period: period.into(),
+            },
+        }
+    }
+
+    /// Opens its event on a CPU.
+    fn on(self, cpu: u32, program: &OwnedFd) -> Result<OwnedFd, ProbeError> {
+        perf::on_cpu(self.event(), cpu, program.as_fd()).map_err(|why| ProbeError::Hook {
+            hook: format!("{} on CPU {cpu}", self.hook()),
+            why,
+        })
     }
 }
 
 /// One kind of event with its program, on some CPUs.
 pub(super) struct CpuEvents {
     counts: Counts,
+    program: Arc<OwnedFd>,
     /// Dropping one closes its event.
-    links: BTreeMap<u32, PerfEventLink>,
+    events: BTreeMap<u32, OwnedFd>,
 }
 
 impl CpuEvents {
@@ -85,19 +91,25 @@ impl CpuEvents {
     /// # Errors
     /// When the program is refused, or the event on all of them.
     pub(super) fn open(ebpf: &mut Ebpf, counts: Counts, cpus: &Cpus) -> Result<Self, ProbeError> {
-        let program: &mut PerfEvent = program(ebpf, counts.program())?;
-        program
+        let loaded: &mut PerfEvent = program(ebpf, counts.program())?;
+        loaded
             .load()
             .map_err(|error| refused(counts.hook().to_owned(), &error))?;
-        let links = BTreeMap::new();
-        let mut events = Self { counts, links };
-        let mut refusal = None;
+        let program = Arc::new(program_fd(loaded.fd(), counts.hook())?);
+        let (mut events, mut refusal) = (BTreeMap::new(), None);
         for cpu in cpus.iter() {
-            refusal = events.on(ebpf, cpu).err().or(refusal);
+            match counts.on(cpu, &program) {
+                Ok(event) => drop(events.insert(cpu, event)),
+                Err(error) => refusal = Some(error),
+            }
         }
         match refusal {
-            Some(error) if events.links.is_empty() => Err(error),
-            _ => Ok(events),
+            Some(error) if events.is_empty() => Err(error),
+            _ => Ok(Self {
+                counts,
+                program,
+                events,
+            }),
         }
     }
 
@@ -107,21 +119,6 @@ impl CpuEvents {
         let one = own.iter().take(1).collect();
         Self::open(ebpf, counts, &one).map(drop)
     }
-
-    fn on(&mut self, ebpf: &mut Ebpf, cpu: u32) -> Result<(), ProbeError> {
-        if self.links.contains_key(&cpu) {
-            return Ok(());
-        }
-        let program: &mut PerfEvent = program(ebpf, self.counts.program())?;
-        let (event, policy) = self.counts.event();
-        let scope = PerfEventScope::AllProcessesOneCpu { cpu };
-        let link = program
-            .attach(event, scope, policy, false)
-            .and_then(|link| program.take_link(link))
-            .map_err(|error| refused(format!("{} on CPU {cpu}", self.counts.hook()), &error))?;
-        self.links.insert(cpu, link);
-        Ok(())
-    }
 }
 
 impl Probe {
@@ -129,25 +126,38 @@ impl Probe {
     pub fn sampled(&self) -> Cpus {
         let mut clocks = self.cpu_events.iter();
         let clock = clocks.find(|events| matches!(events.counts, Counts::Clock { .. }));
-        let cpus = clock.into_iter().flat_map(|clock| clock.links.keys());
+        let cpus = clock.into_iter().flat_map(|clock| clock.events.keys());
         cpus.copied().collect()
     }
 
-    /// Opens this CPU's events.
+    /// Closes the events of some CPUs, for the kernel forgets those of a CPU that goes offline and they never come
+    /// again; and opens those of others. Which are open then is told by [`Probe::sampled`].
     ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub fn sample_on(&mut self, cpu: u32) -> Result<(), ProbeError> {
+    /// Both ask the CPU itself, and wait behind one that is just going or coming.
+    pub fn sample(&mut self, no_more: &[u32], on: &[u32]) {
+        let mut closing = Vec::new();
+        let mut opening = Vec::new();
         for events in &mut self.cpu_events {
-            events.on(&mut self.ebpf, cpu)?;
+            closing.extend(no_more.iter().filter_map(|cpu| events.events.remove(cpu)));
+            let new = on.iter().filter(|cpu| !events.events.contains_key(cpu));
+            opening.push((
+                events.counts,
+                Arc::clone(&events.program),
+                new.copied().collect::<Vec<_>>(),
+            ));
         }
-        Ok(())
-    }
-
-    /// Closes this CPU's events. The kernel forgets those of a CPU that goes offline: they never come again.
-    pub fn sample_no_more(&mut self, cpu: u32) {
-        for events in &mut self.cpu_events {
-            drop(events.links.remove(&cpu));
+        let changed = deadline::run(Step::CpuEvents, Subject::Host, move || {
+            drop(closing);
+            let open = |(counts, program, cpus): (Counts, Arc<OwnedFd>, Vec<u32>)| {
+                let opened = cpus.into_iter();
+                opened
+                    .filter_map(|cpu| Some((cpu, counts.on(cpu, &program).ok()?)))
+                    .collect::<Vec<_>>()
+            };
+            opening.into_iter().map(open).collect::<Vec<_>>()
+        });
+        for (events, opened) in self.cpu_events.iter_mut().zip(changed.unwrap_or_default()) {
+            events.events.extend(opened);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Probes in the targets' allocators: uprobes, which patch the text of the process that they are attached to.
 //! Nothing here is loaded or attached before it is asked for.
 
-use super::{Probe, ProbeError, hooks, load::take};
+use super::{
+    Probe, ProbeError, hooks,
+    load::take,
+    perf::{Point, Uprobes},
+};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData, PerCpuArray},
-    programs::{
-        UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
-    },
+    programs::UProbe,
 };
 use remora_common::heap::{Arguments, Block, BlockKey, HeapCounts, HeapThread, STAGE_SAMPLED};
 use remora_process::allocator::Call;
@@ -17,21 +18,17 @@ use std::{
     fs::{self, File},
     hint::black_box,
     io,
-    num::NonZeroU32,
-    os::fd::{AsFd, AsRawFd},
-    sync::mpsc::{Receiver, sync_channel},
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc::{Receiver, sync_channel},
+    },
     time::{Duration, Instant},
 };
-
-/// Programs at the functions of an allocator.
-const PROGRAMS: [&str; 3] = ["heap_enter", "heap_return", "heap_free"];
 
 /// Calls that the cost of a probe is measured by, and how often: the quickest counts.
 const CALLS: u32 = 500;
 const ROUNDS: u32 = 5;
-
-/// A probe in a process. It is there until this is dropped.
-pub(super) type Link = UProbeLink;
 
 /// Maps of the blocks.
 pub(super) struct HeapMaps {
@@ -72,7 +69,32 @@ pub struct TrapCost {
     pub back: Duration,
 }
 
-/// Probes that are being taken out, in a thread of its own: the kernel waits for each until no CPU can be in it.
+/// Probes in processes. They are there until this is dropped.
+#[derive(Debug, Default)]
+pub struct HeapProbes(Vec<OwnedFd>);
+
+impl HeapProbes {
+    /// Takes the last ones out again, so that so many are left.
+    fn cut(&mut self, left: usize) {
+        drop(Self(self.0.split_off(left)));
+    }
+}
+
+impl Drop for HeapProbes {
+    /// The kernel waits for each until no CPU can be in it: together they wait for one grace period.
+    fn drop(&mut self) {
+        let links = std::mem::take(&mut self.0);
+        std::thread::scope(|scope| {
+            for link in links {
+                // Without a thread for it, it is taken out here.
+                let out = std::thread::Builder::new().spawn_scoped(scope, move || drop(link));
+                drop(out);
+            }
+        });
+    }
+}
+
+/// Probes that are being taken out, by a thread that nobody joins.
 pub struct Detached(Receiver<()>);
 
 impl Detached {
@@ -85,66 +107,158 @@ impl Detached {
     }
 }
 
-impl Probe {
-    /// Loads the programs and measures what a probe costs, on functions of the agent itself.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub fn load_heap(&mut self) -> Result<TrapCost, ProbeError> {
-        load(&mut self.ebpf)?;
-        self.measure_trap()
+/// The programs at the functions of an allocator, loaded. It needs nothing of the [`Probe`], for attaching may hang: it
+/// waits for a grace period of the kernel's, behind whoever does not give a CPU back.
+#[derive(Debug)]
+pub struct HeapPrograms {
+    enter: OwnedFd,
+    back: OwnedFd,
+    free: OwnedFd,
+    source: Uprobes,
+}
+
+impl HeapPrograms {
+    fn load(ebpf: &mut Ebpf) -> Result<Self, ProbeError> {
+        let mut load = |name| {
+            let program = program(ebpf, name)?;
+            let loaded = program.load();
+            loaded.map_err(|error| refused(name, hooks::refusal(&error)))?;
+            hooks::program_fd(program.fd(), name)
+        };
+        Ok(Self {
+            enter: load("heap_enter")?,
+            back: load("heap_return")?,
+            free: load("heap_free")?,
+            source: Uprobes::find().map_err(|why| refused("the kernel's description", why))?,
+        })
     }
 
-    /// Attaches the programs to functions of a process, all or none. `file` is the mapped file.
+    /// Attaches the programs to functions of a process, all or none. `file` is the mapped file. It stops at the next
+    /// function when nobody wants it any more.
     ///
     /// # Errors
     /// The kernel's refusal, with the function that it is about.
-    pub fn attach_heap(
-        &mut self,
-        pid: u32,
-        file: &File,
+    pub fn attach(
+        &self,
+        into: &mut HeapProbes,
+        (pid, file): (u32, &File),
         points: &[HeapPoint],
+        is_wanted: &AtomicBool,
     ) -> Result<(), ProbeError> {
-        let before = self.heap_links.len();
+        let before = into.0.len();
         for point in points {
-            let stepped = point.stepped.into();
-            let attached = match point.call {
-                Call::Frees => {
-                    let arguments = Arguments {
-                        stepped,
-                        ..Arguments::default()
-                    };
-                    self.attach("heap_free", (pid, file), point.offset, arguments.cookie())
-                }
-                Call::Allocates(arguments) => self
-                    .attach("heap_return", (pid, file), point.offset, 0)
-                    .and_then(|()| {
-                        let cookie = Arguments {
-                            stepped,
-                            ..arguments
-                        }
-                        .cookie();
-                        self.attach("heap_enter", (pid, file), point.offset, cookie)
-                    }),
+            let attached = match is_wanted.load(SeqCst) {
+                true => self.attach_one(into, (pid, file), point),
+                false => Err(refused("all of them", "nobody waits any more".to_owned())),
             };
             if let Err(error) = attached {
-                self.heap_links.truncate(before);
+                into.cut(before);
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    fn attach(
-        &mut self,
-        name: &'static str,
+    fn attach_one(
+        &self,
+        into: &mut HeapProbes,
         target: (u32, &File),
+        point: &HeapPoint,
+    ) -> Result<(), ProbeError> {
+        let stepped = point.stepped.into();
+        let (program, arguments) = match point.call {
+            Call::Frees => (Program::Free, Arguments::default()),
+            Call::Allocates(arguments) => {
+                into.0
+                    .push(self.link(Program::Back, target, point.offset, 0)?);
+                (Program::Enter, arguments)
+            }
+        };
+        let cookie = Arguments {
+            stepped,
+            ..arguments
+        }
+        .cookie();
+        into.0
+            .push(self.link(program, target, point.offset, cookie)?);
+        Ok(())
+    }
+
+    /// Puts a program at a place of a file, in one process.
+    fn link(
+        &self,
+        program: Program,
+        (pid, file): (u32, &File),
         offset: u64,
         cookie: u64,
-    ) -> Result<(), ProbeError> {
-        let link = link(&mut self.ebpf, name, target, offset, cookie)?;
-        self.heap_links.push(link);
-        Ok(())
+    ) -> Result<OwnedFd, ProbeError> {
+        let (name, fd) = match program {
+            Program::Enter => ("heap_enter", &self.enter),
+            Program::Back => ("heap_return", &self.back),
+            Program::Free => ("heap_free", &self.free),
+        };
+        let point = Point {
+            pid,
+            file,
+            offset,
+            at_return: program == Program::Back,
+        };
+        let attached = self.source.attach(fd.as_fd(), point, cookie);
+        attached.map_err(|why| refused(name, why))
+    }
+
+    /// Measures what a probe costs, on functions of the agent itself: without probes, with one at the entry, with
+    /// both. The agent is no target, so the programs leave at once.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn measure(&self) -> Result<TrapCost, ProbeError> {
+        let (stepped, _) = self.measure_one(measured_stepped)?;
+        let (emulated, back) = self.measure_one(measured_emulated)?;
+        Ok(TrapCost {
+            stepped,
+            emulated,
+            back,
+        })
+    }
+
+    /// The cost of a probe at the entry of a function, and of one at its return.
+    fn measure_one(&self, function: Measured) -> Result<(Duration, Duration), ProbeError> {
+        let (own, offset) = own_place(function)?;
+        let target = (std::process::id(), &own);
+        let mut probes = HeapProbes::default();
+        let bare = quickest(function);
+        let entry = self.link(Program::Free, target, offset, 0)?;
+        probes.0.push(entry);
+        let entry = quickest(function);
+        let back = self.link(Program::Back, target, offset, 0)?;
+        probes.0.push(back);
+        let both = quickest(function);
+        Ok((entry.saturating_sub(bare), both.saturating_sub(entry)))
+    }
+}
+
+/// What the programs are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Enter,
+    Back,
+    Free,
+}
+
+impl Probe {
+    /// The programs, loaded where they were asked for; once.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn take_heap_programs(&mut self) -> Result<HeapPrograms, ProbeError> {
+        let programs = self.heap_programs.take();
+        programs.unwrap_or_else(|| Err(refused("heap_enter", "not asked for".to_owned())))
+    }
+
+    /// Keeps probes until they are taken out.
+    pub fn keep_heap(&mut self, probes: HeapProbes) {
+        self.heap_probes = probes;
     }
 
     /// From now on what the probes see counts; or no longer, from this moment on.
@@ -156,15 +270,11 @@ impl Probe {
     /// Takes all probes out, so that the targets' text is as it was.
     pub fn detach_heap(&mut self) -> Detached {
         self.watch_heap(false);
-        let links = std::mem::take(&mut self.heap_links);
+        let probes = std::mem::take(&mut self.heap_probes);
         let (out, detached) = sync_channel(1);
-        std::thread::spawn(move || {
-            // Each waits for a grace period of the kernel's: together they wait for one.
-            std::thread::scope(|scope| {
-                for link in links {
-                    scope.spawn(move || drop(link));
-                }
-            });
+        // Without a thread for it they go with the process.
+        let _begun = deadline::begin(Subject::Host, move || {
+            drop(probes);
             let _nobody_waits_any_more = out.send(());
         });
         Detached(detached)
@@ -197,76 +307,23 @@ impl Probe {
         let mut threads = self.heap.threads.iter().filter_map(Result::ok);
         threads.by_ref().filter(in_flight).count() as u64
     }
+}
 
-    /// By calls of functions of the agent's own, without probes, with one at the entry, with both. The agent
-    /// is no target, so the programs leave at once.
-    fn measure_trap(&mut self) -> Result<TrapCost, ProbeError> {
-        let (stepped, _) = self.measure(measured_stepped)?;
-        let (emulated, back) = self.measure(measured_emulated)?;
-        Ok(TrapCost {
-            stepped,
-            emulated,
-            back,
-        })
-    }
-
-    /// The cost of a probe at the entry of a function, and of one at its return.
-    fn measure(&mut self, function: Measured) -> Result<(Duration, Duration), ProbeError> {
-        let unmeasured =
-            |error: io::Error| refused("the measurement of a probe", error.to_string());
-        let own = File::open("/proc/self/exe").map_err(unmeasured)?;
-        let offset = own_offset(function).map_err(unmeasured)?;
-        let target = (std::process::id(), &own);
-        let bare = quickest(function);
-        self.attach("heap_free", target, offset, 0)?;
-        let entry = quickest(function);
-        let attached = self.attach("heap_return", target, offset, 0);
-        let both = quickest(function);
-        self.detach_heap().wait();
-        attached?;
-        Ok((entry.saturating_sub(bare), both.saturating_sub(entry)))
-    }
+/// The programs, where a capture may watch allocators.
+pub(super) fn load(ebpf: &mut Ebpf) -> Result<HeapPrograms, ProbeError> {
+    HeapPrograms::load(ebpf)
 }
 
 /// Loads the programs and attaches some to a function of the agent itself; nothing stays attached.
 pub(super) fn attempt(ebpf: &mut Ebpf) -> Result<(), ProbeError> {
-    load(ebpf)?;
-    let unread = |error: io::Error| refused("the agent's own file", error.to_string());
-    let own = File::open("/proc/self/exe").map_err(unread)?;
-    let offset = own_offset(measured_emulated).map_err(unread)?;
+    let programs = HeapPrograms::load(ebpf)?;
+    let (own, offset) = own_place(measured_emulated)?;
     let target = (std::process::id(), &own);
-    let _entry = link(ebpf, "heap_enter", target, offset, 0)?;
-    link(ebpf, "heap_return", target, offset, 0).map(drop)
-}
-
-fn load(ebpf: &mut Ebpf) -> Result<(), ProbeError> {
-    for name in PROGRAMS {
-        program(ebpf, name)?
-            .load()
-            .map_err(|error| refused(name, hooks::refusal(&error)))?;
+    let mut probes = HeapProbes::default();
+    for program in [Program::Enter, Program::Back] {
+        probes.0.push(programs.link(program, target, offset, 0)?);
     }
     Ok(())
-}
-
-/// Puts a program at a place of a file, in one process.
-fn link(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    (pid, file): (u32, &File),
-    offset: u64,
-    cookie: u64,
-) -> Result<Link, ProbeError> {
-    let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-    let pid = NonZeroU32::new(pid).ok_or(ProbeError::Mismatch("pid"))?;
-    let point = UProbeAttachPoint {
-        location: UProbeAttachLocation::AbsoluteOffset(offset),
-        cookie: Some(cookie),
-    };
-    let program = program(ebpf, name)?;
-    program
-        .attach(point, path, UProbeScope::OneProcess(pid))
-        .and_then(|id| program.take_link(id))
-        .map_err(|error| refused(name, hooks::refusal(&error)))
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, ProbeError> {
@@ -321,6 +378,13 @@ unsafe extern "C" {
     fn measured_stepped();
     #[link_name = "remora_measured_emulated"]
     fn measured_emulated();
+}
+
+/// The file of the agent, and where a function begins in it.
+fn own_place(function: Measured) -> Result<(File, u64), ProbeError> {
+    let unread = |error: io::Error| refused("the agent's own file", error.to_string());
+    let own = File::open("/proc/self/exe").map_err(unread)?;
+    Ok((own, own_offset(function).map_err(unread)?))
 }
 
 /// Where it begins in the file of the agent.

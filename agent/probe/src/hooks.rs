@@ -3,9 +3,12 @@
 use super::ProbeError;
 use aya::{
     Btf, Ebpf,
-    programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError},
+    programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, ProgramFd},
 };
-use std::error::Error;
+use std::{
+    error::Error,
+    os::fd::{AsFd, OwnedFd},
+};
 
 /// Finds a program of the expected kind.
 pub(super) fn program<'a, P>(
@@ -18,6 +21,19 @@ where
     ebpf.program_mut(name)
         .and_then(|program| program.try_into().ok())
         .ok_or(ProbeError::Mismatch(name))
+}
+
+/// The descriptor of a loaded program, for whoever attaches it without the object.
+pub(super) fn program_fd(
+    fd: Result<&ProgramFd, ProgramError>,
+    hook: &str,
+) -> Result<OwnedFd, ProbeError> {
+    let fd = fd.map_err(|error| refused(hook.to_owned(), &error))?;
+    let copied = fd.as_fd().try_clone_to_owned();
+    copied.map_err(|error| ProbeError::Hook {
+        hook: hook.to_owned(),
+        why: error.to_string(),
+    })
 }
 
 /// Loads and attaches a program to a tracepoint with BTF types.

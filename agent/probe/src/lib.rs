@@ -13,7 +13,8 @@
 //! | `tables` | threads, aggregates and stacks out of the maps |
 //! | `iterate` | runs the task iterators |
 //! | `sockets` | runs the iterators over descriptors |
-//! | `link` | binds an iterator to a process |
+//! | `perf` | opens an event of a CPU or a point of code |
+//! | `link` | binds an iterator to a process, a program to an event |
 //! | `trial` | tries every hook, for `remora doctor` |
 //! | `cost` | what the programs cost and what they lost |
 
@@ -30,6 +31,7 @@ mod log;
 mod loops;
 mod mapped;
 mod object;
+mod perf;
 mod sockets;
 mod tables;
 mod trial;
@@ -38,7 +40,7 @@ mod unwind;
 pub use cost::StatisticsOn;
 pub use error::ProbeError;
 pub use events::{DEFAULT_FAULT_PERIOD, FaultHook};
-pub use heap::{Detached, HeapPoint, TrapCost};
+pub use heap::{Detached, HeapPoint, HeapProbes, HeapPrograms, TrapCost};
 pub use iterate::BlockedThread;
 pub use load::{Settings, WaitHook};
 pub use loops::{ExactHook, LoopHook};
@@ -91,8 +93,9 @@ pub struct Probe {
     signals: Vec<Signal>,
     cpu_events: Vec<events::CpuEvents>,
     heap: heap::HeapMaps,
-    /// Probes in targets' allocators. Dropping one takes it out.
-    heap_links: Vec<heap::Link>,
+    /// Loaded where allocators may be watched, until they are taken.
+    heap_programs: Option<Result<HeapPrograms, ProbeError>>,
+    heap_probes: HeapProbes,
     #[cfg(feature = "debug-log")]
     log: log::KernelLog,
 }

@@ -1,5 +1,5 @@
-//! Links of iterators that are bound to one process, by the system calls themselves: aya 0.14 attaches
-//! iterators to the whole host only.
+//! Links by the system calls themselves: of iterators that are bound to one process, for aya 0.14 attaches iterators to
+//! the whole host only; and of programs at performance events (`perf`).
 //!
 //! Source: `union bpf_attr` and `union bpf_iter_link_info` of `include/uapi/linux/bpf.h`. The binding to a
 //! process came with Linux 6.1; older kernels refuse it, for they find bytes that they do not know.
@@ -13,8 +13,9 @@ use syscalls::{Sysno, syscall};
 /// `BPF_LINK_CREATE` and `BPF_ITER_CREATE` of `enum bpf_cmd`.
 const LINK_CREATE: u32 = 28;
 const ITER_CREATE: u32 = 33;
-/// `BPF_TRACE_ITER` of `enum bpf_attach_type`.
+/// `BPF_TRACE_ITER` and `BPF_PERF_EVENT` of `enum bpf_attach_type`.
 const TRACE_ITER: u32 = 28;
+const PERF_EVENT: u32 = 41;
 
 /// The part of `union bpf_attr` that `BPF_LINK_CREATE` reads of an iterator.
 #[repr(C)]
@@ -26,6 +27,16 @@ struct LinkCreate {
     info: u64,
     info_len: u32,
     reserved: u32,
+}
+
+/// The part that it reads of a performance event.
+#[repr(C)]
+struct EventLinkCreate {
+    program: RawFd,
+    event: RawFd,
+    attach_type: u32,
+    flags: u32,
+    cookie: u64,
 }
 
 /// `bpf_iter_link_info.task`.
@@ -44,6 +55,26 @@ struct IterCreate {
 }
 
 const _: () = assert!(size_of::<LinkCreate>() == 32 && size_of::<TaskInfo>() == 12);
+const _: () = assert!(size_of::<EventLinkCreate>() == 24);
+
+/// Links a program to a performance event, which the link keeps open. The program is told the cookie.
+///
+/// # Errors
+/// The kernel's; before 5.15 there are no such links.
+pub(super) fn at_event(
+    program: BorrowedFd<'_>,
+    event: &OwnedFd,
+    cookie: u64,
+) -> io::Result<OwnedFd> {
+    let attributes = EventLinkCreate {
+        program: program.as_raw_fd(),
+        event: event.as_raw_fd(),
+        attach_type: PERF_EVENT,
+        flags: 0,
+        cookie,
+    };
+    bpf(LINK_CREATE, &attributes)
+}
 
 /// Links an iterator over tasks or their files to one process, or with `None` to all of them.
 ///

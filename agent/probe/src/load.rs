@@ -4,7 +4,7 @@
 use super::{
     LoopHook, Probe, ProbeError, cost,
     events::{Counts, CpuEvents, DEFAULT_FAULT_PERIOD, FaultHook},
-    heap::HeapMaps,
+    heap::{self, HeapMaps, HeapProbes},
     hooks, loops,
     mapped::Mapped,
     object::OBJECT,
@@ -365,6 +365,7 @@ impl Loaded {
         let slots = thread_slots(settings.threads_now);
         let map_bytes = cost::map_bytes(&self.ebpf);
         let ebpf = &mut self.ebpf;
+        let heap_programs = settings.heap_sample.map(|_| heap::load(ebpf));
         fill_syscalls(ebpf, &kernel::syscalls::class_table(kernel.arch))?;
         let mut probe = Probe {
             control: mapped(ebpf, "CONTROL", 1)?,
@@ -388,7 +389,8 @@ impl Loaded {
             unwinds: self.unwinds,
             snapshot: self.snapshot,
             heap: HeapMaps::take(ebpf)?,
-            heap_links: Vec::new(),
+            heap_programs,
+            heap_probes: HeapProbes::default(),
             ebpf: self.ebpf,
         };
         // The last one in is the first one out: low slots first.

@@ -11,6 +11,11 @@ use super::{
 use aya::{Btf, Ebpf};
 use remora_kernel::{self as kernel, Arch, Kernel};
 use remora_model::HookState;
+use remora_process::deadline::{self, Step, Subject};
+use std::sync::Arc;
+
+/// Hooks of which the kernel has not said whether they work, before the rest is not tried any more.
+const MAX_SILENT: u32 = 2;
 
 /// One hook, tried.
 #[derive(Clone, Debug)]
@@ -27,41 +32,93 @@ pub struct Trial {
     pub refusal: Option<String>,
 }
 
-type Attempt<'a> = Box<dyn Fn(&mut Ebpf, &Btf) -> Result<(), ProbeError> + 'a>;
+type Attempt = Box<dyn Fn(&mut Ebpf, &Btf) -> Result<(), ProbeError> + Send>;
 
-struct Candidate<'a> {
+struct Candidate {
     hook: String,
     serves: &'static str,
     cost: &'static str,
     required: bool,
-    attempt: Attempt<'a>,
+    attempt: Attempt,
+}
+
+/// What hooks are tried with. It goes to a thread that may hang with it, and comes back.
+struct Bench {
+    loaded: Loaded,
+    btf: Btf,
+}
+
+impl Bench {
+    fn make(kernel: &Arc<Kernel>) -> Result<Self, ProbeError> {
+        let kernel = Arc::clone(kernel);
+        let made = deadline::run(Step::Load, Subject::Host, move || {
+            let btf = Btf::from_sys_fs().map_err(|error| ProbeError::Load(error.to_string()))?;
+            let loaded = Loaded::new(&kernel, &Settings::default(), &btf, 0)?;
+            Ok(Self { loaded, btf })
+        });
+        let silent = || ProbeError::Load("no answer".to_owned());
+        made.unwrap_or_else(|| Err(silent()))
+    }
+
+    /// Tries a hook; with the kernel's words where it refuses. `None`: it does not answer.
+    fn attempt(mut self, attempt: Attempt) -> Option<(Self, Option<String>)> {
+        deadline::run(Step::Trial, Subject::Host, move || {
+            let tried = attempt(&mut self.loaded.ebpf, &self.btf);
+            (self, tried.err().map(why))
+        })
+    }
 }
 
 /// Tries every hook; nothing stays attached. Also returns the kernel memory of the maps, in bytes.
 ///
 /// # Errors
 /// When not even the maps can be made.
-pub fn trials(kernel: &Kernel) -> Result<(Vec<Trial>, u64), ProbeError> {
+pub fn trials(kernel: Kernel) -> Result<(Vec<Trial>, u64), ProbeError> {
     if !super::has_kernel_side() {
         return Err(ProbeError::NoKernelSide);
     }
-    let btf = Btf::from_sys_fs().map_err(|error| ProbeError::Load(error.to_string()))?;
-    let mut loaded = Loaded::new(kernel, &Settings::default(), &btf, 0)?;
-    let map_bytes = cost::map_bytes(&loaded.ebpf);
+    let kernel = Arc::new(kernel);
+    let bench = Bench::make(&kernel)?;
+    let map_bytes = cost::map_bytes(&bench.loaded.ebpf);
     let symbol = kernel::finish_task_switch_symbol().ok().flatten();
     let symbol = symbol.unwrap_or_else(|| "finish_task_switch".to_owned());
-    let trials = candidates(&symbol, kernel)
-        .into_iter()
-        .map(|candidate| Trial {
-            refusal: (candidate.attempt)(&mut loaded.ebpf, &btf).err().map(why),
+    let mut trials = all(bench, candidates(&symbol, &kernel), &kernel);
+    trials.extend([unwinding(&kernel), statistics()]);
+    Ok((trials, map_bytes))
+}
+
+/// One after the other. A hook that hangs has its thread and its bench; the next gets others.
+fn all(bench: Bench, candidates: Vec<Candidate>, kernel: &Arc<Kernel>) -> Vec<Trial> {
+    let (mut bench, mut silent) = (Some(bench), 0);
+    let mut one = |candidate: Candidate| {
+        let refusal = match bench.take().map(|bench| bench.attempt(candidate.attempt)) {
+            Some(Some((back, refusal))) => {
+                bench = Some(back);
+                refusal
+            }
+            Some(None) => {
+                silent += 1;
+                bench = Bench::make(kernel).ok().filter(|_| silent < MAX_SILENT);
+                Some(given_up())
+            }
+            None => Some("not tried: the kernel did not answer before".to_owned()),
+        };
+        Trial {
+            refusal,
             hook: candidate.hook,
             serves: candidate.serves,
             cost: candidate.cost,
             required: candidate.required,
-        })
-        .chain([unwinding(kernel), statistics()])
-        .collect();
-    Ok((trials, map_bytes))
+        }
+    };
+    let trials = candidates.into_iter().map(&mut one).collect();
+    let _gone = deadline::run(Step::Detach, Subject::Host, move || drop(bench));
+    trials
+}
+
+fn given_up() -> String {
+    let limit = Step::Trial.limit().as_secs();
+    format!("given up: no answer from the kernel in {limit} s")
 }
 
 fn why(error: ProbeError) -> String {
@@ -82,9 +139,12 @@ fn unwinding(kernel: &Kernel) -> Trial {
 }
 
 fn statistics() -> Trial {
-    let refusal = super::StatisticsOn::enable()
-        .err()
-        .map(|error| hooks::innermost(&error));
+    let tried = deadline::run(Step::Trial, Subject::Host, || {
+        super::StatisticsOn::enable()
+            .map(drop)
+            .map_err(|error| hooks::innermost(&error))
+    });
+    let refusal = tried.map_or_else(|| Some(given_up()), Result::err);
     Trial {
         hook: "BPF_ENABLE_STATS".to_owned(),
         serves: "what the kernel side costs",
@@ -94,7 +154,7 @@ fn statistics() -> Trial {
     }
 }
 
-fn candidates<'a>(symbol: &'a str, kernel: &'a Kernel) -> Vec<Candidate<'a>> {
+fn candidates(symbol: &str, kernel: &Arc<Kernel>) -> Vec<Candidate> {
     let parts = [
         states(),
         stacks(symbol),
@@ -108,7 +168,7 @@ fn candidates<'a>(symbol: &'a str, kernel: &'a Kernel) -> Vec<Candidate<'a>> {
 }
 
 /// Probes in user code. Tried on the agent itself.
-fn allocators<'a>() -> Candidate<'a> {
+fn allocators() -> Candidate {
     Candidate {
         hook: "uprobe, uretprobe".to_owned(),
         serves: "blocks that are allocated and not freed (--heap only: it patches the target's text)",
@@ -119,7 +179,7 @@ fn allocators<'a>() -> Candidate<'a> {
 }
 
 /// What nothing works without, but for the second.
-fn states<'a>() -> Vec<Candidate<'a>> {
+fn states() -> Vec<Candidate> {
     let nothing = "nothing can be recorded";
     let switch = "time off the CPU and why";
     let waking = "who wakes whom, and the wait for a CPU, apart";
@@ -147,9 +207,10 @@ fn states<'a>() -> Vec<Candidate<'a>> {
 }
 
 /// What takes stacks, in the order of preference.
-fn stacks(symbol: &str) -> Vec<Candidate<'_>> {
+fn stacks(symbol: &str) -> Vec<Candidate> {
     let exit = "stacks of waits, on return (6.16 and later)";
     let next = "the next hook is used";
+    let own = symbol.to_owned();
     vec![
         tracepoint("wait_stack_exit", "sched_exit_tp", exit, next, false),
         Candidate {
@@ -166,7 +227,7 @@ fn stacks(symbol: &str) -> Vec<Candidate<'_>> {
             serves: "stacks of waits, on return",
             cost: "where all three are refused: stacks of one wait in eight, at switch-out",
             required: false,
-            attempt: Box::new(move |ebpf, _| hooks::kprobe(ebpf, "wait_stack_kprobe", symbol)),
+            attempt: Box::new(move |ebpf, _| hooks::kprobe(ebpf, "wait_stack_kprobe", &own)),
         },
         Candidate {
             hook: "perf_event/cpu-clock".to_owned(),
@@ -179,9 +240,9 @@ fn stacks(symbol: &str) -> Vec<Candidate<'_>> {
 }
 
 /// What tells the iterations of event loops exactly, in the order of preference.
-fn event_loops<'a>(arch: Arch) -> Vec<Candidate<'a>> {
+fn event_loops(arch: Arch) -> Vec<Candidate> {
     let serves = "iterations of event loops, exactly";
-    let candidate = |hook: &str, cost, attempt: Attempt<'a>| Candidate {
+    let candidate = |hook: &str, cost, attempt: Attempt| Candidate {
         hook: hook.to_owned(),
         serves,
         cost,
@@ -209,20 +270,21 @@ fn event_loops<'a>(arch: Arch) -> Vec<Candidate<'a>> {
 }
 
 /// What shows the queues of sockets.
-fn descriptors<'a>(kernel: &'a Kernel) -> Vec<Candidate<'a>> {
-    let candidate = |hook: &str, serves, cost, attempt: Attempt<'a>| Candidate {
+fn descriptors(kernel: &Arc<Kernel>) -> Vec<Candidate> {
+    let candidate = |hook: &str, serves, cost, attempt: Attempt| Candidate {
         hook: hook.to_owned(),
         serves,
         cost,
         required: false,
         attempt,
     };
+    let own = Arc::clone(kernel);
     vec![
         candidate(
             "iter/task_file",
             "queues and peers of sockets",
             "sockets are not seen",
-            Box::new(|ebpf, btf| sockets::load(ebpf, btf, kernel).map(drop)),
+            Box::new(move |ebpf, btf| sockets::load(ebpf, btf, &own).map(drop)),
         ),
         candidate(
             "iter/task_file (pid)",
@@ -240,7 +302,7 @@ fn descriptors<'a>(kernel: &'a Kernel) -> Vec<Candidate<'a>> {
 }
 
 /// What sees memory being touched for the first time.
-fn faults<'a>() -> Vec<Candidate<'a>> {
+fn faults() -> Vec<Candidate> {
     vec![
         Candidate {
             hook: "tp_btf/page_fault_user, page_fault_kernel".to_owned(),
@@ -263,7 +325,7 @@ fn faults<'a>() -> Vec<Candidate<'a>> {
 }
 
 /// What follows threads and processes as they come and go.
-fn life<'a>() -> Vec<Candidate<'a>> {
+fn life() -> Vec<Candidate> {
     let named = "they are listed without a name, and the thread table fills";
     [
         (
@@ -288,13 +350,13 @@ fn life<'a>() -> Vec<Candidate<'a>> {
 }
 
 /// A program on a tracepoint with BTF types.
-fn tracepoint<'a>(
+fn tracepoint(
     program: &'static str,
     name: &'static str,
     serves: &'static str,
     cost: &'static str,
     required: bool,
-) -> Candidate<'a> {
+) -> Candidate {
     Candidate {
         hook: format!("tp_btf/{name}"),
         serves,

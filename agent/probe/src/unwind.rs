@@ -6,11 +6,13 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap, MapData},
 };
 use remora_common::unwind::{Chunk, MAX_MAPPINGS, SEGMENT_CHUNKS, Space};
+use remora_process::deadline::{self, Step, Subject};
 use std::sync::atomic::{Ordering, fence};
 
 /// The maps that a walk reads.
 pub(super) struct UnwindMaps {
-    outer: ArrayOfMaps<MapData, Array<MapData, Chunk>>,
+    /// `None`: a thread that hangs has it.
+    outer: Option<ArrayOfMaps<MapData, Array<MapData, Chunk>>>,
     segments: Vec<Array<MapData, Chunk>>,
     spaces: Mapped<Space>,
     space_of: HashMap<MapData, u64, u32>,
@@ -19,7 +21,7 @@ pub(super) struct UnwindMaps {
 impl UnwindMaps {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, ProbeError> {
         Ok(Self {
-            outer: load::take(ebpf, "SEGMENTS")?,
+            outer: Some(load::take(ebpf, "SEGMENTS")?),
             segments: Vec::new(),
             spaces: load::mapped(ebpf, "SPACES", load::SPACES)?,
             space_of: load::take(ebpf, "SPACE_OF")?,
@@ -38,15 +40,29 @@ impl Probe {
         self.unwind.segments.len() as u32 * SEGMENT_CHUNKS
     }
 
-    /// Adds a segment of [`SEGMENT_CHUNKS`] chunks, 1 MiB of kernel memory.
+    /// Adds a segment of [`SEGMENT_CHUNKS`] chunks, 1 MiB of kernel memory. The kernel answers when no CPU runs a program
+    /// that began before (`maybe_wait_bpf_programs`).
     ///
     /// # Errors
-    /// When the kernel has no memory for it, or no room in the outer map.
+    /// When the kernel has no memory for it, no room in the outer map, or gives no answer.
     pub fn grow_chunks(&mut self) -> Result<(), ProbeError> {
-        let error = |error| load::map_error("SEGMENTS", &error);
-        let segment = Array::create(SEGMENT_CHUNKS, 0).map_err(error)?;
+        let silent = || ProbeError::Map {
+            map: "SEGMENTS",
+            why: "no answer from the kernel".to_owned(),
+        };
+        let mut outer = self.unwind.outer.take().ok_or_else(silent)?;
         let index = self.unwind.segments.len() as u32;
-        self.unwind.outer.set(index, &segment, 0).map_err(error)?;
+        let grown = deadline::run(Step::UnwindRoom, Subject::Host, move || {
+            let segment = Array::create(SEGMENT_CHUNKS, 0);
+            let segment = segment.and_then(|segment| {
+                outer.set(index, &segment, 0)?;
+                Ok(segment)
+            });
+            (outer, segment)
+        });
+        let (outer, segment) = grown.ok_or_else(silent)?;
+        self.unwind.outer = Some(outer);
+        let segment = segment.map_err(|error| load::map_error("SEGMENTS", &error))?;
         self.unwind.segments.push(segment);
         Ok(())
     }

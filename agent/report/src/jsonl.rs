@@ -31,6 +31,7 @@ struct Process {
     shmem_bytes: u64,
     swap_bytes: u64,
     open_files: Option<u64>,
+    threads: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -71,6 +72,7 @@ pub fn line(window: &Window) -> Result<Vec<u8>, serde_json::Error> {
         shmem_bytes: reading.shmem_bytes,
         swap_bytes: reading.swap_bytes,
         open_files: reading.open_files,
+        threads: reading.threads,
     });
     let line = Line {
         start_s: Duration::from_nanos(window.start_ns).as_secs_f64(),

@@ -42,6 +42,7 @@ pub fn threshold(case: &Case) -> Duration {
         "no_answer" => set("no-answer", 30),
         // Near the limit it counts at once.
         "fd_leak" if option(case, "--duration").is_some() => set("fd-leak", 20),
+        "thread_leak" if option(case, "--duration").is_some() => set("thread-leak", 20),
         // A process warms up for so long, then it has to grow for so long.
         "memory_leak" => 2 * set("memory-leak", 30),
         // Shares of the look.

@@ -99,7 +99,49 @@ const fn about(kind: &'static str, says: &'static [&'static str]) -> Expect {
     }
 }
 
+/// A rise takes a while to show; ten windows are the least.
+const LONG: &[&str] = &["--duration", "10s", "--threshold", "thread-leak=8s"];
+
+/// A mode of `grow_threads.py`.
+const fn grows(
+    name: &'static str,
+    about: &'static str,
+    mode: &'static str,
+    expect: Expect,
+) -> Case {
+    Case {
+        name,
+        about,
+        program: Program::Python("grow_threads.py", mode),
+        expect,
+        after_s: 1,
+        arguments: LONG,
+    }
+}
+
 pub(super) const CASES: &[Case] = &[
+    grows(
+        "threads-leak-python",
+        "a thread for each order, that waits for an answer which nobody sends",
+        "leak",
+        Expect::Sick {
+            kind: "thread_leak",
+            thread: "",
+            says: &["wait_for_confirmation", "limit in"],
+        },
+    ),
+    grows(
+        "threads-pool-python",
+        "a pool of threads that fills and levels off",
+        "pool",
+        Expect::Healthy,
+    ),
+    grows(
+        "threads-come-and-go-python",
+        "threads that come in waves and end",
+        "come-and-go",
+        Expect::Healthy,
+    ),
     halted(
         "stopped-signal",
         "a process that SIGSTOP stopped",

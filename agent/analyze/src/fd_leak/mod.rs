@@ -14,6 +14,7 @@
 mod tests;
 
 use crate::connections::Servers;
+use crate::rise::Rise;
 use crate::{Findings, Scene, words::Headline};
 use remora_model::display::text::{clean, count, counted, duration, percent};
 use remora_model::{
@@ -23,19 +24,8 @@ use remora_model::{
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// A rise of fewer is none.
-const LEAST: u64 = 20;
-/// What may be given back of the growth.
-const GIVEN_BACK: f64 = 0.1;
 /// Names and peers that are shown.
 const SHOWN: usize = 3;
-
-/// A rise that does not come back.
-struct Rise {
-    descriptors: u64,
-    a_second: f64,
-    over: Duration,
-}
 
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let servers = Servers::of(scene.capture);
@@ -58,60 +48,12 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 
 /// The rise of a process's descriptors, unless it comes back, slows down, or is its clients' doing.
 fn rise(scene: &Scene<'_>, servers: &Servers, descriptors: &Descriptors) -> Option<Rise> {
-    let series = scene.capture.timeline.processes.iter();
-    let mut series = series.filter(|series| series.pid == descriptors.pid);
-    let series = series.next()?;
-    let counts: Vec<u64> = series
-        .readings
-        .iter()
-        .filter_map(|reading| reading.open_files)
-        .collect();
-    let over = scene.capture.duration;
-    if over < scene.thresholds.fd_leak || counts.len() < 8 {
+    if scene.capture.duration < scene.thresholds.fd_leak {
         return None;
     }
-    let quarter = counts.len().div_ceil(4);
-    let floors: Vec<u64> = counts
-        .chunks(quarter)
-        .filter_map(|chunk| chunk.iter().min().copied())
-        .collect();
-    let (first, last) = (*floors.first()?, *floors.last()?);
-    let middle = *floors.get(floors.len() / 2)?;
-    let rising = floors.is_sorted_by(|a, b| a < b);
-    let growth = last.saturating_sub(first);
-    let steps = floors.len() as f64 - 1.0;
-    let before = middle.saturating_sub(first) as f64 / (floors.len() / 2).max(1) as f64;
-    let after = last.saturating_sub(middle) as f64 / (steps - (floors.len() / 2) as f64).max(1.0);
-    let kept = growth.saturating_sub(clients(scene, servers, descriptors.pid));
-    let keeps = kept >= LEAST && kept >= growth / 2;
-    let steady = after >= before / 2.0 && drawdown(&counts) as f64 <= GIVEN_BACK * growth as f64;
-    let span = over.as_secs_f64() * steps / floors.len() as f64;
-    (rising && keeps && steady).then(|| Rise {
-        descriptors: growth,
-        a_second: growth as f64 / span.max(1e-3),
-        over,
-    })
-}
-
-/// The largest fall from a height.
-fn drawdown(counts: &[u64]) -> u64 {
-    let (mut top, mut most) = (0, 0);
-    for count in counts {
-        top = top.max(*count);
-        most = most.max(top - count);
-    }
-    most
-}
-
-/// Connections that clients made in the capture, and keep.
-fn clients(scene: &Scene<'_>, servers: &Servers, pid: u32) -> u64 {
-    let own = scene.sockets_of(pid);
-    let clients = own.filter(|socket| {
-        socket.state == SocketState::Established
-            && socket.first_seen > Duration::from_secs(1)
-            && servers.accepted(socket)
-    });
-    clients.count() as u64
+    let rise = Rise::of(scene, descriptors.pid, |reading| reading.open_files)?;
+    let clients = servers.new_clients(scene, descriptors.pid);
+    rise.is_kept_without(clients).then_some(rise)
 }
 
 fn finding(
@@ -174,7 +116,7 @@ fn summary(
         }
         (None, Some(rise)) => format!(
             "leaks file descriptors: +{} in {}",
-            count(rise.descriptors),
+            count(rise.growth),
             duration(rise.over)
         ),
         (None, None) => format!("has {} open", counted(open, "file descriptor")),

@@ -21,6 +21,7 @@ use remora_process::deadline::{self, Step, Subject};
 use remora_process::{self as process, proc_fs};
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -35,9 +36,11 @@ const LACKED: Duration = Duration::from_millis(100);
 
 /// Follows the conditions of the targets.
 pub struct ConditionWatch {
-    groups: Groups,
+    groups: Arc<Groups>,
     /// What stood in the control groups when a process was first seen.
     limits: BTreeMap<u32, Vec<Usage>>,
+    /// The kernel did not say it in time: the next is not asked for.
+    is_silent: bool,
     times: CpuTimes,
     left_out: u64,
 }
@@ -46,8 +49,9 @@ impl ConditionWatch {
     /// Nobody is watched yet.
     pub fn new() -> Self {
         Self {
-            groups: Groups::find(),
+            groups: Arc::new(Groups::find()),
             limits: BTreeMap::new(),
+            is_silent: false,
             times: CpuTimes::read(),
             left_out: 0,
         }
@@ -55,12 +59,17 @@ impl ConditionWatch {
 
     /// A process is watched from now on.
     pub fn began(&mut self, pid: u32) {
-        if self.limits.len() >= MAX_PROCESSES {
+        if self.limits.len() >= MAX_PROCESSES || self.is_silent {
             self.left_out += 1;
             return;
         }
-        let usage = self.groups.usage(pid);
-        self.limits.insert(pid, usage);
+        // The kernel says in which group a process is when nobody else moves processes or changes groups.
+        let groups = Arc::clone(&self.groups);
+        let usage = deadline::run(Step::Constraints, Subject::Process(pid), move || {
+            groups.usage(pid)
+        });
+        self.is_silent = usage.is_none();
+        self.limits.insert(pid, usage.unwrap_or_default());
     }
 
     /// What holds the processes now; and how many were not looked at, for there were too many or they do not answer.

@@ -2,26 +2,20 @@
 //! measured all the while. It patches the text of the targets, so it is off unless it is asked for, and it says
 //! so when it is on.
 
+mod attach;
 mod governor;
 
-use super::spaces::{SpaceKey, Spaces};
+use super::spaces::Spaces;
+use attach::{Attached, Found};
 use governor::{Governor, Reading};
 use remora_common::heap::{Block, BlockKey, HeapCounts};
 use remora_model::{
-    HeapWatch, HookState, Process, Signal, SignalId, WatchCost, WatchEnd, WatchedFile,
-    WatchedProcess,
+    HeapWatch, HookState, Process, Signal, SignalId, WatchCost, WatchEnd, WatchedProcess,
 };
-use remora_probe::{Detached, HeapPoint, Probe, TrapCost};
-use remora_process::{
-    self as process,
-    allocator::{self, Allocator},
-    maps::Content,
-};
+use remora_probe::{Detached, Probe, TrapCost};
 use std::{
     collections::BTreeMap,
-    fmt::Write,
     mem::MaybeUninit,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 use syscalls::{Sysno, syscall};
@@ -100,9 +94,9 @@ impl Watch {
         let found: Vec<_> = processes
             .values()
             .take(MAX_PROCESSES)
-            .map(|process| (process.pid, allocators(process, spaces)))
+            .map(|process| attach::look(process, spaces))
             .collect();
-        before(&announcement(&plan, processes, &found));
+        before(&attach::announcement(&plan, processes, &found));
         let mut watch = Self {
             plan,
             began: Instant::now(),
@@ -120,18 +114,23 @@ impl Watch {
             ended_ns: 0,
             detached: None,
         };
-        if let Err(why) = watch.attach(probe, &found) {
+        if let Err(why) = watch.attach(probe, found) {
             watch.end = WatchEnd::NotAttached(why);
             watch.ended_ns = remora_probe::now_ns();
         }
         watch
     }
 
-    fn attach(&mut self, probe: &mut Probe, found: &[(u32, Vec<Allocator>)]) -> Result<(), String> {
-        self.trap = probe.load_heap().map_err(|error| error.to_string())?;
-        for (pid, allocators) in found {
-            self.processes.push(attach_process(probe, *pid, allocators));
-        }
+    fn attach(&mut self, probe: &mut Probe, found: Vec<Found>) -> Result<(), String> {
+        let programs = probe.take_heap_programs();
+        let programs = programs.map_err(|error| error.to_string())?;
+        let Attached {
+            trap,
+            processes,
+            probes,
+        } = attach::attach(programs, found)?;
+        probe.keep_heap(probes);
+        (self.trap, self.processes) = (trap, processes);
         let attached = |process: &&WatchedProcess| process.why_not.is_none();
         if !self.processes.iter().any(|process| attached(&process)) {
             let mut reasons = self.processes.iter().filter_map(|one| one.why_not.clone());
@@ -298,92 +297,6 @@ pub fn not_asked_for() -> Signal {
         hook: "uprobe, uretprobe".to_owned(),
         state: HookState::Off("not asked for (--heap; it patches the targets' text)".to_owned()),
     }
-}
-
-fn allocators(process: &Process, spaces: &Spaces) -> Vec<Allocator> {
-    let key = SpaceKey {
-        tgid: process.pid,
-        generation: spaces.latest(process.pid),
-    };
-    let program = std::fs::read_link(format!("/proc/{}/exe", process.pid))
-        .unwrap_or_else(|_| PathBuf::from(&process.exe));
-    let space = spaces.get(key);
-    space.map_or_else(Vec::new, |space| allocator::find(space, Some(&program)))
-}
-
-fn attach_process(probe: &mut Probe, pid: u32, allocators: &[Allocator]) -> WatchedProcess {
-    let mut process = WatchedProcess {
-        pid,
-        ..WatchedProcess::default()
-    };
-    for allocator in allocators {
-        let Content::File(file) = &allocator.module.content else {
-            continue;
-        };
-        let points: Vec<_> = allocator
-            .functions
-            .iter()
-            .map(|function| HeapPoint {
-                offset: function.offset + function.place.skip,
-                stepped: function.place.stepped,
-                call: function.call,
-            })
-            .collect();
-        if let Err(error) = probe.attach_heap(pid, file, &points) {
-            process.why_not = Some(error.to_string());
-            continue;
-        }
-        process.files.push(WatchedFile {
-            path: path(allocator),
-            functions: allocator
-                .functions
-                .iter()
-                .map(|function| function.name.clone())
-                .collect(),
-            operator_new: allocator.has_operator_new,
-        });
-    }
-    if process.files.is_empty() && process.why_not.is_none() {
-        process.why_not = Some(
-            "no allocator is known in its files (malloc and free of libc, jemalloc, mimalloc, tcmalloc)"
-                .to_owned(),
-        );
-    }
-    process
-}
-
-fn path(allocator: &Allocator) -> String {
-    let path = allocator.module.path.as_os_str();
-    process::escape(path.as_encoded_bytes())
-}
-
-/// What the user is told before anything is patched.
-fn announcement(
-    plan: &HeapPlan,
-    processes: &BTreeMap<u32, Process>,
-    found: &[(u32, Vec<Allocator>)],
-) -> String {
-    let mut text = "--heap patches the text of".to_owned();
-    let mut first = true;
-    for (pid, allocators) in found.iter().filter(|(_, found)| !found.is_empty()) {
-        let comm = processes.get(pid).map_or("", |one| one.comm.as_str());
-        let _ = write!(text, "{} {comm} ({pid})", if first { "" } else { "," });
-        for allocator in allocators {
-            let count = allocator.functions.len();
-            let _ = write!(text, " in {count} functions of {}", path(allocator));
-        }
-        first = false;
-    }
-    if first {
-        return "--heap: no allocator to watch was found".to_owned();
-    }
-    let _ = write!(
-        text,
-        ", for {} at the most, and takes that back when it slows it down by more than {:.0} %",
-        humantime::format_duration(plan.length),
-        plan.budget * 100.0
-    );
-    text
 }
 
 /// What the probes themselves took.

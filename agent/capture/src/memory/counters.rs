@@ -35,6 +35,8 @@ fn resident(status: &[u8]) -> Option<MemoryReading> {
         file_bytes: value("RssFile")?,
         shmem_bytes: value("RssShmem")?,
         swap_bytes: value("VmSwap").unwrap_or(0),
+        threads: proc_fs::status_value(status, "Threads")
+            .and_then(|value| value.trim().parse().ok()),
         ..MemoryReading::default()
     })
 }
@@ -70,6 +72,7 @@ mod tests {
         let (reading, start) = read(std::process::id()).expect("we are alive");
         assert!(reading.anon_bytes > 0 && reading.minor_faults > 0 && start > 0);
         assert!(reading.open_files.is_some_and(|open| open >= 3));
+        assert!(reading.threads.is_some_and(|threads| threads >= 1));
     }
 
     #[test]

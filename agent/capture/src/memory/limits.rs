@@ -101,7 +101,7 @@ fn place(text: &str) -> Option<(&'static Version, &str)> {
 }
 
 /// The folder of a cgroup and those above it; none for one outside of what is mounted here.
-fn folders(root: &Path, path: &Path) -> Vec<PathBuf> {
+pub(crate) fn folders(root: &Path, path: &Path) -> Vec<PathBuf> {
     let mut names = Vec::new();
     for component in path.components() {
         match component {

@@ -11,7 +11,7 @@
 //! What is left of the regions that were faulted in, [`Pagemap`] tells.
 
 mod counters;
-mod limits;
+pub(crate) mod limits;
 mod reader;
 mod smaps;
 
@@ -213,15 +213,28 @@ impl MemoryWatch {
             })
             .collect();
         wanted.sort_unstable();
-        for (_, pid, start_ticks, generation) in wanted.into_iter().take(MAX_MAPPED) {
+        wanted.truncate(MAX_MAPPED);
+        let asked = wanted.iter().map(|(_, pid, ..)| *pid).collect();
+        for (_, pid, start_ticks, generation) in wanted {
             let asked = self.reader.ask(pid, Phase::End(start_ticks, generation));
             self.unread += u64::from(!asked);
-            if let Some(known) = self.record.processes.get_mut(&pid) {
-                known.limits = limits::read(pid);
-            }
         }
+        self.read_limits(asked);
         for known in self.record.processes.values_mut() {
             known.age = limits::age(known.start_ticks);
+        }
+    }
+
+    /// What ends their growth. The kernel says in which groups they are when nobody else changes groups.
+    fn read_limits(&mut self, pids: Vec<u32>) {
+        let read = deadline::run(Step::Constraints, Subject::Host, move || {
+            let read = pids.into_iter().map(|pid| (pid, limits::read(pid)));
+            read.collect::<Vec<_>>()
+        });
+        for (pid, limits) in read.unwrap_or_default() {
+            if let Some(known) = self.record.processes.get_mut(&pid) {
+                known.limits = limits;
+            }
         }
     }
 

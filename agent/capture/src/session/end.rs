@@ -1,6 +1,6 @@
 //! The end of a recording: everything is read once more, in an order that loses nothing.
 
-use super::{Plan, Progress, Session, min_block_ns};
+use super::{Held, Plan, Progress, Session, min_block_ns};
 use crate::{
     assemble::Recorded,
     blocked::{self, BlockedStacks},
@@ -15,7 +15,6 @@ use crate::{
 use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
 use remora_kernel::Kernel;
 use remora_model::{End, Python, PythonPool, PythonWait, Tasks};
-use remora_probe::Probe;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// When a recording began, how it ended, and what measured its cost.
@@ -58,7 +57,7 @@ impl Session {
         kernel: &Kernel,
         run: Run,
         progress: &mut impl FnMut(Progress<'_>),
-    ) -> (Recorded, Probe) {
+    ) -> (Recorded, Held) {
         self.sockets.last(&self.probe.threads()).await;
         let moment = self.stop(plan, kernel, run.start_ns);
         self.probe.settled().await;

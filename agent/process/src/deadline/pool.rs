@@ -148,6 +148,8 @@ impl Pool {
     fn take(&'static self, job: Job) -> bool {
         let mut state = self.state();
         if state.idle <= state.waiting.len() && !self.grow(&mut state) {
+            // What it holds may be what blocks when it is let go: that ends with the process.
+            let _kept = Box::leak(job);
             return false;
         }
         state.waiting.push_back(job);

@@ -10,7 +10,7 @@ pub enum Step {
     Select,
     /// Programs are loaded and attached.
     Load,
-    /// The hooks are tried by `doctor`.
+    /// A hook is tried by `doctor`.
     Trial,
     /// `/proc/PID/maps` of a process.
     Mappings,
@@ -18,6 +18,8 @@ pub enum Step {
     OpenFiles,
     /// The call frame information of a file.
     UnwindTable,
+    /// The kernel makes room for unwind tables.
+    UnwindRoom,
     /// One question to the Python interpreter of a process.
     Interpreter,
     /// The stacks of threads that sleep.
@@ -40,6 +42,12 @@ pub enum Step {
     MappingSizes,
     /// The last sample of sockets.
     Sockets,
+    /// BPF run-time statistics are switched.
+    Statistics,
+    /// Events of CPUs that came or went are opened and closed.
+    CpuEvents,
+    /// The watch on allocators enters the targets' text.
+    HeapAttach,
     /// The watch on allocators leaves the targets' text.
     HeapDetach,
     /// The names of a file's functions.
@@ -53,7 +61,7 @@ pub enum Step {
 }
 
 /// Every step, with the longest wait for it, its name in `loss` and what is missing without it.
-const TABLE: [(Step, Duration, AgentLoss, &str); 22] = [
+const TABLE: [(Step, Duration, AgentLoss, &str); 26] = [
     (
         Step::Select,
         secs(1),
@@ -61,7 +69,7 @@ const TABLE: [(Step, Duration, AgentLoss, &str); 22] = [
         "command line",
     ),
     (Step::Load, secs(60), AgentLoss::GaveUpLoad, "BPF programs"),
-    (Step::Trial, secs(60), AgentLoss::GaveUpTrial, "hooks"),
+    (Step::Trial, secs(5), AgentLoss::GaveUpTrial, "hooks"),
     (
         Step::Mappings,
         secs(1),
@@ -79,6 +87,12 @@ const TABLE: [(Step, Duration, AgentLoss, &str); 22] = [
         secs(20),
         AgentLoss::GaveUpUnwindTables,
         "unwind tables",
+    ),
+    (
+        Step::UnwindRoom,
+        secs(3),
+        AgentLoss::GaveUpUnwindRoom,
+        "room for unwind tables",
     ),
     (
         Step::Interpreter,
@@ -142,8 +156,26 @@ const TABLE: [(Step, Duration, AgentLoss, &str); 22] = [
     ),
     (Step::Sockets, secs(5), AgentLoss::GaveUpSockets, "sockets"),
     (
+        Step::Statistics,
+        secs(2),
+        AgentLoss::GaveUpStatistics,
+        "cost of the BPF programs",
+    ),
+    (
+        Step::CpuEvents,
+        secs(2),
+        AgentLoss::GaveUpCpuEvents,
+        "CPU samples of CPUs that came or went",
+    ),
+    (
+        Step::HeapAttach,
+        secs(5),
+        AgentLoss::GaveUpHeapAttach,
+        "heap probes",
+    ),
+    (
         Step::HeapDetach,
-        secs(10),
+        secs(5),
         AgentLoss::GaveUpHeapDetach,
         "the end of the heap probes",
     ),

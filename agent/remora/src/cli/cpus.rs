@@ -8,7 +8,7 @@ use rustix::process::setpriority_process;
 use std::path::Path;
 
 /// A claim to a CPU a little less than that of the targets: setpriority(2). More would cost the answer on a busy host: what was
-/// measured stands in `ARCHITECTURE.md`.
+/// measured stands in `docs/internals-agent.md`.
 const NICE: i32 = 1;
 
 /// Which CPUs are sampled.

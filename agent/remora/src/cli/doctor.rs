@@ -6,7 +6,7 @@ use crate::preflight::{Lockdown, Preflight};
 use anyhow::anyhow;
 use remora_kernel::{Absent, Kernel};
 use remora_probe::{self as probe, Trial};
-use remora_process::deadline::{self, Step, Subject};
+use remora_process::deadline;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -116,7 +116,9 @@ fn examine() -> Document {
         .map(|kernel| kernel.absent.clone())
         .unwrap_or_default();
     let tried = match kernel {
-        Ok(kernel) if problems.is_empty() => try_hooks(kernel),
+        Ok(kernel) if problems.is_empty() => {
+            probe::trials(kernel).map_err(|error| error.to_string())
+        }
         Ok(_) => Ok((Vec::new(), 0)),
         Err(error) => Err(error.to_string()),
     };
@@ -142,16 +144,6 @@ fn examine() -> Document {
         arch: facts.arch,
         cpus: facts.cpus,
     }
-}
-
-/// Each hook in turn, and the bytes of the tables; or what went wrong.
-fn try_hooks(kernel: Kernel) -> Result<(Vec<Trial>, u64), String> {
-    let tried = deadline::run(Step::Trial, Subject::Host, move || probe::trials(&kernel));
-    let tried = tried.ok_or_else(|| {
-        let limit = Step::Trial.limit().as_secs();
-        format!("the hooks could not be tried in {limit} s: look for stalls in dmesg")
-    })?;
-    tried.map_err(|error| error.to_string())
 }
 
 fn lockdown(lockdown: Lockdown) -> &'static str {

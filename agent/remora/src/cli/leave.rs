@@ -35,16 +35,31 @@ fn let_go_of_descriptors() {
     else {
         return;
     };
-    for entry in entries.flatten() {
-        let number = entry.file_name().to_str().and_then(|it| it.parse().ok());
-        let link = std::fs::read_link(entry.path()).unwrap_or_default();
-        let kernels = link.to_str().is_some_and(is_of_the_kernel);
-        if let (Some(number), true) = (number, kernels) {
-            let number: i32 = number;
-            // SAFETY: the process ends in a moment, and reads of these descriptors may find nothing.
-            let _replaced = unsafe { syscall!(Sysno::dup3, null.as_raw_fd(), number, 0) };
-        }
+    let mut held: Vec<(bool, i32)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            let link = std::fs::read_link(entry.path()).ok()?;
+            is_of_the_kernel(link.to_str()?).then(|| (is_probe(number), number))
+        })
+        .collect();
+    // Probes last: each waits until no CPU can be in it, and what waits must not keep the rest attached.
+    held.sort_unstable();
+    for (_, number) in held {
+        // SAFETY: the process ends in a moment, and reads of these descriptors may find nothing.
+        let _replaced = unsafe { syscall!(Sysno::dup3, null.as_raw_fd(), number, 0) };
     }
+}
+
+/// Whether a descriptor is the link of a program to a performance event, as those of probes in user code are.
+fn is_probe(number: i32) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}"));
+    info.is_ok_and(|info| info.lines().any(is_link_to_an_event))
+}
+
+fn is_link_to_an_event(line: &str) -> bool {
+    line.strip_prefix("link_type:")
+        .is_some_and(|kind| kind.trim() == "perf")
 }
 
 /// Puts empty memory in the place of mapped tables, so that a thread which still reads one finds zeros.
@@ -89,6 +104,13 @@ mod tests {
         assert_eq!(mapped_table("7f00-9f00 rw-p 0 00:0e 7 [heap]"), None);
         assert_eq!(mapped_table("x anon_inode:bpf-map"), None);
         assert_eq!(mapped_table(""), None);
+    }
+
+    #[test]
+    fn a_link_to_an_event_is_told_from_other_links() {
+        assert!(is_link_to_an_event("link_type:\tperf"));
+        assert!(!is_link_to_an_event("link_type:\traw_tracepoint"));
+        assert!(!is_link_to_an_event("perf"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod cpus;
 mod doctor;
+mod generate;
 mod interrupt;
 mod leave;
 mod output;
@@ -52,6 +53,10 @@ enum Command {
     Triage(triage::Args),
     /// Check which BPF hooks and privileges this host offers
     Doctor(doctor::Args),
+    /// Print completions for a shell
+    Completions(generate::Completions),
+    /// Print a manual page
+    Man(generate::Man),
 }
 
 /// A command that failed: what to say, and how to exit.
@@ -118,6 +123,8 @@ fn run(command: Option<Command>, record: record::Args) -> u8 {
         Some(Command::Record(args)) => record::run(args).map(|()| 0),
         Some(Command::Triage(args)) => triage::run(args),
         Some(Command::Doctor(args)) => doctor::run(args).map(|()| 0),
+        Some(Command::Completions(args)) => generate::completions(&args).map(|()| 0),
+        Some(Command::Man(args)) => generate::man(&args).map(|()| 0),
     };
     done.unwrap_or_else(|Failure { error, code }| {
         // One line a problem; a broken standard error is nobody's to hear of.

@@ -1,14 +1,69 @@
 //! Standard output and error: a reader that went away is no failure, colours are for terminals.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use remora_process::deadline::{self, Subject};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::{
+    io::{self, ErrorKind, IsTerminal, Write},
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    time::{Duration, Instant},
+};
 
-/// One line on standard error, under our name.
+/// How long standard error may be full before a line is left away.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 500_000_000,
+};
+/// What the result gets at the least to be written when the user is in a hurry.
+const LEAST: Duration = Duration::from_millis(500);
+/// How often a wait for a reader looks whether the user is in a hurry.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// One line on standard error, under our name; none where nobody takes it.
 pub fn complain(line: &str) {
-    let _nobody_listens = writeln!(io::stderr(), "remora: {line}");
+    tell(&format!("remora: {line}\n"));
 }
 
-/// Writes to standard output; a closed pipe counts as success.
+/// Writes to standard error, where there is room: a line fits whole into what a pipe that is ready takes.
+fn tell(text: &str) {
+    let error = io::stderr();
+    let mut ready = [PollFd::new(&error, PollFlags::OUT)];
+    if poll(&mut ready, Some(&PATIENCE)).is_ok_and(|ready| ready > 0) {
+        let _nobody_listens = error.lock().write_all(text.as_bytes());
+    }
+}
+
+/// Writes to standard output; a closed pipe counts as success. A reader may take its time, until the user is in a hurry.
+///
+/// # Errors
+/// The system's; `TimedOut` when nobody reads and the user's time is over.
 pub fn print(bytes: &[u8]) -> io::Result<()> {
+    let (give, given) = sync_channel(1);
+    let whole = bytes.to_vec();
+    let begun = deadline::begin(Subject::Host, move || {
+        drop(give.send(write(&whole)));
+    });
+    match begun {
+        true => await_reader(&given),
+        false => write(bytes),
+    }
+}
+
+fn await_reader(written: &Receiver<io::Result<()>>) -> io::Result<()> {
+    let until = Instant::now() + LEAST;
+    loop {
+        match written.recv_timeout(LOOK) {
+            Ok(written) => return written,
+            Err(RecvTimeoutError::Disconnected) => return Err(ErrorKind::Interrupted.into()),
+            Err(RecvTimeoutError::Timeout) => {
+                if deadline::left(LOOK).is_zero() && Instant::now() > until {
+                    return Err(io::Error::new(ErrorKind::TimedOut, "nobody reads it"));
+                }
+            }
+        }
+    }
+}
+
+fn write(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -57,14 +112,14 @@ impl Status {
     pub fn show(&mut self, text: &str) {
         if self.terminal {
             self.shown = true;
-            let _nobody_looks = write!(io::stderr(), "\r\x1b[2K{text}");
+            tell(&format!("\r\x1b[2K{text}"));
         }
     }
 
     /// Takes it away.
     pub fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {
-            let _nobody_looks = write!(io::stderr(), "\r\x1b[2K");
+            tell("\r\x1b[2K");
         }
     }
 }

@@ -14,11 +14,12 @@ use remora_model::display::text::counted;
 use remora_model::{Capture, Report, Verdict, recording};
 use remora_probe::{self as probe, ProbeError};
 use remora_process::Selection;
+use remora_process::deadline::{self, Step, Subject};
 use remora_report::{
     json,
     terminal::{self, RenderOptions},
 };
-use std::{path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 use tokio::sync::Notify;
 
 /// The end of `--help`.
@@ -110,12 +111,21 @@ pub fn run(args: Args) -> Result<u8, Failure> {
     let capture = watch(&args, &plan, &interrupt)?;
     if let Some(path) = &args.recording {
         let text = recording::write(&capture).map_err(|error| Failure::new(FAILED, error))?;
-        std::fs::write(path, text).map_err(|error| Failure::new(FAILED, error))?;
+        keep(path.clone(), text)?;
     }
     let judgement = analyze::judge_with(&capture, &thresholds, &args.heartbeats);
     let code = exit_code(judgement.verdict, args.strict);
     print(&args, &Report::new(capture, judgement))?;
     Ok(code)
+}
+
+/// Writes a recording. The file may lie where nobody answers.
+fn keep(path: PathBuf, text: impl AsRef<[u8]> + Send + 'static) -> Result<(), Failure> {
+    let kept = deadline::run(Step::Report, Subject::Host, move || {
+        std::fs::write(path, text)
+    });
+    let kept = kept.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
+    kept.map_err(|error| Failure::new(FAILED, error))
 }
 
 /// What the shell is told.

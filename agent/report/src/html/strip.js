@@ -72,7 +72,7 @@ function tracksOf(one) {
   const owners = (kind) => pids(kind).map((pid) => timeline.processes.find((process) => process.pid === pid)).filter(Boolean);
   const whole = pids('process').map((pid) => mainThread(pid)).filter((thread) => thread && !threads.includes(thread));
   const tracks = [...threads.slice(0, 3).map(threadTrack), ...sockets.slice(0, 2).map((socket) => socketTrack(socket, one.kind)),
-    ...owners('memory').map(memoryTrack), ...owners('files').map(filesTrack), ...whole.slice(0, 1).map(threadTrack)];
+    ...owners('memory').map(memoryTrack), ...owners('files').map(filesTrack), ...owners('threads').map(threadsTrack), ...whole.slice(0, 1).map(threadTrack)];
   if (tracks.length) return tracks;
   const main = mainThread(one.pid);
   return main ? [threadTrack(main)] : [];
@@ -103,6 +103,10 @@ function memoryTrack(process) {
 
 function filesTrack(process) {
   return { pid: process.pid, name: plain(process.comm), what: `files of ${process.pid}`, stacked: true, show: (value) => count(Math.round(value)), layers: [{ key: 'files', label: 'open', colour: 'm-anon', column: column(process, 'open_files') }] };
+}
+
+function threadsTrack(process) {
+  return { pid: process.pid, name: plain(process.comm), what: `threads of ${process.pid}`, stacked: true, show: (value) => count(Math.round(value)), layers: [{ key: 'threads', label: 'threads', colour: 'm-anon', column: column(process, 'threads') }] };
 }
 
 // What occurs in the tracks, once each.

@@ -52,6 +52,7 @@ fn about(subject: Subject) -> About {
         Subject::Process(pid) => owned("process", pid),
         Subject::Memory(pid) => owned("memory", pid),
         Subject::Files(pid) => owned("files", pid),
+        Subject::Threads(pid) => owned("threads", pid),
         Subject::Thread(tid) => About {
             tid: Some(tid),
             ..of("thread")

@@ -46,6 +46,7 @@ struct ProcessColumns<'a> {
     /// Of the window.
     faults: Vec<u64>,
     open_files: Vec<Option<u64>>,
+    threads: Vec<Option<u64>>,
 }
 
 /// A thread's columns.
@@ -189,6 +190,7 @@ fn process<'a>(capture: &'a Capture, series: &ProcessSeries) -> ProcessColumns<'
             .map(|(now, before)| faults(now).saturating_sub(faults(before)))
             .collect(),
         open_files: readings.iter().map(|reading| reading.open_files).collect(),
+        threads: readings.iter().map(|reading| reading.threads).collect(),
     }
 }
 
