@@ -157,6 +157,8 @@ pub struct Control {
     pub event_loops: u32,
     /// 1 while the targets' allocators are watched. Written by the agent.
     pub heap: u32,
+    /// From when on polls are counted ([`crate::thread::PollTotals`]); 0 while they are not. Written by the agent.
+    pub polls_from_ns: u64,
     /// Serial of the thread enlisted last. Written by the kernel side, as are the rest.
     pub last_serial: u64,
     /// Aggregates claimed in each half.
@@ -170,4 +172,4 @@ pub struct Control {
     pub clock_readings: u64,
 }
 
-const _: () = assert!(size_of::<Control>() == 72);
+const _: () = assert!(size_of::<Control>() == 80);

@@ -37,6 +37,28 @@ pub struct WaitTotals {
     pub short_count: u32,
 }
 
+/// Polls for events of one thread that were counted, asleep or not, in the time from `Control::polls_from_ns` on.
+///
+/// A stretch is the time from a poll, or from the return of one that slept, to the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct PollTotals {
+    /// Number of polls.
+    pub count: u64,
+    /// When the last one was; before `Control::polls_from_ns`: none was, and the rest means nothing.
+    pub last_ns: u64,
+    /// The longest stretch that a poll ended.
+    pub longest_ns: u64,
+    /// Time in stretches that are as long as a late iteration.
+    pub late_ns: u64,
+}
+
+/// Index in [`ThreadSlot::polls`] of polls in epoll.
+pub const POLLS_EPOLL: usize = 0;
+/// Of those in poll and select, with several descriptors.
+pub const POLLS_POLL: usize = 1;
+
 /// The longest way from a sleeper's decision to its switch-out; see [`ThreadSlot::wait_end_ns`].
 pub const ALMOST_NS: u64 = 20_000;
 
@@ -129,13 +151,15 @@ pub struct ThreadSlot {
     pub fault_period: u32,
     /// Always zero.
     pub reserved2: u32,
+    /// Its polls while they are counted: in epoll, and in poll and select.
+    pub polls: [PollTotals; 2],
     /// The thread's name, as of its exit (the agent reads living ones from `/proc`).
     pub comm: [u8; 16],
     /// Waits by reason.
     pub waits: [WaitTotals; REASONS],
 }
 
-const _: () = assert!(size_of::<ThreadSlot>() == 280 + 24 * REASONS);
+const _: () = assert!(size_of::<ThreadSlot>() == 344 + 24 * REASONS);
 
 impl ThreadSlot {
     /// Whether a thread in [`STATE_BLOCKED`] was woken and waits for its CPU.

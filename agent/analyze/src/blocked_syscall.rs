@@ -124,14 +124,9 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
         };
         let (places, graph) = made.get_or_insert_with(|| (Places::new(scene), Graph::of(scene)));
         // Of a loop that is said already, with this wait.
-        if stuck(
-            scene,
-            places,
-            (index, thread),
-            scene.thresholds.loop_blocked,
-        )
-        .is_none()
-        {
+        let threshold = scene.thresholds.loop_blocked;
+        let told = stuck(scene, places, (index, thread), threshold);
+        if !told.is_some_and(|it| it.is_proven()) {
             findings.push(finding(graph, (index, thread), wait));
         }
     }

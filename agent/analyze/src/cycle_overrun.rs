@@ -6,6 +6,8 @@
 //! block are not seen, so that many iterations look like one: there the samples of the long iterations
 //! have to show that they are one piece of work.
 
+mod counted;
+
 use super::event_loops::{Kind, Place, Places, is_in_call, is_in_epoll, kind, sampled, total};
 use super::{
     Findings, Scene, Thresholds,
@@ -13,7 +15,7 @@ use super::{
 };
 use remora_model::display::text::{count, duration, percent};
 use remora_model::{
-    Confidence, Finding, FindingKind, Severity, Subject, Thread, ThreadLoop, Topic,
+    Confidence, Finding, FindingKind, PollCount, Severity, Subject, Thread, ThreadLoop, Topic,
 };
 use std::time::Duration;
 
@@ -25,10 +27,13 @@ const TIME_SHARE: f64 = 0.2;
 const FEW_CALLS: f64 = 0.05;
 /// It takes so many samples to say so.
 const ENOUGH: u64 = 20;
+/// Polls that show that a loop turns.
+const MANY: u64 = 5;
 /// Stacks that are shown.
 const SHOWN: usize = 2;
 
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+    counted::analyze(scene, findings);
     let mut places = None;
     for own in &scene.capture.loops {
         let over = own.lengths.count_from(scene.thresholds.cycle);
@@ -41,7 +46,11 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
         let places = places.get_or_insert_with(|| Places::new(scene));
         let declared = scene.thresholds.cycle != Thresholds::default().cycle;
         let kind = kind(scene, places, (own.thread, thread), Some(own));
-        if (kind.is_some() || declared) && (own.exact || is_work(scene, places.of(own.thread))) {
+        let turns = scene
+            .polls(own.thread)
+            .is_some_and(|polls| turns(scene, polls));
+        let is_work = || !turns && is_work(scene, places.of(own.thread));
+        if (kind.is_some() || declared) && (own.exact || is_work()) {
             findings.push(finding(
                 scene,
                 (thread, own),
@@ -51,6 +60,11 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
             ));
         }
     }
+}
+
+/// Whether a loop that did not sleep in its wait was seen coming back to it in time, again and again.
+fn turns(scene: &Scene<'_>, polls: PollCount) -> bool {
+    polls.polls >= MANY && polls.stretch() < scene.thresholds.cycle / 2
 }
 
 fn is_too_often(scene: &Scene<'_>, own: &ThreadLoop, over: u64) -> bool {

@@ -1,4 +1,4 @@
-//! Which threads are event loops, and which of those have not come back to their wait.
+//! Which threads are event loops, and (`stuck`) which of those have not come back to their wait.
 //!
 //! A loop that was wedged before the capture never shows a wait in it. It is known by its stack (frames of
 //! asyncio, libuv, libevent and others), or because asyncio says that its loop runs there. Any other thread
@@ -6,8 +6,12 @@
 //! that waits for its one client in epoll, and then works for a minute, is no loop; nor is a worker
 //! of a pool whose threads take turns at one epoll instance (tokio, Go).
 
+mod stuck;
+
+pub use stuck::{Proof, Stuck, stuck};
+
 use super::Scene;
-use remora_model::{FrameKind, Idleness, Reason, Site, Stack, State, Thread, ThreadLoop};
+use remora_model::{FrameKind, Idleness, Reason, Site, Stack, Thread, ThreadLoop};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -45,17 +49,6 @@ const EPOLL: [&str; 8] = [
 
 /// Frames of Go's runtime, which moves its waits from thread to thread.
 const GO: &str = "runtime.";
-
-/// Frames behind the one of the loop that all its stacks share when it is in one callback: what calls
-/// callbacks, and the callback.
-const SHARED_FRAMES: usize = 2;
-
-/// CPU samples from which it is said that none lies elsewhere.
-const ENOUGH_SAMPLES: u64 = 30;
-
-/// Share of the samples of a handler that serves no input: more system calls than that may be a loop
-/// that never runs dry.
-const FEW_CALLS: f64 = 0.05;
 
 /// Stacks of the threads, with their samples and waits.
 pub struct Places {
@@ -123,86 +116,6 @@ pub enum Kind {
     Epoll,
     /// Nobody waits on an epoll instance of its process (this descriptor), though something arrived there.
     Orphan(u32),
-}
-
-/// A loop that has not come back to its wait.
-#[derive(Clone, Copy, Debug)]
-pub struct Stuck {
-    /// What makes it a loop.
-    pub kind: Kind,
-    /// For how long.
-    pub since: Duration,
-    /// That is a bound.
-    pub at_least: bool,
-    /// It sits in one wait that is not the loop's; else it runs, or waits now and then.
-    pub blocked: bool,
-    /// Concluded from samples: polls that do not block were not seen.
-    pub inferred: bool,
-    /// A stack that shows what it does.
-    pub stack: Option<usize>,
-    /// CPU samples that this rests on.
-    pub samples: u64,
-}
-
-/// Whether a thread is an event loop, and stuck for at least `threshold`.
-pub fn stuck(
-    scene: &Scene<'_>,
-    places: &Places,
-    (index, thread): (usize, &Thread),
-    threshold: Duration,
-) -> Option<Stuck> {
-    let now = &thread.now;
-    let in_wait = now.state == State::Blocked && now.reason == Some(Reason::Epoll);
-    if in_wait || now.reason == Some(Reason::Stopped) || now.state == State::Exited {
-        return None;
-    }
-    let condition = scene.capture.conditions.of(thread.pid);
-    if condition.is_some_and(|it| it.inherited_loops) {
-        return None;
-    }
-    let own = scene
-        .event_loop(index)
-        .filter(|own| own.kind == Reason::Epoll && own.waits > 0);
-    let kind = kind(scene, places, (index, thread), own)?;
-    let came_back = own.is_some()
-        || thread
-            .waits
-            .iter()
-            .any(|waits| waits.reason == Reason::Epoll && waits.count > 0);
-    let (since, at_least) = match own {
-        Some(own) => (own.busy_now?, false),
-        None if came_back => return None,
-        None if now.state == State::Blocked && now.since >= thread.observed => {
-            (now.since, now.since_inferred)
-        }
-        None => (thread.observed, true),
-    };
-    if since < threshold || is_in_selector(scene, thread) || has_left(scene, thread, kind) {
-        return None;
-    }
-    let blocked = now.state == State::Blocked && now.since >= threshold;
-    let stuck = Stuck {
-        kind,
-        since,
-        at_least,
-        blocked,
-        inferred: false,
-        stack: now.stack,
-        samples: 0,
-    };
-    if blocked {
-        let idle = !matches!(kind, Kind::Framework(_)) && scene.is_idle_now(index);
-        let inferred = matches!(kind, Kind::Orphan(_));
-        return (!idle).then_some(Stuck { inferred, ..stuck });
-    }
-    let exact = own.is_some_and(|own| own.exact);
-    let shown = in_one_callback(scene, places.of(index), kind, own.is_some())?;
-    Some(Stuck {
-        inferred: !exact,
-        stack: Some(shown.0),
-        samples: shown.1,
-        ..stuck
-    })
 }
 
 /// What makes a thread a loop.
@@ -340,81 +253,6 @@ pub fn is_in_epoll(stack: &Stack) -> bool {
     names.any(|name| EPOLL.iter().any(|prefix| name.starts_with(prefix)))
 }
 
-/// Whether a thread is in the wait of a Python loop that does not use epoll.
-fn is_in_selector(scene: &Scene<'_>, thread: &Thread) -> bool {
-    let Some(stack) = scene.stack_now(thread) else {
-        return false;
-    };
-    let mut python = stack
-        .frames
-        .iter()
-        .rev()
-        .filter(|frame| frame.kind == FrameKind::Python);
-    let leaf = python.next();
-    let caller = python.next();
-    leaf.is_some_and(|frame| {
-        frame
-            .file
-            .as_ref()
-            .is_some_and(|file| file.ends_with("selectors.py"))
-    }) && caller.is_some_and(|frame| frame.name.ends_with("_run_once"))
-}
-
-/// Whether a thread stands outside of the loop that it ran: the loop has ended.
-fn has_left(scene: &Scene<'_>, thread: &Thread, kind: Kind) -> bool {
-    let outside = |stack: &Stack| !stack.truncated && framework(stack).is_none();
-    matches!(kind, Kind::Framework(_))
-        && task_loop(scene, thread).is_none()
-        && scene.stack_now(thread).is_some_and(outside)
-}
-
-/// Whether everything that a thread did (`late`: in late iterations) was in one callback; then the stack
-/// with the most of it, and the samples that say so.
-fn in_one_callback(
-    scene: &Scene<'_>,
-    places: &[Place],
-    kind: Kind,
-    late: bool,
-) -> Option<(usize, u64)> {
-    let weight = |place: &Place| match late {
-        true => (place.late_samples, place.late_blocked),
-        false => (place.samples, place.blocked),
-    };
-    let stacks: Vec<(usize, u64, Duration, &Stack)> = places
-        .iter()
-        .filter_map(|place| {
-            let (samples, blocked) = weight(place);
-            let stack = scene.capture.stacks.get(place.stack)?;
-            (samples > 0 || !blocked.is_zero()).then_some((place.stack, samples, blocked, stack))
-        })
-        .collect();
-    let samples = stacks
-        .iter()
-        .fold(0_u64, |sum, it| sum.saturating_add(it.1));
-    let blocked = total(stacks.iter().map(|it| it.2));
-    if stacks.iter().any(|it| is_in_epoll(it.3)) {
-        return None;
-    }
-    let on_cpu = sampled(scene, samples);
-    if samples < ENOUGH_SAMPLES && blocked < on_cpu.max(Duration::from_millis(500)) {
-        return None;
-    }
-    let shared = match kind {
-        Kind::Framework(_) => share_callback(stacks.iter().map(|it| it.3)),
-        Kind::Epoll | Kind::Orphan(_) => {
-            let calls = stacks
-                .iter()
-                .filter(|it| is_in_call(it.3))
-                .fold(0_u64, |sum, it| sum.saturating_add(it.1));
-            calls as f64 <= FEW_CALLS * samples as f64
-        }
-    };
-    let most = stacks
-        .iter()
-        .max_by_key(|it| sampled(scene, it.1).saturating_add(it.2))?;
-    shared.then_some((most.0, samples))
-}
-
 /// The sum of times, as far as one can be told.
 pub fn total(times: impl Iterator<Item = Duration>) -> Duration {
     times.fold(Duration::ZERO, Duration::saturating_add)
@@ -438,30 +276,4 @@ pub fn is_in_call(stack: &Stack) -> bool {
             || name.starts_with("entry_SYSCALL")
             || name.starts_with("invoke_syscall")
     })
-}
-
-/// Whether the stacks go the same way from the loop's frame to a callback.
-fn share_callback<'a>(stacks: impl Iterator<Item = &'a Stack>) -> bool {
-    let mut first: Option<Vec<&str>> = None;
-    for stack in stacks {
-        let Some((at, _)) = framework(stack) else {
-            return false;
-        };
-        let python = matches!(stack.frames.get(at), Some(frame) if frame.kind == FrameKind::Python);
-        let behind = stack.frames.iter().skip(at + 1);
-        let behind = behind.filter(|frame| !python || frame.kind == FrameKind::Python);
-        let way: Vec<&str> = behind
-            .map(|frame| &*frame.name)
-            .take(SHARED_FRAMES)
-            .collect();
-        if way.len() < SHARED_FRAMES {
-            return false;
-        }
-        match &first {
-            None => first = Some(way),
-            Some(first) if *first == way => {}
-            Some(_) => return false,
-        }
-    }
-    first.is_some()
 }

@@ -1,21 +1,22 @@
 //! `loop_blocked`: an event loop has not come back to its wait, and nothing else of it is served meanwhile.
 //!
 //! What looks similar and is none: an idle loop, which is in its wait; a loop that never runs dry, whose
-//! polls return at once (its samples lie in many places, and some in the poll); a batch whose iteration is
+//! polls return at once (they were counted; where they could not be, that is a notice, see `unclear`); a batch whose iteration is
 //! meant to take that long (declared by `--threshold loop-blocked=…`); a thread that waits for one socket by poll.
 
-use super::event_loops::{Kind, Places, Stuck, stuck, task_loop};
+use super::event_loops::{Kind, Places, Proof, Stuck, stuck, task_loop};
 use super::{
     Findings, Scene,
     graph::Graph,
     waiting,
     words::{self, Headline},
 };
-use remora_model::display::text::{clean, counted, queue_bytes, share};
+use remora_model::display::text::{clean, counted, duration, queue_bytes, share};
 use remora_model::{
-    Confidence, Finding, FindingKind, Reason, Severity, Socket, Subject, Task, TaskState, Thread,
-    Topic,
+    Confidence, Finding, FindingKind, Reason, Severity, Site, Socket, Subject, Task, TaskState,
+    Thread, Topic,
 };
+use std::time::Duration;
 
 /// Sockets with unread bytes that are shown.
 const SHOWN: usize = 2;
@@ -30,7 +31,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
             (index, thread),
             scene.thresholds.loop_blocked,
         );
-        if let Some(found) = found {
+        if let Some(found) = found.filter(Stuck::is_proven) {
             let graph = graph.get_or_insert_with(|| Graph::of(scene));
             findings.push(finding(graph, (index, thread), found));
         }
@@ -42,7 +43,7 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
     let mut finding = scene.about_thread(FindingKind::LoopBlocked, Severity::Critical, thread);
     finding.since = Some(stuck.since);
     finding.since_at_least = stuck.at_least;
-    if stuck.inferred {
+    if stuck.proof == Proof::Concluded {
         finding.confidence = Confidence::Inferred;
     }
     finding.about = vec![Subject::Thread(thread.tid)];
@@ -64,14 +65,28 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
         finding = waiting::evidence(graph, (index, thread), line, finding);
         let is_asyncio = stuck.kind == Kind::Framework("asyncio");
         finding.next = waiting::next(graph, index, thread, is_asyncio);
-    } else {
-        let rest = match stuck.samples {
-            0 => "each of its waits".to_owned(),
-            samples => format!("all of {}", counted(samples, "sample")),
-        };
-        let used = share(thread.on_cpu, thread.observed);
-        let line = format!("{who} is in one callback, {rest}; it uses {used} of one CPU");
+    } else if in_sleep(scene, index, stuck) {
+        let line = format!("{who} sleeps again and again in one callback");
         finding = finding.fact(Topic::Reason, line);
+        let at = words::at(place.and_then(words::place).as_deref());
+        let timer = match stuck.kind == Kind::Framework("asyncio") {
+            true => "`await asyncio.sleep()`",
+            false => "the loop's own timer",
+        };
+        finding.next = format!("Replace the sleep{at} with {timer}.");
+    } else {
+        let used = share(thread.on_cpu, thread.observed);
+        let line = format!("{who} is in {}; it uses {used} of one CPU", work(stuck));
+        finding = finding.fact(Topic::Reason, line);
+        if let Proof::Counted(polls) = stuck.proof {
+            let line = format!(
+                "{} in {}, none since {}",
+                counted(polls.polls, "poll"),
+                duration(polls.watched),
+                duration(polls.open),
+            );
+            finding = finding.fact(Topic::Polls, line);
+        }
         let at = words::at(place.and_then(words::place).as_deref());
         finding.next = format!(
             "Move the work{at} to a worker thread or process. If it is expected: --threshold loop-blocked=TIME."
@@ -88,18 +103,36 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
     }
     for socket in unread(scene, thread).take(SHOWN) {
         let unread = queue_bytes(socket.unread_bytes().into());
-        let queue = format!("{}: {unread} unread", words::socket(socket));
+        let queue = format!("{}: {unread} unread", words::socket(scene, socket));
         finding = finding.fact(Topic::Queue, queue);
     }
-    if stuck.inferred {
-        finding = finding.fact(Topic::Inferred, inferred(stuck.kind));
+    if stuck.proof == Proof::Concluded {
+        let line = "this thread should wait on that epoll set: it is the one that is not idle";
+        finding = finding.fact(Topic::Inferred, line);
     }
     finding
 }
 
+/// Whether the frames behind that of the loop are those of a callback, and not only the loop's own machinery.
+fn names_callbacks(kind: Kind) -> bool {
+    matches!(kind, Kind::Framework("asyncio" | "trio"))
+}
+
+/// `one callback, all of 290 samples`, or `one iteration`, where several callbacks are seen or none can be told.
+fn work(stuck: Stuck) -> String {
+    match stuck.samples.filter(|_| names_callbacks(stuck.kind)) {
+        None => "one iteration".to_owned(),
+        Some(0) => "one callback, each of its waits".to_owned(),
+        Some(samples) => format!("one callback, all of {}", counted(samples, "sample")),
+    }
+}
+
 fn summary(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -> String {
     let time = words::since(stuck.since, stuck.at_least);
-    let sleeps = stuck.blocked && thread.now.reason == Some(Reason::Sleep);
+    let sleeps = match stuck.blocked {
+        true => thread.now.reason == Some(Reason::Sleep),
+        false => in_sleep(graph.scene(), index, stuck),
+    };
     let what = match sleeps {
         true => format!("blocked for {time} by a sleep"),
         false => format!("blocked for {time}"),
@@ -107,10 +140,14 @@ fn summary(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
     let detail = match stuck.blocked {
         _ if sleeps => String::new(),
         true => waiting::phrase(graph, index, thread),
-        false if thread.on_cpu.as_secs_f64() * 2.0 >= thread.observed.as_secs_f64() => {
-            "one callback on CPU".to_owned()
+        false => {
+            let on_cpu = thread.on_cpu.as_secs_f64() * 2.0 >= thread.observed.as_secs_f64();
+            let what = match stuck.samples {
+                Some(_) if names_callbacks(stuck.kind) => "one callback",
+                _ => "one iteration",
+            };
+            format!("{what}{}", if on_cpu { " on CPU" } else { "" })
         }
-        false => "one callback".to_owned(),
     };
     let headline = Headline {
         who: &loop_name(stuck.kind),
@@ -121,16 +158,22 @@ fn summary(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
     headline.fitted()
 }
 
-fn inferred(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Orphan(_) => {
-            "this thread should wait on that epoll set: it is the one that is not idle"
-        }
-        _ => "polls that return at once are not seen; no sample lies in one",
-    }
+/// The place where it is, again and again, is a sleep: it may be awake for a moment just now.
+fn in_sleep(scene: &Scene<'_>, index: usize, stuck: Stuck) -> bool {
+    let there = scene.capture.waits.iter().filter(|wait| {
+        let at = match wait.site {
+            Site::Stack(at) => Some(at),
+            _ => None,
+        };
+        wait.thread == index && at.is_some() && at == stuck.stack
+    });
+    let asleep = there.filter(|wait| wait.reason == Reason::Sleep);
+    let asleep: Duration = asleep.map(|wait| wait.total).sum();
+    let watched = scene.capture.threads.get(index).map(|it| it.observed);
+    watched.is_some_and(|watched| asleep.as_secs_f64() * 2.0 >= watched.as_secs_f64())
 }
 
-fn loop_name(kind: Kind) -> String {
+pub fn loop_name(kind: Kind) -> String {
     match kind {
         Kind::Framework(name) => format!("{name} loop"),
         Kind::Epoll | Kind::Orphan(_) => "event loop".to_owned(),

@@ -1,12 +1,12 @@
 //! What all analyzers look at: the capture, with an index of what they ask it for.
 
-use super::{Heartbeat, Thresholds};
+use super::{Heartbeat, Thresholds, connections::Servers};
 use remora_model::display::text::clean;
 use remora_model::places::{self, Reading};
 use remora_model::{
     Capture, Finding, FindingKind, IdlePlaces, Process, Socket, Stack, State, Thread,
 };
-use remora_model::{Confidence, Severity, ThreadLoop};
+use remora_model::{Confidence, HookState, PollCount, Severity, SignalId, ThreadLoop};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -29,9 +29,11 @@ pub struct Scene<'a> {
     threads: HashMap<u32, usize>,
     processes: HashMap<u32, &'a Process>,
     loops: HashMap<usize, &'a ThreadLoop>,
+    polls: HashMap<usize, PollCount>,
     sockets: HashMap<(u32, u32), &'a Socket>,
     sockets_by_process: HashMap<u32, Vec<&'a Socket>>,
     readings: Vec<OnceCell<Reading>>,
+    servers: OnceCell<Servers>,
 }
 
 impl<'a> Scene<'a> {
@@ -55,11 +57,13 @@ impl<'a> Scene<'a> {
             threads: living.map(|(index, thread)| (thread.tid, index)).collect(),
             processes: capture.processes.iter().map(|p| (p.pid, p)).collect(),
             loops: capture.loops.iter().map(|l| (l.thread, l)).collect(),
+            polls: capture.polls.iter().copied().collect(),
             sockets: open
                 .map(|socket| ((socket.pid, socket.fd), socket))
                 .collect(),
             sockets_by_process,
             readings: vec![OnceCell::new(); capture.stacks.len()],
+            servers: OnceCell::new(),
         }
     }
 
@@ -85,6 +89,17 @@ impl<'a> Scene<'a> {
         self.loops.get(&thread).copied()
     }
 
+    /// The polls of a thread, by its index, where they were counted.
+    pub fn polls(&self, thread: usize) -> Option<PollCount> {
+        self.polls.get(&thread).copied()
+    }
+
+    /// Whether each poll is seen, not only those that sleep.
+    pub fn sees_each_poll(&self) -> bool {
+        let mut signals = self.capture.signals.iter();
+        signals.any(|it| it.id == SignalId::EventLoops && it.state == HookState::On)
+    }
+
     /// A socket that was open at the end.
     pub fn socket(&self, pid: u32, fd: u32) -> Option<&'a Socket> {
         self.sockets.get(&(pid, fd)).copied()
@@ -94,6 +109,12 @@ impl<'a> Scene<'a> {
     pub fn sockets_of(&self, pid: u32) -> impl Iterator<Item = &'a Socket> {
         let own = self.sockets_by_process.get(&pid).into_iter().flatten();
         own.copied()
+    }
+
+    /// Whether a client made a connection.
+    pub fn is_accepted(&self, socket: &Socket) -> bool {
+        let servers = self.servers.get_or_init(|| Servers::of(self.capture));
+        servers.accepted(socket)
     }
 
     /// How long something must have stood still in a socket to have done so in the whole look: nearly as long

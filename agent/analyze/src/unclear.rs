@@ -2,7 +2,10 @@
 //!
 //! A thread at rest is none ([`waits`](super::waits)), nor is a wait that a finding explains, nor one for the result of
 //! others while somebody works. What is left has waited for longer than the threshold in the middle of the program,
-//! for a condition, a queue, a result. Nothing is proven wrong, and `healthy` would be a guess.
+//! for a condition, a queue, a result. Nothing is proven wrong, and `healthy` would be a guess. And loops that may be
+//! stuck (`loops`).
+
+mod loops;
 
 use super::waits::{Kind, Waiting, Waits, line, someone_works};
 use super::{Scene, graph::Graph, graph::Node, words};
@@ -34,8 +37,9 @@ pub fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
         })
         .collect();
     unclear.sort_by_key(|it| (std::cmp::Reverse(it.since()), it.index));
-    let shown = unclear.iter().take(MAX_NOTICES);
-    shown.map(|it| notice(&graph, it)).collect()
+    let loops = loops::notices(scene, found);
+    let waits = unclear.iter().map(|it| notice(&graph, it));
+    loops.into_iter().chain(waits).take(MAX_NOTICES).collect()
 }
 
 /// Share of its time that a thread has to spend in waits for locks.

@@ -15,6 +15,7 @@ use super::{
     locks::Facts,
     memory::MemoryRecord,
     objects::Insides,
+    polls::PollsSeen,
     pythons::Pythons,
     sockets::SocketsSeen,
     spaces::Spaces,
@@ -89,11 +90,15 @@ pub struct Recorded {
     pub dependencies: Vec<Dependency>,
     /// And in locks of Python.
     pub python_waits: Vec<PythonWait>,
+    /// What Python calls its threads, by thread id.
+    pub python_names: HashMap<u32, String>,
     /// Executors of Python programs.
     pub python_pools: Vec<PythonPool>,
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,
+    /// Polls of threads that seemed stuck.
+    pub polls: PollsSeen,
     /// From this length on an iteration is late.
     pub late_from: Duration,
     /// Length of the finest windows.
@@ -197,6 +202,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         python_waits: recorded.python_waits.clone(),
         python_pools: recorded.python_pools.clone(),
         loops: series::loops(&recorded, &threads),
+        polls: series::polls(&recorded, &threads),
         timeline: series::timeline(&recorded, &threads),
         tasks: recorded.tasks,
         sockets: recorded.sockets.sockets,
@@ -339,6 +345,11 @@ fn thread(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Threa
     Thread {
         tid: slot.tid,
         pid: slot.tgid,
+        python_name: recorded
+            .python_names
+            .get(&slot.tid)
+            .filter(|name| !name.starts_with(&comm) || comm.is_empty())
+            .cloned(),
         comm,
         observed: Duration::from_nanos(observed_ns),
         summed: summed.map_or(0, |summed| summed.threads),

@@ -16,6 +16,7 @@
 //! | `memory` | resident memory and mappings, from `/proc` |
 //! | `conditions` | what holds the processes: tracers, freezers, limits, file locks |
 //! | `heap` | a watch on the allocators, where it is asked for |
+//! | `polls` | whether a loop that seems stuck comes back to its wait |
 //! | `meter` | what the capture itself costs |
 //! | `assemble` | names for everything, and the plain data of the model |
 
@@ -31,6 +32,7 @@ mod locks;
 mod memory;
 mod meter;
 mod objects;
+mod polls;
 mod pythons;
 mod sampling;
 mod session;

@@ -145,6 +145,7 @@ impl Meter {
             bpf_map_bytes: probe.map_bytes(),
             unwind_bytes: 0,
             unwind_tables: 0,
+            polls: None,
         }
     }
 }

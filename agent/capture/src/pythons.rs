@@ -14,7 +14,7 @@ use remora_process::python::{
     Finder, NotFound, Python, asyncio,
     code::{Code, Resolver},
     lock,
-    threads::waits,
+    threads::{names, waits},
 };
 use remora_process::{
     maps::Snapshot,
@@ -210,6 +210,25 @@ impl Pythons {
                 waits_of(python, memory, &own)
             });
             all.extend(waits.unwrap_or_default());
+        }
+        all
+    }
+
+    /// What Python's `threading` calls its threads, by thread id.
+    pub fn names(&self, slots: &[ThreadSlot]) -> HashMap<u32, String> {
+        let mut all = HashMap::new();
+        for (key, found) in &self.by_space {
+            let Found::Yes(known) = found else { continue };
+            let own = slots
+                .iter()
+                .filter(|slot| slot.tgid == key.tgid && slot.python_thread != 0);
+            let tids: HashMap<u64, u32> = own.map(|slot| (slot.python_thread, slot.tid)).collect();
+            let states: Vec<u64> = tids.keys().copied().collect();
+            let names = known.ask(key.tgid, move |python, memory| {
+                names::names(python, python.version.minor, memory, &states)
+            });
+            let named = names.unwrap_or_default().into_iter();
+            all.extend(named.filter_map(|(state, name)| Some((*tids.get(&state)?, name))));
         }
         all
     }

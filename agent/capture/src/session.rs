@@ -10,6 +10,7 @@ use super::{
     memory::MemoryWatch,
     meter::Meter,
     objects::ObjectWatch,
+    polls::PollWatch,
     pythons::Pythons,
     sampling::Sampling,
     sockets::Sockets,
@@ -75,6 +76,8 @@ struct Session {
     /// Where it is asked for; from the start of the recording on.
     heap: Option<Watch>,
     conditions: ConditionWatch,
+    /// Asks loops that seem stuck; from the start of the recording on.
+    polls: Option<PollWatch>,
     /// Counts the objects of interpreters; from the start of the recording on.
     objects: Option<ObjectWatch>,
     /// Where the scheduler's code lies, once it was looked up.
@@ -211,6 +214,7 @@ impl Session {
             memory: MemoryWatch::new()?,
             heap: None,
             conditions: ConditionWatch::new(),
+            polls: None,
             objects: None,
             scheduler: None,
             processes: BTreeMap::new(),
@@ -241,6 +245,7 @@ impl Session {
                 exited: false,
                 parent: None,
                 related: None,
+                followed: target.followed,
                 python: None,
             });
             self.memory.began(pid);
@@ -261,6 +266,7 @@ impl Session {
         progress: &mut impl FnMut(Progress<'_>),
     ) -> Result<(End, Meter), CaptureError> {
         let began = Instant::now();
+        self.polls = Some(PollWatch::new(&self.probe, began.into_std(), plan.duration));
         let far = began.into_std();
         let mut exits = ExitWatch::new(targets)?;
         let mut targets_gone = false;
@@ -277,6 +283,7 @@ impl Session {
         tokio::pin!(over, interrupt);
         loop {
             let (measured, heap) = (meter.over_at(), self.heap_due());
+            let polls = self.polls.as_ref().and_then(PollWatch::due);
             tokio::select! {
                 biased;
                 () = &mut over => return Ok((End::Elapsed, meter)),
@@ -296,6 +303,9 @@ impl Session {
                 }
                 () = sleep_until(heap.unwrap_or(far).into()), if heap.is_some() => {
                     self.check_heap(progress);
+                }
+                () = sleep_until(polls.unwrap_or(far).into()), if polls.is_some() => {
+                    self.look_at_polls();
                 }
                 _ = beat.tick() => {
                     meter.beat(&self.probe);
@@ -320,6 +330,13 @@ impl Session {
             if targets_gone && !(plan.selection.children && self.probe.anyone_left()) {
                 return Ok((End::TargetsExited, meter));
             }
+        }
+    }
+
+    /// Asks loops that seem stuck whether they are.
+    fn look_at_polls(&mut self) {
+        if let Some(polls) = &mut self.polls {
+            polls.look(&mut self.probe, &self.sockets);
         }
     }
 

@@ -1,6 +1,9 @@
 //! What was observed by which means, what was lost, and what it cost.
 
-use super::loss::{AgentLoss, LossId};
+use super::{
+    loss::{AgentLoss, LossId},
+    polls::PollCost,
+};
 use remora_common::loss::Loss;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -159,4 +162,7 @@ pub struct Overhead {
     pub unwind_bytes: u64,
     /// Files that have an unwind table.
     pub unwind_tables: u64,
+    /// Of the polls that were counted for a moment; `None`: none were. It is in no other figure.
+    #[serde(default)]
+    pub polls: Option<PollCost>,
 }

@@ -23,6 +23,7 @@ mod memory;
 mod memory_trend;
 mod objects;
 pub mod places;
+mod polls;
 mod process_tree;
 mod python;
 pub mod recording;
@@ -50,7 +51,7 @@ pub use finding::{
     Notice, NoticeKind, Severity, SkipReason, Skipped, Subject, Verdict,
 };
 pub use frame::{Frame, FrameKind, PythonWalk, Stack, UNMAPPED, Walk};
-pub use heap::{HeapSizes, SizeClass};
+pub use heap::{HeapSizes, HeapUse, SizeClass};
 pub use heap_watch::{HeapSite, HeapWatch, WatchCost, WatchEnd, WatchedFile, WatchedProcess};
 pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, takes_lock, user_sites};
@@ -66,6 +67,7 @@ pub use memory::{
 };
 pub use memory_trend::{GrowthForm, LeakLevel, MemoryTrend, Reached};
 pub use objects::{PythonObjects, TypeCount};
+pub use polls::{PollCost, PollCount};
 pub use process_tree::{ProcessTree, Relative};
 pub use python::{GilUse, Python};
 pub use remora_common::{
@@ -120,6 +122,9 @@ pub struct Process {
     pub parent: Option<u32>,
     /// It is no target: why it was looked at all the same.
     pub related: Option<String>,
+    /// It was not asked for: it is a child of this process, which has no work of its own.
+    #[serde(default)]
+    pub followed: Option<u32>,
     /// The Python interpreter in it.
     pub python: Option<Python>,
 }
@@ -257,6 +262,9 @@ pub struct Capture {
     pub wakes: Vec<Wake>,
     /// Event loops, by thread.
     pub loops: Vec<ThreadLoop>,
+    /// Polls of threads that seemed not to come back to them, by index in [`Capture::threads`].
+    #[serde(default)]
+    pub polls: Vec<(usize, PollCount)>,
     /// Locks and other futexes, those with the longest waits first.
     pub locks: Vec<Lock>,
     /// Whom threads that sleep at the end wait for, beyond locks and sockets.

@@ -52,6 +52,8 @@ topics! {
     Unknown, "unknown", "unknown";
     /// An event loop, and what it does.
     Loop, "loop", "loop";
+    /// Polls for events that were counted.
+    Polls, "polls", "polls";
     /// An asyncio task.
     Task, "task", "task";
     /// Use of CPUs.

@@ -1,7 +1,10 @@
 //! What the kernel side costs and what it lost.
 
-use super::{Probe, ProbeError};
-use aya::sys::{Stats, SyscallError, enable_stats};
+use super::{Probe, ProbeError, polls};
+use aya::{
+    programs::Program,
+    sys::{Stats, SyscallError, enable_stats},
+};
 use remora_common::loss::Loss;
 use remora_model::ProgramCost;
 use std::{
@@ -28,17 +31,17 @@ impl StatisticsOn {
 impl Probe {
     /// Runs and run time of each attached program so far, as far as statistics were on.
     pub fn program_costs(&self) -> Vec<ProgramCost> {
-        self.ebpf
-            .programs()
-            .filter_map(|(name, program)| {
-                let text = fdinfo(program.fd().ok()?.as_fd().as_raw_fd())?;
-                Some(ProgramCost {
-                    name: name.to_owned(),
-                    runs: field(&text, "run_cnt:")?,
-                    run_ns: field(&text, "run_time_ns:")?,
-                })
-            })
+        let programs = self.ebpf.programs();
+        // Attached for a moment, and measured there: it is apart.
+        let programs = programs.filter(|(name, _)| *name != polls::PROGRAM);
+        programs
+            .filter_map(|(name, program)| cost(name, program))
             .collect()
+    }
+
+    /// The same of one program.
+    pub(super) fn cost_of(&self, name: &str) -> Option<ProgramCost> {
+        cost(name, self.ebpf.program(name)?)
     }
 
     /// Runs that the kernel skipped because a program was running already on that CPU.
@@ -68,6 +71,15 @@ impl Probe {
             })
             .collect()
     }
+}
+
+fn cost(name: &str, program: &Program) -> Option<ProgramCost> {
+    let text = fdinfo(program.fd().ok()?.as_fd().as_raw_fd())?;
+    Some(ProgramCost {
+        name: name.to_owned(),
+        runs: field(&text, "run_cnt:")?,
+        run_ns: field(&text, "run_time_ns:")?,
+    })
 }
 
 /// Kernel memory of the maps of one object.

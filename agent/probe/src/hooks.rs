@@ -52,6 +52,19 @@ pub(super) fn tracepoint(
         .map_err(|error| refused(hook(), &error))
 }
 
+/// Loads a program for a tracepoint with BTF types, to be attached when it is wanted.
+pub(super) fn tracepoint_ready(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    name: &'static str,
+    tracepoint: &str,
+) -> Result<(), ProbeError> {
+    let program: &mut BtfTracePoint = program(ebpf, name)?;
+    program
+        .load(tracepoint, btf)
+        .map_err(|error| refused(format!("tp_btf/{tracepoint}"), &error))
+}
+
 /// Loads and attaches a program to the entry of a kernel function that has BTF.
 pub(super) fn fentry(
     ebpf: &mut Ebpf,

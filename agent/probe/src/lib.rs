@@ -7,6 +7,7 @@
 //! | `hooks` | attaches one program each, and turns a refusal into words |
 //! | `events` | programs on events of single CPUs |
 //! | `loops` | hooks on the waits of event loops, and their records |
+//! | `polls` | counts polls exactly, for a moment |
 //! | `heap` | probes in the targets' allocators, and the blocks that they saw |
 //! | `mapped` | a map's memory, read without a system call |
 //! | `unwind` | unwind tables and address spaces into the maps |
@@ -32,6 +33,7 @@ mod loops;
 mod mapped;
 mod object;
 mod perf;
+mod polls;
 mod sockets;
 mod tables;
 mod trial;
@@ -75,6 +77,7 @@ pub struct Probe {
     slots: Mapped<ThreadSlot>,
     loops: Mapped<EventLoop>,
     free_loops: Stack<MapData, u32>,
+    polls: polls::PollCounter,
     aggregates: Mapped<Aggregate>,
     stacks: Array<MapData, StackEntry>,
     stacks_per_half: u32,

@@ -140,13 +140,11 @@ impl Probe {
         loaded.attach_required(&btf)?;
         loaded.attach_optional(&btf, settings);
         let loops = loops::attach(&mut loaded.ebpf, &btf, kernel.arch, settings.loops);
-        if let Some(signal) = loops.signal {
-            loaded.signals.push(signal);
-        }
+        loaded.signals.extend(loops.signal);
         let sockets = sockets::attach(&mut loaded.ebpf, &btf, kernel, settings.sockets);
         loaded.signals.push(sockets);
         let mut probe = loaded.into_probe(kernel, settings)?;
-        probe.follow_loops(loops.mode)?;
+        probe.follow_loops(loops.mode, loops.polls)?;
         Ok(probe)
     }
 }
@@ -372,6 +370,7 @@ impl Loaded {
             slots: mapped(ebpf, "SLOTS", slots)?,
             loops: mapped(ebpf, "EVENT_LOOPS", LOOPS)?,
             free_loops: take(ebpf, "FREE_LOOPS")?,
+            polls: Default::default(),
             aggregates: mapped(ebpf, "AGGREGATES", 2 * AGGREGATES_PER_HALF)?,
             stacks: take(ebpf, "STACKS")?,
             stacks_per_half: self.stacks_per_half,

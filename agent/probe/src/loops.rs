@@ -3,7 +3,7 @@
 //! Exact iterations need the entry to and the return from each wait. Trampolines cost least, probes
 //! more; syscall tracepoints make every system call of the host take the slow way in and out.
 
-use super::{Probe, ProbeError, hooks};
+use super::{Probe, ProbeError, hooks, polls::PollCounter};
 use aya::{Btf, Ebpf};
 use bytemuck::Zeroable;
 use remora_common::event_loop::{EventLoop, LOOP_BLOCKED, LOOP_EXACT, LOOP_OFF};
@@ -65,6 +65,8 @@ pub(super) struct Loops {
     pub mode: u32,
     /// What is said of it; `None` when loops are off by choice.
     pub signal: Option<Signal>,
+    /// How polls are counted where it is asked whether a loop is stuck.
+    pub polls: PollCounter,
 }
 
 /// The system calls in which threads wait for events, with the programs that trampolines need.
@@ -90,6 +92,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, arch: Arch, wanted: LoopHook) -
             hook: hook.to_owned(),
             state,
         }),
+        polls: PollCounter::Needless,
     };
     let blocked = |why: &str| {
         let state = HookState::Degraded(format!(
@@ -103,6 +106,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, arch: Arch, wanted: LoopHook) -
             return Loops {
                 mode: LOOP_OFF,
                 signal: None,
+                polls: PollCounter::Needless,
             };
         }
         LoopHook::Blocked => return blocked(""),
@@ -121,7 +125,12 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, arch: Arch, wanted: LoopHook) -
         }
     }
     if wanted == LoopHook::Auto {
-        return blocked(" (--loop exact sees them, at a price for every system call of the host)");
+        let polls = PollCounter::load(ebpf, btf);
+        let price = " (--loop exact sees them, at a price for every system call of the host)";
+        return Loops {
+            polls,
+            ..blocked(price)
+        };
     }
     match ExactHook::SysEnter.attach(ebpf, btf, arch) {
         Ok(()) => on(LOOP_EXACT, ExactHook::SysEnter.name(), HookState::On),
@@ -183,7 +192,8 @@ pub(super) fn tracepoints(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), ProbeError> 
 
 impl Probe {
     /// Gives the kernel side its free elements, and says how to follow loops.
-    pub(super) fn follow_loops(&mut self, mode: u32) -> Result<(), ProbeError> {
+    pub(super) fn follow_loops(&mut self, mode: u32, polls: PollCounter) -> Result<(), ProbeError> {
+        self.polls = polls;
         for index in (1..self.loops.len()).rev() {
             self.free_loop(index as u32)?;
         }

@@ -42,7 +42,7 @@ pub fn loop_sys_exit(context: BtfTracePointContext) -> i32 {
 
 /// What a system call of this number waits for, when it may be for events.
 #[inline(always)]
-fn kind_of(number: i64) -> Option<u32> {
+pub(super) fn kind_of(number: i64) -> Option<u32> {
     match *SYSCALLS.get(number as u32)? {
         class if class == SyscallClass::Epoll as u8 => Some(EPOLL),
         class if class == SyscallClass::Poll as u8 || class == SyscallClass::Select as u8 => {

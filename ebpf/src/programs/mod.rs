@@ -5,6 +5,7 @@ mod event_wait;
 mod fault;
 mod heap;
 mod life;
+mod polls;
 mod sample;
 mod sockets;
 mod switch;

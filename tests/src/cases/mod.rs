@@ -43,6 +43,13 @@ pub enum Expect {
         /// Must stand in its summary or evidence: the function to blame, the descriptor.
         says: &'static [&'static str],
     },
+    /// Nothing but a notice.
+    Unclear {
+        /// Its kind.
+        kind: &'static str,
+        /// Must stand in its summary or evidence.
+        says: &'static [&'static str],
+    },
     /// Nothing.
     Healthy,
     /// Nothing in a look of this length, though it is not well.

@@ -90,22 +90,57 @@ fn an_idle_loop_and_one_that_is_back_are_nothing() {
     assert_eq!(found(&capture).len(), 1);
 }
 
+/// No poll for two seconds.
+fn counted() -> remora_model::PollCount {
+    remora_model::PollCount {
+        watched: ms(2_000),
+        open: ms(2_000),
+        ..remora_model::PollCount::default()
+    }
+}
+
 #[test]
 fn a_callback_on_the_cpu_is_told_from_a_loop_that_never_runs_dry() {
     let mut builder = Builder::new(7, "feedd");
     builder.samples(0, &with(&["p:parse@feed.py:9", "p:scale@feed.py:5"]), 1000);
     builder.samples(0, &with(&["p:parse@feed.py:9"]), 900);
-    let capture = builder.finish();
+    let mut capture = builder.finish();
+    assert!(found(&capture).is_empty(), "nobody counted its polls");
+    capture.polls = vec![(0, counted())];
     let stuck = found(&capture);
     assert_eq!(stuck.len(), 1, "{stuck:?}");
-    assert_eq!(stuck[0].1, Confidence::Inferred);
 
     let mut builder = Builder(capture);
+    builder.0.polls.clear();
     builder.samples(0, &with(&[])[..2], 40);
     assert!(
         found(&builder.finish()).is_empty(),
         "samples in the loop itself"
     );
+}
+
+#[test]
+fn a_callback_that_sleeps_again_and_again_sleeps_also_while_it_is_awake() {
+    let slept = |reason| {
+        let mut builder = Builder::new(7, "feedd");
+        builder.wait(0, reason, &with(&["p:pump@feed.py:41"]), ms(29_000));
+        builder.0.threads[0].observed = ms(30_000);
+        let mut capture = builder.finish();
+        capture.threads[0].now.state = State::Running;
+        capture.polls = vec![(0, counted())];
+        let judgement = judge(&capture, &Thresholds::default());
+        let finding = judgement.findings().next().expect("a finding");
+        (finding.summary.clone(), finding.next.clone())
+    };
+    let (summary, next) = slept(Reason::Sleep);
+    assert!(summary.ends_with("by a sleep"), "{summary}");
+    assert_eq!(
+        next,
+        "Replace the sleep at pump (feed.py:41) with `await asyncio.sleep()`."
+    );
+    let (summary, next) = slept(Reason::Futex);
+    assert!(summary.ends_with("one callback"), "{summary}");
+    assert!(next.starts_with("Move the work"), "{next}");
 }
 
 #[test]

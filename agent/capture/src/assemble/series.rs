@@ -9,7 +9,7 @@ use remora_common::{
     thread::{STATE_EXITED, ThreadSlot},
 };
 use remora_model::{
-    Histogram, Reason, SignalId, ThreadLoop, Timeline,
+    Histogram, PollCount, Reason, SignalId, ThreadLoop, Timeline,
     timeline::{ProcessSeries, SocketSeries, Span, ThreadPoint, ThreadSeries},
 };
 use std::{
@@ -39,6 +39,16 @@ pub fn loops(recorded: &Recorded, threads: &Threads) -> Vec<ThreadLoop> {
             }
         })
         .collect()
+}
+
+/// The polls that were counted, by thread.
+pub fn polls(recorded: &Recorded, threads: &Threads) -> Vec<(usize, PollCount)> {
+    let counts = recorded.polls.counts.iter();
+    let mut polls: Vec<_> = counts
+        .filter_map(|(serial, count)| Some((threads.find(*serial)?.0, *count)))
+        .collect();
+    polls.sort_unstable_by_key(|(thread, _)| *thread);
+    polls
 }
 
 /// A thread that sat in one epoll wait all the time has a loop, too, in which nothing began or ended.

@@ -8,6 +8,7 @@ use crate::{
     locks::{self, Facts, WaitedWords},
     meter::Meter,
     objects::{Insides, ObjectWatch},
+    polls::PollsSeen,
     sockets::SocketsSeen,
     spaces::SpaceKey,
     timeline::Recorder,
@@ -33,6 +34,8 @@ struct Moment {
     interpreters: Vec<(u32, Python)>,
     blocked: BlockedStacks,
     python_waits: Vec<PythonWait>,
+    python_names: HashMap<u32, String>,
+    polls: PollsSeen,
     python_pools: Vec<PythonPool>,
     tasks: Vec<(u32, Tasks)>,
     sockets: SocketsSeen,
@@ -58,6 +61,11 @@ impl Session {
         run: Run,
         progress: &mut impl FnMut(Progress<'_>),
     ) -> (Recorded, Held) {
+        if let Some(polls) = &mut self.polls {
+            polls
+                .catch_up(&mut self.probe, &self.sockets, run.end)
+                .await;
+        }
         self.sockets.last(&self.probe.threads()).await;
         let moment = self.stop(plan, kernel, run.start_ns);
         self.probe.settled().await;
@@ -74,7 +82,9 @@ impl Session {
             || self.probe.threads(),
         );
         let dependencies = dependencies::look(&taken.living, kernel.arch);
-        let signals = self.signals();
+        let mut signals = self.signals();
+        moment.polls.tell(&mut signals);
+        overhead.polls = moment.polls.cost;
         let (windows, windows_coarsened) = self
             .recorder
             .take()
@@ -103,6 +113,7 @@ impl Session {
             spaces: self.spaces,
             pythons: self.pythons,
             python_waits: moment.python_waits,
+            python_names: moment.python_names,
             python_pools: moment.python_pools,
             tasks: moment.tasks,
             insides,
@@ -121,6 +132,7 @@ impl Session {
             dependencies,
             loops: taken.loops,
             loops_are_exact: self.probe.loops_are_exact(),
+            polls: moment.polls,
             late_from: plan.late,
             window: plan.keep.window,
             windows,
@@ -142,6 +154,8 @@ impl Session {
 
     /// Stops all counting, and reads what changes from one moment to the next: what changes soonest first.
     fn stop(&mut self, plan: &Plan, kernel: &Kernel, start_ns: u64) -> Moment {
+        let polls = self.polls.as_mut();
+        let polls = polls.map(|polls| polls.finish(&mut self.probe));
         let asleep = self.probe.blocked_threads().unwrap_or_else(|_| {
             self.unread += 1;
             Vec::new()
@@ -172,8 +186,10 @@ impl Session {
             end_ns,
             locks,
             interpreters,
+            polls: polls.unwrap_or_default(),
             blocked,
             python_waits: self.pythons.waits(&self.probe.threads()),
+            python_names: self.pythons.names(&self.probe.threads()),
             python_pools: self.pythons.pools(&self.probe.threads()),
             tasks: self.pythons.tasks(),
             sockets: self.sockets.finish(start_ns),

@@ -72,6 +72,13 @@ impl Loops {
         }
     }
 
+    /// Whether a thread was seen waiting where others wait too.
+    pub fn takes_turns(&self, thread: &ThreadSlot) -> bool {
+        let own = self.waits.range((thread.tgid, 0)..=(thread.tgid, u32::MAX));
+        own.into_iter()
+            .any(|(_, tids)| tids.len() > 1 && tids.contains(&thread.tid))
+    }
+
     /// Adds to the sockets who watches them; returns how many epoll instances could not be read.
     pub fn join(&mut self, processes: &BTreeSet<u32>, sockets: &mut [Socket]) -> u64 {
         let deadline = Instant::now() + TIME;
@@ -162,6 +169,13 @@ fn add(
     {
         socket.watched_by.push(watch.clone());
     }
+}
+
+/// How many epoll instances a process has; `None` where that takes too long to tell.
+pub fn count_instances(pid: u32, deadline: Instant) -> Option<usize> {
+    let mut links = MAX_LINKS;
+    let found = instances(pid, &HashSet::new(), &mut links, deadline)?;
+    Some(found.len())
 }
 
 /// The epoll instances of a process, `known` descriptors apart; `None`: it cannot be read, or there are too

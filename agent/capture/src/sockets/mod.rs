@@ -16,6 +16,7 @@ mod peers;
 mod tracker;
 
 use epoll::Loops;
+pub use epoll::count_instances;
 use remora_common::thread::ThreadSlot;
 use remora_model::timeline::SocketWindow;
 use remora_model::{AgentLoss, Socket, SocketCounts};
@@ -192,6 +193,11 @@ impl Sockets {
             return peers::First::new();
         }
         peers::first(probe, Instant::now() + FIRST_PEERS_TIME, &stuck)
+    }
+
+    /// Whether a thread was seen taking turns with others at one epoll instance.
+    pub fn takes_turns(&self, thread: &ThreadSlot) -> bool {
+        self.loops.takes_turns(thread)
     }
 
     /// The last sample, now.
