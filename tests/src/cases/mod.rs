@@ -8,6 +8,7 @@ mod check;
 pub mod due;
 mod idioms;
 mod locks;
+mod loops;
 mod memory;
 mod run;
 mod sockets;
@@ -29,6 +30,8 @@ pub enum Program {
     Rust(&'static str, &'static str),
     /// A mode of a Python program: name of its source.
     Python(&'static str, &'static str),
+    /// A mode of a program of node: name of its source, mode, and one more argument.
+    Node(&'static str, &'static str, &'static str),
 }
 
 /// What must be said of it.
@@ -104,6 +107,7 @@ pub fn all() -> Vec<Case> {
         idioms::CASES,
         sockets::CASES,
         threads::CASES,
+        loops::CASES,
         waits::CASES,
         memory::CASES,
     ]

@@ -259,6 +259,7 @@ pub fn start(program: Program) -> Result<Specimen, String> {
                 .argument(mode)
                 .spawn()
         }
+        Program::Node(name, mode, argument) => start_node(name, mode, argument),
         Program::Python(name, mode) => {
             let interpreters = python::interpreters();
             let newest = interpreters.last().ok_or("there is no CPython here")?;
@@ -270,6 +271,19 @@ pub fn start(program: Program) -> Result<Specimen, String> {
                 .spawn()
         }
     }
+}
+
+fn start_node(name: &str, mode: &str, argument: &str) -> Result<Specimen, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join("node"));
+    let node = places.find(|program| program.exists());
+    let script = python::specimen(name);
+    let script = script.to_str().ok_or("a path that is not UTF-8")?;
+    Start::program(&node.ok_or("there is no node here")?)
+        .argument(script)
+        .argument(mode)
+        .argument(argument)
+        .spawn()
 }
 
 #[cfg(test)]
