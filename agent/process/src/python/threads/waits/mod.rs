@@ -3,7 +3,7 @@
 //!
 //! A lock's semaphore names nobody. But the frame of a waiter has the lock object in its hands (on its value
 //! stack, or as a local variable), and the object leads to the semaphore: so it is known which lock it is. An
-//! `RLock` notes its owner. A `Lock` or `Semaphore` does not: its holders are looked for in all frames ([`held`]).
+//! `RLock` notes its owner. A `Lock` or `Semaphore` does not: its holders are looked for in all frames (`held`).
 //!
 //! Layouts: `lockobject` and `rlockobject` of `Modules/_threadmodule.c`, `PyCFunctionObject`,
 //! `PyMethodObject`: the same from 3.8 to 3.13. 3.14 has locks of another kind.
