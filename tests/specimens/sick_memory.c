@@ -2,12 +2,15 @@
  * its ready line and then changes a little at a time, until its alarm.
  *
  * leak        blocks of malloc that nobody frees
+ * leak-limited  the same with a limit that is near
+ * load        fills a cache at the same pace, and then has it
  * leak-arena  the same in another thread, beside one that rests
  * warm-up     a cache that is filled ever more slowly
  * teeth       takes much and frees it all, in rounds
  * step        one large block, 16 s after the start
  * pool        a pool that fills, and stays full
  * page-cache  reads through a file that it has mapped
+ * fragments   keeps a little of each block, so that its heap grows by what is free between
  * churn       takes and frees the same amount all the time
  */
 #define _GNU_SOURCE
@@ -17,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,6 +76,31 @@ static NAMED void forget_blocks(void)
             kept = take_block();
         rest_ms(31);
     }
+}
+
+static void limit_memory(void)
+{
+    struct rlimit limit = {4096 * MIB, 4096 * MIB};
+    if (setrlimit(RLIMIT_AS, &limit))
+        die("setrlimit");
+}
+
+static void leak_limited(void)
+{
+    limit_memory();
+    forget_blocks();
+}
+
+static NAMED void load(void)
+{
+    limit_memory();
+    for (int i = 0; i < 20 * BLOCKS_A_MIB; i++) {
+        kept = take_block();
+        if (i % 4 == 3)
+            rest_ms(31);
+    }
+    for (;;)
+        pause();
 }
 
 static void *forget_in_thread(void *unused)
@@ -169,6 +198,19 @@ static NAMED void page_cache(void)
         pause();
 }
 
+/* Of four blocks the heads stay: what is free between them is too small for the next ones. */
+static NAMED void keep_heads(void)
+{
+    for (;;) {
+        void *blocks[4];
+        for (int i = 0; i < 4; i++)
+            blocks[i] = take_block();
+        for (int i = 0; i < 4; i++)
+            kept = realloc(blocks[i], 64);
+        rest_ms(31);
+    }
+}
+
 static NAMED void churn(void)
 {
     enum { HELD = 8 * BLOCKS_A_MIB };
@@ -187,6 +229,7 @@ static const struct {
 } modes[] = {
     {"leak", forget_blocks},   {"leak-arena", leak_arena}, {"warm-up", warm_up},      {"teeth", teeth},           {"step", step},
     {"pool", pool},            {"page-cache", page_cache}, {"churn", churn},
+    {"fragments", keep_heads}, {"leak-limited", leak_limited}, {"load", load},
 };
 
 int main(int count, char **arguments)

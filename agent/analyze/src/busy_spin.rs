@@ -226,7 +226,7 @@ fn finding(
     }
     for socket in ready(scene, thread) {
         finding.because_of.push(Subject::Socket(socket.inode));
-        finding = finding.fact(Topic::Socket, ready_words(socket));
+        finding = finding.fact(Topic::Socket, ready_words(scene, socket));
     }
     let stack = tally
         .stack
@@ -331,8 +331,8 @@ fn ready<'a>(scene: &Scene<'a>, thread: &'a Thread) -> impl Iterator<Item = &'a 
     stuck.take(2)
 }
 
-fn ready_words(socket: &Socket) -> String {
-    let name = words::socket(socket);
+fn ready_words(scene: &Scene<'_>, socket: &Socket) -> String {
+    let name = words::socket(scene, socket);
     let state = match socket.unread_bytes() {
         0 => socket.state.label().to_owned(),
         unread => format!("{} unread", queue_bytes(unread.into())),

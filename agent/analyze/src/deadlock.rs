@@ -5,6 +5,8 @@
 //! threshold, and nobody outside of the cycle can help. Two processes at rest that each wait for a word of the
 //! other are told apart by their other threads: see [`graph`](super::graph).
 
+mod advice;
+
 use super::{
     Findings, Scene,
     graph::{self, Cycle, Graph, Node, Wait},
@@ -16,8 +18,6 @@ use std::time::Duration;
 
 /// Members of a cycle that are shown one by one.
 const SHOWN: usize = 8;
-/// Places in the code that the next step names.
-const PLACES: usize = 2;
 
 pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let graph = Graph::of(scene);
@@ -83,7 +83,8 @@ fn finding(
         let names = names.join(", ");
         finding = finding.fact(Topic::Blocked, format!("{number} more: {names}"));
     }
-    finding.next = next(scene, graph, waits);
+    let of = names(scene, graph, waits, " or ");
+    finding.next = format!("Restart {of} to recover.{}", advice::of(graph, waits));
     finding.about = about(graph, cycle, waits);
     Some(finding)
 }
@@ -147,33 +148,6 @@ fn names(scene: &Scene<'_>, graph: &Graph<'_>, waits: &[(Node, &Wait)], between:
     pids.dedup();
     let names = pids.iter().map(|pid| scene.process_name(*pid));
     names.collect::<Vec<_>>().join(between)
-}
-
-fn next(scene: &Scene<'_>, graph: &Graph<'_>, waits: &[(Node, &Wait)]) -> String {
-    let restart = format!("Restart {} to recover.", names(scene, graph, waits, " or "));
-    let mut places: Vec<String> = Vec::new();
-    for (node, _) in waits {
-        places.extend(graph.place(*node).filter(|place| !places.contains(place)));
-    }
-    places.truncate(PLACES);
-    let at = |places: &[String]| match places {
-        [] => String::new(),
-        places => format!(" at {}", places.join(" and ")),
-    };
-    let is_lock = |wait: &Wait| matches!(wait.subject, Some(Subject::Lock(..)));
-    match waits {
-        [_] => format!(
-            "{restart} Then use a recursive lock, or do not lock again{}.",
-            at(&places)
-        ),
-        several if several.iter().all(|(_, wait)| is_lock(wait)) => {
-            format!("{restart} Then take the locks in one order{}.", at(&places))
-        }
-        _ => format!(
-            "{restart} Then let one side act first, or wait with a timeout{}.",
-            at(&places)
-        ),
-    }
 }
 
 /// Every node and every thing on the cycle, and the nodes that are stuck behind it.

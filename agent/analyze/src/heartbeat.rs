@@ -295,7 +295,11 @@ fn unheard(scene: &Scene<'_>, socket: &Socket, silence: Duration, every: Duratio
     finding.because_of = vec![Subject::Socket(socket.inode), Subject::Process(socket.pid)];
     finding = finding.fact(
         Topic::Socket,
-        format!("{} ({})", words::socket(socket), socket.state.label()),
+        format!(
+            "{} ({})",
+            words::socket(scene, socket),
+            socket.state.label()
+        ),
     );
     if let Some(peer) = &socket.peer_process {
         finding.because_of.push(Subject::Process(peer.pid));

@@ -56,8 +56,8 @@ pub use memory_leak::evidence as leak_evidence;
 pub use thresholds::Thresholds;
 
 use remora_model::{
-    Capture, Finding, FindingKind, Incident, Judgement, MemoryTrend, Process, SkipReason, Skipped,
-    Subject, Verdict,
+    Capture, Finding, FindingKind, Incident, Judgement, MemoryTrend, Notice, Process, SkipReason,
+    Skipped, Subject, Verdict,
 };
 use scene::Scene;
 use std::time::Duration;
@@ -70,6 +70,8 @@ struct Findings {
     skipped: Vec<Skipped>,
     /// How the memory of each process moved.
     memory_trends: Vec<MemoryTrend>,
+    /// What may be wrong and cannot be told yet.
+    notices: Vec<Notice>,
 }
 
 impl Findings {
@@ -130,8 +132,10 @@ pub fn judge_with(
     for analyze in ANALYZERS {
         analyze(&scene, &mut findings);
     }
-    let notices = unclear::notices(&scene, &findings.found);
-    let mut incidents = incident::group(findings.found);
+    let mut notices = unclear::notices(&scene, &findings.found);
+    notices.append(&mut findings.notices);
+    let found = without_heirs(&scene, findings.found);
+    let mut incidents = incident::group(found);
     incidents.retain(|incident| concerns_target(&scene, incident));
     let verdict = match incidents.first() {
         Some(worst) => Verdict::Sick(worst.cause.kind),
@@ -148,6 +152,28 @@ pub fn judge_with(
         limits: limits::of(&scene),
         memory_trends: findings.memory_trends,
     }
+}
+
+/// Findings without those of children that were followed, about what they have in common with the process that was named: a
+/// socket that a fork handed on is one socket.
+fn without_heirs(scene: &Scene<'_>, found: Vec<Finding>) -> Vec<Finding> {
+    let is_followed = |pid: u32| {
+        let process = scene.process(pid);
+        process.is_some_and(|process| process.followed.is_some())
+    };
+    let named: Vec<(FindingKind, Vec<Subject>)> = found
+        .iter()
+        .filter(|it| !it.about.is_empty() && !is_followed(it.pid))
+        .map(|it| (it.kind, it.about.clone()))
+        .collect();
+    let is_told = |it: &Finding| {
+        let mut named = named.iter();
+        named.any(|(kind, about)| *kind == it.kind && *about == it.about)
+    };
+    let found = found.into_iter();
+    found
+        .filter(|it| !is_followed(it.pid) || !is_told(it))
+        .collect()
 }
 
 /// Whether a target is in it: others are only looked at because a target waits for them.

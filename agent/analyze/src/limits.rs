@@ -1,15 +1,19 @@
 //! What was there and could not be judged: loud, with its share, whatever the verdict.
 
 use super::Scene;
-use remora_model::display::text::{clean, counted};
+use remora_model::display::text::{clean, counted, percent};
 use remora_model::places::Meaning;
-use remora_model::{FrameKind, JudgeLimit, LimitOf, Process, Reason, State, Thread};
+use remora_model::{FrameKind, JudgeLimit, LimitOf, Process, Reason, Stack, State, Thread};
 use std::time::Duration;
 
 /// Children that are named.
 const SHOWN: usize = 3;
 /// Threads that have slept for less will be seen elsewhere in a moment.
 const LONG: Duration = Duration::from_secs(1);
+/// Fewer CPU samples say nothing.
+const ENOUGH_SAMPLES: u64 = 30;
+/// Share of CPU samples without a word from which on they are told.
+const MUCH: f64 = 0.2;
 /// Minor versions of CPython 3 whose lock objects are read.
 const READ: std::ops::RangeInclusive<u32> = 11..=13;
 
@@ -29,7 +33,8 @@ pub fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
                     "{} of {all} in {name}: {what}",
                     counted(number as u64, "thread")
                 );
-                limits.push(JudgeLimit { of, why });
+                let share = Some(number as f64 / all as f64);
+                limits.push(JudgeLimit { of, why, share });
             }
         };
         let compat = own
@@ -61,7 +66,48 @@ pub fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
             "parked in Java code without names, idle or waiting for a lock",
         );
     }
+    limits.extend(samples(scene));
     limits
+}
+
+/// CPU samples of targets whose stacks do not say where they are: not whole, or in code without names.
+fn samples(scene: &Scene<'_>) -> Option<JudgeLimit> {
+    let is_target = |thread: usize| {
+        let thread = scene.capture.threads.get(thread);
+        let process = thread.and_then(|thread| scene.process(thread.pid));
+        process.is_some_and(Process::is_target)
+    };
+    let own = scene.capture.samples.iter();
+    let (mut all, mut mute) = (0_u64, 0_u64);
+    for sample in own.filter(|sample| is_target(sample.thread)) {
+        let stack = scene.capture.stacks.get(sample.stack);
+        all = all.saturating_add(sample.count);
+        if stack.is_none_or(is_mute) {
+            mute = mute.saturating_add(sample.count);
+        }
+    }
+    let share = mute as f64 / all.max(1) as f64;
+    (all >= ENOUGH_SAMPLES && share >= MUCH).then(|| JudgeLimit {
+        of: LimitOf::CpuStacks,
+        why: format!(
+            "{} of {}: stack incomplete or code without names",
+            percent(mute as f64, all as f64),
+            counted(all, "CPU sample")
+        ),
+        share: Some(share),
+    })
+}
+
+/// No function of the program itself is known: what is in the kernel alone has no other.
+fn is_mute(stack: &Stack) -> bool {
+    let user = || {
+        let frames = stack.frames.iter();
+        frames.filter(|frame| frame.kind != FrameKind::Kernel)
+    };
+    match user().count() {
+        0 => stack.truncated,
+        all => user().filter(|frame| frame.named).count() * 2 < all,
+    }
 }
 
 /// Children that nobody looked at, of a process that does next to nothing itself.
@@ -96,6 +142,7 @@ fn children(scene: &Scene<'_>, process: &Process) -> Option<JudgeLimit> {
     Some(JudgeLimit {
         of: LimitOf::Children,
         why,
+        share: None,
     })
 }
 
@@ -190,6 +237,31 @@ mod tests {
         builder.process(7, "worker");
         builder.process(8, "worker");
         assert!(said(&builder).is_empty());
+    }
+
+    #[test]
+    fn a_large_share_that_was_not_judged_is_loud() {
+        let mut builder = Builder::new(1, "jit");
+        builder.samples(0, &["main", "run"], 60);
+        builder.samples(0, &["main", "k:read"], 10);
+        assert!(said(&builder).is_empty());
+        builder.samples(0, &["main", "j:a", "j:b", "j:c"], 30);
+        let mute = builder.0.samples.last().map(|it| it.stack);
+        for frame in &mut builder.0.stacks[mute.expect("a sample")].frames[1..] {
+            frame.named = false;
+        }
+        let thresholds = Thresholds::default();
+        let limits = |builder: &Builder| of(&Scene::new(&builder.0, &thresholds));
+        let few = limits(&builder);
+        assert_eq!(few[0].of, LimitOf::CpuStacks);
+        assert!(
+            few[0].why.starts_with("30.0 % of 100 CPU samples"),
+            "{}",
+            few[0].why
+        );
+        assert!(!few[0].is_large());
+        builder.0.samples.last_mut().expect("a sample").count = 200;
+        assert!(limits(&builder)[0].is_large());
     }
 
     #[test]

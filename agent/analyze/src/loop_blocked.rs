@@ -13,9 +13,10 @@ use super::{
 };
 use remora_model::display::text::{clean, counted, duration, queue_bytes, share};
 use remora_model::{
-    Confidence, Finding, FindingKind, Reason, Severity, Socket, Subject, Task, TaskState, Thread,
-    Topic,
+    Confidence, Finding, FindingKind, Reason, Severity, Site, Socket, Subject, Task, TaskState,
+    Thread, Topic,
 };
+use std::time::Duration;
 
 /// Sockets with unread bytes that are shown.
 const SHOWN: usize = 2;
@@ -64,6 +65,15 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
         finding = waiting::evidence(graph, (index, thread), line, finding);
         let is_asyncio = stuck.kind == Kind::Framework("asyncio");
         finding.next = waiting::next(graph, index, thread, is_asyncio);
+    } else if in_sleep(scene, index, stuck) {
+        let line = format!("{who} sleeps again and again in one callback");
+        finding = finding.fact(Topic::Reason, line);
+        let at = words::at(place.and_then(words::place).as_deref());
+        let timer = match stuck.kind == Kind::Framework("asyncio") {
+            true => "`await asyncio.sleep()`",
+            false => "the loop's own timer",
+        };
+        finding.next = format!("Replace the sleep{at} with {timer}.");
     } else {
         let used = share(thread.on_cpu, thread.observed);
         let line = format!("{who} is in {}; it uses {used} of one CPU", work(stuck));
@@ -93,7 +103,7 @@ fn finding(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
     }
     for socket in unread(scene, thread).take(SHOWN) {
         let unread = queue_bytes(socket.unread_bytes().into());
-        let queue = format!("{}: {unread} unread", words::socket(socket));
+        let queue = format!("{}: {unread} unread", words::socket(scene, socket));
         finding = finding.fact(Topic::Queue, queue);
     }
     if stuck.proof == Proof::Concluded {
@@ -119,7 +129,10 @@ fn work(stuck: Stuck) -> String {
 
 fn summary(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -> String {
     let time = words::since(stuck.since, stuck.at_least);
-    let sleeps = stuck.blocked && thread.now.reason == Some(Reason::Sleep);
+    let sleeps = match stuck.blocked {
+        true => thread.now.reason == Some(Reason::Sleep),
+        false => in_sleep(graph.scene(), index, stuck),
+    };
     let what = match sleeps {
         true => format!("blocked for {time} by a sleep"),
         false => format!("blocked for {time}"),
@@ -143,6 +156,21 @@ fn summary(graph: &Graph<'_>, (index, thread): (usize, &Thread), stuck: Stuck) -
         detail: &detail,
     };
     headline.fitted()
+}
+
+/// The place where it is, again and again, is a sleep: it may be awake for a moment just now.
+fn in_sleep(scene: &Scene<'_>, index: usize, stuck: Stuck) -> bool {
+    let there = scene.capture.waits.iter().filter(|wait| {
+        let at = match wait.site {
+            Site::Stack(at) => Some(at),
+            _ => None,
+        };
+        wait.thread == index && at.is_some() && at == stuck.stack
+    });
+    let asleep = there.filter(|wait| wait.reason == Reason::Sleep);
+    let asleep: Duration = asleep.map(|wait| wait.total).sum();
+    let watched = scene.capture.threads.get(index).map(|it| it.observed);
+    watched.is_some_and(|watched| asleep.as_secs_f64() * 2.0 >= watched.as_secs_f64())
 }
 
 pub fn loop_name(kind: Kind) -> String {

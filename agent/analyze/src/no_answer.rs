@@ -163,7 +163,7 @@ fn finding(
     if owed != Owed::Connection {
         finding.confidence = Confidence::Inferred;
     }
-    let peer = socket.map(words::socket);
+    let peer = socket.map(|socket| words::socket(scene, socket));
     finding.summary = words::Headline {
         who: &words::thread(thread),
         of: &scene.process_name(thread.pid),

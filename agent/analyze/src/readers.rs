@@ -20,6 +20,8 @@ pub struct LoopThread<'a> {
     pub thread: &'a Thread,
     /// It was not seen to wait there: it is the process's only thread, or its stack says so.
     pub inferred: bool,
+    /// It waits for events of other descriptors than its loop's, in a `poll` in the middle of a callback.
+    pub elsewhere: bool,
 }
 
 impl<'a> Readers<'a> {
@@ -45,6 +47,7 @@ impl<'a> Readers<'a> {
                 index,
                 thread,
                 inferred: false,
+                elsewhere: false,
             }),
             _ => None,
         }
@@ -53,8 +56,12 @@ impl<'a> Readers<'a> {
     /// The thread that runs the loop on this epoll instance, the one that is longest away from its wait
     /// where there are several.
     pub fn of_loop(&self, watch: &Watch) -> Option<LoopThread<'a>> {
+        // The first argument of `poll` and `select` is no descriptor.
+        let in_epoll = |thread: &Thread| thread.now.reason == Some(Reason::Epoll);
         let waits_there = |thread: &Thread| {
-            waits_for_events(thread) && thread.now.args[0] == u64::from(watch.epoll_fd)
+            waits_for_events(thread)
+                && in_epoll(thread)
+                && thread.now.args[0] == u64::from(watch.epoll_fd)
         };
         let seen = self.threads.iter().filter(|(index, thread)| {
             watch.tids.contains(&thread.tid)
@@ -65,14 +72,36 @@ impl<'a> Readers<'a> {
                     .is_some_and(|it| it.epoll_fd == Some(watch.epoll_fd))
         });
         let found = seen.max_by_key(|(_, thread)| (!waits_there(thread), wait(thread)));
-        if let Some((index, thread)) = found {
-            return Some(LoopThread {
-                index: *index,
-                thread,
-                inferred: false,
-            });
-        }
-        self.alone().or_else(|| self.by_stack())
+        let found = found.map(|(index, thread)| LoopThread {
+            index: *index,
+            thread,
+            inferred: false,
+            elsewhere: false,
+        });
+        let found = found.or_else(|| self.alone()).or_else(|| self.by_stack());
+        // An epoll set in which something waits ends a `poll` that asks for the set: this one does not.
+        found.map(|it| LoopThread {
+            elsewhere: waits_for_events(it.thread) && !in_epoll(it.thread),
+            ..it
+        })
+    }
+
+    /// Those of another process.
+    pub fn of_process(&self, pid: u32) -> Self {
+        Self::of(self.scene, pid)
+    }
+
+    /// Threads that are not at rest, with their index: each of them may be the one that should read.
+    pub fn at_work(&self) -> impl Iterator<Item = (usize, &'a Thread)> {
+        let all = self.threads.iter().copied();
+        let arrivals = [Reason::SocketAccept, Reason::SignalWait, Reason::IoUring];
+        let rests = move |thread: &Thread| {
+            let of = |reason| arrivals.contains(&reason);
+            thread.now.state == State::Blocked && thread.now.reason.is_some_and(of)
+        };
+        all.filter(move |(index, thread)| {
+            !waits_for_events(thread) && !rests(thread) && !self.scene.is_idle_now(*index)
+        })
     }
 
     /// The one thread that runs an event loop, whichever.
@@ -85,6 +114,7 @@ impl<'a> Readers<'a> {
                 index: *index,
                 thread,
                 inferred: false,
+                elsewhere: false,
             }),
             (None, _) => self.alone().or_else(|| self.by_stack()),
             _ => None,
@@ -103,6 +133,7 @@ impl<'a> Readers<'a> {
                 index: *index,
                 thread,
                 inferred: true,
+                elsewhere: false,
             }),
             _ => None,
         }
@@ -136,7 +167,7 @@ impl<'a> Readers<'a> {
 impl LoopThread<'_> {
     /// It sits in its wait for events.
     pub fn is_idle(&self) -> bool {
-        waits_for_events(self.thread)
+        waits_for_events(self.thread) && !self.elsewhere
     }
 
     /// How long it has been away from its wait without coming back.

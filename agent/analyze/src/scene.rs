@@ -1,6 +1,6 @@
 //! What all analyzers look at: the capture, with an index of what they ask it for.
 
-use super::{Heartbeat, Thresholds};
+use super::{Heartbeat, Thresholds, connections::Servers};
 use remora_model::display::text::clean;
 use remora_model::places::{self, Reading};
 use remora_model::{
@@ -33,6 +33,7 @@ pub struct Scene<'a> {
     sockets: HashMap<(u32, u32), &'a Socket>,
     sockets_by_process: HashMap<u32, Vec<&'a Socket>>,
     readings: Vec<OnceCell<Reading>>,
+    servers: OnceCell<Servers>,
 }
 
 impl<'a> Scene<'a> {
@@ -62,6 +63,7 @@ impl<'a> Scene<'a> {
                 .collect(),
             sockets_by_process,
             readings: vec![OnceCell::new(); capture.stacks.len()],
+            servers: OnceCell::new(),
         }
     }
 
@@ -107,6 +109,12 @@ impl<'a> Scene<'a> {
     pub fn sockets_of(&self, pid: u32) -> impl Iterator<Item = &'a Socket> {
         let own = self.sockets_by_process.get(&pid).into_iter().flatten();
         own.copied()
+    }
+
+    /// Whether a client made a connection.
+    pub fn is_accepted(&self, socket: &Socket) -> bool {
+        let servers = self.servers.get_or_init(|| Servers::of(self.capture));
+        servers.accepted(socket)
     }
 
     /// How long something must have stood still in a socket to have done so in the whole look: nearly as long

@@ -92,7 +92,7 @@ fn by_call(
             let fd = u32::try_from(now.args[0]).ok();
             if let Some(socket) = fd.and_then(|fd| scene.socket(thread.pid, fd)) {
                 finding.because_of.push(Subject::Socket(socket.inode));
-                fact.push_str(&format!("; {}", words::socket(socket)));
+                fact.push_str(&format!("; {}", words::socket(scene, socket)));
             }
         }
         _ => {}

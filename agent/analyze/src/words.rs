@@ -1,5 +1,6 @@
 //! The words of findings: how a stack, a thread, a socket is said in one line.
 
+use super::Scene;
 use remora_model::display::{
     label,
     text::{clean, duration, fit},
@@ -10,6 +11,23 @@ use std::time::Duration;
 
 /// Frames of a stack that stand in one line.
 const FRAMES: usize = 3;
+
+/// Of the program's own functions behind those of libraries.
+const PROGRAM: usize = 2;
+
+/// Folders of code that others wrote, by a part of their paths.
+const OTHERS: [&str; 10] = [
+    "/site-packages/",
+    "/dist-packages/",
+    "/lib/python3",
+    "/lib64/python3",
+    "/.cargo/registry/",
+    "/rustc/",
+    "/rustlib/",
+    "/go/src/runtime/",
+    "/pkg/mod/",
+    "/node_modules/",
+];
 
 /// Functions that start threads and programs: nobody's own code.
 const PLUMBING: [&str; 14] = [
@@ -42,20 +60,54 @@ const LIBRARY: [&str; 8] = [
 ];
 
 /// The innermost functions of a stack, leaf first: `pump (feed.py:41) <- main (feed.py:88)`. Python functions
-/// alone where there are any; without the kernel's. `None` when nothing of it has a name.
+/// alone where there are any; without the kernel's. Where these are all of libraries it goes on to the program's own
+/// first functions: who calls is to blame. `None` when nothing of it has a name.
 pub fn code(stack: &Stack) -> Option<String> {
     let frames = own_frames(stack);
-    let words = frames.iter().take(FRAMES);
-    let words: Vec<_> = words.map(|frame| label::frame_short(frame)).collect();
+    let words = frames
+        .iter()
+        .map(|frame| (label::frame_short(frame), is_program(frame)));
+    line(words)
+}
+
+/// The first of these, and the program's own behind them where none of the first is.
+fn line(frames: impl Iterator<Item = (String, bool)>) -> Option<String> {
+    let frames: Vec<(String, bool)> = frames.collect();
+    let (first, rest) = frames.split_at(frames.len().min(FRAMES));
+    let mut words: Vec<&str> = first.iter().map(|it| it.0.as_str()).collect();
+    let at = rest.iter().position(|it| it.1);
+    if let Some(at) = at.filter(|_| first.iter().all(|it| !it.1)) {
+        if at > 0 {
+            words.push("…");
+        }
+        let own = rest.iter().skip(at).take_while(|it| it.1);
+        words.extend(own.take(PROGRAM).map(|it| it.0.as_str()));
+    }
     (!words.is_empty()).then(|| words.join(" <- "))
 }
 
-/// The innermost function of the program's own: `pump (feed.py:41)`; one without a name is no place to point to.
+/// The innermost function of the program's own, else of a library: `pump (feed.py:41)`; one without a
+/// name is no place to point to.
 pub fn place(stack: &Stack) -> Option<String> {
-    own_frames(stack)
-        .first()
+    let frames = own_frames(stack);
+    let own = frames.iter().find(|frame| is_program(frame));
+    own.or(frames.first())
         .filter(|frame| frame.named)
         .map(|frame| label::frame_short(frame))
+}
+
+/// Code of the program itself, as far as its file says: not of a shared library, a language's own, a package.
+fn is_program(frame: &Frame) -> bool {
+    let module = frame.module.as_deref().unwrap_or_default();
+    let file = frame.file.as_deref().unwrap_or_default();
+    let in_library = match frame.kind {
+        FrameKind::Python => file.starts_with('<'),
+        _ => {
+            let name = module.rsplit('/').next().unwrap_or_default();
+            name.contains(".so.") || name.ends_with(".so")
+        }
+    };
+    frame.named && !in_library && !OTHERS.iter().any(|part| file.contains(part))
 }
 
 /// Frames of the program's own code, leaf first; all that there are where it has none.
@@ -97,17 +149,17 @@ fn is_known(frame: &Frame) -> bool {
 
 /// The innermost functions of a task that are not asyncio's own, leaf first; asyncio's where there are no others.
 pub fn task_code(task: &Task) -> Option<String> {
-    let words = task_frames(task);
-    let words: Vec<String> = words.into_iter().take(FRAMES).collect();
-    (!words.is_empty()).then(|| words.join(" <- "))
+    line(task_frames(task).into_iter())
 }
 
 /// The innermost of them.
 pub fn task_place(task: &Task) -> Option<String> {
-    task_frames(task).into_iter().next()
+    let frames = task_frames(task);
+    let own = frames.iter().find(|it| it.1).or(frames.first());
+    own.map(|it| it.0.clone())
 }
 
-fn task_frames(task: &Task) -> Vec<String> {
+fn task_frames(task: &Task) -> Vec<(String, bool)> {
     let is_own = |file: &str| !file.contains("/asyncio/");
     let has_own = task.frames.iter().any(|frame| is_own(&frame.file));
     let frames = task.frames.iter().rev();
@@ -119,7 +171,8 @@ fn task_frames(task: &Task) -> Vec<String> {
                 Some(line) => format!("{} ({file}:{line})", frame.function),
                 None => format!("{} ({file})", frame.function),
             };
-            clean(&words).into_owned()
+            let own = !OTHERS.iter().any(|part| frame.file.contains(part));
+            (clean(&words).into_owned(), own)
         })
         .collect()
 }
@@ -128,6 +181,9 @@ fn task_frames(task: &Task) -> Vec<String> {
 pub fn at(place: Option<&str>) -> String {
     place.map_or_else(String::new, |place| format!(" at {place}"))
 }
+
+/// Characters of a name that Python gave a thread.
+const PYTHON_NAME: usize = 24;
 
 /// Characters of a headline.
 const HEADLINE: usize = 100;
@@ -158,15 +214,20 @@ impl Headline<'_> {
         };
         let (who, what) = (self.who, self.what);
         let short = without_folders(&format!("{who} {what}{detail}"));
+        // The first part of a detail says what is wrong, the rest who has to do with it.
+        let part = detail.split_once(", ").map_or(detail.as_str(), |it| it.0);
         let forms = [
             format!("{who}{of} {what}{detail}"),
             format!("{who} {what}{detail}"),
             short,
+            format!("{who}{of} {what}{part}"),
+            format!("{who} {what}{part}"),
+            without_folders(&format!("{who} {what}{part}")),
             format!("{who}{of} {what}"),
             format!("{who} {what}"),
         ];
         let fits = |form: &&String| form.chars().count() <= HEADLINE;
-        let last = without_folders(&forms[4]);
+        let last = without_folders(&forms[7]);
         let chosen = forms.iter().find(fits).unwrap_or(&last);
         fit(&clean(chosen), HEADLINE).into_owned()
     }
@@ -181,26 +242,38 @@ fn without_folders(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// `worker-4712`, safe to print.
+/// `worker-4712`, with the name that Python gave it: `python3-4712 (pump)`; safe to print.
 pub fn thread(thread: &Thread) -> String {
-    clean(&label::thread_name(thread)).into_owned()
+    let name = clean(&label::thread_name(thread)).into_owned();
+    match &thread.python_name {
+        Some(python) => format!("{name} ({})", fit(&clean(python), PYTHON_NAME)),
+        None => name,
+    }
 }
 
-/// `fd 9 tcp 10.0.0.1:80, peer feedd (4711)`.
-pub fn socket(socket: &Socket) -> String {
-    let peer = match (&socket.peer_process, &socket.peer) {
-        (Some(peer), _) => format!(", peer {} ({})", peer.comm, peer.pid),
-        (None, Some(peer)) => format!(", peer {peer}"),
-        (None, None) => String::new(),
-    };
-    clean(&format!("{}{peer}", channel(socket))).into_owned()
+/// A socket with both its ends and who is there: `fd 9 tcp 127.0.0.1:57356 → 127.0.0.1:6379 feedd (4711)`. The arrow
+/// leads from the one that connected: of an accepted one it points to the port that it came in by.
+pub fn socket(scene: &Scene<'_>, socket: &Socket) -> String {
+    let mut words = channel(scene, socket);
+    if let Some(peer) = &socket.peer_process {
+        let before = if socket.peer.is_some() { "" } else { ", peer" };
+        words.push_str(&clean(&format!("{before} {} ({})", peer.comm, peer.pid)));
+    }
+    words
 }
 
-/// `fd 9 tcp 10.0.0.1:80`.
-pub fn channel(socket: &Socket) -> String {
+/// The same without who is at the other end.
+pub fn channel(scene: &Scene<'_>, socket: &Socket) -> String {
     let mut words = format!("fd {} {}", socket.fd, socket.protocol_name());
-    if let Some(local) = &socket.local {
-        words.push_str(&format!(" {local}"));
+    let arrow = match scene.is_accepted(socket) {
+        true => "←",
+        false => "→",
+    };
+    match (&socket.local, &socket.peer) {
+        (Some(local), None) => words.push_str(&format!(" {local}")),
+        (Some(local), Some(peer)) => words.push_str(&format!(" {local} {arrow} {peer}")),
+        (None, Some(peer)) => words.push_str(&format!(" {arrow} {peer}")),
+        (None, None) => {}
     }
     clean(&words).into_owned()
 }
@@ -243,6 +316,89 @@ mod tests {
     }
 
     #[test]
+    fn code_goes_on_to_the_programs_own_functions() {
+        let mut deep = stack(&[
+            "main@/srv/app/main.c:9",
+            "serve@/srv/app/serve.c:88",
+            "lib_f",
+            "lib_e",
+            "lib_d",
+            "lib_c",
+            "lib_b",
+            "lib_a",
+        ]);
+        for frame in &mut deep.frames[2..] {
+            frame.module = Some("/usr/lib/libother.so.5".into());
+        }
+        assert_eq!(
+            code(&deep).expect("code"),
+            "lib_a <- lib_b <- lib_c <- … <- serve (serve.c:88) <- main (main.c:9)"
+        );
+        assert_eq!(place(&deep).expect("a place"), "serve (serve.c:88)");
+        let python = stack(&[
+            "p:handle@/srv/feed.py:7",
+            "p:d@/usr/lib/python3/dist-packages/x/a.py:4",
+            "p:c@/srv/venv/lib/python3.11/site-packages/x/a.py:3",
+            "p:b@/usr/lib/python3.11/json/a.py:2",
+        ]);
+        assert_eq!(
+            code(&python).expect("code"),
+            "b (a.py:2) <- c (a.py:3) <- d (a.py:4) <- handle (feed.py:7)"
+        );
+        // Nothing but libraries: as it is.
+        let mut alone = stack(&["e", "d", "c", "b", "a"]);
+        for frame in &mut alone.frames {
+            frame.module = Some("/usr/lib/libother.so".into());
+        }
+        assert_eq!(code(&alone).expect("code"), "a <- b <- c");
+    }
+
+    #[test]
+    fn a_thread_has_the_name_that_python_gave_it() {
+        let mut own = remora_model::fixture::Builder::new(7, "python3").0.threads[0].clone();
+        assert_eq!(thread(&own), "python3-7");
+        own.python_name = Some("pump\u{1b}[31m".into());
+        assert_eq!(thread(&own), "python3-7 (pump\\u{1b}[31m)");
+    }
+
+    #[test]
+    fn a_connection_is_shown_with_both_ends_and_who_is_there() {
+        use remora_model::fixture::{Builder, socket as new};
+        use remora_model::{Address, PeerProcess, SocketState};
+        let address = |text: &str| Some(Address::Inet(text.parse().expect("an address")));
+        let mut made = new(1, 9);
+        (made.local, made.peer) = (address("127.0.0.1:57356"), address("127.0.0.1:6379"));
+        let mut server = new(1, 3);
+        (server.local, server.state) = (address("127.0.0.1:6379"), SocketState::Listen);
+        let mut came = new(1, 4);
+        (came.local, came.peer) = (address("127.0.0.1:6379"), address("127.0.0.1:57356"));
+        let mut builder = Builder::new(1, "redis-server");
+        builder.0.sockets = vec![server.clone()];
+        let thresholds = crate::Thresholds::default();
+        let scene = Scene::new(&builder.0, &thresholds);
+        let line = "fd 9 tcp 127.0.0.1:57356 → 127.0.0.1:6379";
+        assert_eq!(socket(&scene, &made), line);
+        made.peer_process = Some(PeerProcess {
+            pid: 812,
+            comm: "redis-server".into(),
+            fd: 4,
+            inode: 7,
+            holders: 1,
+            held_by: vec![812],
+            accepted: true,
+            inferred: false,
+            unread: 0,
+            reads: None,
+        });
+        assert_eq!(socket(&scene, &made), format!("{line} redis-server (812)"));
+        let line = "fd 4 tcp 127.0.0.1:6379 ← 127.0.0.1:57356";
+        assert_eq!(socket(&scene, &came), line);
+        assert_eq!(channel(&scene, &server), "fd 3 tcp 127.0.0.1:6379");
+        (made.local, made.peer) = (None, None);
+        assert_eq!(socket(&scene, &made), "fd 9 tcp, peer redis-server (812)");
+    }
+
+    #[test]
     fn a_headline_leaves_out_the_process_then_folders_then_the_detail() {
         let long = "a".repeat(60);
         let path = format!("/var/lib/{}/queue.fifo", "b".repeat(60));
@@ -267,5 +423,9 @@ mod tests {
             format!("{who} of fifteen-letters (4194304) {what}")
         );
         assert!(of(&long).chars().count() <= HEADLINE);
+        assert_eq!(
+            of(&format!("pipe:[4194304] is full, {long} does not read")),
+            format!("{who} {what}: pipe:[4194304] is full")
+        );
     }
 }

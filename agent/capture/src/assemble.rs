@@ -90,6 +90,8 @@ pub struct Recorded {
     pub dependencies: Vec<Dependency>,
     /// And in locks of Python.
     pub python_waits: Vec<PythonWait>,
+    /// What Python calls its threads, by thread id.
+    pub python_names: HashMap<u32, String>,
     /// Executors of Python programs.
     pub python_pools: Vec<PythonPool>,
     /// Event loops of the threads that were there at the end, by serial.
@@ -343,6 +345,11 @@ fn thread(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Threa
     Thread {
         tid: slot.tid,
         pid: slot.tgid,
+        python_name: recorded
+            .python_names
+            .get(&slot.tid)
+            .filter(|name| !name.starts_with(&comm) || comm.is_empty())
+            .cloned(),
         comm,
         observed: Duration::from_nanos(observed_ns),
         summed: summed.map_or(0, |summed| summed.threads),

@@ -2,7 +2,7 @@
 //! interpreters by type, blocks of glibc's malloc by size. Looked at in a thread of its own: millions of either
 //! take a second.
 
-use remora_model::{HeapSizes, PythonObjects, SizeClass, TypeCount};
+use remora_model::{HeapSizes, HeapUse, PythonObjects, SizeClass, TypeCount};
 use remora_process::deadline::{self, Step, Subject};
 use remora_process::glibc::{self, Blocks};
 use remora_process::python::{
@@ -36,6 +36,9 @@ const NICE: i32 = 5;
 
 /// Types and sizes that are kept of a process.
 const MAX_KEPT: usize = 100;
+
+/// Heaps of a process that are kept.
+const MAX_HEAPS: usize = 32;
 
 /// Bytes of the list of mappings.
 const MAX_MAPS: u64 = 16 << 20;
@@ -184,11 +187,27 @@ fn compare_blocks(pid: u32, apart: Duration, start: &Blocks, end: &Blocks) -> He
     let mut classes: Vec<SizeClass> = sizes.into_iter().map(class).collect();
     classes.sort_by_key(|class| (std::cmp::Reverse(class.growth_bytes()), class.size_bytes));
     classes.truncate(MAX_KEPT);
+    let heaps = end.by_heap.iter();
+    let mut by_heap: Vec<HeapUse> = heaps
+        .map(|(heap, used_bytes, free_bytes)| HeapUse {
+            start: heap.start,
+            main: heap.main,
+            used_bytes: *used_bytes,
+            free_bytes: *free_bytes,
+        })
+        .collect();
+    by_heap.sort_by_key(|heap| (std::cmp::Reverse(heap.free_bytes), heap.start));
+    by_heap.truncate(MAX_HEAPS);
     HeapSizes {
         pid,
         apart,
         start_bytes: start.bytes,
         end_bytes: end.bytes,
+        start_free_bytes: start.free_bytes,
+        end_free_bytes: end.free_bytes,
+        end_top_bytes: end.top_bytes,
+        by_heap,
+        heaps: end.heaps,
         cut: start.cut || end.cut,
         torn: start.torn + end.torn,
         took: start.took.max(end.took),

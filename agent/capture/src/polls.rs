@@ -4,13 +4,19 @@
 //! Counting slows every system call of the host down a little. So it begins only when a thread seems stuck, and it is
 //! over as soon as all of those have shown that they turn; else when the capture is.
 
-use crate::sockets::{Sockets, count_instances};
+use crate::{
+    pythons::Pythons,
+    sockets::{Sockets, count_instances},
+};
 use remora_common::{
     reason::Reason as RawReason,
     thread::{POLLS_EPOLL, POLLS_POLL, PollTotals, STATE_BLOCKED, STATE_EXITED, ThreadSlot},
 };
-use remora_model::{End, HookState, PollCost, PollCount, ProgramCost, Reason, Signal, SignalId};
+use remora_model::{
+    End, HookState, PollCost, PollCount, ProgramCost, Reason, Signal, SignalId, Tasks,
+};
 use remora_probe::{Probe, StatisticsOn, now_ns};
+use remora_process::python::asyncio::ReadyHead;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
@@ -51,8 +57,12 @@ struct Counting {
     from_ns: u64,
     /// Its longest.
     until_ns: u64,
+    /// Polls are counted; else only the loops' own memory is looked at.
+    hooked: bool,
     /// Serials of the threads that seem stuck.
     suspects: BTreeSet<u32>,
+    /// Where their loops of asyncio stood, by process.
+    heads: Vec<(u32, ReadyHead)>,
     statistics: Option<(StatisticsOn, Option<ProgramCost>)>,
     next: Instant,
 }
@@ -64,11 +74,22 @@ pub struct PollsSeen {
     pub counts: HashMap<u32, PollCount>,
     /// What it cost; `None`: nobody seemed stuck, or the kernel refused.
     pub cost: Option<PollCost>,
+    /// Loops of asyncio that went from callback to callback meanwhile: process and address.
+    turned: BTreeSet<(u32, u64)>,
     /// Why it was not possible.
     refused: Option<String>,
 }
 
 impl PollsSeen {
+    /// Notes with the loops of asyncio which of them turned.
+    pub fn mark(&self, all: &mut [(u32, Tasks)]) {
+        for (pid, tasks) in all {
+            for own in &mut tasks.loops {
+                own.turns = self.turned.contains(&(*pid, own.id));
+            }
+        }
+    }
+
     /// Says in the signals what was counted.
     pub fn tell(&self, signals: &mut [Signal]) {
         let words = match (&self.cost, &self.refused) {
@@ -89,12 +110,20 @@ impl PollsSeen {
     }
 }
 
+/// What the watch looks at.
+pub struct Senses<'a> {
+    pub probe: &'a mut Probe,
+    pub sockets: &'a Sockets,
+    pub pythons: &'a Pythons,
+}
+
 impl PollWatch {
     /// For a capture that began then.
     pub fn new(probe: &Probe, began: Instant, duration: Duration) -> Self {
         let into = duration.saturating_sub(LEAD).max(duration / 4);
+        let wanted = probe.wants_polls_counted() || probe.loops_are_exact();
         let stage = match began.checked_add(into) {
-            Some(due) if probe.wants_polls_counted() => Stage::Due(due),
+            Some(due) if wanted => Stage::Due(due),
             _ => Stage::Over,
         };
         Self {
@@ -113,15 +142,16 @@ impl PollWatch {
     }
 
     /// Its time has come: begins, looks, or ends.
-    pub fn look(&mut self, probe: &mut Probe, sockets: &Sockets) {
+    pub fn look(&mut self, senses: &mut Senses<'_>) {
         match &mut self.stage {
-            Stage::Due(_) => self.begin(probe, sockets),
+            Stage::Due(_) => self.begin(senses),
             Stage::Counting(counting) => {
                 let now = now_ns();
                 let counted = now.saturating_sub(counting.from_ns);
                 counting.next = Instant::now() + PACE;
-                if u128::from(counted) >= SLICE.as_nanos() && counting.all_turn(probe, now) {
-                    self.end(probe);
+                let is_enough = u128::from(counted) >= SLICE.as_nanos();
+                if is_enough && counting.hooked && counting.all_turn(senses.probe, now) {
+                    self.end(senses);
                 }
             }
             Stage::Over => {}
@@ -129,81 +159,80 @@ impl PollWatch {
     }
 
     /// The capture is over: what was not due yet is done now, and what has begun gets its time.
-    pub async fn catch_up(&mut self, probe: &mut Probe, sockets: &Sockets, end: End) {
+    pub async fn catch_up(&mut self, senses: &mut Senses<'_>, end: End) {
         if end == End::TargetsExited {
             return;
         }
         if matches!(self.stage, Stage::Due(_)) {
-            self.begin(probe, sockets);
+            self.begin(senses);
         }
         while let Stage::Counting(counting) = &self.stage
             && now_ns() < counting.until_ns
         {
             tokio::time::sleep(PACE).await;
-            self.look(probe, sockets);
+            self.look(senses);
         }
     }
 
     /// The capture is over, and so is the counting.
-    pub fn finish(&mut self, probe: &mut Probe) -> PollsSeen {
-        self.end(probe);
+    pub fn finish(&mut self, senses: &mut Senses<'_>) -> PollsSeen {
+        self.end(senses);
         std::mem::take(&mut self.seen)
     }
 
-    fn begin(&mut self, probe: &mut Probe, sockets: &Sockets) {
+    fn begin(&mut self, senses: &mut Senses<'_>) {
         self.stage = Stage::Over;
+        let probe = &mut *senses.probe;
         let threads = probe.threads();
-        let suspects = suspects(&threads, sockets, now_ns());
+        let suspects = suspects(&threads, senses.sockets, now_ns());
         if suspects.is_empty() {
             return;
         }
-        let statistics = StatisticsOn::enable().ok();
-        let statistics = statistics.map(|on| (on, probe.poll_costs()));
-        match probe.count_polls() {
-            Ok(from_ns) => {
-                self.stage = Stage::Counting(Counting {
-                    from_ns,
-                    until_ns: from_ns + LEAD.as_nanos() as u64,
-                    suspects,
-                    statistics,
-                    next: Instant::now() + SLICE,
-                });
-            }
-            Err(error) => self.seen.refused = Some(error.to_string()),
+        let own = threads.iter().filter(|it| suspects.contains(&it.serial));
+        let pids = own.map(|slot| slot.tgid).collect();
+        let heads = senses.pythons.ready_heads(&pids);
+        let (mut before, mut hooked) = (None, None);
+        if probe.wants_polls_counted() {
+            let statistics = StatisticsOn::enable().ok();
+            before = statistics.map(|on| (on, probe.poll_costs()));
+            hooked = match probe.count_polls() {
+                Ok(from_ns) => Some(from_ns),
+                Err(error) => {
+                    self.seen.refused = Some(error.to_string());
+                    None
+                }
+            };
         }
+        let from_ns = hooked.unwrap_or_else(now_ns);
+        self.stage = Stage::Counting(Counting {
+            from_ns,
+            until_ns: from_ns + LEAD.as_nanos() as u64,
+            hooked: hooked.is_some(),
+            suspects,
+            heads,
+            statistics: before,
+            next: Instant::now() + SLICE,
+        });
     }
 
-    fn end(&mut self, probe: &mut Probe) {
+    fn end(&mut self, senses: &mut Senses<'_>) {
         let Stage::Counting(counting) = std::mem::replace(&mut self.stage, Stage::Over) else {
             return;
         };
-        let to_ns = probe.count_no_more_polls();
-        let threads = probe.threads();
-        let span = (counting.from_ns, to_ns);
-        let counts = threads.iter().filter_map(|slot| {
-            let count = count(slot, span);
-            let matters = count.polls > 0 || counting.suspects.contains(&slot.serial);
-            matters.then_some((slot.serial, count))
-        });
-        self.seen.counts = counts.collect();
-        let now = probe.poll_costs();
-        let measured = counting.statistics.map(|(_on, before)| (before, now));
-        let (runs, run_ns) = match measured {
-            Some((before, Some(now))) => {
-                let before = before.map_or((0, 0), |cost| (cost.runs, cost.run_ns));
-                let (runs, run_ns) = (now.runs, now.run_ns);
-                (
-                    runs.saturating_sub(before.0),
-                    run_ns.saturating_sub(before.1),
-                )
+        let probe = &mut *senses.probe;
+        if counting.hooked {
+            let to_ns = probe.count_no_more_polls();
+            let threads = probe.threads();
+            self.seen.counts = counting.counts(&threads, to_ns);
+            self.seen.cost = Some(counting.cost(probe, to_ns));
+        }
+        let pids = counting.heads.iter().map(|(pid, _)| *pid).collect();
+        for (pid, later) in senses.pythons.ready_heads(&pids) {
+            let mut before = counting.heads.iter();
+            if before.any(|(own, head)| *own == pid && head.moved(&later)) {
+                self.seen.turned.insert((pid, later.loop_id));
             }
-            _ => (0, 0),
-        };
-        self.seen.cost = Some(PollCost {
-            length: Duration::from_nanos(to_ns.saturating_sub(counting.from_ns)),
-            runs,
-            run: Duration::from_nanos(run_ns),
-        });
+        }
     }
 }
 
@@ -215,6 +244,32 @@ impl Counting {
             .iter()
             .filter(|slot| self.suspects.contains(&slot.serial) && slot.state != STATE_EXITED);
         own.all(|slot| turns(&count(slot, (self.from_ns, now))))
+    }
+
+    /// What was counted, by the thread's serial.
+    fn counts(&self, threads: &[ThreadSlot], to_ns: u64) -> HashMap<u32, PollCount> {
+        let counts = threads.iter().filter_map(|slot| {
+            let count = count(slot, (self.from_ns, to_ns));
+            let matters = count.polls > 0 || self.suspects.contains(&slot.serial);
+            matters.then_some((slot.serial, count))
+        });
+        counts.collect()
+    }
+
+    fn cost(&self, probe: &Probe, to_ns: u64) -> PollCost {
+        let zero = ProgramCost {
+            name: String::new(),
+            runs: 0,
+            run_ns: 0,
+        };
+        let now = self.statistics.as_ref().and_then(|_| probe.poll_costs());
+        let before = self.statistics.as_ref().and_then(|(_, cost)| cost.as_ref());
+        let (now, before) = (now.as_ref().unwrap_or(&zero), before.unwrap_or(&zero));
+        PollCost {
+            length: Duration::from_nanos(to_ns.saturating_sub(self.from_ns)),
+            runs: now.runs.saturating_sub(before.runs),
+            run: Duration::from_nanos(now.run_ns.saturating_sub(before.run_ns)),
+        }
     }
 }
 
@@ -293,3 +348,6 @@ fn suspects(threads: &[ThreadSlot], sockets: &Sockets, now: u64) -> BTreeSet<u32
     });
     seems.map(|slot| slot.serial).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,25 +2,23 @@
 //! walk their frames; their code objects read while they are there, at each beat, for a process that
 //! ends takes its names along.
 
+mod threads;
+
 use super::spaces::SpaceKey;
-use remora_common::{
-    python::Interpreter,
-    reason::Reason,
-    thread::{STATE_BLOCKED, ThreadSlot},
-};
-use remora_model::{self as model, AgentLoss, HookState, PythonFrame, Signal, SignalId, Tasks};
+use remora_common::python::Interpreter;
+use remora_model::{AgentLoss, HookState, PythonFrame, Signal, SignalId, Tasks};
 use remora_process::deadline::{self, Step, Subject};
 use remora_process::python::{
-    Finder, NotFound, Python, asyncio,
+    Finder, NotFound, Python,
+    asyncio::{self, ReadyHead},
     code::{Code, Resolver},
-    lock,
-    threads::waits,
 };
-use remora_process::{
-    maps::Snapshot,
-    memory::{Memory, ProcessMemory},
+use remora_process::{maps::Snapshot, memory::ProcessMemory};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Instant,
 };
-use std::{collections::HashMap, sync::Arc, time::Instant};
 
 /// Beats between two searches in a process that has no interpreter yet, at the most.
 const MAX_BACKOFF: u32 = 16;
@@ -173,20 +171,6 @@ impl Pythons {
         }
     }
 
-    /// What the interpreters look like at this moment, by process. A thread state belongs to the thread
-    /// that the kernel side found it for.
-    pub fn look_at(&self, slots: &[ThreadSlot]) -> Vec<(u32, model::Python)> {
-        let mut looks = Vec::new();
-        for (key, found) in &self.by_space {
-            let Found::Yes(known) = found else { continue };
-            let own = slots.iter().filter(|slot| slot.tgid == key.tgid);
-            let own: Vec<ThreadSlot> = own.copied().collect();
-            let look = known.ask(key.tgid, move |python, memory| gil(python, memory, &own));
-            looks.extend(look.flatten().map(|look| (key.tgid, look)));
-        }
-        looks
-    }
-
     /// The interpreter of a process that has not executed another program.
     pub fn of(&self, tgid: u32) -> Option<Python> {
         let found = self.by_space.get(&SpaceKey {
@@ -197,40 +181,6 @@ impl Pythons {
             Found::Yes(known) => Some((*known.python).clone()),
             _ => None,
         }
-    }
-
-    /// What threads that sleep in a futex wait for, where that is a lock or a join of Python's `threading`.
-    pub fn waits(&self, slots: &[ThreadSlot]) -> Vec<model::PythonWait> {
-        let mut all = Vec::new();
-        for (key, found) in &self.by_space {
-            let Found::Yes(known) = found else { continue };
-            let own = slots.iter().filter(|slot| slot.tgid == key.tgid);
-            let own: Vec<ThreadSlot> = own.copied().collect();
-            let waits = known.ask(key.tgid, move |python, memory| {
-                waits_of(python, memory, &own)
-            });
-            all.extend(waits.unwrap_or_default());
-        }
-        all
-    }
-
-    /// Executors of `concurrent.futures`, those with most queued jobs first.
-    pub fn pools(&self, slots: &[ThreadSlot]) -> Vec<model::PythonPool> {
-        let mut all = Vec::new();
-        for (key, found) in &self.by_space {
-            let Found::Yes(known) = found else { continue };
-            let own = slots.iter().filter(|slot| slot.tgid == key.tgid);
-            let own = own.filter(|slot| slot.python_thread != 0 && slot.state == STATE_BLOCKED);
-            let states: HashMap<u64, u32> =
-                own.map(|slot| (slot.python_thread, slot.tid)).collect();
-            let pid = key.tgid;
-            let pools = known.ask(pid, move |python, memory| {
-                pools_of(python, memory, (pid, &states))
-            });
-            all.extend(pools.unwrap_or_default());
-        }
-        all.sort_by_key(|pool| (std::cmp::Reverse(pool.queued), pool.pid, pool.object));
-        all
     }
 
     /// Notes once what each task awaits, to tell at the end who still awaits the same.
@@ -277,6 +227,21 @@ impl Pythons {
             }
         }
         all.sort_by_key(|(pid, _)| *pid);
+        all
+    }
+
+    /// Where loops of processes stand in their callbacks now.
+    pub fn ready_heads(&self, pids: &BTreeSet<u32>) -> Vec<(u32, ReadyHead)> {
+        let mut all = Vec::new();
+        for (key, found) in &self.by_space {
+            let Found::Yes(known) = found else { continue };
+            if pids.contains(&key.tgid) {
+                let heads = known.ask(key.tgid, |python, memory| {
+                    asyncio::ready_heads(python, memory)
+                });
+                all.extend(heads.into_iter().flatten().map(|head| (key.tgid, head)));
+            }
+        }
         all
     }
 
@@ -368,98 +333,4 @@ impl Known {
     pub fn code(&self, frame: &PythonFrame) -> Option<Arc<Code>> {
         self.resolver.known(frame)
     }
-}
-
-/// What an interpreter looks like at this moment. A thread state belongs to the thread that the kernel side found
-/// it for.
-fn gil(python: &Python, memory: &ProcessMemory, own: &[ThreadSlot]) -> Option<model::Python> {
-    let seen = lock(python, memory);
-    if seen.threads == 0 {
-        return None;
-    }
-    // A thread may hold it by another of its states: the thread's id tells.
-    let id_offset = python.layout.thread.thread_id;
-    let id = |state: u64| memory.u64(state.wrapping_add(id_offset.into()));
-    let tid_of = |state| {
-        let holder = id(state)?;
-        own.iter()
-            .find(|slot| id(slot.python_thread) == Some(holder))
-    };
-    Some(model::Python {
-        version: python.version.to_string(),
-        free_threaded: python.layout.free_threaded,
-        threads: u32::try_from(seen.threads).unwrap_or(u32::MAX),
-        gil_holder_tid: seen.holder.and_then(tid_of).map(|slot| slot.tid),
-        torn: seen.torn,
-    })
-}
-
-/// What threads of a process that sleep in a futex wait for, where that is a lock or a join.
-fn waits_of(python: &Python, memory: &ProcessMemory, own: &[ThreadSlot]) -> Vec<model::PythonWait> {
-    let tids: HashMap<u64, u32> = own
-        .iter()
-        .filter(|slot| slot.python_thread != 0)
-        .map(|slot| (slot.python_thread, slot.tid))
-        .collect();
-    let asleep = own.iter().filter(|slot| {
-        let in_futex = slot.reason == Reason::Futex as u32;
-        slot.state == STATE_BLOCKED && !slot.is_woken() && in_futex
-    });
-    let waiting: Vec<(u64, u64)> = asleep
-        .map(|slot| (slot.python_thread, slot.args[0]))
-        .collect();
-    // Another state of the same thread: the thread's id tells.
-    let id_offset = python.layout.thread.thread_id;
-    let id = |state: u64| memory.u64(state.wrapping_add(id_offset.into()));
-    let tid_of = |state: u64| {
-        let by_id = || {
-            let wanted = id(state)?;
-            tids.iter().find(|(other, _)| id(**other) == Some(wanted))
-        };
-        tids.get(&state)
-            .or_else(|| by_id().map(|(_, tid)| tid))
-            .copied()
-    };
-    let waits = waits::waits(python, python.version.minor, memory, &waiting);
-    let named = waits.into_iter().filter_map(|wait| {
-        Some(model::PythonWait {
-            tid: tid_of(wait.state)?,
-            what: match wait.what {
-                waits::What::Lock => model::PythonAwaited::Lock,
-                waits::What::RLock => model::PythonAwaited::RLock,
-                waits::What::Semaphore => model::PythonAwaited::Semaphore,
-                waits::What::Thread => model::PythonAwaited::Thread,
-            },
-            object: wait.object,
-            holders: wait
-                .holders
-                .iter()
-                .filter_map(|state| tid_of(*state))
-                .collect(),
-        })
-    });
-    named.collect()
-}
-
-/// The executors of a process whose sleeping threads, by state, are given.
-fn pools_of(
-    python: &Python,
-    memory: &ProcessMemory,
-    (pid, tids): (u32, &HashMap<u64, u32>),
-) -> Vec<model::PythonPool> {
-    let states: Vec<u64> = tids.keys().copied().collect();
-    let pools = waits::pools(python, python.version.minor, memory, &states);
-    let named = pools.into_iter().map(|pool| {
-        let workers = pool.workers.iter().filter_map(|state| tids.get(state));
-        let mut workers: Vec<u32> = workers.copied().collect();
-        workers.sort_unstable();
-        model::PythonPool {
-            pid,
-            object: pool.object,
-            size: pool.size,
-            queued: pool.queued,
-            workers,
-        }
-    });
-    named.collect()
 }

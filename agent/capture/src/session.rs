@@ -10,7 +10,7 @@ use super::{
     memory::MemoryWatch,
     meter::Meter,
     objects::ObjectWatch,
-    polls::PollWatch,
+    polls::{PollWatch, Senses},
     pythons::Pythons,
     sampling::Sampling,
     sockets::Sockets,
@@ -245,6 +245,7 @@ impl Session {
                 exited: false,
                 parent: None,
                 related: None,
+                followed: target.followed,
                 python: None,
             });
             self.memory.began(pid);
@@ -335,7 +336,11 @@ impl Session {
     /// Asks loops that seem stuck whether they are.
     fn look_at_polls(&mut self) {
         if let Some(polls) = &mut self.polls {
-            polls.look(&mut self.probe, &self.sockets);
+            polls.look(&mut Senses {
+                probe: &mut self.probe,
+                sockets: &self.sockets,
+                pythons: &self.pythons,
+            });
         }
     }
 

@@ -234,17 +234,24 @@ pub enum NoticeKind {
     UnexplainedWait,
     /// A loop of which it is not known whether it comes back to its wait.
     UnconfirmedLoop,
+    /// Memory that grows, and has not done so for long enough to be told a leak.
+    YoungGrowth,
 }
 
 impl NoticeKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::UnexplainedWait, Self::UnconfirmedLoop];
+    pub const ALL: [Self; 3] = [
+        Self::UnexplainedWait,
+        Self::UnconfirmedLoop,
+        Self::YoungGrowth,
+    ];
 
     /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::UnexplainedWait => "unexplained_wait",
             Self::UnconfirmedLoop => "unconfirmed_loop",
+            Self::YoungGrowth => "young_growth",
         }
     }
 }
@@ -264,17 +271,20 @@ pub enum LimitOf {
     Greenlets,
     /// Threads that wait in Java code without names.
     JavaFrames,
+    /// CPU samples whose stacks say nothing.
+    CpuStacks,
 }
 
 impl LimitOf {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Children,
         Self::Compat32,
         Self::Stacks,
         Self::PythonLocks,
         Self::Greenlets,
         Self::JavaFrames,
+        Self::CpuStacks,
     ];
 
     /// Its name in reports.
@@ -286,17 +296,30 @@ impl LimitOf {
             Self::PythonLocks => "python_locks",
             Self::Greenlets => "greenlets",
             Self::JavaFrames => "java_frames",
+            Self::CpuStacks => "cpu_stacks",
         }
     }
 }
 
 /// A limit of the judgement, in words.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct JudgeLimit {
     /// Of what.
     pub of: LimitOf,
     /// What was not judged, with its share.
     pub why: String,
+    /// Share of what there was of its kind; `None` where that is no figure.
+    pub share: Option<f64>,
+}
+
+impl JudgeLimit {
+    /// Share from which on a verdict that finds nothing says so in its first line.
+    const LARGE: f64 = 0.5;
+
+    /// Most of what was there was not judged.
+    pub fn is_large(&self) -> bool {
+        self.share.is_some_and(|share| share >= Self::LARGE)
+    }
 }
 
 /// One thing that may be wrong, and why that is not known.
@@ -410,6 +433,16 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// What was not judged, where that is most of what was there and nothing was found: the first line has to say it.
+    pub fn largest_limit(&self) -> Option<&JudgeLimit> {
+        let finds_nothing = matches!(self.verdict, Verdict::Healthy | Verdict::Idle);
+        let large = self.limits.iter().filter(|limit| limit.is_large());
+        let share = |limit: &&JudgeLimit| limit.share.unwrap_or(0.0);
+        large
+            .filter(|_| finds_nothing)
+            .max_by(|one, other| share(one).total_cmp(&share(other)))
+    }
+
     /// All findings, cause by cause.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.incidents.iter().flat_map(Incident::findings)

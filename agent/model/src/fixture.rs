@@ -117,6 +117,7 @@ impl Builder {
             exited: false,
             parent: None,
             related: None,
+            followed: None,
             python: None,
         });
         self.thread(pid, pid, comm)
@@ -136,6 +137,7 @@ impl Builder {
             tid,
             pid,
             comm: comm.to_owned(),
+            python_name: None,
             summed: 0,
             observed: self.0.duration,
             on_cpu: Duration::ZERO,

@@ -51,7 +51,7 @@ pub use finding::{
     Notice, NoticeKind, Severity, SkipReason, Skipped, Subject, Verdict,
 };
 pub use frame::{Frame, FrameKind, PythonWalk, Stack, UNMAPPED, Walk};
-pub use heap::{HeapSizes, SizeClass};
+pub use heap::{HeapSizes, HeapUse, SizeClass};
 pub use heap_watch::{HeapSite, HeapWatch, WatchCost, WatchEnd, WatchedFile, WatchedProcess};
 pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, takes_lock, user_sites};
@@ -122,6 +122,9 @@ pub struct Process {
     pub parent: Option<u32>,
     /// It is no target: why it was looked at all the same.
     pub related: Option<String>,
+    /// It was not asked for: it is a child of this process, which has no work of its own.
+    #[serde(default)]
+    pub followed: Option<u32>,
     /// The Python interpreter in it.
     pub python: Option<Python>,
 }

@@ -32,6 +32,9 @@ pub struct EventLoop {
     pub thread: Option<String>,
     /// The task that it is in the middle of.
     pub current: Option<u64>,
+    /// Callbacks were seen to end, one after the other, while it did not seem to come back to its wait.
+    #[serde(default)]
+    pub turns: bool,
 }
 
 /// What a task does now.

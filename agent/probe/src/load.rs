@@ -370,7 +370,7 @@ impl Loaded {
             slots: mapped(ebpf, "SLOTS", slots)?,
             loops: mapped(ebpf, "EVENT_LOOPS", LOOPS)?,
             free_loops: take(ebpf, "FREE_LOOPS")?,
-            polls: Default::default(),
+            polls: super::polls::PollCounter::default(),
             aggregates: mapped(ebpf, "AGGREGATES", 2 * AGGREGATES_PER_HALF)?,
             stacks: take(ebpf, "STACKS")?,
             stacks_per_half: self.stacks_per_half,

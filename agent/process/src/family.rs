@@ -15,9 +15,9 @@ const MAX_ROUNDS: usize = 8;
 
 /// A process and its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Descent {
-    child: u32,
-    parent: u32,
+pub(super) struct Descent {
+    pub(super) child: u32,
+    pub(super) parent: u32,
 }
 
 /// Adds all living descendants, by pid. Ourselves and what we started are not among them.
@@ -36,7 +36,10 @@ pub(super) fn add_descendants(targets: &mut BTreeMap<u32, Target>) -> Result<(),
 }
 
 /// Adds one proposed child, when it still is one.
-fn add(targets: &mut BTreeMap<u32, Target>, proposed: Descent) -> Result<bool, TargetError> {
+pub(super) fn add(
+    targets: &mut BTreeMap<u32, Target>,
+    proposed: Descent,
+) -> Result<bool, TargetError> {
     let target = match Target::of(proposed.child) {
         Ok(target) => target,
         Err(error) if error.is_gone() => return Ok(false),

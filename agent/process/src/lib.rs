@@ -32,6 +32,7 @@ mod select;
 mod specimen;
 pub mod symbol;
 pub mod unwind;
+mod workers;
 
 pub use budget::Budget;
 pub use describe::{escape, name, thread_name};
@@ -77,6 +78,8 @@ pub struct Target {
     pub cmdline: Vec<String>,
     /// Its thread ids when it was read, ascending.
     pub threads: Vec<u32>,
+    /// It was not asked for: it is a child of this process, which has no work of its own.
+    pub followed: Option<u32>,
 }
 
 impl Target {
@@ -110,6 +113,7 @@ impl Target {
             exe: image.exe,
             cmdline: image.cmdline,
             threads,
+            followed: None,
         })
     }
 

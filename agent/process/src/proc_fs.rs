@@ -31,8 +31,14 @@ pub struct Stat {
     pub state: u8,
     /// Parent process id.
     pub parent: u32,
+    /// Process group, 0 = none of this namespace.
+    pub group: u32,
     /// `PF_*` flags of the kernel.
     pub flags: u32,
+    /// Time on a CPU since its start, in clock ticks.
+    pub cpu_ticks: u64,
+    /// Its threads.
+    pub threads: u32,
     /// Start after boot, in clock ticks.
     pub start_ticks: u64,
 }
@@ -51,7 +57,13 @@ impl Stat {
             comm,
             state: *fields.first()?.as_bytes().first()?,
             parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().unwrap_or(0),
             flags: fields.get(6)?.parse().ok()?,
+            cpu_ticks: {
+                let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+                ticks(11)?.saturating_add(ticks(12)?)
+            },
+            threads: fields.get(17)?.parse().ok()?,
             start_ticks: fields.get(19)?.parse().ok()?,
         })
     }
@@ -237,7 +249,9 @@ mod tests {
             parent: u32, flags: u32, start: u64,
         ) {
             let stat = Stat::parse(&line(&comm, parent, flags, start)).unwrap();
-            let expected = Stat { comm, state: b'S', parent, flags, start_ticks: start };
+            let expected = Stat {
+                comm, state: b'S', parent, group: 1, flags, cpu_ticks: 18, threads: 1, start_ticks: start,
+            };
             prop_assert_eq!(stat, expected);
         }
 

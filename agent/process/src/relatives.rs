@@ -63,7 +63,7 @@ fn family(pid: u32, stats: &HashMap<u32, proc_fs::Stat>, now: Duration) -> Optio
 }
 
 /// Time since the host was booted, suspended time included: what `starttime` counts.
-fn since_boot() -> Duration {
+pub(super) fn since_boot() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::new(
         u64::try_from(now.tv_sec).unwrap_or_default(),
@@ -71,7 +71,7 @@ fn since_boot() -> Duration {
     )
 }
 
-fn age(stat: &proc_fs::Stat, now: Duration) -> Duration {
+pub(super) fn age(stat: &proc_fs::Stat, now: Duration) -> Duration {
     let ticks_a_second = rustix::param::clock_ticks_per_second().max(1);
     let started = stat.start_ticks as f64 / ticks_a_second as f64;
     now.saturating_sub(Duration::try_from_secs_f64(started).unwrap_or_default())
@@ -108,7 +108,10 @@ mod tests {
             comm: b"a\x1b".to_vec(),
             state: b'S',
             parent,
+            group: 1,
             flags: 0,
+            cpu_ticks: 0,
+            threads: 1,
             start_ticks: 0,
         };
         let stats = HashMap::from([(1, stat(2)), (2, stat(1))]);

@@ -1,6 +1,6 @@
 //! From what was typed to the processes that are meant.
 
-use super::{Target, TargetError, escape, family, is_ourselves, proc_fs};
+use super::{Target, TargetError, escape, family, is_ourselves, proc_fs, workers};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +22,9 @@ pub struct Selection {
     pub comm: Option<String>,
     /// Their descendants too (`--children`).
     pub children: bool,
+    /// The children of those that have no work of their own, a shell or the master of workers, as far as they share
+    /// its program or its process group.
+    pub workers: bool,
 }
 
 /// Takes hold of every selected process: each once, in the order of their pids, at least one.
@@ -49,6 +52,8 @@ pub fn resolve(selection: &Selection) -> Result<Vec<Target>, TargetError> {
     }
     if selection.children {
         family::add_descendants(&mut targets)?;
+    } else if selection.workers {
+        workers::add(&mut targets)?;
     }
     Ok(targets.into_values().collect())
 }
@@ -254,6 +259,21 @@ mod tests {
         assert_eq!(pids(&selection), [root.pid()]);
         selection.children = true;
         specimen::until("three processes", || pids(&selection).len() == 3);
+    }
+
+    #[test]
+    fn children_of_a_shell_that_only_waits_are_targets_too() {
+        let root = Running::new("sh", &["-c", "sleep 300 & sleep 301 & wait"]);
+        let mut selection = of_pids(&[root.pid()]);
+        selection.workers = true;
+        specimen::until("three processes", || pids(&selection).len() == 3);
+        let found = resolve(&selection).unwrap();
+        let followed = found.iter().filter(|it| it.followed == Some(root.pid()));
+        assert_eq!(followed.count(), 2);
+        // One that is named is not followed, and has no children.
+        let child = found.iter().find(|it| it.followed.is_some()).unwrap();
+        let own = of_pids(&[child.pid()]);
+        assert_eq!(resolve(&own).unwrap()[0].followed, None);
     }
 
     #[test]

@@ -72,6 +72,8 @@ struct Document<'a> {
     asyncio: Vec<Asyncio<'a>>,
     /// Event loops, by thread.
     loops: Vec<loops::Loop<'a>>,
+    /// Polls that were counted for a moment, by thread.
+    polls: Vec<loops::Polls<'a>>,
     /// Locks and other futexes, those with waiters and the longest waits first.
     locks: Vec<locks::Lock<'a>>,
     /// What each thread did, window by window.
@@ -195,7 +197,17 @@ struct Overhead<'a> {
     unwind_table_bytes: u64,
     /// Files that have one.
     unwind_tables: u64,
+    poll_count: Option<PollCost>,
     programs: Vec<Program<'a>>,
+}
+
+/// Of the polls that were counted for a moment; in none of the other figures.
+#[derive(Serialize)]
+struct PollCost {
+    duration_s: f64,
+    /// System calls of the host meanwhile.
+    runs: u64,
+    run_ns: u64,
 }
 
 /// A kernel program's cost.
@@ -267,6 +279,7 @@ fn document(report: &Report) -> Result<Document<'_>, serde_json::Error> {
         stacks: stacks(capture),
         asyncio: asyncio(capture),
         loops: loops::loops(capture),
+        polls: loops::polls(capture),
         locks: locks::locks(capture),
         // Not a number a line: there are many.
         timeline: to_raw_value(&timeline::timeline(capture))?,
@@ -424,6 +437,11 @@ fn overhead(capture: &Capture) -> Overhead<'_> {
         bpf_map_bytes: cost.bpf_map_bytes,
         unwind_table_bytes: cost.unwind_bytes,
         unwind_tables: cost.unwind_tables,
+        poll_count: cost.polls.map(|polls| PollCost {
+            duration_s: polls.length.as_secs_f64(),
+            runs: polls.runs,
+            run_ns: nanos(polls.run),
+        }),
         programs: programs.collect(),
     }
 }

@@ -104,6 +104,8 @@ fn loop_view<'a>(event_loop: &'a EventLoop, tasks: &[Task]) -> LoopView<'a> {
         tid,
         thread,
         current,
+        // A judgement's, not a reader's.
+        turns: _,
     } = event_loop;
     LoopView {
         id: hex(*id),

@@ -29,7 +29,11 @@ pub fn blocked(capture: &Capture, with_idle: bool) -> Duration {
 /// What the capture cost the host: `0.9 % of one CPU`.
 pub fn overhead(capture: &Capture) -> String {
     let cost = capture.overhead.bpf_cpu_pct + capture.overhead.agent_cpu_pct;
-    format!("{cost:.1} % of one CPU")
+    let polls = capture.overhead.polls.map(|polls| {
+        let time = duration(polls.length);
+        format!("; all system calls traced for {time}")
+    });
+    format!("{cost:.1} % of one CPU{}", polls.unwrap_or_default())
 }
 
 /// `14 threads, 23 sockets, 6 locks`.

@@ -83,6 +83,18 @@ const fn tasks(mode: &'static str) -> Program {
 
 pub(super) const CASES: &[Case] = &[
     dead(
+        "deadlock-of-workers-python",
+        "the workers of a master each take a lock twice; the pid is the master's",
+        Program::Python("sick_prefork.py", "deadlock"),
+        "",
+        &["deadlocked on itself", "take_twice", "RLock"],
+    ),
+    well(
+        "workers-python",
+        "the same workers at work",
+        Program::Python("sick_prefork.py", "work"),
+    ),
+    dead(
         "deadlock-mutexes-c",
         "two threads take two mutexes in different orders",
         c("abba"),

@@ -17,6 +17,9 @@ const SURE: &[&str] = &[
     "memory-leak-confirmed=10s",
 ];
 
+/// A look that is too short to judge by.
+const TOO_SHORT: &[&str] = &["--duration", "10s", "--threshold", "memory-leak=12s"];
+
 /// Every process is older than the threshold when it is looked at.
 const GROWN_UP: u32 = 10;
 
@@ -69,6 +72,41 @@ pub(super) const CASES: &[Case] = &[
         expect: leak(&["no type tracked by Python's collector grows", "keep_bytes"]),
         after_s: GROWN_UP,
         arguments: SHORT,
+    },
+    Case {
+        name: "fragmented-heap-c",
+        about: "a heap that grows by free blocks between those in use",
+        program: C("sick_memory", "fragments"),
+        expect: leak(&["grows by free blocks", "free blocks; now", "malloc_trim"]),
+        after_s: GROWN_UP,
+        arguments: SHORT,
+    },
+    Case {
+        name: "young-growth-c",
+        about: "a leak on its way to a limit, in a look that is too short to judge it",
+        program: C("sick_memory", "leak-limited"),
+        expect: Expect::Unclear {
+            kind: "young_growth",
+            says: &["too early to call it a leak", "limit in", "RLIMIT_AS"],
+        },
+        after_s: 2,
+        arguments: TOO_SHORT,
+    },
+    Case {
+        name: "young-cache-c",
+        about: "a cache that is loaded at the same pace, and then is there",
+        program: C("sick_memory", "load"),
+        expect: Expect::Healthy,
+        after_s: 0,
+        arguments: TOO_SHORT,
+    },
+    Case {
+        name: "young-imports-python",
+        about: "a start that takes seconds",
+        program: Python("sick_memory.py", "imports"),
+        expect: Expect::Healthy,
+        after_s: 0,
+        arguments: TOO_SHORT,
     },
     healthy(
         "warm-up-c",

@@ -8,6 +8,7 @@ mod check;
 pub mod due;
 mod idioms;
 mod locks;
+mod loops;
 mod memory;
 mod run;
 mod sockets;
@@ -29,6 +30,8 @@ pub enum Program {
     Rust(&'static str, &'static str),
     /// A mode of a Python program: name of its source.
     Python(&'static str, &'static str),
+    /// A mode of a program of node: name of its source, mode, and one more argument.
+    Node(&'static str, &'static str, &'static str),
 }
 
 /// What must be said of it.
@@ -41,6 +44,13 @@ pub enum Expect {
         /// The thread that it is about, by its name in the ready line; empty: about none.
         thread: &'static str,
         /// Must stand in its summary or evidence: the function to blame, the descriptor.
+        says: &'static [&'static str],
+    },
+    /// Nothing but a notice.
+    Unclear {
+        /// Its kind.
+        kind: &'static str,
+        /// Must stand in its summary or evidence.
         says: &'static [&'static str],
     },
     /// Nothing.
@@ -97,6 +107,7 @@ pub fn all() -> Vec<Case> {
         idioms::CASES,
         sockets::CASES,
         threads::CASES,
+        loops::CASES,
         waits::CASES,
         memory::CASES,
     ]

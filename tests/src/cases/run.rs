@@ -92,7 +92,8 @@ fn start_and_look(case: &Case, watching: Watching) -> Result<Outcome, String> {
     };
     let wrong = judge(case, &specimen, &said);
     let wrong = wrong.and_then(|words| match (case.expect, run.status.code()) {
-        (Expect::Healthy | Expect::Unseen, Some(0)) | (Expect::Sick { .. }, Some(10)) => Ok(words),
+        (Expect::Healthy | Expect::Unseen | Expect::Unclear { .. }, Some(0))
+        | (Expect::Sick { .. }, Some(10)) => Ok(words),
         (_, code) => Err(format!("exit code {code:?}")),
     });
     Ok(Outcome::of(&said, wrong, ready, answered))
@@ -179,8 +180,14 @@ fn without_duration<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 fn judge(case: &Case, specimen: &Specimen, said: &Value) -> Result<String, String> {
     let none = Vec::new();
     let findings = said["findings"].as_array().unwrap_or(&none);
+    let notices = said["notices"].as_array().unwrap_or(&none);
+    if let Expect::Unclear { kind, says } = case.expect {
+        return match (findings.first(), notices.as_slice()) {
+            (None, [notice]) if notice["kind"] == kind => all_said(notice, says),
+            _ => Err(format!("not one notice: {findings:#?} {notices:#?}")),
+        };
+    }
     let Expect::Sick { kind, thread, says } = case.expect else {
-        let notices = said["notices"].as_array().unwrap_or(&none);
         return match findings.first().or(notices.first()) {
             None => Ok("nothing found".to_owned()),
             Some(finding) => Err(format!("a false alarm: {finding:#}")),
@@ -197,13 +204,16 @@ fn judge(case: &Case, specimen: &Specimen, said: &Value) -> Result<String, Strin
     if tid.is_some() && first["tid"].as_u64() != tid {
         return Err(format!("not about thread {thread} ({tid:?}): {first:#}"));
     }
-    let text = first.to_string();
-    for word in says {
-        if !text.contains(word) {
-            return Err(format!("does not say {word:?}: {first:#}"));
-        }
+    all_said(first, says)
+}
+
+/// The summary of a finding that says all of these.
+fn all_said(finding: &Value, says: &[&str]) -> Result<String, String> {
+    let text = finding.to_string();
+    match says.iter().find(|word| !text.contains(**word)) {
+        Some(word) => Err(format!("does not say {word:?}: {finding:#}")),
+        None => Ok(finding["summary"].as_str().unwrap_or_default().to_owned()),
     }
-    Ok(first["summary"].as_str().unwrap_or_default().to_owned())
 }
 
 /// Starts a case's program and waits until it is ready.
@@ -249,6 +259,7 @@ pub fn start(program: Program) -> Result<Specimen, String> {
                 .argument(mode)
                 .spawn()
         }
+        Program::Node(name, mode, argument) => start_node(name, mode, argument),
         Program::Python(name, mode) => {
             let interpreters = python::interpreters();
             let newest = interpreters.last().ok_or("there is no CPython here")?;
@@ -260,6 +271,19 @@ pub fn start(program: Program) -> Result<Specimen, String> {
                 .spawn()
         }
     }
+}
+
+fn start_node(name: &str, mode: &str, argument: &str) -> Result<Specimen, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join("node"));
+    let node = places.find(|program| program.exists());
+    let script = python::specimen(name);
+    let script = script.to_str().ok_or("a path that is not UTF-8")?;
+    Start::program(&node.ok_or("there is no node here")?)
+        .argument(script)
+        .argument(mode)
+        .argument(argument)
+        .spawn()
 }
 
 #[cfg(test)]

@@ -44,8 +44,9 @@ pub fn of(thread: &Thread, path: &str) -> String {
 fn number(arg: u64) -> String {
     match arg {
         small if small < 4096 => small.to_string(),
-        other => match other as i32 {
-            below @ -4096..0 => below.to_string(),
+        // An `int` below zero, extended or not; a pointer whose lower half looks like one has an upper half.
+        other => match (other >> 32, other as i32) {
+            (0 | 0xffff_ffff, below @ -4096..0) => below.to_string(),
             _ => format!("{other:#x}"),
         },
     }
@@ -115,5 +116,18 @@ fn arity(name: &str) -> usize {
         "close" | "fsync" | "fdatasync" | "unlink" | "rmdir" | "brk" => 1,
         "flock" | "open" | "munmap" | "stat" | "mkdir" => 2,
         _ => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn a_pointer_is_no_number_below_zero() {
+        assert_eq!(number(0x7ffd_ffff_f010), "0x7ffdfffff010");
+        assert_eq!(number(0xffff_ff9c), "-100");
+        assert_eq!(number(u64::MAX), "-1");
+        assert_eq!(number(5), "5");
     }
 }

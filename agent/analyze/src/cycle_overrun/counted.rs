@@ -2,7 +2,7 @@
 //! something at once are not seen, no iteration of such a loop was seen to end.
 
 use super::{TIME_SHARE, stacks, worst_place};
-use crate::event_loops::{Kind, Place, Places, kind};
+use crate::event_loops::{Kind, Place, Places, kind, task_loop};
 use crate::{
     Findings, Scene,
     loop_blocked::loop_name,
@@ -10,7 +10,8 @@ use crate::{
 };
 use remora_model::display::text::{counted, duration, percent};
 use remora_model::{
-    Confidence, Finding, FindingKind, PollCount, Severity, State, Subject, Thread, Topic,
+    Confidence, Finding, FindingKind, PollCount, Severity, State, Subject, Task, TaskState, Thread,
+    Topic,
 };
 use std::time::Duration;
 
@@ -25,7 +26,9 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
         let Some(thread) = scene.capture.threads.get(*index) else {
             continue;
         };
-        if !is_slow(scene, *polls) || thread.now.state == State::Exited {
+        let loops = task_loop(scene, thread);
+        let turns = loops.is_some_and(|(_, own)| own.turns);
+        if !is_slow(scene, *polls, turns) || thread.now.state == State::Exited {
             continue;
         }
         let places = made.get_or_insert_with(|| Places::new(scene));
@@ -47,15 +50,15 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether a loop was away from its polls for too long, most of the time; one that made none at all is blocked, or
-/// none.
-fn is_slow(scene: &Scene<'_>, polls: PollCount) -> bool {
+/// Whether a loop was away from its polls for too long, most of the time. One that made none at all is blocked, or
+/// no loop, but for one that went from callback to callback (`turns`).
+fn is_slow(scene: &Scene<'_>, polls: PollCount, turns: bool) -> bool {
     let cycle = scene.thresholds.cycle;
     let long = polls.late.saturating_add(polls.open);
-    polls.polls > 0
+    let ends = polls.polls > 0 && polls.open < scene.thresholds.loop_blocked;
+    (ends || turns)
         && polls.watched >= LEAST
         && polls.stretch() >= cycle
-        && polls.open < scene.thresholds.loop_blocked
         && long.as_secs_f64() >= LONG.max(TIME_SHARE) * polls.watched.as_secs_f64()
 }
 
@@ -95,6 +98,9 @@ fn finding(
             percent(long.as_secs_f64(), polls.watched.as_secs_f64()),
         ),
     );
+    if let Some(many) = many(scene, thread) {
+        finding = finding.fact(Topic::Loop, many);
+    }
     finding = stacks(scene, places, finding);
     let line = format!("polls were counted for {} only", duration(polls.watched));
     finding = finding.fact(Topic::Inferred, line);
@@ -102,4 +108,13 @@ fn finding(
     finding.next =
         format!("Shorten the work{at}. If it is expected: --threshold cycle=TIME (now {target}).");
     finding
+}
+
+/// That it does many things in one iteration, where that was seen.
+fn many(scene: &Scene<'_>, thread: &Thread) -> Option<String> {
+    let (tasks, own) = task_loop(scene, thread).filter(|(_, own)| own.turns)?;
+    let ready = |task: &&Task| task.loop_id == own.id && task.state == TaskState::Ready;
+    let ready = tasks.tasks.iter().filter(ready).count();
+    let ready = counted(ready as u64, "task");
+    Some(format!("many callbacks in one iteration; {ready} ready"))
 }

@@ -142,3 +142,42 @@ fn where_polls_are_not_seen_the_samples_have_to_show_one_piece_of_work() {
     });
     assert_eq!(found(&serves, "500ms").len(), 1, "it sleeps in between");
 }
+
+#[test]
+fn a_loop_that_never_sleeps_is_judged_by_the_polls_that_were_counted() {
+    let polls = |count, longest, late, open| PollCount {
+        watched: ms(1_200),
+        polls: count,
+        longest: ms(longest),
+        late: ms(late),
+        open: ms(open),
+    };
+    let kinds = |polls: PollCount| {
+        let mut builder = Builder::new(7, "poller");
+        builder.samples(0, &["uv_run", "handle"], 290);
+        let mut capture = builder.finish();
+        capture.polls = vec![(0, polls)];
+        let judgement = judge(&capture, &Thresholds::default());
+        judgement.findings().map(|it| it.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(polls(1, 700, 700, 500)), [FindingKind::CycleOverrun]);
+    assert!(kinds(polls(3, 400, 1_200, 0)).is_empty(), "short enough");
+    assert!(kinds(polls(90, 600, 600, 2)).is_empty(), "one among many");
+}
+
+#[test]
+fn iterations_of_a_loop_that_was_seen_turning_are_not_long() {
+    let mut capture = capture(30, 0, false, &["p:serve@app.py:7"]);
+    let judgement = judge(&capture, &Thresholds::default());
+    assert_eq!(judgement.findings().count(), 1);
+    let turns = PollCount {
+        watched: ms(200),
+        polls: 60,
+        longest: ms(4),
+        late: Duration::ZERO,
+        open: ms(1),
+    };
+    capture.polls = vec![(0, turns)];
+    let judgement = judge(&capture, &Thresholds::default());
+    assert_eq!(judgement.findings().count(), 0);
+}

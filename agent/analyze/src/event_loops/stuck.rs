@@ -124,7 +124,11 @@ pub fn stuck(
         return (!idle).then_some(Stuck { proof, ..stuck });
     }
     let exact = own.map_or_else(|| scene.sees_each_poll(), |own| own.exact);
-    let work = Work::of(scene, places.of(index), kind, own.is_some());
+    let turns = task_loop(scene, thread).is_some_and(|(_, own)| own.turns);
+    let work = Work {
+        turns,
+        ..Work::of(scene, places.of(index), kind, own.is_some())
+    };
     on_cpu(
         scene.polls(index).filter(|_| !exact),
         exact,
@@ -154,6 +158,10 @@ fn on_cpu(
         None if work.one.is_some() => (Proof::Unknown, stuck.since, stuck.at_least),
         None => return None,
     };
+    if work.turns {
+        // Many callbacks in one iteration: that is its length, and no callback that does not end.
+        return None;
+    }
     if work.one.is_none() && !matches!(stuck.kind, Kind::Framework(_)) {
         // A worker that waits for its jobs in epoll, and does one.
         return None;
@@ -179,6 +187,8 @@ struct Work {
     polls: bool,
     /// It runs many pieces of work between two polls.
     batches: bool,
+    /// It was seen to: many callbacks in one iteration.
+    turns: bool,
 }
 
 impl Work {
@@ -211,6 +221,7 @@ impl Work {
             one: in_one_callback(scene, &stacks, kind),
             polls: stacks.iter().any(|it| is_in_epoll(it.3)),
             batches: stacks.iter().any(|it| frames(it.3, TOKIO)),
+            turns: false,
         }
     }
 }

@@ -136,7 +136,7 @@ fn finding(scene: &Scene<'_>, gap: &Gap<'_>) -> Finding {
     let intervals = gap.silence.as_secs_f64() / gap.interval.as_secs_f64().max(1e-9);
     let feed = format!(
         "{}: {} received, {} sent, {} in total; silent for {} intervals",
-        words::socket(socket),
+        words::socket(scene, socket),
         counted(gap.tcp.segments_in.into(), "segment"),
         count(gap.tcp.segments_out.into()),
         bytes(gap.tcp.bytes_received),

@@ -1,6 +1,6 @@
 //! The blame chain: from a node that waits to the one that could make progress.
 
-use super::{Clue, Graph, Node, Party, thing};
+use super::{Clue, Graph, Node, Party, Role, thing};
 use crate::words;
 use remora_model::display::text::{clean, counted};
 use remora_model::{Fact, State, Subject, Syscall, Topic};
@@ -99,13 +99,30 @@ impl Chain {
                     facts.push(fact(Topic::Blocker, words));
                 }
             }
-            End::Process(pid) => facts.push(fact(Topic::Blocker, graph.scene.process_name(*pid))),
+            End::Process(pid) => facts.push(fact(Topic::Blocker, self.possibly(graph, *pid))),
             End::Stranger(id, name) => {
                 let name = clean(name);
                 facts.push(fact(Topic::Blocker, format!("{name} ({id}), not watched")));
             }
         }
         facts
+    }
+}
+
+impl Chain {
+    /// A process at the end of a chain: of which of its threads the answer is awaited is not known.
+    fn possibly(&self, graph: &Graph<'_>, pid: u32) -> String {
+        let name = graph.scene.process_name(pid);
+        let last = self.steps.last().and_then(|step| graph.wait(step.node));
+        match (last.map(|wait| wait.role), graph.threads_of(pid).count()) {
+            (Some(Role::Writes), several @ 2..) => {
+                format!("possibly {name}: which of its {several} threads should write is not known")
+            }
+            (Some(Role::Reads), several @ 2..) => {
+                format!("possibly {name}: which of its {several} threads should read is not known")
+            }
+            _ => name,
+        }
     }
 }
 
@@ -130,8 +147,8 @@ fn fact(what: Topic, value: String) -> Fact {
 pub(super) fn follow(graph: &Graph<'_>, first: Node) -> Chain {
     let mut steps: Vec<Step> = Vec::new();
     let mut node = first;
-    // The first step to a thread that only stands for its process: it may have nothing to do with the wait.
-    let mut guess: Option<(usize, u32)> = None;
+    // The first step to one thread of several: another one of that process may help too.
+    let mut guess: Option<(usize, Node)> = None;
     let end = loop {
         if let Some(at) = steps.iter().position(|step| step.node == node) {
             break End::Cycle(at);
@@ -139,34 +156,35 @@ pub(super) fn follow(graph: &Graph<'_>, first: Node) -> Chain {
         let Some(wait) = graph.wait(node).filter(|_| steps.len() < MAX_STEPS) else {
             break End::Node(node);
         };
-        let party = graph.likeliest(wait);
+        let owner = graph.owner(wait).filter(|owner| owner.node != node);
         steps.push(Step {
             node,
             words: graph.step_words(node, wait),
-            clue: wait.how,
+            clue: wait.how.or(owner.as_ref().and_then(|owner| owner.clue)),
             subject: wait.subject,
-            certain: wait.certain,
+            certain: wait.certain && owner.as_ref().is_none_or(|owner| owner.clue.is_none()),
         });
-        match party {
-            Some(Party::Node(next)) => node = *next,
-            Some(Party::Process(pid)) => match graph.spokesman(*pid, node) {
-                Some(next) => {
-                    if graph.threads_of(*pid).nth(1).is_some() {
-                        guess = guess.or(Some((steps.len(), *pid)));
-                    }
-                    node = next;
+        node = match (owner, graph.likeliest(wait)) {
+            (Some(owner), _) => {
+                if graph.threads_of(graph.pid(owner.node)).nth(1).is_some() {
+                    guess = guess.or(Some((steps.len(), owner.node)));
                 }
+                owner.node
+            }
+            (None, Some(Party::Node(next))) => *next,
+            (None, Some(Party::Process(pid))) => match graph.spokesman(*pid, wait.role) {
+                Some(next) => next,
                 None => break End::Process(*pid),
             },
-            Some(Party::Stranger(id, name)) => break End::Stranger(*id, name.clone()),
-            None => break End::Node(node),
-        }
+            (None, Some(Party::Stranger(id, name))) => break End::Stranger(*id, name.clone()),
+            (None, None) => break End::Node(node),
+        };
     };
     match (&end, guess) {
         // No deadlock by a guess: those that are real are found as cycles.
-        (End::Cycle(_), Some((sure, pid))) => {
+        (End::Cycle(_), Some((sure, owner))) => {
             steps.truncate(sure);
-            let end = End::Process(pid);
+            let end = End::Node(owner);
             Chain { steps, end }
         }
         _ => Chain { steps, end },
@@ -184,21 +202,18 @@ impl Graph<'_> {
         wait.parties.iter().find(waits).or(first)
     }
 
-    /// The thread of a process that stands for it: one that waits for somebody known, else one that runs, else
-    /// its main thread.
-    pub(super) fn spokesman(&self, pid: u32, except: Node) -> Option<Node> {
-        let own = self.scene.living().filter(|(_, it)| it.pid == pid);
-        let rank = |(index, thread): &(usize, &remora_model::Thread)| {
-            let running = matches!(thread.now.state, State::Running | State::Runnable);
-            match () {
-                () if Node::Thread(*index) == except => 4,
-                () if self.wait(Node::Thread(*index)).is_some() => 0,
-                () if running => 1,
-                () if thread.tid == pid => 2,
-                () => 3,
-            }
+    /// The thread of a process that stands for it: the only one, or the main thread of a process that has to exit.
+    /// Of several threads nobody knows which one writes, reads or lets go.
+    fn spokesman(&self, pid: u32, role: Role) -> Option<Node> {
+        let mut own = self.threads_of(pid);
+        let only = match (own.next(), own.next()) {
+            (only, None) => only,
+            _ => None,
         };
-        own.min_by_key(rank).map(|(index, _)| Node::Thread(index))
+        only.or_else(|| {
+            let (index, thread) = self.scene.thread(pid)?;
+            (role == Role::Exits && thread.pid == pid).then_some(Node::Thread(index))
+        })
     }
 
     /// What a finding about a node is about.

@@ -48,6 +48,7 @@ fn new(what: Thing, role: Role, parties: Vec<Party>) -> Wait {
         role,
         subject: None,
         parties,
+        other_end: None,
         needs: Needs::Any,
         certain: true,
         how: None,
@@ -110,7 +111,7 @@ fn on_socket(scene: &Scene<'_>, pid: u32, fd: u32, reason: Reason) -> Option<Wai
     if peer.held_by.len() >= 16 || !peer.accepted {
         parties.push(Party::Stranger(peer.pid, peer.comm.clone()));
     }
-    let channel = words::channel(socket);
+    let channel = words::channel(scene, socket);
     let (what, role) = match sends {
         true => (Thing::Space(channel), Role::Reads),
         false => (Thing::Data(channel), Role::Writes),
@@ -118,6 +119,7 @@ fn on_socket(scene: &Scene<'_>, pid: u32, fd: u32, reason: Reason) -> Option<Wai
     let how = peer.inferred.then_some(Clue::Addresses);
     Some(Wait {
         subject: Some(Subject::Socket(socket.inode)),
+        other_end: (peer.inode != 0).then_some(peer.inode),
         certain: !peer.inferred,
         how,
         ..new(what, role, parties)

@@ -10,6 +10,7 @@
 mod chain;
 mod channels;
 mod cycles;
+mod owner;
 mod tasks;
 mod thing;
 mod threads;
@@ -66,6 +67,8 @@ pub struct Wait {
     pub subject: Option<Subject>,
     /// Who can end it; never empty.
     pub parties: Vec<Party>,
+    /// Of a connection: inode number of the socket at its other end.
+    pub other_end: Option<u64>,
     /// How many of them must.
     pub needs: Needs,
     /// The parties were read, not concluded.

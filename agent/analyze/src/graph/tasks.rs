@@ -70,6 +70,7 @@ fn wait(
         what,
         role: if is_lock { Role::Holds } else { Role::Exits },
         subject: is_lock.then_some(Subject::Lock(pid, awaits.object)),
+        other_end: None,
         needs,
         certain: !is_lock,
         how: is_lock.then_some(Clue::AsyncWithBlock),

@@ -3,8 +3,8 @@
 use super::*;
 use crate::{Thresholds, judge};
 use remora_model::{
-    Awaited, Capture, Dependency, FutexOperation, Keeper, Lock, LockKind, Owner, OwnerFrom, Reason,
-    State, Syscall, Topic, Verdict, Waiter,
+    Awaited, Capture, Dependency, FutexOperation, Keeper, Lock, LockKind, Owner, OwnerFrom,
+    PeerProcess, Reason, State, Syscall, Topic, Verdict, Waiter,
     fixture::{Builder, ms},
 };
 
@@ -192,6 +192,80 @@ fn a_chain_through_any_thread_of_a_peer_does_not_end_in_a_deadlock() {
     assert_eq!(end(&builder), End::Cycle(0), "nobody else is there");
     builder.thread(2, 9, "other");
     assert_eq!(end(&builder), End::Process(2), "the other one may write");
+}
+
+fn peer(pid: u32, comm: &str, fd: u32, inode: u64) -> PeerProcess {
+    PeerProcess {
+        pid,
+        comm: comm.into(),
+        fd,
+        inode,
+        holders: 1,
+        held_by: vec![pid],
+        accepted: true,
+        inferred: false,
+        unread: 0,
+        reads: None,
+    }
+}
+
+/// A client waits for an answer of a server with two threads: 2 sleeps for a lock that 9 holds. Gives the chain's end
+/// and its last lines.
+fn answer_of(prepare: impl Fn(&mut Builder)) -> (End, Vec<String>) {
+    let mut builder = Builder::new(1, "client");
+    builder.process(2, "server");
+    builder.thread(2, 9, "poller");
+    let mut near = remora_model::fixture::socket(1, 4);
+    near.inode = 40;
+    near.peer_process = Some(peer(2, "server", 7, 70));
+    let mut far = remora_model::fixture::socket(2, 7);
+    far.inode = 70;
+    builder.0.sockets = vec![near, far];
+    blocks(&mut builder.0, 1, 0x5000, 4000);
+    let held = lock(&builder.0, 0x5000, 2, &[1]);
+    builder.0.locks.push(held);
+    let now = &mut builder.0.threads[0].now;
+    (now.state, now.reason) = (State::Blocked, Some(Reason::SocketReceive));
+    (now.args[0], now.since) = (4, ms(4000));
+    prepare(&mut builder);
+    let thresholds = Thresholds::default();
+    let scene = Scene::new(&builder.0, &thresholds);
+    let graph = Graph::of(&scene);
+    let chain = graph.chain(0);
+    let facts = chain.facts(&graph);
+    let said = facts.into_iter().filter(|it| it.what == Topic::Blocker);
+    (chain.end, said.map(|it| it.value).collect())
+}
+
+#[test]
+fn an_answer_is_awaited_of_the_thread_that_has_the_other_end() {
+    let watch = |tids: Vec<u32>| remora_model::Watch {
+        pid: 2,
+        tids,
+        epoll_fd: 5,
+        events: 1,
+    };
+    // Nothing connects either thread with the connection: not the one that happens to wait for a lock.
+    let (end, said) = answer_of(|_| {});
+    assert_eq!(end, End::Process(2));
+    assert_eq!(
+        said,
+        ["possibly server (2): which of its 2 threads should write is not known"]
+    );
+    // The loop that holds the socket, wherever its thread is now.
+    let (end, _) = answer_of(|it| it.0.sockets[1].watched_by = vec![watch(vec![9])]);
+    assert_eq!(end, End::Node(Node::Thread(2)));
+    let (end, said) = answer_of(|it| it.0.sockets[1].watched_by = vec![watch(vec![2])]);
+    assert_eq!(end, End::Node(Node::Thread(2)), "2 waits for 9: {said:?}");
+    // The thread that sleeps in a call on it.
+    let (end, said) = answer_of(|it| {
+        let now = &mut it.0.threads[2].now;
+        (now.state, now.reason) = (State::Blocked, Some(Reason::SocketReceive));
+        (now.args[0], now.since) = (7, ms(3000));
+        it.0.sockets[1].peer_process = Some(peer(1, "client", 4, 40));
+        it.thread(1, 3, "other");
+    });
+    assert_eq!(end, End::Node(Node::Thread(2)), "no deadlock: {said:?}");
 }
 
 #[test]

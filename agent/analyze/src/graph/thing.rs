@@ -135,6 +135,8 @@ pub enum Clue {
     LastWaker,
     /// Addresses that are equal in two network namespaces.
     Addresses,
+    /// The function of an event loop stands on its stack.
+    LoopStack,
 }
 
 impl Clue {
@@ -148,6 +150,7 @@ impl Clue {
             Self::Code => "holder known from its code, which frees the lock after the current call",
             Self::LastWaker => "holder known as the last to pass the lock on",
             Self::Addresses => "peer matched by address across network namespaces",
+            Self::LoopStack => "loop thread identified by its stack",
         }
     }
 }

@@ -94,6 +94,7 @@ fn python(scene: &Scene<'_>, waits: &HashMap<u32, &PythonWait>, thread: &Thread)
         role,
         subject: Some(Subject::Lock(thread.pid, now.args[0])),
         parties,
+        other_end: None,
         needs: Needs::Any,
         certain: !by_frame,
         how: by_frame.then_some(Clue::PythonFrame),
@@ -167,6 +168,7 @@ fn on_lock(scene: &Scene<'_>, lock: &Lock, owner: &Owner) -> Wait {
         },
         subject: Some(Subject::Lock(lock.pid, lock.address)),
         parties: vec![party],
+        other_end: None,
         needs: Needs::Any,
         certain: matches!(owner.from, OwnerFrom::Word | OwnerFrom::Memory),
         how: match owner.from {
@@ -197,6 +199,7 @@ fn on_kept(scene: &Scene<'_>, lock: &Lock, keepers: &[Keeper]) -> Wait {
         },
         subject: Some(Subject::Lock(lock.pid, lock.address)),
         parties: parties.collect(),
+        other_end: None,
         needs: if read { Needs::All } else { Needs::Any },
         certain: false,
         how: Some(Clue::Code),

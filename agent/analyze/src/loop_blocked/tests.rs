@@ -3,7 +3,8 @@
 use super::*;
 use crate::{Thresholds, judge};
 use remora_model::{
-    Capture, Histogram, Reason, Socket, State, ThreadLoop, Unread, Watch,
+    Capture, EventLoop, Histogram, NoticeKind, PollCount, Reason, Socket, State, Tasks, ThreadLoop,
+    Unread, Verdict, Watch,
     fixture::{Builder, ms, socket},
 };
 use std::time::Duration;
@@ -90,22 +91,139 @@ fn an_idle_loop_and_one_that_is_back_are_nothing() {
     assert_eq!(found(&capture).len(), 1);
 }
 
-#[test]
-fn a_callback_on_the_cpu_is_told_from_a_loop_that_never_runs_dry() {
+fn polls(watched: u64, count: u64, longest: u64, open: u64) -> PollCount {
+    PollCount {
+        watched: ms(watched),
+        polls: count,
+        longest: ms(longest),
+        late: ms(longest),
+        open: ms(open),
+    }
+}
+
+/// A thread of which all samples lie in one callback of its loop.
+fn computes(words: &[&'static str]) -> Capture {
     let mut builder = Builder::new(7, "feedd");
-    builder.samples(0, &with(&["p:parse@feed.py:9", "p:scale@feed.py:5"]), 1000);
-    builder.samples(0, &with(&["p:parse@feed.py:9"]), 900);
-    let capture = builder.finish();
+    builder.samples(0, &[words, &["p:scale@feed.py:5"][..]].concat(), 1000);
+    builder.samples(0, words, 900);
+    builder.finish()
+}
+
+#[test]
+fn a_callback_on_the_cpu_is_a_finding_when_it_was_seen_not_to_poll_and_a_notice_when_nobody_looked()
+{
+    let mut capture = computes(&with(&["p:parse@feed.py:9"]));
+    assert!(found(&capture).is_empty(), "samples are no proof");
+    let judgement = judge(&capture, &Thresholds::default());
+    assert_eq!(judgement.verdict, Verdict::Unclear);
+    assert_eq!(judgement.notices[0].kind, NoticeKind::UnconfirmedLoop);
+
+    capture.polls = vec![(0, polls(1_200, 0, 0, 1_200))];
     let stuck = found(&capture);
     assert_eq!(stuck.len(), 1, "{stuck:?}");
-    assert_eq!(stuck[0].1, Confidence::Inferred);
-
-    let mut builder = Builder(capture);
-    builder.samples(0, &with(&[])[..2], 40);
-    assert!(
-        found(&builder.finish()).is_empty(),
-        "samples in the loop itself"
+    assert_eq!(stuck[0].1, Confidence::Certain);
+    assert_eq!(
+        stuck[0].2,
+        "asyncio loop of feedd (7) blocked for ≥ 1.2 s: one callback on CPU"
     );
+
+    for turns in [polls(200, 90, 3, 1), polls(1_200, 2, 490, 300)] {
+        capture.polls = vec![(0, turns)];
+        let judgement = judge(&capture, &Thresholds::default());
+        assert_eq!(judgement.verdict, Verdict::Healthy, "{turns:?}");
+    }
+}
+
+#[test]
+fn a_loop_whose_stacks_are_broken_is_found_by_its_polls() {
+    let mut builder = Builder::new(7, "node");
+    builder.samples(0, &["uv_run", "j:handle"], 300);
+    builder.samples(0, &["j:handle"], 2000);
+    let mut capture = builder.finish();
+    assert!(found(&capture).is_empty());
+    capture.polls = vec![(0, polls(1_200, 0, 0, 1_200))];
+    let stuck = found(&capture);
+    assert_eq!(
+        stuck[0].2,
+        "libuv loop of node (7) blocked for ≥ 1.2 s: one iteration on CPU"
+    );
+    // A worker that waits for its jobs in epoll and does one is none.
+    let mut builder = Builder::new(7, "worker");
+    let called: &[&str] = &["main", "job", "k:do_syscall_64", "k:vfs_read"];
+    builder.samples(0, called, 1000);
+    let mut capture = builder.finish();
+    capture.samples[0].late = 1000;
+    capture.sockets = vec![watched(9), watched(10)];
+    capture.loops.push(own_loop(Some(ms(2_500))));
+    capture.polls = vec![(0, polls(1_200, 0, 0, 1_200))];
+    assert!(found(&capture).is_empty());
+}
+
+#[test]
+fn many_callbacks_in_one_iteration_are_not_one() {
+    let mut capture = computes(&with(&["p:parse@feed.py:9"]));
+    capture.polls = vec![(0, polls(1_200, 0, 0, 1_200))];
+    capture.tasks = vec![(7, turning_loop())];
+    let found = found(&capture);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, FindingKind::CycleOverrun);
+}
+
+fn turning_loop() -> Tasks {
+    Tasks {
+        loops: vec![EventLoop {
+            id: 16,
+            class: "_UnixSelectorEventLoop".to_owned(),
+            ident: Some(1),
+            tid: Some(7),
+            thread: None,
+            current: None,
+            turns: true,
+        }],
+        ..Tasks::default()
+    }
+}
+
+#[test]
+fn tokio_does_many_tasks_from_one_poll_to_the_next() {
+    let mut builder = Builder::new(7, "serves");
+    builder.samples(0, &["tokio::runtime::task::raw::poll", "work"], 2000);
+    let mut capture = builder.finish();
+    capture.samples[0].late = 2000;
+    capture.sockets = vec![watched(9), watched(10)];
+    capture.loops.push(own_loop(Some(ms(2_500))));
+    capture.polls = vec![(0, polls(1_200, 0, 0, 1_200))];
+    let judgement = judge(&capture, &Thresholds::default());
+    assert_eq!(judgement.verdict, Verdict::Unclear);
+    capture.samples[0].stack = capture.stacks.len();
+    let mut builder = Builder(capture);
+    let stack = builder.stack(&["main", "work"]);
+    builder.0.samples[0].stack = stack;
+    assert_eq!(found(&builder.finish()).len(), 1, "another runtime");
+}
+
+#[test]
+fn a_callback_that_sleeps_again_and_again_sleeps_also_while_it_is_awake() {
+    let slept = |reason| {
+        let mut builder = Builder::new(7, "feedd");
+        builder.wait(0, reason, &with(&["p:pump@feed.py:41"]), ms(29_000));
+        builder.0.threads[0].observed = ms(30_000);
+        let mut capture = builder.finish();
+        capture.threads[0].now.state = State::Running;
+        capture.polls = vec![(0, polls(2_000, 0, 0, 2_000))];
+        let judgement = judge(&capture, &Thresholds::default());
+        let finding = judgement.findings().next().expect("a finding");
+        (finding.summary.clone(), finding.next.clone())
+    };
+    let (summary, next) = slept(Reason::Sleep);
+    assert!(summary.ends_with("by a sleep"), "{summary}");
+    assert_eq!(
+        next,
+        "Replace the sleep at pump (feed.py:41) with `await asyncio.sleep()`."
+    );
+    let (summary, next) = slept(Reason::Futex);
+    assert!(summary.ends_with("one callback"), "{summary}");
+    assert!(next.starts_with("Move the work"), "{next}");
 }
 
 #[test]

@@ -4,11 +4,12 @@ use super::super::{
     Scene,
     words::{self, Headline},
 };
+use super::free;
 use remora_model::display::text::{bytes, clean, count, duration, percent};
 use remora_model::{
-    Capture, Confidence, Finding, FindingKind, Frame, FrameKind, GrowthForm, HeapSizes, LeakLevel,
-    LimitKind, Mapping, Memory, MemoryTrend, PythonObjects, Reached, Severity, Stack, Subject,
-    Topic, TypeCount,
+    Capture, Confidence, Fact, Finding, FindingKind, Frame, FrameKind, GrowthForm, HeapSizes,
+    LeakLevel, LimitKind, Mapping, Memory, MemoryTrend, PythonObjects, Reached, Severity, Stack,
+    Subject, Topic, TypeCount,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,7 +38,10 @@ pub(super) fn finding(
     };
     finding.since = Some(trend.span);
     finding.since_at_least = true;
-    finding.summary = summary(scene, trend, level);
+    let heaps = scene.capture.heaps.iter();
+    let heap = heaps.rev().find(|heap| heap.pid == pid);
+    let free = heap.filter(|heap| free::is_fragmentation(heap, memory));
+    finding.summary = summary(scene, trend, level, free.is_some());
     finding = finding.fact(Topic::Level, level_words(scene, trend, level));
     finding = finding.fact(Topic::Trend, trend_words(trend));
     if let Some(reached) = &trend.reached {
@@ -55,13 +59,14 @@ pub(super) fn finding(
     if let Some(objects) = objects {
         finding = finding.fact(Topic::Objects, object_words(objects, &growing));
     }
-    let heaps = scene.capture.heaps.iter();
-    if let Some(line) = heaps
-        .rev()
-        .find(|heap| heap.pid == pid)
-        .and_then(|heap| sizes(heap, memory))
-    {
-        finding = finding.fact(Topic::Sizes, line);
+    for line in [
+        heap.and_then(free::words),
+        heap.and_then(|heap| sizes(heap, memory)),
+    ] {
+        finding.evidence.extend(line.map(|value| Fact {
+            what: Topic::Sizes,
+            value,
+        }));
     }
     if let Some(line) = cache(memory) {
         finding = finding.fact(Topic::Cache, line);
@@ -69,12 +74,15 @@ pub(super) fn finding(
     let place = memory.stacks.iter().max_by_key(|growth| growth.bytes);
     let place = place.and_then(|growth| scene.capture.stacks.get(growth.stack));
     let place = place.and_then(|stack| words::place(&own(stack)));
-    finding.next = next(pid, place.as_deref(), &growing, level);
+    finding.next = match free {
+        Some(heap) => free::next(heap, place.as_deref()),
+        None => next(pid, place.as_deref(), &growing, level),
+    };
     finding.about = vec![Subject::Memory(pid)];
     finding
 }
 
-fn summary(scene: &Scene<'_>, trend: &MemoryTrend, level: LeakLevel) -> String {
+fn summary(scene: &Scene<'_>, trend: &MemoryTrend, level: LeakLevel, fragmented: bool) -> String {
     let name = scene.process_name(trend.pid);
     let grown = bytes(trend.grown_bytes);
     let (span, pace) = (duration(trend.span), rate(trend.slope));
@@ -86,9 +94,13 @@ fn summary(scene: &Scene<'_>, trend: &MemoryTrend, level: LeakLevel) -> String {
         true => ", more than it frees",
         false => ", none freed",
     };
+    let what = match fragmented {
+        true => format!("grows by free blocks, {pace}: +{grown} in {span}, its heap is fragmented"),
+        false => format!("{leak} {pace}: +{grown} in {span}{form}"),
+    };
     let headline = Headline {
         who: &name,
-        what: &format!("{leak} {pace}: +{grown} in {span}{form}"),
+        what: &what,
         ..Headline::default()
     };
     headline.fitted()
@@ -105,7 +117,7 @@ fn level_words(scene: &Scene<'_>, trend: &MemoryTrend, level: LeakLevel) -> Stri
     }
 }
 
-fn trend_words(trend: &MemoryTrend) -> String {
+pub(super) fn trend_words(trend: &MemoryTrend) -> String {
     debug_assert_eq!(trend.form, GrowthForm::Steady);
     let points = match trend.by_low_points {
         true => ", by its low points",

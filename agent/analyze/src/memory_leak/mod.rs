@@ -10,13 +10,17 @@
 //!   by a tenth, and would reach a limit within a day: somebody should look;
 //! - it is *confirmed* when it has lasted for twenty times as long. Then a fiftieth is enough.
 //!
+//! Growth that is too young for either is a *notice* ([`young`]): strong, steady, and on its way to a limit.
+//!
 //! That nobody will use the memory any more cannot be seen from outside: a store that is being filled
 //! looks the same, until it is full.
 
 pub mod evidence;
+mod free;
 #[cfg(test)]
 mod tests;
 pub mod trend;
+mod young;
 
 use super::{Findings, Scene};
 use remora_model::{
@@ -59,8 +63,16 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
             continue;
         };
         let from_s = grown_up_at(scene, memory);
-        let points = points(&scene.capture.timeline.spans, series, from_s);
-        let Some(seen) = trend::of(&points) else {
+        let spans = &scene.capture.timeline.spans;
+        let points = points(spans, series, from_s);
+        let seen = trend::of(&points);
+        let lasted = seen.map_or(0.0, |seen| seen.span_s);
+        if lasted < needed.mul_f64(ENOUGH).as_secs_f64() {
+            findings
+                .notices
+                .extend(young::notice(scene, memory, series));
+        }
+        let Some(seen) = seen else {
             young = young.or((from_s > 0.0).then_some(series.pid));
             continue;
         };

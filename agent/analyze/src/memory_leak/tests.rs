@@ -3,8 +3,8 @@
 use super::*;
 use crate::{Thresholds, judge as judge_capture};
 use remora_model::{
-    Confidence, Finding, Judgement, LimitKind, MemoryLimit, PythonObjects, SkipReason, Topic,
-    TypeCount, Verdict,
+    Confidence, Finding, HeapSizes, HeapUse, Judgement, LimitKind, MemoryLimit, NoticeKind,
+    PythonObjects, SkipReason, Topic, TypeCount, Verdict,
     fixture::{Builder, ms},
 };
 
@@ -225,4 +225,117 @@ fn thresholds_shorten_what_is_needed() {
     let capture = capture(8, |at| 4 * MIB * u64::from(at)).finish();
     let judgement = judge_capture(&capture, &thresholds);
     assert_eq!(judgement.memory_trends[0].level, Some(LeakLevel::Confirmed));
+}
+
+/// A leak of 2 MiB a second for 30 s whose heaps' blocks in use and free blocks grew by these.
+fn with_heap(used: u64, free: u64, change: impl Fn(&mut HeapSizes)) -> Finding {
+    let mut builder = capture(30, |at| 2 * MIB * u64::from(at));
+    let mut heap = HeapSizes {
+        pid: 7,
+        apart: Duration::from_secs(30),
+        start_bytes: 20 * MIB,
+        end_bytes: 20 * MIB + used,
+        start_free_bytes: 10 * MIB,
+        end_free_bytes: 10 * MIB + free,
+        end_top_bytes: MIB,
+        heaps: 9,
+        by_heap: vec![HeapUse {
+            start: 0x1000,
+            main: true,
+            used_bytes: MIB,
+            free_bytes: MIB,
+        }],
+        ..HeapSizes::default()
+    };
+    change(&mut heap);
+    builder.0.heaps = vec![heap];
+    leak(&judged(builder)).expect("a finding").clone()
+}
+
+#[test]
+fn growth_by_free_blocks_is_fragmentation_and_not_a_missing_free() {
+    let finding = with_heap(4 * MIB, 54 * MIB, |_| {});
+    assert!(
+        finding.summary.contains("grows by free blocks, 2.0 MiB/s"),
+        "{}",
+        finding.summary
+    );
+    assert!(!finding.summary.contains("may leak"), "{}", finding.summary);
+    assert!(says(
+        &finding,
+        Topic::Sizes,
+        "+4.0 MiB in use, +54.0 MiB free blocks; now 24.0 MiB in use, 64.0 MiB free, 1.0 MiB at the top, in 9 heaps"
+    ));
+    assert!(
+        finding.next.contains("malloc_trim(0), M_ARENA_MAX"),
+        "{}",
+        finding.next
+    );
+    // What is in use is a leak, and says so.
+    let finding = with_heap(54 * MIB, 4 * MIB, |_| {});
+    assert!(finding.summary.contains("may leak"), "{}", finding.summary);
+    assert!(says(&finding, Topic::Sizes, "+54.0 MiB in use"));
+    assert!(finding.next.contains("missing free"), "{}", finding.next);
+    // A growth that lies elsewhere, and a look that is not whole, say nothing of the heap.
+    for finding in [
+        with_heap(0, 5 * MIB, |_| {}),
+        with_heap(0, 54 * MIB, |heap| heap.torn = 1),
+        with_heap(0, 54 * MIB, |heap| heap.cut = true),
+    ] {
+        assert!(finding.summary.contains("may leak"), "{}", finding.summary);
+    }
+}
+
+fn young(builder: Builder) -> Vec<String> {
+    let judgement = judged(builder);
+    let notices = judgement.notices.iter();
+    let young = notices.filter(|it| it.kind == NoticeKind::YoungGrowth);
+    young.map(|it| it.summary.clone()).collect()
+}
+
+#[test]
+fn strong_growth_that_is_too_young_to_judge_is_a_notice() {
+    let grows = |seconds: u32| capture(seconds, |at| 2 * MIB * u64::from(at));
+    let said = young(grows(25));
+    assert_eq!(said.len(), 1);
+    assert!(
+        said[0].starts_with("leaky (7) grows by 2.0 MiB/s for 24.0 s, too early to call it a leak"),
+        "{said:?}"
+    );
+    assert!(said[0].contains("; limit in 3 min"), "{said:?}");
+    let judgement = judged(grows(25));
+    assert_eq!(judgement.verdict, Verdict::Unclear);
+    // In a process that is forty seconds old at its end; its first ten seconds do not count.
+    let mut starting = grows(30);
+    starting.0.memory[0].age = Some(Duration::from_secs(40));
+    assert_eq!(young(starting).len(), 1);
+    // What is judged is a finding, and no notice.
+    assert!(young(grows(30)).is_empty());
+}
+
+#[test]
+fn what_starts_or_fills_a_cache_gets_no_notice() {
+    let aged = |age: u64, mut builder: Builder| {
+        builder.0.memory[0].age = Some(Duration::from_secs(age));
+        builder
+    };
+    // Imports for six seconds, and then at work.
+    let imports = |at: u32| 20 * MIB * u64::from(at.min(6));
+    assert!(young(aged(30, capture(30, imports))).is_empty());
+    // A cache that is loaded for twenty seconds, and then is there.
+    let loads = |at: u32| 30 * MIB * u64::from(at.min(20));
+    assert!(young(aged(30, capture(30, loads))).is_empty());
+    assert!(young(capture(27, |at| 30 * MIB * u64::from(at.min(20)))).is_empty());
+    // Ever more slowly.
+    let slows = |at: u32| (200.0 * (1.0 - (-f64::from(at) / 10.0).exp())) as u64 * MIB;
+    assert!(young(capture(25, slows)).is_empty());
+    // A little, a limit that is far, a short look, a limit that is not known.
+    assert!(young(capture(25, |at| 4096 * u64::from(at))).is_empty());
+    let mut far = capture(25, |at| 2 * MIB * u64::from(at));
+    far.0.memory[0].limits[0].limit_bytes = 1 << 40;
+    assert!(young(far).is_empty());
+    assert!(young(capture(12, |at| 20 * MIB * u64::from(at))).is_empty());
+    let mut unknown = capture(25, |at| 2 * MIB * u64::from(at));
+    unknown.0.memory[0].limits.clear();
+    assert!(young(unknown).is_empty());
 }

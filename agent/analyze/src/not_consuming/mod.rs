@@ -207,7 +207,7 @@ fn finding(scene: &Scene<'_>, readers: &Readers<'_>, group: &[Stuck<'_>]) -> Opt
     finding.confidence = worst.confidence;
     finding.summary = summary(scene, worst, group.len());
     for stuck in group.iter().take(SHOWN) {
-        finding = finding.fact(Topic::Queue, queue(stuck));
+        finding = finding.fact(Topic::Queue, queue(scene, stuck));
     }
     let others = group.len().saturating_sub(SHOWN);
     if others > 0 {
@@ -225,6 +225,10 @@ fn finding(scene: &Scene<'_>, readers: &Readers<'_>, group: &[Stuck<'_>]) -> Opt
     let stack = worst.thread.and_then(|it| scene.stack_now(it.thread));
     if let Some(code) = stack.and_then(words::code) {
         finding = finding.fact(Topic::Where, code);
+    } else if worst.thread.is_none() {
+        for line in instead(scene, readers) {
+            finding = finding.fact(Topic::Where, line);
+        }
     }
     if matches!(why, Why::NotWatched | Why::NotAskedFor(_)) {
         for line in tasks::waiting(scene, socket.pid, |it| PAUSED.contains(&it.kind)) {
@@ -238,18 +242,46 @@ fn finding(scene: &Scene<'_>, readers: &Readers<'_>, group: &[Stuck<'_>]) -> Opt
         );
         finding = finding.fact(Topic::Inferred, line);
     }
-    finding.next = why.next(socket, stack.and_then(words::place).as_deref());
+    let place = stack.and_then(words::place);
+    finding.next = why.next(scene, readers, socket, place.as_deref());
     finding.about = group
         .iter()
         .map(|it| Subject::Socket(it.socket.inode))
         .collect();
     if let Why::Elsewhere(_, thread) = why {
         finding.because_of = vec![Subject::Thread(thread.thread.tid)];
+    } else if let Why::Nobody(watch) = why {
+        let own = readers.of_process(watch.pid);
+        let threads = own.at_work().map(|(_, thread)| Subject::Thread(thread.tid));
+        finding.because_of = threads.collect();
     } else if matches!(why, Why::NoReader) {
         let threads = readers.busy().map(|thread| Subject::Thread(thread.tid));
         finding.because_of = threads.collect();
     }
     Some(finding)
+}
+
+/// Where the threads are that do not read, one line for each place in the code.
+fn instead(scene: &Scene<'_>, readers: &Readers<'_>) -> Vec<String> {
+    let mut places: Vec<(String, &str, u64)> = Vec::new();
+    let named: Vec<_> = readers
+        .busy()
+        .filter_map(|thread| {
+            let code = words::code(scene.stack_now(thread)?)?;
+            Some((words::thread(thread), code))
+        })
+        .collect();
+    for (thread, code) in &named {
+        match places.iter_mut().find(|(_, known, _)| known == code) {
+            Some((_, _, more)) => *more += 1,
+            None => places.push((thread.clone(), code, 0)),
+        }
+    }
+    let line = |(thread, code, more): &(String, &str, u64)| match more {
+        0 => format!("{thread}: {code}"),
+        more => format!("{thread} and {}: {code}", counted(*more, "more thread")),
+    };
+    places.iter().take(SHOWN).map(line).collect()
 }
 
 fn summary(scene: &Scene<'_>, worst: &Stuck<'_>, number: usize) -> String {
@@ -307,9 +339,9 @@ fn summary(scene: &Scene<'_>, worst: &Stuck<'_>, number: usize) -> String {
 }
 
 /// `fd 4 tcp 10.0.0.1:80, peer feedd (77): 174.7 KiB, oldest ≥ 45.1 s, no read ≥ 3.0 s`.
-fn queue(stuck: &Stuck<'_>) -> String {
+fn queue(scene: &Scene<'_>, stuck: &Stuck<'_>) -> String {
     let socket = stuck.socket;
-    let head = words::socket(socket);
+    let head = words::socket(scene, socket);
     let (age, quiet) = (
         words::since(stuck.age, true),
         words::since(stuck.quiet, true),

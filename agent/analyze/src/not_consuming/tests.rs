@@ -281,3 +281,118 @@ fn threads_without_a_loop_are_told_by_what_they_do() {
     assert!(text(finding).contains("3 in futex"), "{finding:#?}");
     assert!(finding.because_of.contains(&Subject::Thread(3)));
 }
+
+#[test]
+fn where_threads_are_that_do_not_read_is_shown_with_their_code() {
+    let mut builder = Builder::new(1, "server");
+    builder.0.duration = ms(3000);
+    for tid in 2..5 {
+        let thread = builder.thread(1, tid, "worker");
+        waiting(&mut builder, thread, Reason::Futex, 0, 60);
+        let stack = builder.stack(&["main", "take@/x/a.c:7", "k:futex_wait"]);
+        builder.0.threads[thread].now.stack = Some(stack);
+    }
+    waiting(&mut builder, 0, Reason::Futex, 0, 60);
+    let found = with(builder, unread(60));
+    let text = text(&found[0]);
+    let line = "code: worker-2 and 2 more threads: take (a.c:7) <- main\n";
+    assert!(text.contains(line), "{text}");
+}
+
+/// Two threads: the main one waits for a condition at rest, `feedd-2` is prepared.
+fn two_threads(prepare: impl Fn(&mut Builder)) -> Vec<Finding> {
+    let mut builder = idle_loop(32);
+    waiting(&mut builder, 0, Reason::SignalWait, 0, 32);
+    builder.thread(1, 2, "feedd");
+    prepare(&mut builder);
+    let mut socket = watched(unread(32), IN);
+    socket.watched_by[0].tids.clear();
+    with(builder, socket)
+}
+
+#[test]
+fn a_loop_that_nobody_was_seen_in_may_be_that_of_a_thread_at_work() {
+    let found = two_threads(|it| {
+        let own = &mut it.0.threads[1];
+        own.now.state = State::Running;
+        own.on_cpu = ms(2990);
+    });
+    let [finding] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert!(
+        text(finding).contains("no thread waits on that set; feedd-2 is busy on a CPU"),
+        "{finding:#?}"
+    );
+    assert!(
+        finding.next.starts_with("Check what feedd-2 does"),
+        "{}",
+        finding.next
+    );
+    assert_eq!(finding.because_of, [Subject::Thread(2)]);
+    // All of them rest: it is gone.
+    let found = two_threads(|it| waiting(it, 1, Reason::SocketAccept, 5, 32));
+    assert!(found[0].next.contains("exited or never started"));
+    assert_eq!(found[0].because_of, []);
+}
+
+#[test]
+fn a_loop_whose_thread_sits_in_a_poll_of_something_else_is_elsewhere() {
+    let mut builder = idle_loop(32);
+    waiting(&mut builder, 0, Reason::Poll, 0x7ffd_0000_1000, 32);
+    let found = with(builder, watched(unread(32), IN));
+    let [finding] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    let text = text(finding);
+    assert!(
+        text.contains("feedd-1 is in poll instead of epoll_wait on fd 3"),
+        "{text}"
+    );
+    assert!(!text.contains("SO_RCVLOWAT"), "{text}");
+    assert_eq!(finding.because_of, [Subject::Thread(1)]);
+    // `select` on three descriptors is no wait on descriptor 3.
+    let mut builder = idle_loop(32);
+    waiting(&mut builder, 0, Reason::Poll, 3, 32);
+    let mut socket = watched(unread(32), IN);
+    socket.watched_by[0].tids.clear();
+    let found = with(builder, socket);
+    assert_eq!(found[0].because_of, [Subject::Thread(1)]);
+}
+
+#[test]
+fn a_loop_that_has_just_begun_to_wait_does_not_sleep_over_what_is_there() {
+    let mut builder = idle_loop(32);
+    builder.0.threads[0].now.since = ms(2);
+    let found = with(builder, watched(unread(32), IN));
+    let text = text(&found[0]);
+    assert!(text.contains("reported each time and not read"), "{text}");
+}
+
+#[test]
+fn a_socket_that_a_fork_handed_on_is_told_of_the_process_that_was_named() {
+    let server = |pid, fd| {
+        let mut server = unread(74);
+        (server.pid, server.fd, server.inode) = (pid, fd, 5);
+        server.state = SocketState::Listen;
+        server.peer_process = None;
+        server.backlog = Some(Backlog {
+            now: 3,
+            max: 3,
+            limit: 3,
+        });
+        server
+    };
+    let both = |followed| {
+        let mut builder = idle_loop(74);
+        waiting(&mut builder, 0, Reason::SignalWait, 0, 74);
+        let child = builder.process(2, "peer");
+        waiting(&mut builder, child, Reason::SignalWait, 0, 75);
+        builder.0.processes[1].followed = followed;
+        builder.0.sockets = vec![server(1, 4), server(2, 4)];
+        let found = found(&builder.finish());
+        found.iter().map(|it| it.pid).collect::<Vec<_>>()
+    };
+    assert_eq!(both(Some(1)), [1]);
+    assert_eq!(both(None), [2, 1], "both were named");
+}

@@ -1,6 +1,6 @@
 //! Why nobody reads a socket in which something waits.
 
-use crate::readers::{LoopThread, Readers};
+use crate::readers::{LoopThread, Readers, wait};
 use crate::{Scene, words};
 use remora_model::display::{
     label,
@@ -34,6 +34,12 @@ pub enum Why<'a> {
     NoReader,
 }
 
+/// A loop that has slept for less may just have begun to: what is there will wake it at once.
+const ASLEEP: Duration = Duration::from_millis(50);
+
+/// Threads that are named.
+const SHOWN: usize = 3;
+
 /// `EPOLLET`.
 const EDGE: u32 = 1 << 31;
 
@@ -60,7 +66,10 @@ impl<'a> Why<'a> {
             };
             return (why, only.filter(|_| waits).or_else(|| readers.alone()));
         };
-        let runs = readers.of_loop(watch);
+        let runs = match watch.pid == socket.pid {
+            true => readers.of_loop(watch),
+            false => readers.of_process(watch.pid).of_loop(watch),
+        };
         let Some(thread) = runs else {
             return (Self::Nobody(watch), None);
         };
@@ -76,7 +85,7 @@ impl<'a> Why<'a> {
             () if !watch.armed() => Self::Spent(watch),
             () if !watch.reads() => Self::NotAskedFor(watch),
             () if watch.events & EDGE != 0 => Self::Missed(watch),
-            () if !thread.is_idle() => Self::Ignored(watch),
+            () if !thread.is_idle() || wait(thread.thread) < ASLEEP => Self::Ignored(watch),
             () => Self::Asleep(watch),
         };
         (why, runs)
@@ -140,7 +149,16 @@ impl<'a> Why<'a> {
                 watch.epoll_fd,
                 words::since(away(scene, it), true)
             ),
-            Self::Nobody(watch) => format!("{}: no thread waits on that set", set(watch)),
+            Self::Nobody(watch) => {
+                let set = set(watch);
+                match candidates(scene, readers, watch) {
+                    Some(busy) if !busy.is_empty() => {
+                        format!("{set}: no thread waits on that set; {}", busy.join(", "))
+                    }
+                    Some(_) => format!("{set}: no thread waits on that set"),
+                    None => format!("{set} of process {}, which is not watched", watch.pid),
+                }
+            }
             Self::NoReader => no_reader(readers, socket),
             Self::NotWatched => {
                 let mut losses = scene.capture.losses.non_zero();
@@ -169,7 +187,13 @@ impl<'a> Why<'a> {
     }
 
     /// What to do; `place` is where the loop's thread is.
-    pub fn next(&self, socket: &Socket, place: Option<&str>) -> String {
+    pub fn next(
+        &self,
+        scene: &Scene<'_>,
+        readers: &Readers<'_>,
+        socket: &Socket,
+        place: Option<&str>,
+    ) -> String {
         let fd = socket.fd;
         let accepts = socket.state == SocketState::Listen;
         let (reads, call) = match accepts {
@@ -188,13 +212,53 @@ impl<'a> Why<'a> {
             Self::Asleep(_) => format!(
                 "Compare SO_RCVLOWAT of fd {fd} with its queue. Check the other loops of its epoll set."
             ),
-            Self::Nobody(watch) => format!(
-                "Check the thread that should wait on epoll fd {}: it exited or never started.",
-                watch.epoll_fd
-            ),
+            Self::Nobody(watch) => nobody(scene, readers, watch),
             Self::Ignored(_) => format!("Make the handler of fd {fd} {call} it."),
             Self::NoReader => format!("Find the code that should {call} fd {fd}: no thread does."),
         }
+    }
+}
+
+/// What the threads do that may have to run the loop; `None` where its process is not watched.
+fn candidates(scene: &Scene<'_>, readers: &Readers<'_>, watch: &Watch) -> Option<Vec<String>> {
+    scene.process(watch.pid)?;
+    let own = readers.of_process(watch.pid);
+    let busy = own.at_work().take(SHOWN);
+    let does = busy.map(|(index, thread)| {
+        does(&LoopThread {
+            index,
+            thread,
+            inferred: true,
+            elsewhere: true,
+        })
+    });
+    Some(does.collect())
+}
+
+/// A set that no thread waits on: that its thread has ended is left as an explanation only where no other thread of
+/// the process is at work.
+fn nobody(scene: &Scene<'_>, readers: &Readers<'_>, watch: &Watch) -> String {
+    let own = readers.of_process(watch.pid);
+    let mut busy = own.at_work();
+    match (scene.process(watch.pid), busy.next(), busy.next()) {
+        (None, ..) => format!("Run: remora triage --pid {}.", watch.pid),
+        (_, None, _) => format!(
+            "Check the thread that should wait on epoll fd {}: it exited or never started.",
+            watch.epoll_fd
+        ),
+        (_, Some((_, only)), None) => {
+            let place = scene.stack_now(only).and_then(words::place);
+            format!(
+                "Check what {} does{}: no other thread is at work to wait on epoll fd {}.",
+                words::thread(only),
+                words::at(place.as_deref()),
+                watch.epoll_fd
+            )
+        }
+        (_, Some(_), Some(_)) => format!(
+            "Find which thread should wait on epoll fd {}, and what it does instead.",
+            watch.epoll_fd
+        ),
     }
 }
 
@@ -246,6 +310,10 @@ fn does(it: &LoopThread<'_>) -> String {
     let now = &it.thread.now;
     match (now.state, now.reason) {
         // The first argument of `poll` is no descriptor.
+        (State::Blocked, Some(reason @ Reason::Poll)) if it.elsewhere => {
+            let call = now.syscall.map_or(reason.label(), Syscall::name);
+            format!("{name} is in {call}")
+        }
         (State::Blocked, Some(reason @ Reason::Poll)) => {
             let call = now.syscall.map_or(reason.label(), Syscall::name);
             format!("{name} is idle in {call}")

@@ -163,7 +163,7 @@ fn finding(scene: &Scene<'_>, stuck: &Stuck<'_>, others: usize) -> Finding {
         ..Headline::default()
     }
     .fitted();
-    finding = finding.fact(Topic::Queue, queue(socket));
+    finding = finding.fact(Topic::Queue, queue(scene, socket));
     if let Some(thread) = stuck.sender {
         let line = format!(
             "{} waits for buffer space in {}",
@@ -223,10 +223,10 @@ fn peer_name(socket: &Socket) -> String {
     clean(&peer).into_owned()
 }
 
-fn queue(socket: &Socket) -> String {
+fn queue(scene: &Scene<'_>, socket: &Socket) -> String {
     let mut line = format!(
         "{}: {} of {}",
-        words::channel(socket),
+        words::channel(scene, socket),
         queue_bytes(socket.send.last.into()),
         bytes(socket.send_limit.into()),
     );

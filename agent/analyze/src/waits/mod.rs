@@ -322,7 +322,13 @@ fn is_turn(
             let at = all.binary_search_by_key(&index, |it| it.index);
             at.is_ok_and(|at| all.get(at).is_some_and(|it| is_rest_of_leader(it.kind)))
         };
-        return matches!(chain.end, End::Node(Node::Thread(last)) if rests(last));
+        // Of a process with several threads it is not known who writes: what counts is that the last one waits for data.
+        let last = match (&chain.end, chain.steps.last().map(|step| step.node)) {
+            (End::Node(Node::Thread(last)), _) => Some(*last),
+            (End::Process(_), Some(Node::Thread(last))) => Some(last),
+            _ => None,
+        };
+        return last.is_some_and(rests);
     }
     let stack = graph.scene().stack_now(waiting.thread);
     let function = stack.and_then(|stack| own(stack, &waiting.reading));

@@ -8,7 +8,7 @@ use crate::{
     locks::{self, Facts, WaitedWords},
     meter::Meter,
     objects::{Insides, ObjectWatch},
-    polls::PollsSeen,
+    polls::{PollsSeen, Senses},
     sockets::SocketsSeen,
     spaces::SpaceKey,
     timeline::Recorder,
@@ -34,6 +34,7 @@ struct Moment {
     interpreters: Vec<(u32, Python)>,
     blocked: BlockedStacks,
     python_waits: Vec<PythonWait>,
+    python_names: HashMap<u32, String>,
     polls: PollsSeen,
     python_pools: Vec<PythonPool>,
     tasks: Vec<(u32, Tasks)>,
@@ -61,12 +62,16 @@ impl Session {
         progress: &mut impl FnMut(Progress<'_>),
     ) -> (Recorded, Held) {
         if let Some(polls) = &mut self.polls {
-            polls
-                .catch_up(&mut self.probe, &self.sockets, run.end)
-                .await;
+            let mut senses = Senses {
+                probe: &mut self.probe,
+                sockets: &self.sockets,
+                pythons: &self.pythons,
+            };
+            polls.catch_up(&mut senses, run.end).await;
         }
         self.sockets.last(&self.probe.threads()).await;
-        let moment = self.stop(plan, kernel, run.start_ns);
+        let mut moment = self.stop(plan, kernel, run.start_ns);
+        moment.polls.mark(&mut moment.tasks);
         self.probe.settled().await;
         let mut overhead = run.meter.finish(&self.probe);
         (overhead.unwind_bytes, overhead.unwind_tables) = self.tables.memory();
@@ -112,6 +117,7 @@ impl Session {
             spaces: self.spaces,
             pythons: self.pythons,
             python_waits: moment.python_waits,
+            python_names: moment.python_names,
             python_pools: moment.python_pools,
             tasks: moment.tasks,
             insides,
@@ -153,7 +159,13 @@ impl Session {
     /// Stops all counting, and reads what changes from one moment to the next: what changes soonest first.
     fn stop(&mut self, plan: &Plan, kernel: &Kernel, start_ns: u64) -> Moment {
         let polls = self.polls.as_mut();
-        let polls = polls.map(|polls| polls.finish(&mut self.probe));
+        let polls = polls.map(|polls| {
+            polls.finish(&mut Senses {
+                probe: &mut self.probe,
+                sockets: &self.sockets,
+                pythons: &self.pythons,
+            })
+        });
         let asleep = self.probe.blocked_threads().unwrap_or_else(|_| {
             self.unread += 1;
             Vec::new()
@@ -187,6 +199,7 @@ impl Session {
             polls: polls.unwrap_or_default(),
             blocked,
             python_waits: self.pythons.waits(&self.probe.threads()),
+            python_names: self.pythons.names(&self.probe.threads()),
             python_pools: self.pythons.pools(&self.probe.threads()),
             tasks: self.pythons.tasks(),
             sockets: self.sockets.finish(start_ns),

@@ -135,6 +135,7 @@ impl Session {
             exited: false,
             parent: Some(event.parent_tgid),
             related: None,
+            followed: None,
             python: None,
         });
         self.memory.began(event.tgid);

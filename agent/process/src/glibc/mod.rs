@@ -42,6 +42,12 @@ pub struct Blocks {
     pub classes: HashMap<u64, u64>,
     /// Bytes in use.
     pub bytes: u64,
+    /// Bytes of free blocks between those in use.
+    pub free_bytes: u64,
+    /// Bytes at the ends of the heaps, into which they grow; not all of them need be resident.
+    pub top_bytes: u64,
+    /// Bytes in use and free of each heap that was walked: the main heap, and those of other arenas.
+    pub by_heap: Vec<(Heap, u64, u64)>,
     /// Heaps that were walked to their end.
     pub heaps: u64,
     /// The main heap's row did not fit together: 1.
@@ -77,7 +83,10 @@ pub fn blocks<M: Memory>(memory: &M, heaps: &[Heap], time: Duration) -> Option<B
             continue;
         }
         sum.cut |= best.cut;
-        sum.bytes += best.bytes;
+        sum.bytes = sum.bytes.saturating_add(best.bytes);
+        sum.free_bytes = sum.free_bytes.saturating_add(best.free);
+        sum.top_bytes = sum.top_bytes.saturating_add(best.top);
+        sum.by_heap.push((*heap, best.bytes, best.free));
         for (class, count) in best.classes {
             *sum.classes.entry(class).or_default() += count;
         }

@@ -63,6 +63,15 @@ fn blocks_in_use_are_counted_by_size_in_the_heap_and_in_arenas() {
     );
     // They are too large for a thread to keep them at hand.
     assert_eq!(of(2016), 0, "{found:?}");
+    // A hundred of them, none beside another; a little of one is taken again for the thread.
+    assert!((200_000..204_000).contains(&found.free_bytes), "{found:?}");
+    let by_heap = found.by_heap.iter();
+    let sums = by_heap.fold((0, 0), |sum, heap| (sum.0 + heap.1, sum.1 + heap.2));
+    assert_eq!(sums, (found.bytes, found.free_bytes));
+    let main = found.by_heap.iter().find(|heap| heap.0.main);
+    let (main, used, free) = *main.expect("a main heap");
+    let whole = main.end - main.start;
+    assert!(used + free < whole && whole <= used + found.free_bytes + found.top_bytes);
     assert!(
         !found.cut && found.torn == 0 && found.heaps == 2,
         "{found:?}"

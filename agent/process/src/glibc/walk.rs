@@ -26,6 +26,10 @@ const CLOCK: u64 = 1024;
 pub(super) struct Row {
     pub(super) classes: HashMap<u64, u64>,
     pub(super) bytes: u64,
+    /// Bytes of free chunks between those in use.
+    pub(super) free: u64,
+    /// Bytes of the last chunk, which a heap grows into.
+    pub(super) top: u64,
     pub(super) chunks: u64,
     /// It came to the end where a heap ends.
     pub(super) ended: bool,
@@ -85,12 +89,14 @@ fn row<M: Memory>(
         let next = at + (size & !FLAGS);
         // The last chunk is what the heap has left; one that its arena has left behind ends with two fence posts.
         if end == limit && (next == end || limit - next == FENCE) {
+            row.top = size & !FLAGS;
             row.ended = true;
             return row;
         }
         if next == end {
             // What is free in front of the top becomes a part of it: this one is in use.
             row.count(size);
+            row.top = head(pages, end, limit).map_or(0, |top| top & !FLAGS);
             row.ended = true;
             return row;
         }
@@ -104,10 +110,12 @@ fn row<M: Memory>(
             }
             let behind = pages.fresh::<8>(next + 8);
             row.ended = end == limit && next.is_multiple_of(PAGE) && behind.is_none();
+            row.top = size & !FLAGS;
             return row;
         };
-        if behind & PREVIOUS_IN_USE != 0 {
-            row.count(size);
+        match behind & PREVIOUS_IN_USE {
+            0 => row.free = row.free.saturating_add(size & !FLAGS),
+            _ => row.count(size),
         }
         row.chunks += 1;
         (at, size) = (next, behind);

@@ -3,7 +3,7 @@
 use super::installed::Installed;
 use crate::maps::{Files, Snapshot};
 use crate::memory::ProcessMemory;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// A running program, which ends with this value.
@@ -41,6 +41,11 @@ impl Specimen {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
+    }
+
+    /// Gives it a line.
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {

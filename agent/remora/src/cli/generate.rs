@@ -46,11 +46,10 @@ fn page(name: Option<&str>) -> Result<Vec<u8>, Failure> {
         None => all,
         Some(name) => {
             let found = all.find_subcommand(name).filter(|it| !it.is_hide_set());
-            let found = found.cloned().ok_or_else(|| {
+            found.cloned().ok_or_else(|| {
                 let what = anyhow::anyhow!("there is no command {name}; see `remora --help`");
                 Failure::new(USAGE, what)
-            })?;
-            found
+            })?
         }
     };
     let mut text = Vec::new();

@@ -209,6 +209,7 @@ impl Args {
                 pids: self.pid.clone(),
                 comm: self.comm.clone(),
                 children: self.children,
+                workers: false,
             },
             duration: self.duration,
             freq_hz: self.freq,

@@ -143,6 +143,7 @@ impl Args {
             pids: self.pid.clone(),
             comm: self.comm.clone(),
             children: self.children,
+            workers: !self.children,
         };
         Ok(Plan {
             related: true,

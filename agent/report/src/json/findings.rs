@@ -62,6 +62,9 @@ pub struct NoticeEntry<'a> {
 pub struct NotJudged {
     kind: &'static str,
     why: String,
+    /// Share that was not judged of what there was; left out where that is no figure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share_pct: Option<f64>,
 }
 
 /// The verdict in a word; `unjudged` before anybody looked.
@@ -75,10 +78,12 @@ pub fn verdict(report: &Report) -> &'static str {
 /// The verdict in a sentence, with what was not there in time.
 pub fn note(report: &Report) -> String {
     let note = of_judgement(report);
-    match unanswered::note(&report.capture) {
-        Some(missing) => format!("{note}; {missing}"),
-        None => note,
-    }
+    let judgement = report.judgement.as_ref();
+    let large = judgement.and_then(Judgement::largest_limit);
+    let large = large.map(|limit| format!("not judged: {}", limit.why));
+    let missing = unanswered::note(&report.capture);
+    let parts = [Some(note), missing, large];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn of_judgement(report: &Report) -> String {
@@ -191,11 +196,13 @@ pub fn not_judged(report: &Report) -> Vec<NotJudged> {
     let missing = missing.map(|skipped| NotJudged {
         kind: skipped.kind.name(),
         why: skipped::why(&skipped.why),
+        share_pct: None,
     });
     let limits = judgement.flat_map(|judgement| &judgement.limits);
     let limits = limits.map(|limit| NotJudged {
         kind: limit.of.name(),
         why: limit.why.clone(),
+        share_pct: limit.share.map(|share| share * 100.0),
     });
     missing.chain(limits).collect()
 }

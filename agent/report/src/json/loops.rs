@@ -67,3 +67,35 @@ pub fn loops(capture: &Capture) -> Vec<Loop<'_>> {
     });
     loops.collect()
 }
+
+/// The polls of a thread that seemed not to come back to them, counted for a moment.
+#[derive(Serialize)]
+pub struct Polls<'a> {
+    pid: u32,
+    tid: u32,
+    comm: &'a str,
+    /// For how long they were counted.
+    duration_s: f64,
+    polls: u64,
+    /// The longest time without one that a poll ended.
+    longest_s: f64,
+    /// The time since the last one; 0 of a thread that slept in its wait.
+    open_s: f64,
+}
+
+/// All of them.
+pub fn polls(capture: &Capture) -> Vec<Polls<'_>> {
+    let polls = capture.polls.iter().filter_map(|(thread, polls)| {
+        let thread = capture.threads.get(*thread)?;
+        Some(Polls {
+            pid: thread.pid,
+            tid: thread.tid,
+            comm: &thread.comm,
+            duration_s: polls.watched.as_secs_f64(),
+            polls: polls.polls,
+            longest_s: polls.longest.as_secs_f64(),
+            open_s: polls.open.as_secs_f64(),
+        })
+    });
+    polls.collect()
+}

@@ -76,6 +76,15 @@ pub(super) struct Heap {
     /// In use, in the heaps that were walked.
     start_bytes: u64,
     end_bytes: u64,
+    /// Free blocks between those in use.
+    start_free_bytes: u64,
+    end_free_bytes: u64,
+    /// At the ends of the heaps, into which they grow.
+    end_top_bytes: u64,
+    /// Heaps at the end.
+    heaps: u64,
+    /// Each of them, those with most free bytes first.
+    by_heap: Vec<HeapUse>,
     /// There was more than could be walked in the time: the figures are those of a part.
     cut: bool,
     /// Main heaps whose row did not fit together: not in the figures.
@@ -84,6 +93,15 @@ pub(super) struct Heap {
     took_s: f64,
     /// Those that grew most first.
     sizes: Vec<Size>,
+}
+
+/// One heap at the end.
+#[derive(Serialize)]
+struct HeapUse {
+    start: String,
+    main: bool,
+    used_bytes: u64,
+    free_bytes: u64,
 }
 
 /// Blocks of a size.
@@ -104,6 +122,20 @@ pub(super) fn heaps(capture: &Capture) -> Vec<Heap> {
         apart_s: heap.apart.as_secs_f64(),
         start_bytes: heap.start_bytes,
         end_bytes: heap.end_bytes,
+        start_free_bytes: heap.start_free_bytes,
+        end_free_bytes: heap.end_free_bytes,
+        end_top_bytes: heap.end_top_bytes,
+        heaps: heap.heaps,
+        by_heap: heap
+            .by_heap
+            .iter()
+            .map(|heap| HeapUse {
+                start: format!("{:#x}", heap.start),
+                main: heap.main,
+                used_bytes: heap.used_bytes,
+                free_bytes: heap.free_bytes,
+            })
+            .collect(),
         cut: heap.cut,
         torn: heap.torn,
         took_s: heap.took.as_secs_f64(),

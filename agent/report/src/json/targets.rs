@@ -17,6 +17,9 @@ pub(super) struct Target<'a> {
     /// It is no target: why it was looked at all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     related: Option<&'a str>,
+    /// It was not asked for: it is a child of this process, which has no work of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    followed_from_pid: Option<u32>,
     /// `null` for a process that was not there when the capture began.
     family: Option<Family<'a>>,
     /// `null` where they were not looked at.
@@ -66,6 +69,7 @@ pub(super) fn targets(capture: &Capture) -> Vec<Target<'_>> {
             exited: process.exited,
             parent_pid: process.parent,
             related: process.related.as_deref(),
+            followed_from_pid: process.followed,
             family: family(capture, process.pid),
             descriptors: descriptors::of(capture, process.pid),
             python: process.python.as_ref().map(|python| Python {

@@ -18,6 +18,9 @@ pub(super) struct Thread<'a> {
     pid: u32,
     tid: u32,
     comm: &'a str,
+    /// What Python's `threading` calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    python_name: Option<&'a str>,
     /// So many threads that ended, together.
     #[serde(skip_serializing_if = "is_zero")]
     summed_threads: u64,
@@ -123,6 +126,7 @@ pub(super) fn threads(capture: &Capture) -> Vec<Thread<'_>> {
             pid: thread.pid,
             tid: thread.tid,
             comm: &thread.comm,
+            python_name: thread.python_name.as_deref(),
             summed_threads: thread.summed,
             observed_ns: nanos(thread.observed),
             on_cpu_ns: nanos(thread.on_cpu),

@@ -58,6 +58,7 @@ fn service() -> Tasks {
             tid: Some(41),
             thread: Some("python3".to_owned()),
             current: Some(4),
+            turns: false,
         }],
         tasks: vec![
             Task {

@@ -68,12 +68,15 @@ pub(super) fn write(page: &mut Page, report: &Report) {
 }
 
 fn well(page: &mut Page, capture: &Capture, judgement: &Judgement) {
-    match unanswered::note(capture) {
+    let large = judgement.largest_limit();
+    let large = large.map(|limit| format!("not judged: {}", limit.why));
+    match unanswered::note(capture).or(large) {
         None => {
             let mut text = label::no_problem(capture, judgement.verdict);
             let children = |limit: &JudgeLimit| limit.of == LimitOf::Children;
             if judgement.limits.iter().any(children) {
                 text.push_str("; its children were not judged");
+                text.push_str(&try_these(capture));
             }
             page.hanging(WELL, "", &text);
         }
@@ -89,6 +92,45 @@ fn well(page: &mut Page, capture: &Capture, judgement: &Judgement) {
             lines.row(page, Style::new(), "longest", wait);
         }
     }
+}
+
+/// `: --pid 7,8,9`, children that were not judged.
+fn try_these(capture: &Capture) -> String {
+    let is_target = |pid: u32| {
+        let mut all = capture.processes.iter();
+        all.any(|process| process.pid == pid && process.is_target())
+    };
+    let children = capture.families.iter().flat_map(|family| &family.children);
+    let unseen = children.filter(|child| !is_target(child.pid));
+    let pids: Vec<String> = unseen
+        .take(CHILDREN)
+        .map(|child| child.pid.to_string())
+        .collect();
+    match pids.is_empty() {
+        true => String::new(),
+        false => format!(": --pid {}", pids.join(",")),
+    }
+}
+
+/// `judged with it: 3 processes started by sh (7), which has no work of its own`.
+fn followed(capture: &Capture) -> Vec<String> {
+    let mut parents: Vec<(u32, u64)> = Vec::new();
+    for parent in capture.processes.iter().filter_map(|it| it.followed) {
+        match parents.iter_mut().find(|(pid, _)| *pid == parent) {
+            Some((_, number)) => *number += 1,
+            None => parents.push((parent, 1)),
+        }
+    }
+    let line = |(pid, number): &(u32, u64)| {
+        let parent = capture.processes.iter().find(|it| it.pid == *pid);
+        let name = parent.map_or("", |it| it.comm.as_str());
+        let children = if *number == 1 { "child" } else { "children" };
+        format!(
+            "{} ({pid}) has no work of its own: its {number} {children} judged too",
+            clean(name)
+        )
+    };
+    parents.iter().take(TREES).map(line).collect()
 }
 
 /// What may be wrong; the first of them is the verdict where nothing is known to be.
@@ -290,6 +332,9 @@ fn closing(page: &mut Page, report: &Report) {
     }
     if let Some(why) = capture.sampling.why() {
         lines.row(page, QUIET, "note", &why);
+    }
+    for note in followed(capture) {
+        lines.row(page, QUIET, "note", &note);
     }
     for note in exit_note::notes(capture) {
         lines.row(page, QUIET, "note", &note);

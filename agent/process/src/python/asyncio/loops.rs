@@ -45,6 +45,7 @@ impl Loops {
                 tid: thread.and_then(|thread| kernel_id(reader, thread)),
                 thread: None,
                 current: self.current.get(&id).copied(),
+                turns: false,
             }
         };
         ids.into_iter().map(describe).collect()

@@ -17,11 +17,13 @@ mod holds;
 mod layout;
 mod loops;
 mod read;
+mod ready;
 #[cfg(test)]
 mod tests;
 mod threads;
 
 pub use coroutine::MAX_LINKS;
+pub use ready::{ReadyHead, ready_heads};
 pub use threads::name_threads;
 
 use super::layout::Layout;

@@ -6,6 +6,7 @@
 //! torn. Lists that have no end are cut.
 
 mod gil;
+pub mod names;
 mod stack;
 #[cfg(test)]
 mod tests;

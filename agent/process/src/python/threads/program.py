@@ -104,7 +104,7 @@ def run_loop():
 
 
 work = [lambda: deep(300), run_generators, run_coroutine, callback, raising, attribute, run_loop]
-threads = [threading.Thread(target=one, daemon=True) for one in work]
+threads = [threading.Thread(target=one, daemon=True, name="at work %d" % at) for at, one in enumerate(work)]
 for thread in threads:
     thread.start()
 for _ in threads:

@@ -47,6 +47,18 @@ fn sleeping_threads_are_seen_as_the_program_sees_them() {
         let seen = threads(&python, &memory);
         assert!(!seen.torn && !seen.truncated);
         assert_eq!(seen.threads.len(), truth.len() + 1);
+        let states: Vec<u64> = seen.threads.iter().map(|thread| thread.state).collect();
+        let minor = python.version.minor;
+        let mut named: Vec<String> = names::names(&python, minor, &memory, &states)
+            .into_iter()
+            .map(|(_, name)| name)
+            .collect();
+        named.sort();
+        let expected: Vec<String> = match minor {
+            11..=13 => (0..7).map(|at| format!("at work {at}")).collect(),
+            _ => Vec::new(),
+        };
+        assert_eq!(named, expected, "{}", installed.version);
         let mut resolver = Resolver::new(python.layout);
         for thread in &seen.threads {
             assert!(!thread.torn && !thread.truncated);

@@ -220,6 +220,7 @@ fn idle_lists_what_has_not_moved_and_children_that_were_not_judged() {
     judgement.limits = vec![JudgeLimit {
         of: LimitOf::Children,
         why: "1 child of feedd (1) not judged: worker (7). Add --children.".into(),
+        share: None,
     }];
     let report = Report::new(related(), judgement);
     let text = verdict(&report, RenderOptions::default());
@@ -231,4 +232,49 @@ fn idle_lists_what_has_not_moved_and_children_that_were_not_judged() {
         "{text}"
     );
     assert!(text.contains("unchecked 1 child of feedd (1)"), "{text}");
+}
+
+#[test]
+fn a_large_share_that_was_not_judged_stands_in_the_first_line() {
+    let mut judgement = judgement(Vec::new());
+    judgement.verdict = Verdict::Healthy;
+    judgement.limits = vec![JudgeLimit {
+        of: LimitOf::Stacks,
+        why: "3 threads of 4 in feedd (1): stack of the wait incomplete".into(),
+        share: Some(0.75),
+    }];
+    let first = |judgement: &Judgement| {
+        let report = Report::new(related(), judgement.clone());
+        let text = verdict(&report, RenderOptions::default());
+        let line = text.lines().next().unwrap_or_default().to_owned();
+        (line, crate::json::findings::note(&report))
+    };
+    let (line, note) = first(&judgement);
+    assert!(
+        line.starts_with("HEALTHY AS FAR AS SEEN  not judged: 3 threads of 4"),
+        "{line}"
+    );
+    assert!(note.contains("not judged: 3 threads of 4"), "{note}");
+    judgement.limits[0].share = Some(0.25);
+    let (line, note) = first(&judgement);
+    assert!(
+        !line.contains("AS FAR AS SEEN") && !note.contains("not judged"),
+        "{line}"
+    );
+}
+
+#[test]
+fn children_that_were_followed_are_told() {
+    let mut capture = related();
+    let mut child = capture.processes[0].clone();
+    (child.pid, child.followed) = (77, Some(1));
+    capture.processes.push(child);
+    let mut judgement = judgement(Vec::new());
+    judgement.verdict = Verdict::Idle;
+    let report = Report::new(capture, judgement);
+    let text = verdict(&report, RenderOptions::default());
+    assert!(
+        text.contains("feedd (1) has no work of its own: its 1 child judged too"),
+        "{text}"
+    );
 }
