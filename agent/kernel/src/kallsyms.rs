@@ -1,13 +1,73 @@
-//! What only the kernel's symbol table tells: names of functions as probes must give them (the
+//! The one reader of `/proc/kallsyms`, and what only that table tells: names of functions as probes must give them (the
 //! compiler renames what it changes, and a kprobe on the name in the source then finds nothing),
 //! and where the scheduler's code lies.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 /// Far beyond any `/proc/kallsyms`: 150,000 lines are some 8 MB.
 const LIMIT_BYTES: u64 = 1 << 28;
+
+/// A line of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol<'a> {
+    /// 0 where addresses are hidden.
+    pub address: u64,
+    /// It names code, and not data.
+    pub is_code: bool,
+    /// Its name, which need not be text.
+    pub name: &'a [u8],
+    /// The module that it is of, with brackets (`[ext4]`, `[bpf]`); the kernel's own have none.
+    pub module: Option<&'a [u8]>,
+    /// `t` or `T`: a function that no other replaces.
+    is_plain: bool,
+}
+
+impl<'a> Symbol<'a> {
+    /// Address, kind, name, module. An address that is no number is 0.
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut words = line.split(u8::is_ascii_whitespace);
+        let (address, kind, name) = (words.next()?, words.next()?, words.next()?);
+        let address = std::str::from_utf8(address).unwrap_or_default();
+        Some(Self {
+            address: u64::from_str_radix(address, 16).unwrap_or(0),
+            is_code: matches!(kind, b"t" | b"T" | b"w" | b"W"),
+            name,
+            module: words.next(),
+            is_plain: matches!(kind, b"t" | b"T"),
+        })
+    }
+
+    /// A function of the kernel itself.
+    fn is_own_function(&self) -> bool {
+        self.is_plain && self.module.is_none()
+    }
+}
+
+/// Shows each symbol of this kernel to `see`, until that breaks off.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn symbols(see: impl FnMut(&Symbol<'_>) -> ControlFlow<()>) -> io::Result<()> {
+    symbols_of(BufReader::new(File::open("/proc/kallsyms")?), see)
+}
+
+/// Shows each symbol of a table to `see`, until that breaks off. Lines that are none are passed over.
+///
+/// # Errors
+/// When the table cannot be read.
+pub fn symbols_of(
+    table: impl BufRead,
+    mut see: impl FnMut(&Symbol<'_>) -> ControlFlow<()>,
+) -> io::Result<()> {
+    for line in table.take(LIMIT_BYTES).split(b'\n') {
+        if Symbol::parse(&line?).is_some_and(|symbol| see(&symbol).is_break()) {
+            break;
+        }
+    }
+    Ok(())
+}
 
 /// The symbol of `finish_task_switch`, the function in which a thread comes back to the CPU: the
 /// plain name, or the one that the compiler gave it (`finish_task_switch.isra.0`).
@@ -57,74 +117,56 @@ pub fn restart_functions() -> io::Result<[u64; 3]> {
 /// The addresses of functions of the kernel itself, 0 for those that are not there or hidden.
 fn functions<const N: usize>(kallsyms: impl BufRead, names: [&str; N]) -> io::Result<[u64; N]> {
     let mut found = [0; N];
-    for line in kallsyms.take(LIMIT_BYTES).split(b'\n') {
-        let line = line?;
-        let mut words = line.split(u8::is_ascii_whitespace);
-        let (Some(address), Some(b"t" | b"T"), Some(name), None) =
-            (words.next(), words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
-        if let Some(at) = names.iter().position(|wanted| wanted.as_bytes() == name)
+    symbols_of(kallsyms, |symbol| {
+        if symbol.is_own_function()
+            && let Some(at) = names.iter().position(|one| one.as_bytes() == symbol.name)
             && let Some(slot) = found.get_mut(at)
         {
-            let address = std::str::from_utf8(address).unwrap_or_default();
-            *slot = u64::from_str_radix(address, 16).unwrap_or(0);
+            *slot = symbol.address;
         }
-        if !found.contains(&0) {
-            break;
-        }
-    }
+        until(!found.contains(&0))
+    })?;
     Ok(found)
+}
+
+/// Breaks off when all is found.
+fn until(is_all_found: bool) -> ControlFlow<()> {
+    if is_all_found {
+        return ControlFlow::Break(());
+    }
+    ControlFlow::Continue(())
 }
 
 /// The addresses between two symbols.
 fn section(kallsyms: impl BufRead, [from, to]: [&str; 2]) -> io::Result<Option<Range<u64>>> {
     let (mut start, mut end) = (0, 0);
-    for line in kallsyms.take(LIMIT_BYTES).split(b'\n') {
-        let line = line?;
-        let mut words = line.split(u8::is_ascii_whitespace);
-        let (Some(address), Some(_kind), Some(name), None) =
-            (words.next(), words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
-        let bound = match name {
-            name if name == from.as_bytes() => &mut start,
-            name if name == to.as_bytes() => &mut end,
-            _ => continue,
-        };
-        let address = std::str::from_utf8(address).unwrap_or_default();
-        *bound = u64::from_str_radix(address, 16).unwrap_or(0);
-        if start != 0 && end != 0 {
-            break;
+    symbols_of(kallsyms, |symbol| {
+        match symbol.name {
+            _ if symbol.module.is_some() => {}
+            name if name == from.as_bytes() => start = symbol.address,
+            name if name == to.as_bytes() => end = symbol.address,
+            _ => {}
         }
-    }
+        until(start != 0 && end != 0)
+    })?;
     Ok((start != 0 && start < end).then_some(start..end))
 }
 
 /// The symbol of function `base`: exact, else its first renamed form.
 fn symbol(kallsyms: impl BufRead, base: &str) -> io::Result<Option<String>> {
-    let mut renamed = None;
-    for line in kallsyms.take(LIMIT_BYTES).split(b'\n') {
-        let line = line?;
-        let mut words = line.split(u8::is_ascii_whitespace);
-        let (Some(_address), Some(b"t" | b"T"), Some(name), None) =
-            (words.next(), words.next(), words.next(), words.next())
-        else {
-            continue; // Data, or a module's.
-        };
-        let Some(suffix) = name.strip_prefix(base.as_bytes()) else {
-            continue;
-        };
-        if suffix.is_empty() {
-            return Ok(Some(base.to_owned()));
+    let (mut plain, mut renamed) = (None, None);
+    symbols_of(kallsyms, |symbol| {
+        let suffix = symbol.name.strip_prefix(base.as_bytes());
+        match suffix.filter(|_| symbol.is_own_function()) {
+            Some([]) => plain = Some(base.to_owned()),
+            Some(suffix) if renamed.is_none() && is_whole_function(suffix) => {
+                renamed = String::from_utf8(symbol.name.to_vec()).ok();
+            }
+            _ => {}
         }
-        if renamed.is_none() && is_whole_function(suffix) {
-            renamed = String::from_utf8(name.to_vec()).ok();
-        }
-    }
-    Ok(renamed)
+        until(plain.is_some())
+    })?;
+    Ok(plain.or(renamed))
 }
 
 /// Whether the compiler's suffix names the function itself and not a part that was split off

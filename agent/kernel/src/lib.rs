@@ -9,6 +9,7 @@
 //! | [`offsets`](mod@offsets) | where the structure members are that the kernel side reads |
 //! | [`syscalls`] | system calls: names, and what each waits for |
 //! | [`arch`] | what differs between x86-64 and arm64 |
+//! | [`kallsyms`] | its symbols |
 //! | [`clocks`] | the scheduler's clock |
 //! | [`cpus`] | which CPUs there are, and which are kept for somebody |
 
@@ -16,7 +17,7 @@ pub mod arch;
 pub mod btf;
 pub mod clocks;
 pub mod cpus;
-mod kallsyms;
+pub mod kallsyms;
 pub mod offsets;
 pub mod syscalls;
 

@@ -11,6 +11,7 @@ pub mod allocator;
 mod budget;
 pub mod deadline;
 mod describe;
+pub mod elf;
 mod error;
 mod exit_watch;
 mod family;

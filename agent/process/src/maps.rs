@@ -8,18 +8,17 @@
 //!
 //! A [`Snapshot`] is cheap to clone: a forked child inherits its parent's.
 
-mod elf;
 mod files;
+mod layout;
 pub(super) mod line;
 mod module;
 mod perf;
 
-pub use elf::Layout;
 pub use files::{DEFAULT_OPEN_FILES, FileLosses, Files};
+pub use layout::Layout;
 pub use module::{Content, Identity, Module};
 pub use perf::{PerfMapPlace, Stranger};
 
-pub(crate) use elf::Cursor;
 pub(crate) use files::open_regular;
 
 use super::proc_fs::speaker;

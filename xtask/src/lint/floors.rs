@@ -16,7 +16,8 @@ const FLOORS: [(&str, &[&str]); 7] = [
     ("analyze", &["common", "model"]),
     ("report", &["common", "model", "analyze"]),
     ("kernel", &["common", "model"]),
-    ("process", &["common", "model"]),
+    // The kernel's symbols name frames: there is one reader of them.
+    ("process", &["common", "model", "kernel"]),
     ("probe", &["common", "model", "kernel", "process"]),
     (
         "capture",

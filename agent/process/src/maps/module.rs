@@ -1,7 +1,7 @@
 //! A file that holds code, held open so that it can be read after its process has exited, or
 //! after its path leads to another file.
 
-use super::elf::Layout;
+use super::layout::Layout;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;

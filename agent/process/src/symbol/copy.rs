@@ -7,14 +7,12 @@
 //! and, if they are not too large, the debug information, at the same offsets; every other section
 //! is marked as empty. The copy is sparse: it takes the memory of what it holds, while it is used.
 
-use super::inflate;
 use super::symbolize::Limits;
-use crate::maps::{Content, Cursor};
+use crate::elf::{self, Elf, ElfError, Range, Section, read};
+use crate::maps::Content;
 use object::Endianness;
-use object::elf::{FileHeader32, FileHeader64, SHF_COMPRESSED, SHT_NOBITS};
+use object::elf::SHT_NOBITS;
 use object::endian::U32;
-use object::read::elf::{FileHeader, SectionHeader};
-use object::read::{ReadCache, ReadRef};
 use rustix::fs::MemfdFlags;
 use std::fs::File;
 use std::io;
@@ -22,8 +20,6 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// More sections than any linker writes into a program or a library.
-pub(super) const MAX_SECTIONS: u32 = 4096;
 /// Bytes that are copied at a time.
 const CHUNK: usize = 1 << 20;
 /// A debug link is a file name and a checksum; longer ones are not read, in bytes.
@@ -44,6 +40,15 @@ pub(super) enum CopyError {
     /// Reading failed, or the file ended before its sections do.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl From<ElfError> for CopyError {
+    fn from(error: ElfError) -> Self {
+        match error {
+            ElfError::Malformed(why) => Self::Malformed(why),
+            ElfError::TooMany(_) => Self::TooLarge,
+        }
+    }
 }
 
 /// Whether a file had debug information.
@@ -72,14 +77,7 @@ pub(super) struct SymbolCopy {
 impl SymbolCopy {
     /// Copies the symbols of `content`.
     pub(super) fn of(content: &Content, limits: &Limits) -> Result<Self, CopyError> {
-        let cache = ReadCache::new(Cursor::new(content));
-        let magic = (&cache).read_bytes_at(0, 5).unwrap_or_default();
-        let plan = match magic {
-            b"\x7fELF\x01" => Plan::of::<FileHeader32<Endianness>>(&cache, content, limits)?,
-            // Anything else fails in there, with the right words.
-            _ => Plan::of::<FileHeader64<Endianness>>(&cache, content, limits)?,
-        };
-        plan.carry_out(content)
+        Plan::of(content, limits)?.carry_out(content)
     }
 
     /// The symbols that `content`, which this is a copy of, carries packed: distributions strip a
@@ -91,7 +89,7 @@ impl SymbolCopy {
         limits: &Limits,
     ) -> Option<Result<Self, CopyError>> {
         let packed = read(content, self.packed?, limits.symbol_bytes);
-        let unpacked = packed.and_then(|packed| inflate::unpack_xz(&packed, limits.symbol_bytes));
+        let unpacked = packed.and_then(|packed| elf::unpack_xz(&packed, limits.symbol_bytes));
         Some(match unpacked {
             Some(unpacked) => Self::of(&Content::Bytes(unpacked.into()), limits),
             None => Err(CopyError::Packed),
@@ -123,9 +121,6 @@ fn role(name: &[u8]) -> Role {
     }
 }
 
-/// Offset and length of a piece of the file.
-pub(super) type Range = (u64, u64);
-
 /// What is copied, and what is marked as empty.
 struct Plan {
     ranges: Vec<Range>,
@@ -138,48 +133,35 @@ struct Plan {
 }
 
 impl Plan {
-    fn of<H: FileHeader<Endian = Endianness>>(
-        data: &ReadCache<Cursor<'_>>,
-        content: &Content,
-        limits: &Limits,
-    ) -> Result<Self, CopyError> {
-        let header = H::parse(data)?;
-        let endian = header.endian()?;
-        if header.shnum(endian, data)? > MAX_SECTIONS as usize {
-            return Err(CopyError::TooLarge);
-        }
-        let sections = header.section_headers(endian, data)?;
-        let strings = header.section_strings(endian, data, sections)?;
-        let names_index = header.shstrndx(endian, data)? as usize;
+    fn of(content: &Content, limits: &Limits) -> Result<Self, CopyError> {
+        let elf = Elf::open(content)?;
+        let sections = elf.named_sections()?;
+        let tables = elf.tables()?;
         let mut sorter = Sorter {
             content,
+            elf,
             limits,
             symbols: Bucket::default(),
             debug: Bucket::default(),
         };
         let mut plan = Self {
-            ranges: headers::<H>(header, endian, sections.len(), data)?,
+            ranges: tables.ranges.to_vec(),
             emptied: Vec::new(),
-            endian,
+            endian: elf.endian(),
             debug: DebugInfo::Absent,
             debug_link: None,
             packed: None,
         };
-        let table: u64 = header.e_shoff(endian).into();
-        for (index, section) in sections.iter().enumerate() {
-            let at = table + (index * size_of::<H::SectionHeader>()) as u64;
-            let name = section.name(endian, strings).unwrap_or_default();
-            match name {
-                b".gnu_debuglink" => {
-                    plan.debug_link = debug_link(content, extent::<H>(section, endian));
-                }
-                b".gnu_debugdata" => plan.packed = Some(extent::<H>(section, endian)),
+        for (index, (name, section)) in sections.iter().enumerate() {
+            match &name[..] {
+                b".gnu_debuglink" => plan.debug_link = debug_link(content, section.range),
+                b".gnu_debugdata" => plan.packed = Some(section.range),
                 _ => {}
             }
-            if index == names_index {
-                sorter.symbols.add(at, extent::<H>(section, endian), 0);
-            } else if index > 0 && !sorter.sort::<H>(name, section, endian, at) {
-                plan.emptied.push(at);
+            if index == tables.names_index {
+                sorter.symbols.add(section.header, section.range, 0);
+            } else if index > 0 && !sorter.sort(name, section) {
+                plan.emptied.push(section.header);
             }
         }
         plan.settle(sorter)
@@ -253,6 +235,7 @@ impl Bucket {
 
 struct Sorter<'a> {
     content: &'a Content,
+    elf: Elf<'a>,
     limits: &'a Limits,
     symbols: Bucket,
     debug: Bucket,
@@ -260,62 +243,27 @@ struct Sorter<'a> {
 
 impl Sorter<'_> {
     /// Puts a section where it belongs; `false` when it must not be seen.
-    fn sort<H: FileHeader<Endian = Endianness>>(
-        &mut self,
-        name: &[u8],
-        section: &H::SectionHeader,
-        endian: Endianness,
-        header: u64,
-    ) -> bool {
+    fn sort(&mut self, name: &[u8], section: &Section) -> bool {
         let (bucket, limit) = match role(name) {
             Role::Symbols => (&mut self.symbols, self.limits.symbol_bytes),
             Role::Debug if self.limits.debug_info => (&mut self.debug, self.limits.debug_bytes),
             _ => return false,
         };
-        if section.sh_type(endian) == SHT_NOBITS {
+        if section.is_empty() {
             return false;
         }
-        let range = extent::<H>(section, endian);
-        let flags: u64 = section.sh_flags(endian).into();
-        let unpacked = if flags & u64::from(SHF_COMPRESSED) != 0 {
-            read(self.content, range, limit)
-                .and_then(|bytes| inflate::section_size::<H>(endian, &bytes, limit))
+        let unpacked = if section.is_compressed() {
+            read(self.content, section.range, limit)
+                .and_then(|bytes| self.elf.unpacked_size(&bytes, limit))
         } else {
             Some(0)
         };
         match unpacked {
-            Some(unpacked) => bucket.add(header, range, unpacked),
+            Some(unpacked) => bucket.add(section.header, section.range, unpacked),
             None => bucket.damaged = true,
         }
         unpacked.is_some()
     }
-}
-
-/// The file's own headers, which any reader needs.
-fn headers<H: FileHeader<Endian = Endianness>>(
-    header: &H,
-    endian: Endianness,
-    sections: usize,
-    data: &ReadCache<Cursor<'_>>,
-) -> Result<Vec<Range>, CopyError> {
-    let segments = header.phnum(endian, data)?.min(MAX_SECTIONS as usize);
-    let segment_bytes = (segments * size_of::<H::ProgramHeader>()) as u64;
-    let section_bytes = (sections * size_of::<H::SectionHeader>()) as u64;
-    Ok(vec![
-        (0, size_of::<H>() as u64),
-        (header.e_phoff(endian).into(), segment_bytes),
-        (header.e_shoff(endian).into(), section_bytes),
-    ])
-}
-
-pub(super) fn extent<H: FileHeader<Endian = Endianness>>(
-    section: &H::SectionHeader,
-    endian: Endianness,
-) -> Range {
-    (
-        section.sh_offset(endian).into(),
-        section.sh_size(endian).into(),
-    )
 }
 
 fn debug_link(content: &Content, range: Range) -> Option<String> {
@@ -324,16 +272,6 @@ fn debug_link(content: &Content, range: Range) -> Option<String> {
     let name = std::str::from_utf8(name).ok()?;
     let plain = !name.is_empty() && !name.contains('/') && name != "..";
     plain.then(|| name.to_owned())
-}
-
-/// A piece of the file; `None` when it is longer than `limit`, or the file ends before it does.
-pub(super) fn read(content: &Content, (offset, len): Range, limit: u64) -> Option<Vec<u8>> {
-    if len > limit || offset.checked_add(len)? > content.len().ok()? {
-        return None;
-    }
-    let mut bytes = vec![0; usize::try_from(len).ok()?];
-    content.read_exact_at(&mut bytes, offset).ok()?;
-    Some(bytes)
 }
 
 fn copy_range(

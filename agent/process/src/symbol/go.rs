@@ -7,14 +7,11 @@
 //! be loaded anywhere, by the module's description (`.go.module`, since Go 1.26), and at last by the
 //! section of code, which begins with it unless there is C in front of it.
 
-use super::copy::{MAX_SECTIONS, Range, extent, read};
 use super::pclntab::Table;
 use super::symbolize::Limits;
-use crate::maps::{Content, Cursor};
-use object::Endianness;
-use object::elf::{FileHeader32, FileHeader64, SHT_RELA};
-use object::read::elf::{FileHeader, SectionHeader};
-use object::read::{ReadCache, ReadRef};
+use crate::elf::{Elf, Range, Section, read};
+use crate::maps::Content;
+use object::elf::SHT_RELA;
 
 /// Offset of the beginning of Go's code in a module's description, in pointers: `text` of
 /// `moduledata` in `src/runtime/symtab.go` of Go 1.26.
@@ -27,13 +24,6 @@ const TABLE_ALIGN: usize = 16;
 /// A table was there and could not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Damaged;
-
-/// A section: where it lies in the file, and its address.
-#[derive(Clone, Copy)]
-struct Section {
-    range: Range,
-    address: u64,
-}
 
 /// The sections that matter.
 #[derive(Default)]
@@ -72,40 +62,19 @@ pub(super) fn names(
 
 impl Sections {
     fn of(content: &Content) -> Option<Self> {
-        let cache = ReadCache::new(Cursor::new(content));
-        match (&cache).read_bytes_at(0, 5).ok()? {
-            b"\x7fELF\x01" => Self::of_class::<FileHeader32<Endianness>>(&cache, 4),
-            _ => Self::of_class::<FileHeader64<Endianness>>(&cache, 8),
-        }
-    }
-
-    fn of_class<H: FileHeader<Endian = Endianness>>(
-        data: &ReadCache<Cursor<'_>>,
-        pointer_size: u64,
-    ) -> Option<Self> {
-        let header = H::parse(data).ok()?;
-        let endian = header.endian().ok()?;
-        if header.shnum(endian, data).ok()? > MAX_SECTIONS as usize {
-            return None;
-        }
-        let headers = header.section_headers(endian, data).ok()?;
-        let strings = header.section_strings(endian, data, headers).ok()?;
+        let elf = Elf::open(content).ok()?;
         let mut found = Self {
-            pointer_size,
+            pointer_size: elf.pointer_size(),
             ..Self::default()
         };
-        for section in headers {
-            let place = Section {
-                range: extent::<H>(section, endian),
-                address: section.sh_addr(endian).into(),
-            };
-            match section.name(endian, strings).unwrap_or_default() {
-                b".gopclntab" | b".data.rel.ro.gopclntab" => found.table = Some(place),
-                b".data.rel.ro" => found.read_only = Some(place),
-                b".text" => found.text = Some(place),
+        for (name, section) in elf.named_sections().ok()? {
+            match &name[..] {
+                b".gopclntab" | b".data.rel.ro.gopclntab" => found.table = Some(section),
+                b".data.rel.ro" => found.read_only = Some(section),
+                b".text" => found.text = Some(section),
                 b".go.buildinfo" | b".note.go.buildid" => found.is_go = true,
-                b".go.module" => found.module = Some(place),
-                _ if section.sh_type(endian) == SHT_RELA => found.relocations.push(place.range),
+                b".go.module" => found.module = Some(section),
+                _ if section.kind == SHT_RELA => found.relocations.push(section.range),
                 _ => {}
             }
         }
@@ -114,11 +83,11 @@ impl Sections {
 
     /// The table's bytes, and its address.
     fn table(&self, content: &Content, limits: &Limits) -> Result<Option<(Vec<u8>, u64)>, Damaged> {
-        if let Some(Section { range, address }) = self.table {
+        if let Some(Section { range, address, .. }) = self.table {
             let data = read(content, range, limits.symbol_bytes).ok_or(Damaged)?;
             return Ok(Some((data, address)));
         }
-        let Some(Section { range, address }) = self.read_only.filter(|_| self.is_go) else {
+        let Some(Section { range, address, .. }) = self.read_only.filter(|_| self.is_go) else {
             return Ok(None);
         };
         let Some(mut data) = read(content, range, limits.symbol_bytes) else {

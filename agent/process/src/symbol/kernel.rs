@@ -9,9 +9,9 @@
 
 use super::demangle::demangle;
 use super::text::Names;
+use remora_kernel::kallsyms::{self, Symbol as Line};
 use remora_model::{Frame, FrameKind};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Module of the kernel's own frames; those of a module and of BPF programs have its name in
@@ -27,10 +27,10 @@ const BUILTIN_REACH: u64 = 4096;
 
 /// One frame for each address, in their order, which must be ascending.
 pub(super) fn resolve(addresses: &[u64], names: &mut Names) -> Vec<Frame> {
-    let found = match File::open("/proc/kallsyms") {
-        Ok(table) => nearest(BufReader::new(table), addresses),
-        Err(_) => vec![None; addresses.len()],
-    };
+    let mut nearest = Nearest::to(addresses);
+    // The file is the kernel's own: a line that cannot be read ends it.
+    let _what_was_read = kallsyms::symbols(|symbol| nearest.see(symbol));
+    let found = nearest.found();
     let kernel: Arc<str> = KERNEL.into();
     let frames = addresses.iter().zip(found).map(|(address, symbol)| Frame {
         name: match &symbol {
@@ -60,6 +60,17 @@ struct Symbol {
 }
 
 impl Symbol {
+    /// `None` when its name is no text.
+    fn of(line: &Line<'_>) -> Option<Self> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+        Some(Self {
+            start: line.address,
+            is_code: line.is_code,
+            name: text(line.name)?,
+            module: line.module.and_then(text),
+        })
+    }
+
     fn is_believable_at(&self, address: u64) -> bool {
         let reach = match self.module.as_deref() {
             Some("[bpf]") => BPF_REACH,
@@ -70,53 +81,45 @@ impl Symbol {
     }
 }
 
-/// The function that each of `addresses` (ascending) lies in.
-fn nearest(table: impl BufRead, addresses: &[u64]) -> Vec<Option<Symbol>> {
-    // The last symbol between the address before and each address: one comparison a line.
-    let mut last: Vec<Option<Symbol>> = vec![None; addresses.len()];
-    // The file is the kernel's own: a line that cannot be read ends it.
-    for line in table.split(b'\n').map_while(Result::ok) {
-        let Some((start, rest)) = address(&line) else {
-            continue;
-        };
-        let slot = addresses.partition_point(|address| *address < start);
-        let Some(known) = last.get_mut(slot) else {
-            continue;
-        };
+/// The function that each of some addresses (ascending) lies in.
+struct Nearest<'a> {
+    addresses: &'a [u64],
+    /// The last symbol between the address before and each address: one comparison a line.
+    last: Vec<Option<Symbol>>,
+}
+
+impl<'a> Nearest<'a> {
+    fn to(addresses: &'a [u64]) -> Self {
+        Self {
+            addresses,
+            last: vec![None; addresses.len()],
+        }
+    }
+
+    fn see(&mut self, line: &Line<'_>) -> ControlFlow<()> {
+        let start = line.address;
+        let slot = self.addresses.partition_point(|address| *address < start);
         // Of several names for one address, the first.
-        if known.as_ref().is_none_or(|known| known.start < start)
-            && let Some(symbol) = parse(start, rest)
+        if start != 0
+            && let Some(known) = self.last.get_mut(slot)
+            && known.as_ref().is_none_or(|known| known.start < start)
+            && let Some(symbol) = Symbol::of(line)
         {
             *known = Some(symbol);
         }
+        ControlFlow::Continue(())
     }
-    let mut before: Option<Symbol> = None;
-    for (symbol, address) in last.iter_mut().zip(addresses) {
-        before = symbol.take().or(before);
-        *symbol = before
-            .clone()
-            .filter(|before| before.is_believable_at(*address));
+
+    fn found(mut self) -> Vec<Option<Symbol>> {
+        let mut before: Option<Symbol> = None;
+        for (symbol, address) in self.last.iter_mut().zip(self.addresses) {
+            before = symbol.take().or(before);
+            *symbol = before
+                .clone()
+                .filter(|before| before.is_believable_at(*address));
+        }
+        self.last
     }
-    last
-}
-
-/// The address of a line, and what follows it.
-fn address(line: &[u8]) -> Option<(u64, &str)> {
-    let (address, rest) = std::str::from_utf8(line).ok()?.split_once(' ')?;
-    let address = u64::from_str_radix(address, 16).ok()?;
-    (address != 0).then_some((address, rest))
-}
-
-/// The rest of a line: kind, name, module.
-fn parse(start: u64, rest: &str) -> Option<Symbol> {
-    let mut words = rest.split_ascii_whitespace();
-    let (kind, name) = (words.next()?, words.next()?);
-    Some(Symbol {
-        start,
-        is_code: matches!(kind, "t" | "T" | "w" | "W"),
-        name: name.to_owned(),
-        module: words.next().map(str::to_owned),
-    })
 }
 
 #[cfg(test)]
@@ -135,8 +138,14 @@ mod tests {
         nonsense\n\
         ffffffffc0201000 t bpf_prog_6deef7357e7b4530_on_switch\t[bpf]\n";
 
+    fn nearest(table: &str, addresses: &[u64]) -> Vec<Option<Symbol>> {
+        let mut nearest = Nearest::to(addresses);
+        kallsyms::symbols_of(table.as_bytes(), |symbol| nearest.see(symbol)).unwrap();
+        nearest.found()
+    }
+
     fn found(address: u64) -> Option<(String, Option<String>)> {
-        let symbol = nearest(TABLE.as_bytes(), &[address]).pop()?;
+        let symbol = nearest(TABLE, &[address]).pop()?;
         symbol.map(|symbol| (symbol.name, symbol.module))
     }
 
@@ -162,21 +171,26 @@ mod tests {
     #[test]
     fn hidden_addresses_have_no_names() {
         let table = "0000000000000000 T first\n0000000000000000 T second\n";
-        assert_eq!(nearest(table.as_bytes(), &[0, 5]), [None, None]);
+        assert_eq!(nearest(table, &[0, 5]), [None, None]);
     }
 
     #[test]
     fn frames_carry_their_module() {
-        let text = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-        let of_module = |line: &&str| line.ends_with(']') && line.contains(" t ");
-        let Some(line) = text.lines().find(of_module) else {
+        let mut one = None;
+        let read = kallsyms::symbols(|line| match Symbol::of(line) {
+            Some(symbol) if symbol.is_code && symbol.module.is_some() => {
+                one = Some(symbol);
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        let Some(symbol) = one.filter(|_| read.is_ok()) else {
             return remora_testing::skip("no module and no BPF program is loaded here");
         };
-        let Some((start, rest)) = address(line.as_bytes()) else {
+        if symbol.start == 0 {
             return remora_testing::skip("kernel addresses are hidden here");
-        };
-        let symbol = parse(start, rest).unwrap();
-        let frame = resolve(&[start], &mut Names::default()).remove(0);
+        }
+        let frame = resolve(&[symbol.start], &mut Names::default()).remove(0);
         assert_eq!(
             (frame.module.as_deref(), frame.named),
             (symbol.module.as_deref(), true)
@@ -195,7 +209,7 @@ mod tests {
                 })
                 .collect();
             let addresses: Vec<u64> = addresses.into_iter().collect();
-            let found = nearest(table.as_bytes(), &addresses);
+            let found = nearest(&table, &addresses);
             for (address, found) in addresses.iter().zip(found) {
                 let nearest = starts.iter().map(|(start, _)| *start)
                     .filter(|start| start <= address).max();

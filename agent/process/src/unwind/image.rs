@@ -4,22 +4,14 @@
 //! is read is bounded. Sections are found by their headers; a file that was stripped of those still
 //! has a program header for `.eh_frame_hdr`, and that points to `.eh_frame`.
 
-use super::{CompileError, Limits, inflate};
-use crate::maps::{Content, Cursor};
+use super::{CompileError, Limits};
+use crate::elf::{self, Elf, needs_libraries};
+use crate::maps::Content;
 use gimli::{BaseAddresses, EhFrameHdr, LittleEndian, Pointer};
-use object::elf::{
-    self, DT_NEEDED, EM_AARCH64, EM_X86_64, FileHeader64, PF_X, PT_DYNAMIC, PT_GNU_EH_FRAME,
-    PT_LOAD, ProgramHeader64, SHF_COMPRESSED, SHT_NOBITS, SectionHeader64,
-};
-use object::read::ReadCache;
-use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
-use object::{Endianness, LittleEndian as Little};
+use object::Endianness;
+use object::elf::{EM_AARCH64, EM_X86_64, PT_DYNAMIC, PT_GNU_EH_FRAME};
 use remora_common::unwind::Machine;
 
-/// More program headers than any linker writes.
-const MAX_SEGMENTS: usize = 128;
-/// More sections than any linker writes into a program or a library.
-const MAX_SECTIONS: usize = 4096;
 /// Bytes of `.eh_frame_hdr` that are read: its beginning has the pointer.
 const MAX_HEADER: u64 = 64;
 /// Bytes of `.dynamic` that are read.
@@ -28,9 +20,6 @@ const MAX_DYNAMIC: u64 = 64 << 10;
 const MAX_PLT: u64 = 4 << 20;
 /// PLT sections at the most: linkers write three.
 const MAX_PLTS: usize = 8;
-
-type Elf = FileHeader64<Endianness>;
-type Cache<'a> = ReadCache<Cursor<'a>>;
 
 /// A loadable segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,46 +63,36 @@ pub(super) struct Image {
 
 impl Image {
     pub(super) fn read(content: &Content, limits: &Limits) -> Result<Self, CompileError> {
-        let cache = ReadCache::new(Cursor::new(content));
-        let header = Elf::parse(&cache)?;
-        let endian = header.endian()?;
-        let machine = match header.e_machine(endian) {
+        let elf = Elf::open_64(content)?;
+        let machine = match elf.machine() {
             EM_X86_64 => Machine::X86_64,
             EM_AARCH64 => Machine::ARM64,
             _ => return Err(CompileError::Machine),
         };
-        if header.is_big_endian() {
+        if elf.endian() != Endianness::Little {
             return Err(CompileError::Machine);
         }
-        if header.phnum(endian, &cache)? > MAX_SEGMENTS {
-            return Err(CompileError::TooLarge("program headers"));
-        }
-        let programs = header.program_headers(endian, &cache)?;
+        let programs = elf.segments()?;
         let mut reader = Reader {
             content,
-            endian,
+            elf,
             limits,
             damaged: false,
         };
         let mut image = Self {
             machine,
-            segments: programs
-                .iter()
-                .filter_map(|one| segment(one, endian))
-                .collect(),
+            segments: programs.iter().filter_map(segment).collect(),
             eh_frame: None,
             debug_frame: None,
             plts: Vec::new(),
-            stands_alone: reader.stands_alone(programs),
+            stands_alone: reader.stands_alone(&programs),
             damaged: false,
         };
         // Without usable section headers the program headers serve.
-        if image.sections(header, &cache, &mut reader).is_err() {
+        if image.sections(&mut reader).is_err() {
             reader.damaged = true;
         }
-        let eh_frame_hdr = programs
-            .iter()
-            .find(|one| one.p_type(endian) == PT_GNU_EH_FRAME);
+        let eh_frame_hdr = programs.iter().find(|one| one.kind == PT_GNU_EH_FRAME);
         if let Some(header) = eh_frame_hdr {
             image.eh_frame_hdr(header, &mut reader);
         }
@@ -126,30 +105,18 @@ impl Image {
         self.segments.iter().filter(|segment| segment.executable)
     }
 
-    fn sections(
-        &mut self,
-        header: &Elf,
-        cache: &Cache<'_>,
-        reader: &mut Reader<'_>,
-    ) -> Result<(), CompileError> {
-        let endian = reader.endian;
-        if header.shnum(endian, cache)? > MAX_SECTIONS {
-            return Err(CompileError::TooLarge("section headers"));
-        }
-        let sections = header.section_headers(endian, cache)?;
-        let names = header.section_strings(endian, cache, sections)?;
-        let text = sections
-            .iter()
-            .find(|one| one.name(endian, names) == Ok(b".text"));
-        for section in sections {
-            if section.sh_type(endian) == SHT_NOBITS {
+    fn sections(&mut self, reader: &mut Reader<'_>) -> Result<(), CompileError> {
+        let sections = reader.elf.named_sections()?;
+        let text = sections.iter().find(|(name, _)| name == b".text");
+        for (name, section) in &sections {
+            if section.is_empty() {
                 continue;
             }
-            match section.name(endian, names).unwrap_or_default() {
+            match &name[..] {
                 b".eh_frame" if self.eh_frame.is_none() => {
-                    let bases = BaseAddresses::default().set_eh_frame(section.sh_addr(endian));
+                    let bases = BaseAddresses::default().set_eh_frame(section.address);
                     let bases = match text {
-                        Some(text) => bases.set_text(text.sh_addr(endian)),
+                        Some((_, text)) => bases.set_text(text.address),
                         None => bases,
                     };
                     self.eh_frame = reader.section(section)?.map(|bytes| EhFrame {
@@ -164,10 +131,10 @@ impl Image {
                 b".plt" | b".plt.sec" | b".plt.got" | b".plt.bnd" | b".iplt"
                     if self.plts.len() < MAX_PLTS =>
                 {
-                    let (offset, size) = (section.sh_offset(endian), section.sh_size(endian));
+                    let (offset, size) = section.range;
                     self.plts
                         .extend(reader.read(offset, size.min(MAX_PLT)).map(|bytes| Piece {
-                            address: section.sh_addr(endian),
+                            address: section.address,
                             bytes,
                         }));
                 }
@@ -179,14 +146,14 @@ impl Image {
 
     /// Notes the address of `.eh_frame_hdr`, and reads the `.eh_frame` that it points to unless
     /// that has been found.
-    fn eh_frame_hdr(&mut self, header: &ProgramHeader64<Endianness>, reader: &mut Reader<'_>) {
-        let address = header.p_vaddr(reader.endian);
+    fn eh_frame_hdr(&mut self, header: &elf::Segment, reader: &mut Reader<'_>) {
+        let address = header.address;
         if let Some(eh_frame) = &mut self.eh_frame {
             eh_frame.bases = eh_frame.bases.clone().set_eh_frame_hdr(address);
             return;
         }
-        let size = header.p_filesz(reader.endian).min(MAX_HEADER);
-        let Some(bytes) = reader.read(header.p_offset(reader.endian), size) else {
+        let size = header.size.min(MAX_HEADER);
+        let Some(bytes) = reader.read(header.offset, size) else {
             return;
         };
         let bases = BaseAddresses::default().set_eh_frame_hdr(address);
@@ -218,75 +185,54 @@ fn eh_frame_pointer(header: &[u8], bases: &BaseAddresses) -> Option<u64> {
     }
 }
 
-fn segment(header: &ProgramHeader64<Endianness>, endian: Endianness) -> Option<Segment> {
-    let (address, size) = (header.p_vaddr(endian), header.p_filesz(endian));
-    let loaded = header.p_type(endian) == PT_LOAD && address.checked_add(size).is_some();
+fn segment(header: &elf::Segment) -> Option<Segment> {
+    let (address, size) = (header.address, header.size);
+    let loaded = header.is_loaded() && address.checked_add(size).is_some();
     loaded.then(|| Segment {
-        offset: header.p_offset(endian),
+        offset: header.offset,
         address,
         size,
-        executable: header.p_flags(endian) & PF_X != 0,
+        executable: header.is_executable(),
     })
 }
 
 struct Reader<'a> {
     content: &'a Content,
-    endian: Endianness,
+    elf: Elf<'a>,
     limits: &'a Limits,
     damaged: bool,
 }
 
 impl Reader<'_> {
     /// The bytes of a section, unpacked.
-    fn section(
-        &mut self,
-        section: &SectionHeader64<Endianness>,
-    ) -> Result<Option<Vec<u8>>, CompileError> {
-        let size = section.sh_size(self.endian);
+    fn section(&mut self, section: &elf::Section) -> Result<Option<Vec<u8>>, CompileError> {
+        let (offset, size) = section.range;
         let limit = self.limits.section_bytes.min(u32::MAX.into());
         if size > limit {
             return Err(CompileError::TooLarge("call frame information"));
         }
-        let Some(bytes) = self.read(section.sh_offset(self.endian), size) else {
+        let Some(bytes) = self.read(offset, size) else {
             return Ok(None);
         };
-        if section.sh_flags(self.endian) & u64::from(SHF_COMPRESSED) == 0 {
+        if !section.is_compressed() {
             return Ok(Some(bytes));
         }
-        let unpacked = inflate::section(&bytes, limit);
+        let unpacked = self.elf.unpack(&bytes, limit);
         self.damaged |= unpacked.is_none();
         Ok(unpacked)
     }
 
     fn read(&mut self, offset: u64, size: u64) -> Option<Vec<u8>> {
-        let bytes = read(self.content, offset, size);
+        let bytes = elf::read(self.content, (offset, size), size);
         self.damaged |= bytes.is_none();
         bytes
     }
 
-    fn stands_alone(&mut self, programs: &[ProgramHeader64<Endianness>]) -> bool {
-        let endian = self.endian;
-        let dynamic = programs.iter().find(|one| one.p_type(endian) == PT_DYNAMIC);
+    fn stands_alone(&mut self, programs: &[elf::Segment]) -> bool {
+        let dynamic = programs.iter().find(|one| one.kind == PT_DYNAMIC);
         let Some(dynamic) = dynamic else { return true };
-        let size = dynamic.p_filesz(endian).min(MAX_DYNAMIC);
-        let bytes = self
-            .read(dynamic.p_offset(endian), size)
-            .unwrap_or_default();
-        let count = bytes.len() / size_of::<elf::Dyn64<Little>>();
-        let entries = object::pod::slice_from_bytes::<elf::Dyn64<Little>>(&bytes, count);
-        entries.is_ok_and(|(entries, _)| {
-            let mut tags = entries.iter().map(|entry| entry.d_tag(Little));
-            !tags.any(|tag| tag == DT_NEEDED)
-        })
+        let size = dynamic.size.min(MAX_DYNAMIC);
+        let bytes = self.read(dynamic.offset, size).unwrap_or_default();
+        !needs_libraries(&bytes)
     }
-}
-
-/// Bytes of a file; `None` when it has fewer.
-pub(super) fn read(content: &Content, offset: u64, size: u64) -> Option<Vec<u8>> {
-    if offset.checked_add(size)? > content.len().ok()? {
-        return None;
-    }
-    let mut bytes = vec![0; usize::try_from(size).ok()?];
-    content.read_exact_at(&mut bytes, offset).ok()?;
-    Some(bytes)
 }

@@ -13,7 +13,6 @@
 mod compile;
 mod frame;
 mod image;
-mod inflate;
 mod pack;
 mod rows;
 mod rule;
@@ -28,6 +27,8 @@ pub use compile::{Share, Stats, Table, compile};
 pub use pack::{Root, find, pack};
 pub use rule::Cause;
 pub use walk::{frames, walk};
+
+use crate::elf::ElfError;
 
 /// Bounds of what is read and made of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,15 @@ impl Default for Limits {
             section_bytes: 128 << 20,
             functions: 4 << 20,
             rows: 16 << 20,
+        }
+    }
+}
+
+impl From<ElfError> for CompileError {
+    fn from(error: ElfError) -> Self {
+        match error {
+            ElfError::Malformed(why) => Self::Malformed(why),
+            ElfError::TooMany(what) => Self::TooLarge(what),
         }
     }
 }

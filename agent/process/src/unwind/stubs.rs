@@ -5,8 +5,9 @@
 //! (indirect functions) or of arm64. musl's `__restore_rt` has no description, Go's one is that of
 //! a plain function, and Linux removed that of arm64's vDSO in 5.10 because libgcc misread it.
 
-use super::image::{Image, Piece, read};
+use super::image::{Image, Piece};
 use super::rule::{Cause, Rule};
+use crate::elf::read;
 use crate::maps::Content;
 use memchr::memmem::Finder;
 
@@ -176,7 +177,7 @@ fn signal_returns(image: &Image, content: &Content) -> Vec<Stub> {
         let mut at = 0;
         while at < size && found.len() < MAX_SIGNAL_RETURNS {
             let len = (CHUNK + overlap).min(size - at);
-            let Some(bytes) = read(content, segment.offset.saturating_add(at), len) else {
+            let Some(bytes) = read(content, (segment.offset.saturating_add(at), len), len) else {
                 break;
             };
             found.extend(finder.find_iter(&bytes).map(|place| Stub {

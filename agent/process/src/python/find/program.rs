@@ -8,15 +8,13 @@
 use super::pieces::pieces;
 use super::split::{self, Bytes, Machine};
 use super::text;
-use crate::maps::{Content, Cursor, Module};
+use crate::elf::{self, Elf, Section, Segment, Symbol, offset_of, read, symbols};
+use crate::maps::{Content, Module};
 use crate::python::Version;
+use object::Endianness;
 use object::elf::{
-    EM_AARCH64, EM_X86_64, FileHeader64, PT_GNU_EH_FRAME, PT_INTERP, PT_LOAD, SHF_EXECINSTR,
-    SHN_UNDEF, SHT_DYNSYM, SHT_PROGBITS, SHT_SYMTAB, STT_FUNC, Sym64,
+    EM_AARCH64, EM_X86_64, PT_GNU_EH_FRAME, PT_INTERP, SHT_DYNSYM, SHT_PROGBITS, SHT_SYMTAB,
 };
-use object::read::ReadCache;
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
-use object::{Endianness, pod};
 use std::ops::Range;
 
 /// The interpreter's state.
@@ -39,8 +37,6 @@ const LONGEST: usize = 32;
 const MAX_SYMBOLS: u64 = 128 << 20;
 /// Nor are names of more bytes.
 const MAX_NAMES: u64 = 256 << 20;
-/// Sections of a file that are believed.
-const MAX_SECTIONS: usize = 4096;
 /// Parts of an evaluation loop, and places of a name, that are kept.
 const MAX_PARTS: usize = 64;
 
@@ -61,58 +57,45 @@ pub(super) struct Program {
     pub evaluation_complete: bool,
 }
 
-type Header = FileHeader64<Endianness>;
-type Segment = object::elf::ProgramHeader64<Endianness>;
-type Section = object::elf::SectionHeader64<Endianness>;
-
 impl Program {
     /// Reads it; `None` when neither interpreter nor libc is in the file.
     pub(super) fn read(module: &Module) -> Option<Self> {
         module.layout.as_ref()?;
         let content = &module.content;
-        let cache = ReadCache::new(Cursor::new(content));
-        let header = Header::parse(&cache).ok()?;
-        let endian = header.endian().ok()?;
-        if endian != Endianness::default() || header.shnum(endian, &cache).ok()? > MAX_SECTIONS {
+        let elf = Elf::open_64(content).ok()?;
+        if elf.endian() != Endianness::default() {
             return None;
         }
-        let sections = header.section_headers(endian, &cache).ok()?;
+        let sections = elf.sections().ok()?;
         let mut program = Self::default();
-        program.take_symbols(content, sections, endian, SHT_DYNSYM);
+        program.take_symbols(&elf, content, &sections, SHT_DYNSYM);
         if program.pthread_size_at.is_some() && program.runtime.is_none() {
             return Some(program);
         }
         let exported = program.runtime.is_some();
-        let segments = header.program_headers(endian, &cache).ok()?;
+        let segments = elf.segments().ok()?;
         let alone = || {
-            segments
-                .iter()
-                .any(|segment| segment.p_type(endian) == PT_INTERP)
-                || !sections
-                    .iter()
-                    .any(|section| section.sh_type(endian) == SHT_DYNSYM)
+            segments.iter().any(|segment| segment.kind == PT_INTERP)
+                || !sections.iter().any(|section| section.kind == SHT_DYNSYM)
         };
         if exported || alone() {
             program.evaluation_complete =
-                program.take_symbols(content, sections, endian, SHT_SYMTAB);
+                program.take_symbols(&elf, content, &sections, SHT_SYMTAB);
         }
         if program.runtime.is_none() {
-            let strings = header.section_strings(endian, &cache, sections).ok()?;
-            let section = sections
-                .iter()
-                .find(|section| section.name(endian, strings) == Ok(SECTION));
-            program.runtime = Some(section?.sh_addr(endian));
+            let named = elf.named_sections().ok()?;
+            let section = named.iter().find(|(name, _)| name == SECTION);
+            program.runtime = Some(section?.1.address);
         }
         if !program.evaluation_complete {
             let file = File {
                 content,
-                segments,
-                endian,
+                segments: &segments,
             };
-            program.take_split(&file, header.e_machine(endian));
+            program.take_split(&file, elf.machine());
         }
         if program.version_at.is_none() {
-            program.version = text::version(content, constants(sections, endian), &module.path);
+            program.version = text::version(content, constants(&sections), &module.path);
         }
         Some(program)
     }
@@ -120,27 +103,19 @@ impl Program {
     /// Takes what a symbol table of a kind has; whether there was one that could be read.
     fn take_symbols(
         &mut self,
+        elf: &Elf<'_>,
         content: &Content,
         sections: &[Section],
-        endian: Endianness,
         kind: u32,
     ) -> bool {
-        let Some(table) = sections
-            .iter()
-            .find(|section| section.sh_type(endian) == kind)
-        else {
+        let Some((table, names)) = elf::table(sections, kind) else {
             return false;
         };
-        let Some(names) = sections.get(table.sh_link(endian) as usize) else {
-            return false;
+        let part = |section: Section, limit| {
+            let (start, size) = section.range;
+            (size <= limit).then(|| Some(start..start.checked_add(size)?))?
         };
-        let part = |section: &Section, limit| {
-            let size = Some(section.sh_size(endian)).filter(|size| *size <= limit)?;
-            let start = section.sh_offset(endian);
-            Some(start..start.checked_add(size)?)
-        };
-        let (Some(names), Some(symbols)) = (part(names, MAX_NAMES), part(table, MAX_SYMBOLS))
-        else {
+        let (Some(names), Some(table)) = (part(names, MAX_NAMES), part(table, MAX_SYMBOLS)) else {
             return false;
         };
         let mut wanted = Wanted::default();
@@ -148,13 +123,9 @@ impl Program {
         if seen.is_none() || wanted.is_empty() {
             return seen.is_some();
         }
-        let seen = pieces(content, symbols, 0, |_, symbols| {
-            for symbol in symbols.chunks_exact(size_of::<Sym64<Endianness>>()) {
-                if let Ok((symbol, _)) = pod::from_bytes::<Sym64<Endianness>>(symbol)
-                    && symbol.st_shndx(endian) != SHN_UNDEF
-                {
-                    self.take(symbol, endian, &wanted);
-                }
+        let seen = pieces(content, table, 0, |_, piece| {
+            for symbol in symbols(piece, elf.endian()).filter(|symbol| symbol.is_defined) {
+                self.take(symbol, &wanted);
             }
         });
         seen.is_some()
@@ -168,26 +139,25 @@ impl Program {
             _ => return,
         };
         let mut segments = file.segments.iter();
-        let header = segments.find(|segment| segment.p_type(file.endian) == PT_GNU_EH_FRAME);
+        let header = segments.find(|segment| segment.kind == PT_GNU_EH_FRAME);
         let (Some(header), [code]) = (header, &self.evaluation[..]) else {
             return;
         };
-        let parts = split::parts(file, machine, header.p_vaddr(file.endian), code);
+        let parts = split::parts(file, machine, header.address, code);
         self.evaluation_complete = parts.is_some();
         self.evaluation.extend(parts.unwrap_or_default());
     }
 
-    fn take(&mut self, symbol: &Sym64<Endianness>, endian: Endianness, wanted: &Wanted) {
-        let name = symbol.st_name(endian);
-        let address = symbol.st_value(endian);
+    fn take(&mut self, symbol: Symbol, wanted: &Wanted) {
+        let Symbol { name, address, .. } = symbol;
         if wanted.runtime.contains(&name) {
             self.runtime = Some(address);
         } else if wanted.version.contains(&name) {
             self.version_at = Some(address);
         } else if wanted.pthread_size.contains(&name) {
             self.pthread_size_at = Some(address);
-        } else if symbol.st_type() == STT_FUNC && wanted.evaluation.contains(&name) {
-            let code = address..address.saturating_add(symbol.st_size(endian));
+        } else if symbol.is_function && wanted.evaluation.contains(&name) {
+            let code = address..address.saturating_add(symbol.size);
             if !self.evaluation.contains(&code) && self.evaluation.len() < MAX_PARTS {
                 self.evaluation.push(code);
             }
@@ -199,23 +169,12 @@ impl Program {
 struct File<'a> {
     content: &'a Content,
     segments: &'a [Segment],
-    endian: Endianness,
 }
 
 impl Bytes for File<'_> {
     fn at(&self, address: u64, len: u64) -> Option<Vec<u8>> {
-        let place = |segment: &Segment| {
-            let inside = address.checked_sub(segment.p_vaddr(self.endian))?;
-            let held = inside.checked_add(len)? <= segment.p_filesz(self.endian);
-            let is_loaded = segment.p_type(self.endian) == PT_LOAD;
-            (held && is_loaded).then(|| segment.p_offset(self.endian).checked_add(inside))?
-        };
-        bytes(
-            self.content,
-            self.segments.iter().find_map(place)?,
-            len,
-            len,
-        )
+        let offset = offset_of(self.segments, address, len)?;
+        read(self.content, (offset, len), len)
     }
 }
 
@@ -272,24 +231,12 @@ fn is_name(here: &[u8], name: &[u8], ends: &[u8]) -> bool {
 }
 
 /// Where the constants of a file lie in it.
-fn constants(sections: &[Section], endian: Endianness) -> impl Iterator<Item = Range<u64>> {
-    let constants = sections.iter().filter(move |section| {
-        section.sh_type(endian) == SHT_PROGBITS
-            && section.sh_addr(endian) != 0
-            && section.sh_flags(endian) & u64::from(SHF_EXECINSTR) == 0
+fn constants(sections: &[Section]) -> impl Iterator<Item = Range<u64>> {
+    let constants = sections.iter().filter(|section| {
+        section.kind == SHT_PROGBITS && section.address != 0 && !section.is_code()
     });
-    constants.map(move |section| {
-        let start = section.sh_offset(endian);
-        start..start.saturating_add(section.sh_size(endian))
+    constants.map(|section| {
+        let (start, size) = section.range;
+        start..start.saturating_add(size)
     })
-}
-
-/// A part of a file, unless it is longer than `limit` or than the file.
-fn bytes(content: &Content, offset: u64, size: u64, limit: u64) -> Option<Vec<u8>> {
-    if size > limit || offset.checked_add(size)? > content.len().ok()? {
-        return None;
-    }
-    let mut bytes = vec![0; usize::try_from(size).ok()?];
-    content.read_exact_at(&mut bytes, offset).ok()?;
-    Some(bytes)
 }
