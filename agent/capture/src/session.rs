@@ -99,7 +99,6 @@ pub async fn record(
 ) -> Result<Capture, CaptureError> {
     let targets = process::resolve(&plan.selection)?;
     let pids: Vec<u32> = targets.iter().map(Target::pid).collect();
-    let families = process::relatives(&pids);
     let mut descriptors = descriptors::begin(&pids);
     let kernel = Kernel::read()?;
     kernel.require()?;
@@ -127,6 +126,8 @@ pub async fn record(
         // What was forked while the hooks were being attached.
         session.enlist(&again)?;
     }
+    // Now, and not before the load: their ages are told as of here.
+    let families = process::relatives(&pids);
     let meter = Meter::start(&session.probe, &session.sampling.kept());
     let inside = session.processes.keys();
     let inside = inside.map(|pid| (*pid, session.pythons.of(*pid))).collect();

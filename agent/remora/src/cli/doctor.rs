@@ -213,12 +213,8 @@ fn write_page(page: &mut String, document: &Document) -> std::fmt::Result {
         purpose,
     } in &document.capabilities
     {
-        let state = match (granted, required) {
-            (true, _) => "yes",
-            (false, true) => "missing (required)",
-            (false, false) => "missing",
-        };
-        writeln!(page, "  {state:18} {name:23} to {purpose}")?;
+        let (state, note) = state(*granted, *required);
+        writeln!(page, "  {state:7} {name:23} to {purpose}{note}")?;
     }
     if !document.absent_members.is_empty() {
         writeln!(page, "\nMissing in this kernel's structures")?;
@@ -242,13 +238,18 @@ fn write_page(page: &mut String, document: &Document) -> std::fmt::Result {
     Ok(())
 }
 
+/// Whether it is there, and what to add where it is not.
+const fn state(there: bool, required: bool) -> (&'static str, &'static str) {
+    match (there, required) {
+        (true, _) => ("yes", ""),
+        (false, true) => ("missing", " (required)"),
+        (false, false) => ("missing", ""),
+    }
+}
+
 fn write_hook(page: &mut String, hook: &HookState) -> std::fmt::Result {
-    let state = match (hook.works, hook.required) {
-        (true, _) => "yes",
-        (false, true) => "missing (required)",
-        (false, false) => "missing",
-    };
-    writeln!(page, "  {state:18} {:34} {}", hook.hook, hook.serves)?;
+    let (state, note) = state(hook.works, hook.required);
+    writeln!(page, "  {state:7} {:34} {}{note}", hook.hook, hook.serves)?;
     if let (Some(why), Some(cost)) = (&hook.why, hook.cost) {
         writeln!(page, "       refused: {why}\n       without it: {cost}")?;
     }
