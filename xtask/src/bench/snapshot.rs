@@ -1,7 +1,7 @@
 //! What a process has done so far, and the difference of two such readings: a window.
 
 use anyhow::{Context, Result};
-use procfs::{CurrentSI, KernelStats, process::Process};
+use procfs::{CurrentSI, KernelStats, ProcError, process::Process};
 use std::time::{Duration, Instant};
 
 /// One reading.
@@ -63,8 +63,13 @@ impl Usage {
         };
         for task in Process::new(pid.try_into()?)?.tasks()? {
             let task = task?;
-            usage.cpu += Duration::from_nanos(task.schedstat()?.sum_exec_runtime);
-            let status = task.status()?;
+            let (time, status) = match (task.schedstat(), task.status()) {
+                (Ok(time), Ok(status)) => (time, status),
+                // A thread that ended meanwhile takes what it did along.
+                (Err(ProcError::NotFound(_)), _) | (_, Err(ProcError::NotFound(_))) => continue,
+                (Err(error), _) | (_, Err(error)) => return Err(error.into()),
+            };
+            usage.cpu += Duration::from_nanos(time.sum_exec_runtime);
             usage.switches += status.voluntary_ctxt_switches.unwrap_or_default()
                 + status.nonvoluntary_ctxt_switches.unwrap_or_default();
         }
