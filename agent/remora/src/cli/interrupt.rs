@@ -42,14 +42,19 @@ pub fn listen() -> Result<Arc<Notify>, Failure> {
     Ok(first)
 }
 
+/// Ends the process. What it says is said by a thread of its own, for standard error may block; where no thread can
+/// be had, it goes without a word.
 fn quit() -> ! {
-    let said = thread::spawn(|| output::complain("quit: the report was not written"));
-    let steps = 20;
-    for _ in 0..steps {
-        if said.is_finished() {
-            break;
+    let speaker = thread::Builder::new().name("last word".to_owned());
+    let say = || output::complain("quit: the report was not written");
+    if let Ok(said) = speaker.spawn(say) {
+        let steps = 20;
+        for _ in 0..steps {
+            if said.is_finished() {
+                break;
+            }
+            thread::sleep(COMPLAINT / steps);
         }
-        thread::sleep(COMPLAINT / steps);
     }
     leave::at_once(INTERRUPTED)
 }
