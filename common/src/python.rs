@@ -136,12 +136,7 @@ pub enum Gil {
     NotHeld = 3,
 }
 
-/// The `ending` of a Python stack: how the walk ended, and how the thread stood to the lock.
-pub const fn pack_ending(ending: Ending, gil: Gil) -> u32 {
-    ending as u32 | (gil as u32) << 8
-}
-
-/// What [`pack_ending`] packed; a number that nobody defined reads as torn and unknown.
+/// The `ending` of a Python stack: how the walk ended, and from bit 8 on how the thread stood to the lock; a number that nobody defined reads as torn and unknown.
 pub const fn unpack_ending(packed: u32) -> (Ending, Gil) {
     let ending = match packed & 0xff {
         0 => Ending::Complete,

@@ -103,13 +103,8 @@ fn finding(
     if stuck.len() > SHOWN {
         finding = finding.fact(Topic::Waits, format!("and {} more", stuck.len() - SHOWN));
     }
-    let mut places: Vec<String> = Vec::new();
-    for waiting in stuck {
-        let code = graph.code(Node::Thread(waiting.index));
-        places.extend(code.filter(|code| !places.contains(code)));
-    }
-    for place in places.iter().take(2) {
-        finding = finding.fact(Topic::Where, place.clone());
+    for code in graph.code_of(stuck.iter().map(|it| it.index), 2) {
+        finding = finding.fact(Topic::Where, code);
     }
     let how = "no thread of the process runs, or waits for time, input, a signal, a child or another process";
     finding = finding.fact(Topic::Inferred, how);

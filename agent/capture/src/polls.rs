@@ -13,9 +13,10 @@ use remora_common::{
     thread::{POLLS_EPOLL, POLLS_POLL, PollTotals, STATE_BLOCKED, STATE_EXITED, ThreadSlot},
 };
 use remora_model::{
-    End, HookState, PollCost, PollCount, ProgramCost, Reason, Signal, SignalId, Tasks,
+    Cpus, End, HookState, PollCost, PollCount, ProgramCost, Reason, Signal, SignalId, Tasks,
 };
 use remora_probe::{Probe, StatisticsOn, now_ns};
+use remora_process::deadline::{self, Step, Subject};
 use remora_process::python::asyncio::ReadyHead;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -44,6 +45,8 @@ const INSTANCES_TIME: Duration = Duration::from_millis(50);
 pub struct PollWatch {
     stage: Stage,
     seen: PollsSeen,
+    /// No CPU is kept for somebody.
+    may_measure: bool,
 }
 
 enum Stage {
@@ -118,8 +121,8 @@ pub struct Senses<'a> {
 }
 
 impl PollWatch {
-    /// For a capture that began then.
-    pub fn new(probe: &Probe, began: Instant, duration: Duration) -> Self {
+    /// For a capture that began then, on a host that keeps these CPUs for somebody.
+    pub fn new(probe: &Probe, kept: &Cpus, began: Instant, duration: Duration) -> Self {
         let into = duration.saturating_sub(LEAD).max(duration / 4);
         let wanted = probe.wants_polls_counted() || probe.loops_are_exact();
         let stage = match began.checked_add(into) {
@@ -129,6 +132,7 @@ impl PollWatch {
         Self {
             stage,
             seen: PollsSeen::default(),
+            may_measure: kept.is_empty(),
         }
     }
 
@@ -193,7 +197,11 @@ impl PollWatch {
         let heads = senses.pythons.ready_heads(&pids);
         let (mut before, mut hooked) = (None, None);
         if probe.wants_polls_counted() {
-            let statistics = StatisticsOn::enable().ok();
+            // Where CPUs are kept for somebody the cost is not measured: it interrupts them.
+            let wanted = self
+                .may_measure
+                .then(|| deadline::run(Step::Statistics, Subject::Host, StatisticsOn::enable));
+            let statistics = wanted.flatten().and_then(Result::ok);
             before = statistics.map(|on| (on, probe.poll_costs()));
             hooked = match probe.count_polls() {
                 Ok(from_ns) => Some(from_ns),
@@ -225,6 +233,9 @@ impl PollWatch {
             let threads = probe.threads();
             self.seen.counts = counting.counts(&threads, to_ns);
             self.seen.cost = Some(counting.cost(probe, to_ns));
+            if let Some((statistics, _)) = counting.statistics {
+                let _off = deadline::run(Step::Statistics, Subject::Host, move || drop(statistics));
+            }
         }
         let pids = counting.heads.iter().map(|(pid, _)| *pid).collect();
         for (pid, later) in senses.pythons.ready_heads(&pids) {

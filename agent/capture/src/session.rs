@@ -267,7 +267,12 @@ impl Session {
         progress: &mut impl FnMut(Progress<'_>),
     ) -> Result<(End, Meter), CaptureError> {
         let began = Instant::now();
-        self.polls = Some(PollWatch::new(&self.probe, began.into_std(), plan.duration));
+        self.polls = Some(PollWatch::new(
+            &self.probe,
+            &self.sampling.kept(),
+            began.into_std(),
+            plan.duration,
+        ));
         let far = began.into_std();
         let mut exits = ExitWatch::new(targets)?;
         let mut targets_gone = false;

@@ -3,7 +3,7 @@
 //!
 //! Sources: `Documentation/admin-guide/cgroup-v2.rst` (pids), setrlimit(2), proc_sys_kernel(5), proc_loadavg(5).
 
-use crate::memory::limits::folders;
+use crate::memory::limits::{folders, hierarchy};
 use remora_model::{ThreadLimit, ThreadLimitKind, ThreadLimits};
 use remora_process::proc_fs;
 use std::path::Path;
@@ -55,22 +55,10 @@ fn cgroup(pid: u32) -> Option<ThreadLimit> {
     limits.min_by_key(|limit| limit.left(0))
 }
 
-/// Where it is in the hierarchy that counts tasks: that of version 1 where there is one.
+/// Where it is in the hierarchy that counts tasks.
 fn place(text: &str) -> Option<(&'static str, &str)> {
-    let mut unified = None;
-    for line in text.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
-            continue;
-        };
-        if controllers.split(',').any(|name| name == "pids") {
-            return Some((PIDS, path));
-        }
-        if controllers.is_empty() {
-            unified = Some((UNIFIED, path));
-        }
-    }
-    unified
+    let (first, path) = hierarchy(text, "pids")?;
+    Some((if first { PIDS } else { UNIFIED }, path))
 }
 
 /// Its soft limit, unless its user is root, who is not bound by it.

@@ -103,6 +103,8 @@ losses! {
     GaveUpNames, "gave_up_names", "given-up step";
     /// A step that was given up: resident pages.
     GaveUpPages, "gave_up_pages", "given-up step";
+    /// A step that was given up: polls of event loops.
+    GaveUpPolls, "gave_up_polls", "given-up step";
     /// A step that was given up: report files.
     GaveUpReport, "gave_up_report", "given-up step";
     /// A step that was given up: command line.

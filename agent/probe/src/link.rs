@@ -10,6 +10,8 @@ use std::{
 };
 use syscalls::{Sysno, syscall};
 
+/// `BPF_RAW_TRACEPOINT_OPEN`, too.
+const RAW_TRACEPOINT_OPEN: u32 = 17;
 /// `BPF_LINK_CREATE` and `BPF_ITER_CREATE` of `enum bpf_cmd`.
 const LINK_CREATE: u32 = 28;
 const ITER_CREATE: u32 = 33;
@@ -27,6 +29,15 @@ struct LinkCreate {
     info: u64,
     info_len: u32,
     reserved: u32,
+}
+
+/// The part that `BPF_RAW_TRACEPOINT_OPEN` reads; a program that was loaded for a tracepoint with types knows its name.
+#[repr(C)]
+struct TracepointOpen {
+    name: u64,
+    program: RawFd,
+    reserved: u32,
+    cookie: u64,
 }
 
 /// The part that it reads of a performance event.
@@ -117,6 +128,17 @@ pub(super) fn begin(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         flags: 0,
     };
     bpf(ITER_CREATE, &attributes)
+}
+
+/// Attaches a program to the tracepoint that it was loaded for; it is there as long as the link.
+pub(super) fn at_tracepoint(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let attributes = TracepointOpen {
+        name: 0,
+        program: program.as_raw_fd(),
+        reserved: 0,
+        cookie: 0,
+    };
+    bpf(RAW_TRACEPOINT_OPEN, &attributes)
 }
 
 /// One of the commands of `bpf(2)` that return a descriptor.

@@ -1,12 +1,11 @@
 //! Counts the polls of the targets' threads exactly, for a moment: the entry to every system call of the host is
 //! hooked meanwhile, so whoever begins this ends it soon.
 
-use super::{Probe, ProbeError, hooks, now_ns};
-use aya::{
-    Btf, Ebpf,
-    programs::{BtfTracePoint, tp_btf::BtfTracePointLink},
-};
+use super::{Probe, ProbeError, hooks, link, now_ns};
+use aya::{Btf, Ebpf, programs::BtfTracePoint};
 use remora_model::ProgramCost;
+use remora_process::deadline::{self, Step, Subject};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// The program, which is loaded with the others and attached when polls are counted.
 pub(super) const PROGRAM: &str = "count_polls";
@@ -23,8 +22,8 @@ pub(super) enum PollCounter {
     Refused(String),
     /// It is loaded.
     Ready,
-    /// It counts. Dropping the link takes it out.
-    On(#[expect(dead_code, reason = "held for its drop")] BtfTracePointLink),
+    /// It counts as long as the link is there.
+    On(OwnedFd),
 }
 
 impl PollCounter {
@@ -35,6 +34,11 @@ impl PollCounter {
             Err(error) => Self::Refused(error.to_string()),
         }
     }
+}
+
+/// What it is called where it is refused.
+fn hook() -> String {
+    format!("tp_btf/{TRACEPOINT}")
 }
 
 impl Probe {
@@ -50,13 +54,19 @@ impl Probe {
     pub fn count_polls(&mut self) -> Result<u64, ProbeError> {
         if let PollCounter::Refused(why) = &self.polls {
             return Err(ProbeError::Hook {
-                hook: format!("tp_btf/{TRACEPOINT}"),
+                hook: hook(),
                 why: why.clone(),
             });
         }
         let program: &mut BtfTracePoint = hooks::program(&mut self.ebpf, PROGRAM)?;
-        let link = program.attach().and_then(|link| program.take_link(link));
-        let link = link.map_err(|error| hooks::refused(format!("tp_btf/{TRACEPOINT}"), &error))?;
+        let program = hooks::program_fd(program.fd(), &hook())?;
+        // It patches code that every CPU runs.
+        let link = deadline::run(Step::Polls, Subject::Host, move || {
+            link::at_tracepoint(program.as_fd())
+        });
+        let refused = |why: String| ProbeError::Hook { hook: hook(), why };
+        let link = link.ok_or_else(|| refused("no answer".to_owned()))?;
+        let link = link.map_err(|error| refused(error.to_string()))?;
         self.polls = PollCounter::On(link);
         let now = now_ns();
         self.set_polls_from(now);
@@ -67,8 +77,11 @@ impl Probe {
     pub fn count_no_more_polls(&mut self) -> u64 {
         let now = now_ns();
         self.set_polls_from(0);
-        if let PollCounter::On(_) = self.polls {
-            self.polls = PollCounter::Ready;
+        if let PollCounter::On(_) = self.polls
+            && let PollCounter::On(link) = std::mem::replace(&mut self.polls, PollCounter::Ready)
+        {
+            // What does not come out in time counts no more: the moment is over.
+            let _gone = deadline::run(Step::Polls, Subject::Host, move || drop(link));
         }
         now
     }

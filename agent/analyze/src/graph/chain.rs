@@ -227,6 +227,17 @@ impl Graph<'_> {
         }
     }
 
+    /// The code of some threads, each line once, `most` at the most.
+    pub fn code_of(&self, threads: impl Iterator<Item = usize>, most: usize) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for index in threads {
+            let code = self.code(Node::Thread(index));
+            lines.extend(code.filter(|code| !lines.contains(code)));
+        }
+        lines.truncate(most);
+        lines
+    }
+
     /// The innermost functions of a node.
     pub fn code(&self, node: Node) -> Option<String> {
         match node {

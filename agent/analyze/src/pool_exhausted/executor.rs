@@ -84,13 +84,8 @@ fn finding(graph: &Graph<'_>, pool: &PythonPool, workers: &[&Waiting<'_>]) -> Fi
     for worker in workers.iter().take(SHOWN) {
         finding = finding.fact(Topic::Holder, line(worker));
     }
-    let mut places: Vec<String> = Vec::new();
-    for worker in workers {
-        let code = graph.code(Node::Thread(worker.index));
-        places.extend(code.filter(|code| !places.contains(code)));
-    }
-    for place in places.iter().take(2) {
-        finding = finding.fact(Topic::Where, place.clone());
+    for code in graph.code_of(workers.iter().map(|it| it.index), 2) {
+        finding = finding.fact(Topic::Where, code);
     }
     let how = "each of its threads is inside a job that has not moved since";
     finding = finding.fact(Topic::Inferred, how);

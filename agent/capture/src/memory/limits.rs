@@ -82,19 +82,23 @@ fn cgroup(text: &[u8]) -> Option<MemoryLimit> {
 
 /// Where it is in the hierarchy that limits memory: that of version 1 where there is one.
 fn place(text: &str) -> Option<(&'static Version, &str)> {
+    let (first, path) = hierarchy(text, "memory")?;
+    Some((if first { &V1 } else { &V2 }, path))
+}
+
+/// Where it is in the hierarchy of a controller, and whether that is one of version 1: such a one comes first.
+pub(crate) fn hierarchy<'a>(text: &'a str, controller: &str) -> Option<(bool, &'a str)> {
     let mut unified = None;
     for line in text.lines() {
-        let mut fields = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
             continue;
         };
-        if controllers.split(',').any(|name| name == "memory") {
-            return Some((&V1, path));
+        if controllers.split(',').any(|name| name == controller) {
+            return Some((true, path));
         }
         if controllers.is_empty() {
-            unified = Some((&V2, path));
+            unified = Some((false, path));
         }
     }
     unified

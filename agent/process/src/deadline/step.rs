@@ -44,6 +44,8 @@ pub enum Step {
     Sockets,
     /// BPF run-time statistics are switched.
     Statistics,
+    /// The hook that counts polls for a moment: in, and out again.
+    Polls,
     /// Events of CPUs that came or went are opened and closed.
     CpuEvents,
     /// The watch on allocators enters the targets' text.
@@ -61,7 +63,7 @@ pub enum Step {
 }
 
 /// Every step, with the longest wait for it, its name in `loss` and what is missing without it.
-const TABLE: [(Step, Duration, AgentLoss, &str); 26] = [
+const TABLE: [(Step, Duration, AgentLoss, &str); 27] = [
     (
         Step::Select,
         secs(1),
@@ -160,6 +162,12 @@ const TABLE: [(Step, Duration, AgentLoss, &str); 26] = [
         secs(2),
         AgentLoss::GaveUpStatistics,
         "cost of the BPF programs",
+    ),
+    (
+        Step::Polls,
+        secs(2),
+        AgentLoss::GaveUpPolls,
+        "polls of event loops",
     ),
     (
         Step::CpuEvents,
