@@ -11,7 +11,7 @@ pub enum Step {
     /// Programs are loaded and attached.
     Load,
     /// A hook is tried by `doctor`.
-    Trial,
+    FeatureProbe,
     /// `/proc/PID/maps` of a process.
     Mappings,
     /// The mapped files of a process are opened, those of one file system at a time.
@@ -71,7 +71,7 @@ const TABLE: [(Step, Duration, AgentLoss, &str); 27] = [
         "command line",
     ),
     (Step::Load, secs(60), AgentLoss::GaveUpLoad, "BPF programs"),
-    (Step::Trial, secs(5), AgentLoss::GaveUpTrial, "hooks"),
+    (Step::FeatureProbe, secs(5), AgentLoss::GaveUpTrial, "hooks"),
     (
         Step::Mappings,
         secs(1),
