@@ -35,6 +35,8 @@ losses! {
     AddressSpacesDropped, "address_spaces_dropped", "address space";
     /// A sample, wait or wake-up beyond the bound on different ones.
     AggregatesDropped, "aggregates_dropped", "aggregate";
+    /// An aggregate of a kind that the agent does not know.
+    AggregatesUnknown, "aggregates_unknown", "aggregate";
     /// An aggregate whose thread's record is gone.
     AggregatesWithoutThread, "aggregates_without_thread", "aggregate";
     /// The entry of a socket that was closed, beyond the bound.

@@ -81,7 +81,7 @@ impl Interpreters {
     }
 }
 
-/// What an interpreter found like at this moment. A thread state belongs to the thread that the kernel side found
+/// What an interpreter looks like at this moment. A thread state belongs to the thread that the kernel side found
 /// it for.
 fn gil(python: &Python, memory: &ProcessMemory, own: &[ThreadSlot]) -> Option<model::Python> {
     let seen = lock(python, memory);
