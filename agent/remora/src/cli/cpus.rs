@@ -15,10 +15,10 @@ const NICE: i32 = 1;
 #[derive(Clone, Debug, clap::Args)]
 pub struct SampledCpus {
     /// CPUs to sample, such as 0-3,8 [default: those that the targets may use]
-    #[arg(long, value_name = "LIST", value_parser = units::cpus, allow_hyphen_values = true)]
+    #[arg(help_heading = "CPU and stacks", long, value_name = "LIST", value_parser = units::cpus, allow_hyphen_values = true)]
     cpus: Option<Cpus>,
-    /// Sample nohz_full CPUs too: a timer ends their quiet
-    #[arg(long)]
+    /// Also sample nohz_full CPUs, which then have a timer tick
+    #[arg(help_heading = "CPU and stacks", long)]
     sample_isolated: bool,
 }
 
