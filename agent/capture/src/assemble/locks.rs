@@ -31,7 +31,7 @@ const MAX_LOCKS: usize = 256;
 const MAX_OF_EACH: usize = 20;
 
 /// All futexes that somebody waited for.
-pub fn locks(
+pub(super) fn locks(
     raw: &RawCapture,
     threads: &Threads,
     open: &[OpenWait],

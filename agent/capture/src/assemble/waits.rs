@@ -22,7 +22,7 @@ const FUTEX_COMMAND: u32 = 0x7f;
 const LOCK_CONTENDED: u32 = 2;
 
 /// A long wait that lasts beyond the end.
-pub struct OpenWait {
+pub(super) struct OpenWait {
     pub key: AggregateKey,
     pub lasted_ns: u64,
     /// Index in what was gathered.
@@ -30,7 +30,7 @@ pub struct OpenWait {
 }
 
 /// Ends what still goes on, at the end of the capture.
-pub fn close_all(raw: &mut RawCapture) -> Vec<OpenWait> {
+pub(super) fn close_all(raw: &mut RawCapture) -> Vec<OpenWait> {
     let min_block_ns = u64::try_from(raw.min_block.as_nanos()).unwrap_or(u64::MAX);
     let mut open = Vec::new();
     for slot in &mut raw.living {
@@ -65,7 +65,7 @@ fn key(slot: &ThreadSlot) -> AggregateKey {
 }
 
 /// The long waits that ended inside the capture.
-pub fn finished(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Wait> {
+pub(super) fn finished(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Wait> {
     let sums = raw
         .aggregates
         .sums
@@ -76,7 +76,7 @@ pub fn finished(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) ->
 }
 
 /// Adds the waits that last beyond the end; returns the stack of each thread that is in one.
-pub fn lasting(
+pub(super) fn lasting(
     raw: &RawCapture,
     threads: &Threads,
     stacks: &mut StackIndex,
@@ -147,7 +147,7 @@ fn is_event_form(syscall: Option<Syscall>, detail: u32) -> bool {
 }
 
 /// Short waits: counted and timed by thread and reason, without a stack by design.
-pub fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
+pub(super) fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
     for (thread, slot) in threads.slots.iter().enumerate() {
         let by_reason = Reason::ALL.iter().zip(&slot.waits);
         waits.extend(by_reason.filter(|(_, totals)| totals.short_count > 0).map(
@@ -169,7 +169,12 @@ pub fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
 /// Makes the finished long waits of each thread and reason add up to its exact total: what has no
 /// stack stands as lost; where stacks were sampled at switch-out, those that there are stand for
 /// all. The waits that last are exact as they are, and come later.
-pub fn balance(raw: &RawCapture, threads: &Threads, open: &[OpenWait], waits: &mut Vec<Wait>) {
+pub(super) fn balance(
+    raw: &RawCapture,
+    threads: &Threads,
+    open: &[OpenWait],
+    waits: &mut Vec<Wait>,
+) {
     let sampled = raw.signals.iter().any(|signal| {
         signal.id == SignalId::WaitStacks && matches!(signal.state, HookState::Degraded(_))
     });
@@ -199,7 +204,7 @@ pub fn balance(raw: &RawCapture, threads: &Threads, open: &[OpenWait], waits: &m
 }
 
 /// Long waits that stand without a stack.
-pub fn lost_count(waits: &[Wait]) -> u64 {
+pub(super) fn lost_count(waits: &[Wait]) -> u64 {
     let lost = waits.iter().filter(|wait| wait.site == Site::Lost);
     lost.map(|wait| wait.count).sum()
 }

@@ -43,7 +43,7 @@ const MAX_HEAP_SITES: usize = 65_536;
 
 /// Count and time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sum {
+pub(crate) struct Sum {
     /// Samples, waits or wake-ups.
     pub count: u64,
     /// Time in them, in nanoseconds; of page faults the sum of their weights.
@@ -73,11 +73,11 @@ impl Sum {
 /// An aggregate whose stack is an index in [`AggregateStore::stacks`].
 ///
 /// The key's own stack ids are cleared: they are of a table that was emptied since.
-pub type Entry = (AggregateKey, Option<usize>);
+pub(crate) type Entry = (AggregateKey, Option<usize>);
 
 /// Everything that was taken from the tables so far.
 #[derive(Debug, Default)]
-pub struct AggregateStore {
+pub(crate) struct AggregateStore {
     /// Distinct stacks.
     pub stacks: Vec<Arc<RawStack>>,
     /// Their places.
@@ -115,7 +115,7 @@ pub struct AggregateStore {
 impl AggregateStore {
     /// Takes in one filling of the tables. The stacks of waits end where they call the scheduler,
     /// whose code lies in `scheduler`.
-    pub fn add(&mut self, drained: Drained, scheduler: Option<&Range<u64>>) {
+    pub(crate) fn add(&mut self, drained: Drained, scheduler: Option<&Range<u64>>) {
         self.stacks_unreadable += drained.stacks_unreadable;
         for aggregate in drained.aggregates {
             let RawAggregate {
@@ -196,7 +196,7 @@ impl AggregateStore {
     }
 
     /// Takes in the record of a thread that ended.
-    pub fn end(&mut self, thread: ThreadSlot, event_loop: Option<EventLoop>) {
+    pub(crate) fn end(&mut self, thread: ThreadSlot, event_loop: Option<EventLoop>) {
         if let Some(event_loop) = event_loop {
             if self.ended_loops.len() < MAX_ENDED_LOOPS {
                 self.ended_loops.insert(thread.serial, event_loop);
@@ -212,7 +212,7 @@ impl AggregateStore {
     }
 
     /// The index of a stack; `None` when there are too many.
-    pub fn intern(&mut self, stack: RawStack) -> Option<usize> {
+    pub(crate) fn intern(&mut self, stack: RawStack) -> Option<usize> {
         if let Some(index) = self.interned.get(&stack) {
             return Some(*index);
         }
@@ -241,7 +241,7 @@ fn is_wait(key: &AggregateKey, total_ns: u64) -> bool {
 
 /// Adds what is still going on at the end of the capture, as far as it lies inside. Returns the
 /// length of the wait that the thread has not come back from, if it is a long one.
-pub fn close(slot: &mut ThreadSlot, end_ns: u64, min_block_ns: u64) -> Option<u64> {
+pub(crate) fn close(slot: &mut ThreadSlot, end_ns: u64, min_block_ns: u64) -> Option<u64> {
     let from = slot.since_ns.max(slot.enlisted_ns);
     let lasted = end_ns.saturating_sub(from);
     match slot.state {
@@ -282,7 +282,7 @@ fn wait(slot: &mut ThreadSlot, ns: u64, min_block_ns: u64) -> bool {
 }
 
 /// How long a thread was watched, in nanoseconds.
-pub fn observed_ns(slot: &ThreadSlot, end_ns: u64) -> u64 {
+pub(crate) fn observed_ns(slot: &ThreadSlot, end_ns: u64) -> u64 {
     let until = if slot.state == STATE_EXITED {
         slot.since_ns
     } else {

@@ -5,5 +5,5 @@
 //! | `aggregates` | what came out of the kernel's tables, over all their fillings |
 //! | `spaces` | address spaces by process and generation |
 
-pub mod aggregates;
-pub mod spaces;
+pub(crate) mod aggregates;
+pub(crate) mod spaces;

@@ -107,7 +107,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// Runs the command that was typed.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let Cli { command, record } = match Cli::try_parse() {
         Ok(typed) => typed,
         Err(error) => return usage(&error),

@@ -31,13 +31,13 @@ use std::{
 use tokio::sync::Notify;
 
 /// The end of `--help`.
-pub const EXIT_CODES: &str = "Exit codes:\n  0  recorded\n  1  the report could not be written\n  2  wrong usage\n  \
+pub(super) const EXIT_CODES: &str = "Exit codes:\n  0  recorded\n  1  the report could not be written\n  2  wrong usage\n  \
     3  cannot observe (no such process, no privileges, the kernel refuses)\n\
     Ctrl-C ends the capture early and still writes the report. A second Ctrl-C quits.";
 
 /// What to record and where to put it.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Processes to watch: IDs as the host sees them, comma-separated
     #[arg(help_heading = "Target", short, long, value_name = "PID", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -259,7 +259,7 @@ impl Args {
 }
 
 /// Records and reports.
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(super) fn run(args: Args) -> Result<(), Failure> {
     if args.pid.is_empty() && args.comm.is_none() {
         let missing = anyhow::anyhow!(
             "no target: name one with --pid PID or --comm NAME (`remora --help` for the rest)"

@@ -23,13 +23,13 @@ use std::{io, path::PathBuf, time::Duration};
 use tokio::sync::Notify;
 
 /// The end of `--help`.
-pub const EXIT_CODES: &str = "Exit codes:\n  0   healthy, idle or unclear\n  10  a finding\n  11  unclear (with --strict)\n  \
+pub(super) const EXIT_CODES: &str = "Exit codes:\n  0   healthy, idle or unclear\n  10  a finding\n  11  unclear (with --strict)\n  \
     1   the result could not be written\n  2   wrong usage\n  3   cannot observe (no such process, no privileges, the kernel refuses)\n\
     With --tasks: 0, 1, 2 or 3.";
 
 /// What to watch, and how to print the result.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Processes to watch: IDs as the host sees them, comma-separated
     #[arg(help_heading = "Target", short, long, value_name = "PID", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -79,7 +79,7 @@ pub struct Args {
 }
 
 /// Captures, prints the verdict; the exit code says whether there is a finding.
-pub fn run(args: Args) -> Result<u8, Failure> {
+pub(super) fn run(args: Args) -> Result<u8, Failure> {
     if args.tasks {
         let [pid] = args.pid[..] else {
             let one = anyhow!("--tasks needs one process: name it with --pid PID");

@@ -28,7 +28,7 @@ enum Identity {
 
 /// How a futex was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Form {
+pub(super) enum Form {
     /// By `futex`: the operation, and behind its 16 bits the expected value, 3 for anything larger.
     Futex(u32),
     /// By `futex_wait` (6.7).
@@ -52,7 +52,7 @@ impl Form {
     }
 
     /// Operation without its flags, and expected value; `None` of other calls.
-    pub fn command(self) -> Option<(u64, u64)> {
+    pub(super) fn command(self) -> Option<(u64, u64)> {
         match self {
             Self::Futex(detail) => {
                 Some((u64::from(detail) & futex::COMMAND, u64::from(detail >> 16)))
@@ -63,7 +63,7 @@ impl Form {
 }
 
 /// A lock in the making.
-pub struct LockBuilder {
+pub(super) struct LockBuilder {
     pub at: FutexKey,
     pub shared: bool,
     /// Operation and expected value, by time.
@@ -127,7 +127,7 @@ fn add_all<K: Eq + std::hash::Hash>(sums: &mut HashMap<K, Sum>, more: HashMap<K,
 }
 
 /// All of them.
-pub fn builders(
+pub(super) fn builders(
     raw: &RawCapture,
     threads: &Threads,
     open: &[OpenWait],
@@ -301,7 +301,7 @@ fn waits_for_gil(raw: &RawCapture, stack: usize) -> bool {
 }
 
 /// The id here of a thread that its process knows by another.
-pub fn host_tid(raw: &RawCapture, tgid: u32, tid: u32) -> u32 {
+pub(super) fn host_tid(raw: &RawCapture, tgid: u32, tid: u32) -> u32 {
     let ids = raw.futexes.namespaces.get(&tgid);
     ids.and_then(|ids| ids.get(&tid)).copied().unwrap_or(tid)
 }
