@@ -36,7 +36,7 @@ const MAX_LOCKS: usize = 256;
 const MAX_OF_EACH: usize = 20;
 
 /// What was seen of futexes.
-pub struct LocksSeen<'a> {
+pub(super) struct LocksSeen<'a> {
     pub arch: Arch,
     pub freq_hz: u32,
     pub aggregates: &'a AggregateStore,
@@ -49,7 +49,11 @@ pub struct LocksSeen<'a> {
 }
 
 /// All futexes that somebody waited for.
-pub fn locks(seen: &LocksSeen<'_>, stacks: &mut StackIndex, losses: &mut Losses) -> Vec<Lock> {
+pub(super) fn locks(
+    seen: &LocksSeen<'_>,
+    stacks: &mut StackIndex,
+    losses: &mut Losses,
+) -> Vec<Lock> {
     let mut builders = builder::builders(seen, stacks);
     builders.sort_by_key(|builder| {
         (

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 const MAX_LISTED: usize = 100;
 
 /// The memory of every process that was seen, by process id.
-pub fn memory(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Memory> {
+pub(super) fn memory(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Memory> {
     let mut rows = rows(raw, threads, stacks);
     let watched = raw.signals.iter().any(|signal| {
         signal.id == SignalId::PageFaults && !matches!(signal.state, HookState::Off(_))

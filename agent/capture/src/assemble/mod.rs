@@ -6,7 +6,7 @@ mod memory;
 mod names;
 mod python;
 mod series;
-pub mod unanswered;
+pub(crate) mod unanswered;
 mod waits;
 
 use crate::{
@@ -65,7 +65,7 @@ impl Threads {
 }
 
 /// Turns what was recorded into the model.
-pub fn capture(mut raw: RawCapture) -> Capture {
+pub(crate) fn capture(mut raw: RawCapture) -> Capture {
     let open = waits::close_all(&mut raw);
     raw.owners.gather_frames(&mut raw.aggregates);
     let slots = raw

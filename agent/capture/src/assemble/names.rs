@@ -19,7 +19,7 @@ const MAX_WAKERS_NAMED: usize = 4096;
 
 /// Distinct (address space, stack) pairs, numbered in the order of their first use.
 #[derive(Default)]
-pub struct StackIndex {
+pub(super) struct StackIndex {
     order: Vec<(SpaceKey, Option<usize>)>,
     places: HashMap<(SpaceKey, Option<usize>), usize>,
 }
@@ -27,7 +27,7 @@ pub struct StackIndex {
 impl StackIndex {
     /// The number of a stack of this address space; `stack` is an index in what was gathered,
     /// `None` stands for a stack that was lost: an empty one.
-    pub fn of(&mut self, tgid: u32, generation: u32, stack: Option<usize>) -> usize {
+    pub(super) fn of(&mut self, tgid: u32, generation: u32, stack: Option<usize>) -> usize {
         let pair = (SpaceKey { tgid, generation }, stack);
         let next = self.order.len();
         let index = *self.places.entry(pair).or_insert(next);
@@ -39,7 +39,7 @@ impl StackIndex {
 }
 
 /// Names every stack, in the order of the index.
-pub fn stacks(raw: &mut RawCapture, index: &StackIndex, losses: &mut Losses) -> Vec<Stack> {
+pub(super) fn stacks(raw: &mut RawCapture, index: &StackIndex, losses: &mut Losses) -> Vec<Stack> {
     let empty = Arc::new(RawStack::default());
     let unnamed: Vec<(SpaceKey, Arc<RawStack>)> = index
         .order
@@ -117,7 +117,7 @@ fn root_is_missing(outcome: Option<Outcome>) -> bool {
 }
 
 /// Who woke whom, with the names of those that still live.
-pub fn wakes(raw: &RawCapture, threads: &Threads) -> Vec<Wake> {
+pub(super) fn wakes(raw: &RawCapture, threads: &Threads) -> Vec<Wake> {
     let mut names: HashMap<u32, String> = HashMap::new();
     let mut name = |tid: u32| {
         if tid == 0 || (names.len() >= MAX_WAKERS_NAMED && !names.contains_key(&tid)) {

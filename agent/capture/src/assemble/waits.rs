@@ -22,14 +22,14 @@ const FUTEX_COMMAND: u32 = 0x7f;
 const LOCK_CONTENDED: u32 = 2;
 
 /// A long wait that lasts beyond the end.
-pub struct OpenWait {
+pub(super) struct OpenWait {
     pub place: Place,
     pub wait: WaitForm,
     pub lasted_ns: u64,
 }
 
 /// Ends what still goes on, at the end of the capture.
-pub fn close_all(raw: &mut RawCapture) -> Vec<OpenWait> {
+pub(super) fn close_all(raw: &mut RawCapture) -> Vec<OpenWait> {
     let min_block_ns = u64::try_from(raw.min_block.as_nanos()).unwrap_or(u64::MAX);
     let mut open = Vec::new();
     for slot in &mut raw.living {
@@ -56,7 +56,7 @@ pub fn close_all(raw: &mut RawCapture) -> Vec<OpenWait> {
 }
 
 /// The long waits that ended inside the capture.
-pub fn finished(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Wait> {
+pub(super) fn finished(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Wait> {
     let waits = raw.aggregates.waits();
     waits
         .filter_map(|waits| wait(raw, threads, stacks, &waits))
@@ -64,7 +64,7 @@ pub fn finished(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) ->
 }
 
 /// Adds the waits that last beyond the end; returns the stack of each thread that is in one.
-pub fn lasting(
+pub(super) fn lasting(
     raw: &RawCapture,
     threads: &Threads,
     stacks: &mut StackIndex,
@@ -92,7 +92,7 @@ pub fn lasting(
 
 impl OpenWait {
     /// It, as one wait.
-    pub const fn times(&self) -> Times {
+    pub(super) const fn times(&self) -> Times {
         Times {
             count: 1,
             total_ns: self.lasted_ns,
@@ -145,7 +145,7 @@ fn is_event_form(syscall: Option<Syscall>, detail: u32) -> bool {
 }
 
 /// Short waits: counted and timed by thread and reason, without a stack by design.
-pub fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
+pub(super) fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
     for (thread, slot) in threads.slots.iter().enumerate() {
         let by_reason = Reason::ALL.iter().zip(&slot.waits);
         waits.extend(by_reason.filter(|(_, totals)| totals.short_count > 0).map(
@@ -167,7 +167,12 @@ pub fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
 /// Makes the finished long waits of each thread and reason add up to its exact total: what has no
 /// stack stands as lost; where stacks were sampled at switch-out, those that there are stand for
 /// all. The waits that last are exact as they are, and come later.
-pub fn balance(raw: &RawCapture, threads: &Threads, open: &[OpenWait], waits: &mut Vec<Wait>) {
+pub(super) fn balance(
+    raw: &RawCapture,
+    threads: &Threads,
+    open: &[OpenWait],
+    waits: &mut Vec<Wait>,
+) {
     let sampled = raw.signals.iter().any(|signal| {
         signal.id == SignalId::WaitStacks && matches!(signal.state, HookState::Degraded(_))
     });
@@ -197,7 +202,7 @@ pub fn balance(raw: &RawCapture, threads: &Threads, open: &[OpenWait], waits: &m
 }
 
 /// Long waits that stand without a stack.
-pub fn lost_count(waits: &[Wait]) -> u64 {
+pub(super) fn lost_count(waits: &[Wait]) -> u64 {
     let lost = waits.iter().filter(|wait| wait.site == Site::Lost);
     lost.map(|wait| wait.count).sum()
 }

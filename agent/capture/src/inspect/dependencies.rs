@@ -20,7 +20,7 @@ const SEARCH: Duration = Duration::from_millis(300);
 const P_PID: u64 = 1;
 
 /// What the threads that sleep wait for. Of processes that do not answer nothing is found.
-pub fn inspect(slots: &[ThreadSlot], arch: Arch) -> Vec<Dependency> {
+pub(crate) fn inspect(slots: &[ThreadSlot], arch: Arch) -> Vec<Dependency> {
     let answers = slots
         .iter()
         .filter(|slot| !deadline::is_stuck(Subject::Process(slot.tgid)));

@@ -21,7 +21,7 @@ const MAX_FUTEXES: usize = 4096;
 
 /// A futex in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FutexKey {
+pub(crate) struct FutexKey {
     /// Process id.
     pub tgid: u32,
     /// Address.
@@ -30,7 +30,7 @@ pub struct FutexKey {
 
 /// Where a futex lies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Whereabouts {
+pub(crate) enum Whereabouts {
     /// It was not looked up, or its process was gone.
     #[default]
     Unknown,
@@ -42,7 +42,7 @@ pub enum Whereabouts {
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
-pub struct FutexState {
+pub(crate) struct FutexState {
     /// Where it lies.
     pub place: Whereabouts,
     /// The words of a mutex that may lie there; `None` when they could not be read without fetching.
@@ -57,7 +57,7 @@ pub struct FutexState {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct FutexStates {
+pub(crate) struct FutexStates {
     /// By futex.
     pub states: HashMap<FutexKey, FutexState>,
     /// Thread ids as a process in a PID namespace of its own has them, to those of the host; no entry for
@@ -72,14 +72,14 @@ pub struct FutexStates {
 
 impl FutexStates {
     /// The id here of a thread that its process knows by another.
-    pub fn host_tid(&self, tgid: u32, tid: u32) -> u32 {
+    pub(crate) fn host_tid(&self, tgid: u32, tid: u32) -> u32 {
         let ids = self.namespaces.get(&tgid);
         ids.and_then(|ids| ids.get(&tid)).copied().unwrap_or(tid)
     }
 }
 
 /// The words of futexes that threads waited for while they were read.
-pub type WaitedWords = HashMap<FutexKey, Mutex>;
+pub(crate) type WaitedWords = HashMap<FutexKey, Mutex>;
 
 /// The futex in which a thread sleeps, or from which it has not come back.
 fn sleeps_in(slot: &ThreadSlot) -> Option<FutexKey> {
@@ -98,7 +98,10 @@ fn waits_for(slot: &ThreadSlot) -> Option<FutexKey> {
 /// Reads the words of every lock that a thread waits for now: an owner changes within microseconds, so
 /// this is for the moment at which counting stops. `waiting` are the threads before it, `still` gives
 /// them after it: words that are read while nobody is known to wait tell of another time.
-pub fn read_waited(waiting: &[ThreadSlot], still: impl FnOnce() -> Vec<ThreadSlot>) -> WaitedWords {
+pub(crate) fn read_waited(
+    waiting: &[ThreadSlot],
+    still: impl FnOnce() -> Vec<ThreadSlot>,
+) -> WaitedWords {
     let wanted: BTreeSet<FutexKey> = waiting.iter().filter_map(waits_for).collect();
     let mut by_process: BTreeMap<u32, Vec<FutexKey>> = BTreeMap::new();
     for futex in wanted.into_iter().take(MAX_FUTEXES) {
@@ -130,7 +133,7 @@ fn keep_waited(words: &mut WaitedWords, before: &[ThreadSlot], after: &[ThreadSl
 }
 
 /// Looks at every futex that somebody waited or waits for. `waited` is what was read of those at the end.
-pub fn inspect(
+pub(crate) fn inspect(
     aggregates: &AggregateStore,
     living: &[ThreadSlot],
     waited: &WaitedWords,

@@ -3,7 +3,7 @@
 mod fold;
 mod sums;
 
-pub use sums::{Doing, Faults, OwnerDid, Place, Samples, Waits, Wakes};
+pub(crate) use sums::{Doing, Faults, OwnerDid, Place, Samples, Waits, Wakes};
 
 use remora_common::{event_loop::EventLoop, thread::ThreadSlot};
 use remora_model::RawStack;
@@ -40,7 +40,7 @@ const MAX_HEAP_SITES: usize = 65_536;
 
 /// Everything that was taken from the tables so far.
 #[derive(Debug, Default)]
-pub struct AggregateStore {
+pub(crate) struct AggregateStore {
     /// Distinct stacks.
     pub stacks: Vec<Arc<RawStack>>,
     /// Their places.
@@ -80,7 +80,7 @@ pub struct AggregateStore {
 impl AggregateStore {
     /// Takes in one filling of the tables. The stacks of waits end where they call the scheduler,
     /// whose code lies in `scheduler`.
-    pub fn add(&mut self, drained: Drained, scheduler: Option<&Range<u64>>) {
+    pub(crate) fn add(&mut self, drained: Drained, scheduler: Option<&Range<u64>>) {
         self.stacks_unreadable += drained.stacks_unreadable;
         self.unknown_kinds += drained.unknown_kinds;
         for tally in drained.tallies {
@@ -205,7 +205,7 @@ impl AggregateStore {
     }
 
     /// Takes in the record of a thread that ended.
-    pub fn end(&mut self, thread: ThreadSlot, event_loop: Option<EventLoop>) {
+    pub(crate) fn end(&mut self, thread: ThreadSlot, event_loop: Option<EventLoop>) {
         if let Some(event_loop) = event_loop {
             if self.ended_loops.len() < MAX_ENDED_LOOPS {
                 self.ended_loops.insert(thread.serial, event_loop);
@@ -221,7 +221,7 @@ impl AggregateStore {
     }
 
     /// The index of a stack; `None` when there are too many.
-    pub fn intern(&mut self, stack: RawStack) -> Option<usize> {
+    pub(crate) fn intern(&mut self, stack: RawStack) -> Option<usize> {
         if let Some(index) = self.interned.get(&stack) {
             return Some(*index);
         }

@@ -6,6 +6,6 @@
 //! | `spaces` | address spaces by process and generation |
 //! | `threads` | records of threads, as they stand at a time |
 
-pub mod aggregates;
-pub mod spaces;
-pub mod threads;
+pub(crate) mod aggregates;
+pub(crate) mod spaces;
+pub(crate) mod threads;

@@ -6,7 +6,7 @@ use remora_common::thread::{
 
 /// Adds what is still going on at the end of the capture, as far as it lies inside. Returns the
 /// length of the wait that the thread has not come back from, if it is a long one.
-pub fn close(slot: &mut ThreadSlot, end_ns: u64, min_block_ns: u64) -> Option<u64> {
+pub(crate) fn close(slot: &mut ThreadSlot, end_ns: u64, min_block_ns: u64) -> Option<u64> {
     let from = slot.since_ns.max(slot.enlisted_ns);
     let lasted = end_ns.saturating_sub(from);
     match slot.state {
@@ -47,7 +47,7 @@ fn wait(slot: &mut ThreadSlot, ns: u64, min_block_ns: u64) -> bool {
 }
 
 /// How long a thread was watched, in nanoseconds.
-pub fn observed_ns(slot: &ThreadSlot, end_ns: u64) -> u64 {
+pub(crate) fn observed_ns(slot: &ThreadSlot, end_ns: u64) -> u64 {
     let until = if slot.state == STATE_EXITED {
         slot.since_ns
     } else {

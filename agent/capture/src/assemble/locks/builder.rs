@@ -29,7 +29,7 @@ enum Identity {
 
 /// How a futex was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Form {
+pub(super) enum Form {
     /// By `futex`: the operation, and behind its 16 bits the expected value, 3 for anything larger.
     Futex(u32),
     /// By `futex_wait` (6.7).
@@ -53,7 +53,7 @@ impl Form {
     }
 
     /// Operation without its flags, and expected value; `None` of other calls.
-    pub fn command(self) -> Option<(u64, u64)> {
+    pub(super) fn command(self) -> Option<(u64, u64)> {
         match self {
             Self::Futex(detail) => {
                 Some((u64::from(detail) & futex::COMMAND, u64::from(detail >> 16)))
@@ -64,7 +64,7 @@ impl Form {
 }
 
 /// A lock in the making.
-pub struct LockBuilder {
+pub(super) struct LockBuilder {
     pub at: FutexKey,
     pub shared: bool,
     /// Operation and expected value, by time.
@@ -136,7 +136,7 @@ fn add_all<K: Eq + std::hash::Hash>(sums: &mut HashMap<K, Times>, more: HashMap<
 }
 
 /// All of them.
-pub fn builders(seen: &LocksSeen<'_>, stacks: &mut StackIndex) -> Vec<LockBuilder> {
+pub(super) fn builders(seen: &LocksSeen<'_>, stacks: &mut StackIndex) -> Vec<LockBuilder> {
     let mut builders = Builders {
         seen,
         stacks,

@@ -12,7 +12,7 @@ use remora_process as process;
 
 /// The thread whose end is waited for: glibc's `pthread_join` waits for the id of the thread to go from its
 /// `struct pthread`, by the kernel's hand (`CLONE_CHILD_CLEARTID`).
-pub fn ending_thread(
+pub(super) fn ending_thread(
     seen: &LocksSeen<'_>,
     builder: &LockBuilder,
     state: Option<&FutexState>,
@@ -30,7 +30,7 @@ pub fn ending_thread(
 
 /// The thread that has locked a read-write lock for writing; `None`: it is none, as far as its memory and the way
 /// it is waited for tell, or readers have it, who are not noted.
-pub fn writer(
+pub(super) fn writer(
     seen: &LocksSeen<'_>,
     builder: &LockBuilder,
     state: Option<&FutexState>,
@@ -47,7 +47,7 @@ pub fn writer(
 
 /// What a lock is of which only its owners' code tells, and whether that is inferred: else its waits look like
 /// those for a condition.
-pub fn by_code(known: (LockKind, bool), owned: Option<&CodeOwners>) -> (LockKind, bool) {
+pub(super) fn by_code(known: (LockKind, bool), owned: Option<&CodeOwners>) -> (LockKind, bool) {
     match (known.0, owned) {
         (LockKind::Event | LockKind::Futex | LockKind::FutexLock, Some(owned))
             if !owned.owners.is_empty() =>

@@ -35,7 +35,7 @@ const COMM: usize = 16;
 
 /// What a sum of threads is, beside its [`ThreadSlot`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summed {
+pub(crate) struct Summed {
     /// How many threads.
     pub threads: u64,
     /// How long they were watched, together, in nanoseconds.
@@ -64,24 +64,24 @@ impl Groups {
 
 impl AggregateStore {
     /// What stands behind a serial that is a sum of threads; `None` for a thread.
-    pub fn summed(&self, serial: u32) -> Option<Summed> {
+    pub(crate) fn summed(&self, serial: u32) -> Option<Summed> {
         let at = (u32::MAX - serial) as usize;
         self.groups.summed.get(at).copied()
     }
 
     /// Threads that stand in sums only.
-    pub fn threads_summed(&self) -> u64 {
+    pub(crate) fn threads_summed(&self) -> u64 {
         self.groups.summed.iter().map(|sum| sum.threads).sum()
     }
 
     /// Whether so many threads ended since [`AggregateStore::fold`] that the tables are to be emptied for it.
-    pub fn is_crowded(&self) -> bool {
+    pub(crate) fn is_crowded(&self) -> bool {
         self.ended.len() >= self.groups.left + MANY
     }
 
     /// Adds ended threads up, where there are many of them: of the first `complete` ended ones there is
     /// nothing left in the kernel's tables. Returns the sum's serial for the serial of each.
-    pub fn fold(&mut self, complete: usize) -> HashMap<u32, u32> {
+    pub(crate) fn fold(&mut self, complete: usize) -> HashMap<u32, u32> {
         let sums = self.groups.summed.len();
         let mut alone: Vec<ThreadSlot> = self.ended.drain(sums..complete.max(sums)).collect();
         let late = self.ended.split_off(sums);

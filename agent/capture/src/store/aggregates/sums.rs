@@ -6,7 +6,7 @@ use remora_probe::{Times, WaitForm, Waker};
 
 /// Where something was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub(crate) struct Place {
     /// The thread's serial.
     pub serial: u32,
     /// Generation of its address space.
@@ -98,7 +98,7 @@ impl Sum {
 
 /// CPU samples of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Samples {
+pub(crate) struct Samples {
     pub place: Place,
     pub count: u64,
     /// Those inside of late iterations of an event loop.
@@ -107,7 +107,7 @@ pub struct Samples {
 
 /// Long waits of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waits {
+pub(crate) struct Waits {
     pub place: Place,
     pub wait: WaitForm,
     pub times: Times,
@@ -117,7 +117,7 @@ pub struct Waits {
 
 /// Wake-ups of a thread; its place has no stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wakes {
+pub(crate) struct Wakes {
     pub place: Place,
     pub wait: WaitForm,
     /// Its thread is 0 where it stands in a sum of threads.
@@ -131,7 +131,7 @@ pub struct Wakes {
 
 /// Sampled page faults of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Faults {
+pub(crate) struct Faults {
     pub place: Place,
     /// 0: not kept.
     pub region: u64,
@@ -142,7 +142,7 @@ pub struct Faults {
 
 /// What the owner of a lock did in a place while others waited for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OwnerDid {
+pub(crate) struct OwnerDid {
     pub place: Place,
     pub lock: u64,
     pub doing: Doing,
@@ -150,7 +150,7 @@ pub struct OwnerDid {
 
 /// Whether it ran or waited itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doing {
+pub(crate) enum Doing {
     /// So many CPU samples.
     Ran(u64),
     Waited(Times),
@@ -158,11 +158,11 @@ pub enum Doing {
 
 impl AggregateStore {
     /// The serial of each sum.
-    pub fn serials(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn serials(&self) -> impl Iterator<Item = u32> {
         self.sums.keys().map(|(place, _)| place.serial)
     }
 
-    pub fn samples(&self) -> impl Iterator<Item = Samples> {
+    pub(crate) fn samples(&self) -> impl Iterator<Item = Samples> {
         self.sums.iter().filter_map(|((place, what), sum)| {
             matches!(what, What::Samples).then_some(Samples {
                 place: *place,
@@ -172,7 +172,7 @@ impl AggregateStore {
         })
     }
 
-    pub fn waits(&self) -> impl Iterator<Item = Waits> {
+    pub(crate) fn waits(&self) -> impl Iterator<Item = Waits> {
         self.sums.iter().filter_map(|((place, what), sum)| {
             let What::Waits(wait) = *what else {
                 return None;
@@ -186,7 +186,7 @@ impl AggregateStore {
         })
     }
 
-    pub fn wakes(&self) -> impl Iterator<Item = Wakes> {
+    pub(crate) fn wakes(&self) -> impl Iterator<Item = Wakes> {
         self.sums.iter().filter_map(|((place, what), sum)| {
             let What::Wakes {
                 wait,
@@ -207,7 +207,7 @@ impl AggregateStore {
         })
     }
 
-    pub fn faults(&self) -> impl Iterator<Item = Faults> {
+    pub(crate) fn faults(&self) -> impl Iterator<Item = Faults> {
         self.sums.iter().filter_map(|((place, what), sum)| {
             let What::Faults { region } = *what else {
                 return None;
@@ -221,7 +221,7 @@ impl AggregateStore {
         })
     }
 
-    pub fn lock_owners(&self) -> impl Iterator<Item = OwnerDid> {
+    pub(crate) fn lock_owners(&self) -> impl Iterator<Item = OwnerDid> {
         self.sums.iter().filter_map(|((place, what), sum)| {
             let (lock, doing) = match *what {
                 What::OwnerRan { lock } => (lock, Doing::Ran(sum.count)),
