@@ -182,7 +182,8 @@ fn finding(
     if let Some(code) = graph.code(Node::Thread(waiting.index)) {
         finding = finding.fact(Topic::Where, code);
     }
-    if let Some(tcp) = socket.and_then(|it| it.tcp)
+    // A connection that was never agreed on has sent nothing since the host began.
+    if let Some(tcp) = socket.and_then(|it| it.tcp).filter(|tcp| tcp.bytes_sent > 0)
         && let (Some(sent), Some(received)) = (tcp.last_send, tcp.last_receive)
     {
         let came = match tcp.bytes_received {
