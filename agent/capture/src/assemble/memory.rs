@@ -169,7 +169,7 @@ fn listed(mappings: Vec<Mapping>) -> Vec<Mapping> {
         (std::cmp::Reverse((change, one.end_bytes)), one.start)
     });
     let rest = all.split_off(all.len().min(MAX_LISTED));
-    for kind in MappingKind::ALL {
+    for &kind in MappingKind::ALL {
         let mut others = rest.iter().filter(|one| one.kind == kind);
         if let Some(first) = others.next() {
             let mut sum = first.clone();

@@ -1,5 +1,5 @@
-//! Reads mappings in a thread of its own: a large process takes a second, and one whose memory is locked
-//! by a device that does not answer takes for ever. The thread is left to itself then.
+//! Reads mappings in a thread of its own: a large process takes a second. One whose memory is locked by a device that
+//! does not answer is given up, and not asked at all where an earlier step about it hangs.
 
 use super::{counters, smaps::Smaps};
 use remora_process::deadline::{self, Step, Subject};
@@ -93,7 +93,8 @@ impl Reader {
 fn work(wanted: &Receiver<(u32, Phase)>, given: &SyncSender<Answer>) {
     while let Ok((pid, phase)) = wanted.recv() {
         let (Phase::Start(start_ticks, _) | Phase::End(start_ticks, _)) = phase;
-        let smaps = Smaps::read(pid).ok();
+        let read = move || Smaps::read(pid).ok();
+        let smaps = deadline::run(Step::MappingSizes, Subject::Process(pid), read).flatten();
         // After the reading: a process that is still the same then was so before.
         let same = counters::read(pid).is_some_and(|(_, ticks)| ticks == start_ticks);
         let smaps = smaps.filter(|_| same);
