@@ -173,11 +173,11 @@ fn is_held_at_rest(scene: &Scene<'_>, lock: &Lock, worst: &Loser<'_>) -> bool {
         let waits = scene.capture.waits.iter();
         let waits = waits.filter(|wait| wait.thread == index && is_arrival(wait.reason));
         let turns = lock.waiters.iter().filter(|it| it.thread == index);
-        let idle: Duration = waits.map(|wait| wait.total).sum();
-        let queued: Duration = turns.map(|it| it.total).sum();
-        busy += thread.observed.saturating_sub(idle + queued);
+        let times = waits.map(|wait| wait.total).chain(turns.map(|it| it.total));
+        let other = times.fold(thread.observed, Duration::saturating_sub);
+        busy = busy.saturating_add(other);
     }
-    known > 0 && known >= holders.len() && busy * 2 < worst.lost
+    known > 0 && known >= holders.len() && busy < worst.lost / 2
 }
 
 fn finding(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock, losers: &[Loser<'_>]) -> Finding {

@@ -214,6 +214,7 @@ fn data(reading: &Reading) -> Kind {
         Some(Meaning::Answer) => Kind::Answer,
         Some(Meaning::Child) => Kind::Child,
         Some(Meaning::Slot) => Kind::Slot,
+        Some(Meaning::Future) => Kind::Future,
         _ => Kind::Data,
     }
 }
