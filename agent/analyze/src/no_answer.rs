@@ -13,7 +13,7 @@
 use super::connections::Servers;
 use super::waits::{Kind, Waiting, Waits};
 use super::{Findings, Scene, graph::Graph, graph::Node, words};
-use remora_model::display::text::duration;
+use remora_model::display::text::{counted, duration};
 use remora_model::places::Meaning;
 use remora_model::{
     Awaited, Confidence, Finding, FindingKind, Reason, Severity, Socket, SocketState, Subject,
@@ -226,7 +226,9 @@ fn finding(
         Owed::Answer => finding.fact(Topic::Inferred, "this side spoke last on the connection"),
     };
     if others > 0 {
-        let words = format!("{others} more threads wait for an answer");
+        let verb = if others == 1 { "waits" } else { "wait" };
+        let more = counted(others as u64, "more thread");
+        let words = format!("{more} {verb} for an answer");
         finding = finding.fact(Topic::Threads, words);
     }
     finding.next = next(graph, waiting, socket);

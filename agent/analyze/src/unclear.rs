@@ -8,7 +8,7 @@
 mod loops;
 
 use super::waits::{Kind, Waiting, Waits, line, someone_works};
-use super::{Scene, graph::Graph, graph::Node, words};
+use super::{Scene, graph::Graph, graph::Node, lock_stuck, words};
 use remora_model::display::text::clean;
 use remora_model::places::{self, Meaning};
 use remora_model::{Fact, Finding, Notice, NoticeKind, Site, Subject, Topic, takes_lock};
@@ -152,12 +152,15 @@ fn notice(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Notice {
             words::thread(thread)
         ),
         evidence,
-        next: format!(
-            "Check whether {} should wait at {} now. Watch longer: remora triage --pid {} --duration 30s",
-            words::thread(thread),
-            clean(place),
-            thread.pid
-        ),
+        next: match lock_stuck::database::of(scene, waiting) {
+            Some(server) => server.next(thread),
+            None => format!(
+                "Check whether {} should wait at {} now. Watch longer: remora triage --pid {} --duration 30s",
+                words::thread(thread),
+                clean(place),
+                thread.pid
+            ),
+        },
     }
 }
 

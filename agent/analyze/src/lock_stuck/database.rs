@@ -1,6 +1,6 @@
 //! Locks of database servers: who holds one stands in the server's own tables, and the server says it.
 
-use crate::{Scene, waits::Waiting};
+use crate::{Scene, waits::Kind, waits::Waiting};
 use remora_model::Thread;
 
 /// Why nobody knows the holder.
@@ -17,7 +17,7 @@ pub enum Server {
 
 /// The server whose lock a thread waits for.
 pub fn of(scene: &Scene<'_>, waiting: &Waiting<'_>) -> Option<Server> {
-    let stack = scene.stack_now(waiting.thread)?;
+    let stack = (waiting.kind == Kind::Lock).then(|| scene.stack_now(waiting.thread))??;
     let module = stack.frames.get(waiting.reading.by?)?.module.as_deref()?;
     match module.rsplit('/').next()? {
         "postgres" => Some(Server::Postgres),
