@@ -8,12 +8,14 @@
 //! them at rest ([`waits`](super::waits) calls that a turn); a semaphore that counts the jobs of workers that work;
 //! a deadlock, which is that finding's.
 
+pub mod database;
+
 use super::waits::{Kind, Waiting, Waits, someone_works};
 use super::{Findings, Scene, graph::Graph, graph::Node, words};
 use remora_model::display::text::{clean, counted};
 use remora_model::places::Meaning;
 use remora_model::{
-    Confidence, Finding, FindingKind, LockKind, PythonAwaited, Severity, Subject, Topic,
+    Confidence, Finding, FindingKind, LockKind, PythonAwaited, Reason, Severity, Subject, Topic,
 };
 use std::collections::{BTreeMap, HashSet};
 
@@ -98,9 +100,12 @@ pub(crate) fn is_semaphore(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
 }
 
 /// Of a lock object of Python's the object, else the futex; of one that threads sleep for each on a futex of its
-/// own (parking lots, conditions) the thread.
+/// own (parking lots, conditions) the thread; so also of one that has no futex.
 fn subject(scene: &Scene<'_>, waiting: &Waiting<'_>) -> Subject {
     let thread = waiting.thread;
+    if thread.now.reason != Some(Reason::Futex) {
+        return Subject::Thread(thread.tid);
+    }
     let mut python = scene.capture.python_waits.iter();
     let object = python
         .find(|wait| wait.tid == thread.tid)
@@ -203,9 +208,11 @@ fn finding(
         .chain(others.iter().copied())
         .map(|it| Subject::Thread(it.thread.tid))
         .collect();
-    finding.about.push(lock);
-    finding.about.push(Subject::Lock(thread.pid, now.args[0]));
-    finding.about.dedup();
+    if now.reason == Some(Reason::Futex) {
+        finding.about.push(lock);
+        finding.about.push(Subject::Lock(thread.pid, now.args[0]));
+        finding.about.dedup();
+    }
     finding.because_of = chain.because_of(graph);
     finding.because_of.retain(|it| !finding.about.contains(it));
     finding
@@ -213,6 +220,9 @@ fn finding(
 
 /// Why nobody knows the holder.
 fn unknown(graph: &Graph<'_>, waiting: &Waiting<'_>) -> String {
+    if database::of(graph.scene(), waiting).is_some() {
+        return database::UNKNOWN.to_owned();
+    }
     let shared = graph.lock(waiting.index).is_some_and(|lock| lock.shared);
     let words = if shared {
         "its memory names no owner; it is shared between processes, and nobody releases it for a holder that was killed"
@@ -236,6 +246,9 @@ fn behind(finding: Finding, others: &[&Waiting<'_>]) -> Finding {
 }
 
 fn next(graph: &Graph<'_>, waiting: &Waiting<'_>, held: bool) -> String {
+    if let Some(server) = database::of(graph.scene(), waiting) {
+        return server.next(waiting.thread);
+    }
     let process = graph.scene().process_name(waiting.thread.pid);
     let place = graph.place(Node::Thread(waiting.index));
     let at = place

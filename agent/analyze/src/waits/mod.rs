@@ -195,6 +195,8 @@ fn kind(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading)
         R::Futex => futex(graph, (index, thread), reading),
         R::Epoll => match reading.what {
             Some(Meaning::Handshake) => Kind::Handshake,
+            // Of a lock manager that wakes its waiters through a descriptor (PostgreSQL's latches).
+            Some(Meaning::Lock) if reading.is_lock() && !reading.guessed => Kind::Lock,
             _ => Kind::Rest(Rest::EventLoop),
         },
         R::SocketAccept | R::SignalWait | R::IoUring => Kind::Rest(Rest::Arrival),
@@ -215,6 +217,7 @@ fn data(reading: &Reading) -> Kind {
         Some(Meaning::Answer) => Kind::Answer,
         Some(Meaning::Child) => Kind::Child,
         Some(Meaning::Slot) => Kind::Slot,
+        Some(Meaning::Future) => Kind::Future,
         _ => Kind::Data,
     }
 }
