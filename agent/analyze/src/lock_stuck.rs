@@ -97,14 +97,15 @@ pub fn is_semaphore(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
         && file.is_some_and(|file| file.ends_with("threading.py"))
 }
 
-/// Of a lock object of Python's the object, else the futex; of one that threads sleep for each on a futex of its
+/// Of a lock object of Python's or Java's the object, else the futex; of one that threads sleep for each on a futex of its
 /// own (parking lots, conditions) the thread.
 fn subject(scene: &Scene<'_>, waiting: &Waiting<'_>) -> Subject {
     let thread = waiting.thread;
     let mut python = scene.capture.python_waits.iter();
     let object = python
         .find(|wait| wait.tid == thread.tid)
-        .map(|it| it.object);
+        .map(|it| it.object)
+        .or_else(|| scene.java_wait(thread.tid).map(|it| it.object));
     Subject::Lock(thread.pid, object.unwrap_or(thread.now.args[0]))
 }
 
@@ -119,6 +120,9 @@ fn name(graph: &Graph<'_>, waiting: &Waiting<'_>) -> (String, bool) {
             _ => "Lock",
         };
         return (format!("threading.{kind} {:#x}", wait.object), true);
+    }
+    if let Some(wait) = scene.java_wait(waiting.thread.tid) {
+        return (clean(&wait.thing()).into_owned(), true);
     }
     let stack = scene.stack_now(waiting.thread);
     let by = waiting.reading.by.and_then(|at| stack?.frames.get(at));
@@ -157,32 +161,41 @@ fn finding(
     let scene = graph.scene();
     let thread = first.thread;
     let now = &thread.now;
-    let since = words::since(now.since, now.since_inferred);
+    let since = words::since(first.since(), first.at_least());
     let (what, certain) = name(graph, first);
     let node = Node::Thread(first.index);
     let wait = graph.wait(node);
     let chain = graph.chain(first.index);
     let mut finding = scene.about_thread(FindingKind::LockStuck, Severity::Critical, thread);
-    finding.since = Some(now.since);
-    finding.since_at_least = now.since_inferred;
+    finding.since = Some(first.since());
+    finding.since_at_least = first.at_least();
     if !certain || !chain.is_certain() {
         finding.confidence = Confidence::Inferred;
     }
     let holder = wait.and_then(|wait| graph.only_party(wait));
+    let java = scene.java_wait(thread.tid);
+    let gone = java.and_then(|wait| wait.ended_holder.as_deref());
     finding.summary = words::Headline {
         who: &words::thread(thread),
         of: &scene.process_name(thread.pid),
         what: &format!("waits for a lock for {since}"),
-        detail: holder.as_deref().unwrap_or("holder unknown"),
+        detail: holder.as_deref().unwrap_or(match gone {
+            Some(_) => "its holder has exited",
+            None => "holder unknown",
+        }),
     }
     .fitted();
     if chain.steps.is_empty() {
-        let why = format!(
-            "{} waits for {what}; its holder is unknown",
-            words::thread(thread)
-        );
+        let who = words::thread(thread);
+        let why = match gone {
+            Some(_) => format!("{who} waits for {what}"),
+            None => format!("{who} waits for {what}; its holder is unknown"),
+        };
         finding = finding.fact(Topic::Waits, why);
-        finding = finding.fact(Topic::Unknown, unknown(graph, first));
+        finding = match gone {
+            Some(name) => finding.fact(Topic::Holder, ended(name)),
+            None => finding.fact(Topic::Unknown, unknown(graph, first)),
+        };
     } else {
         finding.evidence.extend(chain.facts(graph));
     }
@@ -209,6 +222,15 @@ fn finding(
     finding.because_of = chain.because_of(graph);
     finding.because_of.retain(|it| !finding.about.contains(it));
     finding
+}
+
+/// A holder that has ended, by its name.
+fn ended(name: &str) -> String {
+    let who = match name {
+        "" => "a thread".to_owned(),
+        name => format!("thread \"{}\"", clean(name)),
+    };
+    format!("{who} exited without releasing it; nobody can release it")
 }
 
 /// Why nobody knows the holder.

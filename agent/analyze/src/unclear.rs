@@ -7,12 +7,11 @@
 
 mod loops;
 
-use super::waits::{Kind, Waiting, Waits, line, someone_works};
+use super::waits::{Kind, Waiting, Waits, always_for_locks, line, someone_works};
 use super::{Scene, graph::Graph, graph::Node, words};
 use remora_model::display::text::clean;
-use remora_model::{Fact, Finding, Notice, NoticeKind, Site, Subject, Topic, takes_lock};
+use remora_model::{Fact, Finding, Notice, NoticeKind, Subject, Topic};
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 /// Notices that are told, of all processes.
 const MAX_NOTICES: usize = 8;
@@ -42,29 +41,10 @@ pub fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
     loops.into_iter().chain(waits).take(MAX_NOTICES).collect()
 }
 
-/// Share of its time that a thread has to spend in waits for locks.
-const ALWAYS: f64 = 0.95;
-/// A shorter look says nothing.
-const LEAST: Duration = Duration::from_secs(2);
-
 /// A lock whose waiters wake up by themselves to ask again, as a monitor of HotSpot does after a second at most: no
 /// single wait is long, and the thread did nothing else in the whole capture.
 fn asks_again(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
-    let thread = waiting.thread;
-    if waiting.kind != Kind::Lock || !waiting.timed || thread.observed < LEAST {
-        return false;
-    }
-    let own = scene
-        .capture
-        .waits
-        .iter()
-        .filter(|wait| wait.thread == waiting.index);
-    let for_locks = own.filter(|wait| match wait.site {
-        Site::Stack(at) => scene.capture.stacks.get(at).is_some_and(takes_lock),
-        _ => false,
-    });
-    let total: Duration = for_locks.map(|wait| wait.total).sum();
-    total.as_secs_f64() >= ALWAYS * thread.observed.as_secs_f64()
+    waiting.kind == Kind::Lock && waiting.timed && always_for_locks(scene, waiting.index)
 }
 
 fn is_unclear(
@@ -92,13 +72,13 @@ fn is_unclear(
 fn notice(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Notice {
     let scene = graph.scene();
     let thread = waiting.thread;
-    let now = &thread.now;
     let (time, at_least) = match asks_again(scene, waiting) {
         true => (thread.observed, true),
-        false => (now.since, now.since_inferred),
+        false => (waiting.since(), waiting.at_least()),
     };
     let since = words::since(time, at_least);
     let name = scene.process_name(thread.pid);
+    let node = Node::Thread(waiting.index);
     let mut evidence = vec![Fact {
         what: Topic::Waits,
         value: format!(
@@ -107,16 +87,19 @@ fn notice(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Notice {
             waiting.kind.words()
         ),
     }];
-    let node = Node::Thread(waiting.index);
     let code = graph.code(node).map(|value| Fact {
         what: Topic::Where,
         value,
     });
     evidence.extend(code);
-    evidence.push(Fact {
-        what: Topic::Unknown,
-        value: unknown(waiting.kind).to_owned(),
-    });
+    let chain = graph.chain(waiting.index);
+    evidence.extend(chain.facts(graph));
+    if chain.steps.is_empty() {
+        evidence.push(Fact {
+            what: Topic::Unknown,
+            value: unknown(waiting.kind).to_owned(),
+        });
+    }
     let place = graph.place(node);
     let place = place.as_deref().map_or("its place", |place| place);
     Notice {

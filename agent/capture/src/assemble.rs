@@ -12,6 +12,7 @@ use super::{
     blocked::BlockedStacks,
     gather::{self, Gathered},
     heap::HeapRecord,
+    javas::JavaSeen,
     locks::Facts,
     memory::MemoryRecord,
     objects::Insides,
@@ -94,6 +95,8 @@ pub struct Recorded {
     pub python_names: HashMap<u32, String>,
     /// Executors of Python programs.
     pub python_pools: Vec<PythonPool>,
+    /// Java virtual machines, and what their threads wait for.
+    pub java: JavaSeen,
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,
@@ -201,6 +204,8 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         dependencies: recorded.dependencies.clone(),
         python_waits: recorded.python_waits.clone(),
         python_pools: recorded.python_pools.clone(),
+        java: recorded.java.machines.clone(),
+        java_waits: recorded.java.waits.clone(),
         loops: series::loops(&recorded, &threads),
         polls: series::polls(&recorded, &threads),
         timeline: series::timeline(&recorded, &threads),
@@ -349,6 +354,12 @@ fn thread(recorded: &Recorded, slot: &ThreadSlot, stack: Option<usize>) -> Threa
             .python_names
             .get(&slot.tid)
             .filter(|name| !name.starts_with(&comm) || comm.is_empty())
+            .cloned(),
+        java_name: recorded
+            .java
+            .names
+            .get(&slot.tid)
+            .filter(|name| **name != comm)
             .cloned(),
         comm,
         observed: Duration::from_nanos(observed_ns),

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `session` | the time of the recording: events, beats, the end |
 //! | `pythons` | their Python interpreters |
+//! | `javas` | their Java virtual machines, at the end |
 //! | `tables` | unwind tables for those, in the kernel |
 //! | `sockets` | their sockets: queues, peers, the loops that watch them |
 //! | `spaces` | address spaces by process and generation |
@@ -28,6 +29,7 @@ mod descriptors;
 mod gather;
 mod heap;
 mod holders;
+mod javas;
 mod locks;
 mod memory;
 mod meter;

@@ -271,19 +271,22 @@ pub enum LimitOf {
     Greenlets,
     /// Threads that wait in Java code without names.
     JavaFrames,
+    /// Threads of a Java virtual machine whose locks are not read.
+    JavaLocks,
     /// CPU samples whose stacks say nothing.
     CpuStacks,
 }
 
 impl LimitOf {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Children,
         Self::Compat32,
         Self::Stacks,
         Self::PythonLocks,
         Self::Greenlets,
         Self::JavaFrames,
+        Self::JavaLocks,
         Self::CpuStacks,
     ];
 
@@ -296,6 +299,7 @@ impl LimitOf {
             Self::PythonLocks => "python_locks",
             Self::Greenlets => "greenlets",
             Self::JavaFrames => "java_frames",
+            Self::JavaLocks => "java_locks",
             Self::CpuStacks => "cpu_stacks",
         }
     }

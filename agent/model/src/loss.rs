@@ -87,6 +87,8 @@ losses! {
     GaveUpInterests, "gave_up_interests", "given-up step";
     /// A step that was given up: Python interpreter.
     GaveUpInterpreter, "gave_up_interpreter", "given-up step";
+    /// A step that was given up: Java virtual machine.
+    GaveUpJava, "gave_up_java", "given-up step";
     /// A step that was given up: names of run-time code.
     GaveUpJitNames, "gave_up_jit_names", "given-up step";
     /// A step that was given up: BPF programs.

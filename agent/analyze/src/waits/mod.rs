@@ -8,6 +8,7 @@
 //! for whatever comes at the bottom of a thread's stack. Queues for a lock behind somebody who is at rest are rest
 //! as well (leader and followers).
 
+pub mod java;
 mod works;
 
 pub use works::someone_works;
@@ -15,7 +16,9 @@ pub use works::someone_works;
 use super::graph::{End, Graph, Node};
 use super::{Scene, words};
 use remora_model::places::{self, Meaning, Reading};
-use remora_model::{FrameKind, Lock, LockKind, PythonAwaited, Reason, Stack, State, Thread};
+use remora_model::{
+    FrameKind, Lock, LockKind, PythonAwaited, Reason, Site, Stack, State, Thread, takes_lock,
+};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -128,12 +131,19 @@ pub struct Waiting<'a> {
     pub reading: Reading,
     /// The call has a time limit.
     pub timed: bool,
+    /// For how long, and whether that is a lower bound.
+    lasts: (Duration, bool),
 }
 
 impl Waiting<'_> {
     /// For how long.
     pub const fn since(&self) -> Duration {
-        self.thread.now.since
+        self.lasts.0
+    }
+
+    /// Whether that is a lower bound.
+    pub const fn at_least(&self) -> bool {
+        self.lasts.1
     }
 }
 
@@ -158,6 +168,7 @@ impl<'a> Waits<'a> {
                 kind: kind(graph, (index, thread), &reading),
                 reading,
                 timed: graph.is_timed(index),
+                lasts: lasts(scene, (index, thread)),
             }
         });
         let mut all: Vec<_> = all.collect();
@@ -184,6 +195,37 @@ impl<'a> Waits<'a> {
         };
         self.all.iter().filter(move |it| is_target(it.thread.pid))
     }
+}
+
+/// For how long a thread has waited, over wake-ups to ask again.
+fn lasts(scene: &Scene<'_>, (index, thread): (usize, &Thread)) -> (Duration, bool) {
+    let now = &thread.now;
+    match java::asked_again(scene, (index, thread)) {
+        Some(always) if always > now.since => (always, true),
+        _ => (now.since, now.since_inferred),
+    }
+}
+
+/// Share of its time that a thread has to spend in waits for locks.
+const ALWAYS: f64 = 0.95;
+/// A shorter look says nothing.
+const LEAST: Duration = Duration::from_secs(2);
+
+/// Whether a thread did nothing but wait for locks in the whole capture, however often it woke up in between to ask
+/// again.
+pub fn always_for_locks(scene: &Scene<'_>, index: usize) -> bool {
+    let capture = scene.capture;
+    let thread = capture.threads.get(index);
+    let Some(thread) = thread.filter(|thread| thread.observed >= LEAST) else {
+        return false;
+    };
+    let own = capture.waits.iter().filter(|wait| wait.thread == index);
+    let for_locks = own.filter(|wait| match wait.site {
+        Site::Stack(at) => capture.stacks.get(at).is_some_and(takes_lock),
+        _ => false,
+    });
+    let total: Duration = for_locks.map(|wait| wait.total).sum();
+    total.as_secs_f64() >= ALWAYS * thread.observed.as_secs_f64()
 }
 
 fn kind(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading) -> Kind {
@@ -226,6 +268,9 @@ fn futex(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading
             PythonAwaited::Semaphore => Kind::Slot,
             PythonAwaited::Thread => Kind::Join,
         };
+    }
+    if let Some(kind) = java::kind(scene, thread, reading) {
+        return kind;
     }
     match graph.lock(index).map(|lock| lock.kind) {
         Some(LockKind::PythonGil) => return Kind::Gil,
@@ -354,9 +399,8 @@ pub fn lock_words(lock: &Lock) -> String {
 
 /// What a wait is, for how long, and where: `worker-12 waits for a lock for ≥ 30.0 s`.
 pub fn line(waiting: &Waiting<'_>) -> String {
-    let now = &waiting.thread.now;
     let who = words::thread(waiting.thread);
-    let since = words::since(now.since, now.since_inferred);
+    let since = words::since(waiting.since(), waiting.at_least());
     format!("{who} waits for {} for {since}", waiting.kind.words())
 }
 

@@ -5,6 +5,7 @@ use crate::{
     assemble::Recorded,
     blocked::{self, BlockedStacks},
     dependencies, holders,
+    javas::{self, JavaSeen},
     locks::{self, Facts, WaitedWords},
     meter::Meter,
     objects::{Insides, ObjectWatch},
@@ -37,6 +38,7 @@ struct Moment {
     python_names: HashMap<u32, String>,
     polls: PollsSeen,
     python_pools: Vec<PythonPool>,
+    java: JavaSeen,
     tasks: Vec<(u32, Tasks)>,
     sockets: SocketsSeen,
 }
@@ -119,6 +121,7 @@ impl Session {
             python_waits: moment.python_waits,
             python_names: moment.python_names,
             python_pools: moment.python_pools,
+            java: moment.java,
             tasks: moment.tasks,
             insides,
             sockets: moment.sockets,
@@ -201,6 +204,7 @@ impl Session {
             python_waits: self.pythons.waits(&self.probe.threads()),
             python_names: self.pythons.names(&self.probe.threads()),
             python_pools: self.pythons.pools(&self.probe.threads()),
+            java: javas::look(&self.spaces, || self.probe.threads()),
             tasks: self.pythons.tasks(),
             sockets: self.sockets.finish(start_ns),
         }

@@ -147,11 +147,11 @@ impl Table {
         };
         let name = match language {
             Language::Python => function::python(&frame.name),
-            Language::Native => function::native(&frame.name),
+            Language::Native | Language::Java => function::native(&frame.name),
         };
         let file = match language {
             Language::Python => frame.file.as_deref(),
-            Language::Native => frame.module.as_deref(),
+            Language::Native | Language::Java => frame.module.as_deref(),
         };
         let exact = self.exact.get(&(language, last(language, &name)));
         let mut exact = exact.into_iter().flatten();
@@ -167,6 +167,11 @@ impl Table {
         };
         found.or_else(begins).map(|rule| rule.meaning)
     }
+
+    fn class(&self, name: &str) -> Option<Meaning> {
+        let rules = self.exact.get(&(Language::Java, name))?;
+        rules.first().map(|rule| rule.meaning)
+    }
 }
 
 /// The last part of a name, by which rules are found.
@@ -174,6 +179,7 @@ fn last(language: Language, name: &str) -> &str {
     let parts = match language {
         Language::Python => ".",
         Language::Native => "::",
+        Language::Java => return name,
     };
     name.rsplit(parts).next().unwrap_or(name)
 }
@@ -181,6 +187,11 @@ fn last(language: Language, name: &str) -> &str {
 /// What is known of a frame.
 pub fn meaning(frame: &Frame) -> Option<Meaning> {
     TABLE.meaning(frame)
+}
+
+/// What it means that a thread of Java's is parked on an object of these classes, its own first and then its parents.
+pub fn parked_on(classes: &[String]) -> Option<Meaning> {
+    classes.iter().find_map(|class| TABLE.class(class))
 }
 
 #[cfg(test)]

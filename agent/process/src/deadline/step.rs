@@ -22,6 +22,8 @@ pub enum Step {
     UnwindRoom,
     /// One question to the Python interpreter of a process.
     Interpreter,
+    /// The threads of the Java virtual machine of a process.
+    JavaMachine,
     /// The stacks of threads that sleep.
     SleepingStacks,
     /// The words of locks in the memory of a process.
@@ -63,7 +65,7 @@ pub enum Step {
 }
 
 /// Every step, with the longest wait for it, its name in `loss` and what is missing without it.
-const TABLE: [(Step, Duration, AgentLoss, &str); 27] = [
+const TABLE: [(Step, Duration, AgentLoss, &str); 28] = [
     (
         Step::Select,
         secs(1),
@@ -101,6 +103,12 @@ const TABLE: [(Step, Duration, AgentLoss, &str); 27] = [
         secs(1),
         AgentLoss::GaveUpInterpreter,
         "Python interpreter",
+    ),
+    (
+        Step::JavaMachine,
+        secs(1),
+        AgentLoss::GaveUpJava,
+        "Java virtual machine",
     ),
     (
         Step::SleepingStacks,

@@ -42,13 +42,17 @@ impl FromIterator<(String, u64)> for Exports {
     }
 }
 
-/// Those of a process; `None`: the library is not there.
-pub(super) fn of_process(snapshot: &Snapshot) -> Option<Result<Exports, Refused>> {
-    let is_library = |mapping: &&Mapping| {
+/// The mapping of the library's code.
+pub(super) fn library(snapshot: &Snapshot) -> Option<&Mapping> {
+    snapshot.mappings().iter().find(|mapping| {
         let module = mapping.module.as_ref();
         module.is_some_and(|module| is_jvm(module))
-    };
-    let mapping = snapshot.mappings().iter().find(is_library)?;
+    })
+}
+
+/// Those of a process; `None`: the library is not there.
+pub(super) fn of_process(snapshot: &Snapshot) -> Option<Result<Exports, Refused>> {
+    let mapping = library(snapshot)?;
     let module = mapping.module.as_ref()?;
     let found = exports(&module.content).zip(mapping.bias());
     Some(match found {

@@ -65,6 +65,11 @@ pub enum Refused {
     NoAnswer,
 }
 
+/// Whether a process has the library mapped.
+pub fn is_mapped(snapshot: &Snapshot) -> bool {
+    exports::library(snapshot).is_some()
+}
+
 /// The machine of the process that `snapshot` and `memory` show; `None`: it runs no Java.
 ///
 /// # Errors
