@@ -8,7 +8,7 @@
 //! them at rest ([`waits`](super::waits) calls that a turn); a semaphore that counts the jobs of workers that work;
 //! a deadlock, which is that finding's.
 
-use super::waits::{Kind, Waiting, Waits, someone_works};
+use super::waits::{Kind, Waiting, Waits, java::is_behind_rest, someone_works};
 use super::{Findings, Scene, graph::Graph, graph::Node, words};
 use remora_model::display::text::{clean, counted};
 use remora_model::places::Meaning;
@@ -51,7 +51,7 @@ fn stuck<'w, 'a>(graph: &Graph<'a>, waits: &'w Waits<'a>) -> Vec<Stuck<'w, 'a>> 
     let mut by_lock: BTreeMap<Subject, Vec<&Waiting<'_>>> = BTreeMap::new();
     for waiting in waits.of_targets(scene) {
         let long = waiting.since() >= scene.thresholds.lock_stuck;
-        if long && !dead.contains(&waiting.index) && is_lock(scene, waits, waiting) {
+        if long && !dead.contains(&waiting.index) && is_lock(graph, waits, waiting) {
             let of_lock = by_lock.entry(subject(scene, waiting)).or_default();
             of_lock.push(waiting);
         }
@@ -77,9 +77,11 @@ fn deadlocked(graph: &Graph<'_>) -> HashSet<usize> {
     threads.collect()
 }
 
-fn is_lock(scene: &Scene<'_>, waits: &Waits<'_>, waiting: &Waiting<'_>) -> bool {
+fn is_lock(graph: &Graph<'_>, waits: &Waits<'_>, waiting: &Waiting<'_>) -> bool {
+    let scene = graph.scene();
     match waiting.kind {
-        Kind::Lock => true,
+        // Behind one that seems to be at rest it is not certain that anything is wrong.
+        Kind::Lock => !is_behind_rest(graph, waits, waiting),
         // A semaphore that nobody gives back; one that counts jobs at work is a limit that does what it should.
         Kind::Slot => {
             is_semaphore(scene, waiting) && !someone_works(scene, waits, waiting.thread.pid)

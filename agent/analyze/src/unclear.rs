@@ -7,6 +7,7 @@
 
 mod loops;
 
+use super::waits::java::is_behind_rest;
 use super::waits::{Kind, Waiting, Waits, always_for_locks, line, someone_works};
 use super::{Scene, graph::Graph, graph::Node, words};
 use remora_model::display::text::clean;
@@ -32,7 +33,10 @@ pub fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
         .filter(|it| !told.contains(&Subject::Thread(it.thread.tid)))
         .filter(|it| {
             let is_long = it.since() >= scene.thresholds.unclear;
-            asks_again(scene, it) || (is_long && is_unclear(scene, &graph, &waits, it))
+            let is_stuck = it.since() >= scene.thresholds.lock_stuck;
+            asks_again(scene, it)
+                || (is_stuck && is_behind_rest(&graph, &waits, it))
+                || (is_long && is_unclear(scene, &graph, &waits, it))
         })
         .collect();
     unclear.sort_by_key(|it| (std::cmp::Reverse(it.since()), it.index));
@@ -94,12 +98,14 @@ fn notice(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Notice {
     evidence.extend(code);
     let chain = graph.chain(waiting.index);
     evidence.extend(chain.facts(graph));
-    if chain.steps.is_empty() {
-        evidence.push(Fact {
-            what: Topic::Unknown,
-            value: unknown(waiting.kind).to_owned(),
-        });
-    }
+    evidence.push(Fact {
+        what: Topic::Unknown,
+        value: match chain.steps.is_empty() {
+            true => unknown(waiting.kind),
+            false => "whether its holder waits for work, or for what only those behind it can do",
+        }
+        .to_owned(),
+    });
     let place = graph.place(node);
     let place = place.as_deref().map_or("its place", |place| place);
     Notice {

@@ -5,8 +5,9 @@
 //! queue; which class means what is data (`[java]` in `jvm.places`). What is neither a lock nor a result is left to the
 //! stack: a semaphore may count permits that somebody has, or jobs that nobody has sent.
 
-use super::{Kind, Rest};
+use super::{Kind, Rest, Waiting, Waits};
 use crate::Scene;
+use crate::graph::{End, Graph, Node};
 use remora_model::places::{self, Meaning, Reading};
 use remora_model::{JavaAwaited, JavaWait, Thread};
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub(super) fn kind(scene: &Scene<'_>, thread: &Thread, reading: &Reading) -> Opt
     let is_main = thread.java_name.as_deref() == Some(MAIN);
     match meaning? {
         Meaning::Home => Some(Kind::Rest(Rest::Worker)),
+        Meaning::Latch if !reading.home => Some(Kind::Latch),
         Meaning::Future if !is_main && !reading.home => Some(Kind::Future),
         _ => None,
     }
@@ -40,6 +42,20 @@ pub fn is_lock(wait: &JavaWait) -> bool {
                 || places::parked_on(&wait.classes) == Some(Meaning::Lock)
         }
     }
+}
+
+/// Whether a thread waits for a lock of Java's whose holder seems to be at rest: a worker that fetches work under a
+/// lock, in turn with others, or one that waits for what only those behind it could do (nested monitors). From outside
+/// both look the same.
+pub fn is_behind_rest(graph: &Graph<'_>, waits: &Waits<'_>, waiting: &Waiting<'_>) -> bool {
+    if waiting.kind != Kind::Lock || graph.scene().java_wait(waiting.thread.tid).is_none() {
+        return false;
+    }
+    let last = match graph.chain(waiting.index).end {
+        End::Node(Node::Thread(last)) if last != waiting.index => waits.of_thread(last),
+        _ => None,
+    };
+    last.is_some_and(|last| matches!(last.kind, Kind::Rest(_)))
 }
 
 /// For how long a thread has stood at a monitor whose waiters wake up by themselves to ask again (HotSpot's do so every

@@ -50,6 +50,8 @@ pub enum Kind {
     Gil,
     /// The end of a thread.
     Join,
+    /// Others that have to arrive or to finish.
+    Latch,
     /// To be notified of something.
     Condition,
     /// An element of a queue, or room in one.
@@ -87,6 +89,7 @@ impl Kind {
             Self::Lock => "a lock",
             Self::Gil => "the GIL",
             Self::Join => "a thread's exit",
+            Self::Latch => "others to arrive at a latch",
             Self::Condition => "a condition or event",
             Self::Queue => "a queue",
             Self::Future => "another thread's result",
@@ -108,6 +111,7 @@ impl Kind {
             Self::Rest(Rest::Worker | Rest::Bottom | Rest::Turn)
                 | Self::Lock
                 | Self::Join
+                | Self::Latch
                 | Self::Condition
                 | Self::Queue
                 | Self::Future
@@ -154,6 +158,12 @@ pub struct Waits<'a> {
 }
 
 impl<'a> Waits<'a> {
+    /// That of a thread, given by its index.
+    pub fn of_thread(&self, index: usize) -> Option<&Waiting<'a>> {
+        let at = self.all.binary_search_by_key(&index, |it| it.index);
+        self.all.get(at.ok()?)
+    }
+
     /// Explains them.
     pub fn of(graph: &Graph<'a>) -> Self {
         let scene = graph.scene();
@@ -363,9 +373,10 @@ fn is_turn(
     }
     let chain = graph.chain(waiting.index);
     if !chain.steps.is_empty() {
+        let java = graph.scene().java_wait(waiting.thread.tid).is_some();
         let rests = |index: usize| {
             let at = all.binary_search_by_key(&index, |it| it.index);
-            at.is_ok_and(|at| all.get(at).is_some_and(|it| is_rest_of_leader(it.kind)))
+            at.is_ok_and(|at| all.get(at).is_some_and(|it| is_leader(it.kind, java)))
         };
         // Of a process with several threads it is not known who writes: what counts is that the last one waits for data.
         let last = match (&chain.end, chain.steps.last().map(|step| step.node)) {
@@ -378,6 +389,16 @@ fn is_turn(
     let stack = graph.scene().stack_now(waiting.thread);
     let function = stack.and_then(|stack| own(stack, &waiting.reading));
     function.is_some_and(|function| leaders.contains(&(waiting.thread.pid, function)))
+}
+
+/// The same. Java's frames do not say that a thread is at the bottom of its stack: one that holds a lock there and waits
+/// to be notified may wait for those behind it.
+const fn is_leader(kind: Kind, java: bool) -> bool {
+    match kind {
+        Kind::Rest(Rest::EventLoop | Rest::Arrival) | Kind::Data => true,
+        Kind::Rest(_) => !java,
+        _ => false,
+    }
 }
 
 /// What the holder of a lock may do for long while the others have nothing to do either.

@@ -35,6 +35,8 @@ pub enum Meaning {
     Semaphore,
     /// The end of a thread.
     Join,
+    /// Others that have to arrive or to finish: a latch, a barrier.
+    Latch,
     /// The next element of a queue, or room in one.
     Queue,
     /// What another thread computes.
@@ -55,7 +57,7 @@ pub enum Meaning {
 
 impl Meaning {
     /// All of them, with the word for each in the files.
-    const WORDS: [(&'static str, Self); 16] = [
+    const WORDS: [(&'static str, Self); 17] = [
         ("pass", Self::Pass),
         ("start", Self::Start),
         ("home", Self::Home),
@@ -64,6 +66,7 @@ impl Meaning {
         ("condition", Self::Condition),
         ("semaphore", Self::Semaphore),
         ("join", Self::Join),
+        ("latch", Self::Latch),
         ("queue", Self::Queue),
         ("future", Self::Future),
         ("runtime", Self::Runtime),

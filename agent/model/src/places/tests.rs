@@ -190,7 +190,7 @@ fn a_parked_thread_is_told_by_the_class_of_what_it_is_parked_on() {
         ),
         (
             &["java.util.concurrent.CountDownLatch$Sync", AQS],
-            Some(Meaning::Condition),
+            Some(Meaning::Latch),
         ),
         (
             &["java.util.concurrent.locks.AbstractQueuedSynchronizer$ConditionObject"],

@@ -89,7 +89,7 @@ fn the_class_that_a_thread_is_parked_on_tells_a_lock_from_rest() {
     let cases: [(JavaAwaited, &[&str], Option<u32>, Kind); 12] = [
         (Park, &LOCK, None, Kind::Lock),
         (Park, &CONDITION, None, rest),
-        (Park, &LATCH, None, rest),
+        (Park, &LATCH, None, Kind::Latch),
         (
             Park,
             &["java.util.concurrent.Semaphore$NonfairSync", AQS],
@@ -219,6 +219,40 @@ fn who_queues_behind_a_thread_at_rest_waits_for_its_turn() {
     builder.thread(1, 3, "selector");
     sleeps(&mut builder, 2, Reason::Epoll, &["run", "epoll_wait"], 60);
     assert_eq!(kinds(&builder.0)[1], Kind::Rest(Rest::Turn));
+}
+
+#[test]
+fn a_lock_whose_holder_waits_to_be_notified_is_unclear_and_never_rest() {
+    // Nested monitors: who should notify stands at the outer one.
+    let waits = |holder: &[&str], on| {
+        [
+            wait(1, JavaAwaited::Park, &LATCH, None),
+            wait(2, JavaAwaited::Monitor, &["com.acme.Outer"], Some(3)),
+            wait(3, on, holder, None),
+        ]
+    };
+    for (on, holder) in [
+        (JavaAwaited::Notify, &["com.acme.Inner"][..]),
+        (JavaAwaited::Park, &CONDITION),
+    ] {
+        let judgement = judged(machine(&waits(holder, on), 15));
+        assert_eq!(judgement.verdict, Verdict::Unclear, "{on:?}");
+        let [notice] = &judgement.notices[..] else {
+            panic!("{:#?}", judgement.notices);
+        };
+        assert_eq!(notice.tid, Some(2));
+        let said: Vec<_> = notice.evidence.iter().map(|it| &*it.value).collect();
+        assert!(
+            said.iter()
+                .any(|it| it.contains("monitor of Outer 0x69ec00010, held by worker-3-3")),
+            "{said:?}"
+        );
+        let young = judged(machine(&waits(holder, on), 5));
+        assert_eq!(young.verdict, Verdict::Idle, "under the threshold");
+    }
+    // One that waits for others to arrive fetches no work.
+    let judgement = judged(machine(&waits(&LATCH, JavaAwaited::Park), 15));
+    assert_eq!(found(&judgement), ["lock_stuck"]);
 }
 
 #[test]
