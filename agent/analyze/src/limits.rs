@@ -60,11 +60,17 @@ pub(crate) fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
             "greenlets that are switched out not seen",
         );
         let java = own.iter().filter(|it| is_java(scene, it));
-        add(
-            LimitOf::JavaFrames,
-            java.count(),
-            "parked in Java code without names, idle or waiting for a lock",
-        );
+        let (of, what) = match refused(scene, process) {
+            Some(why) => (
+                LimitOf::JavaLocks,
+                format!("parked in Java, idle or waiting for a lock; {why}"),
+            ),
+            None => (
+                LimitOf::JavaFrames,
+                "parked in Java code without names, idle or waiting for a lock".to_owned(),
+            ),
+        };
+        add(of, java.count(), &what);
     }
     limits.extend(samples(scene));
     limits
@@ -180,8 +186,20 @@ fn has_greenlets(scene: &Scene<'_>, thread: &Thread) -> bool {
     })
 }
 
-/// It parks in the Java virtual machine, and none of Java's own functions on its stack has a name.
+/// Why the Java virtual machine of a process was not read.
+fn refused(scene: &Scene<'_>, process: &Process) -> Option<String> {
+    let mut machines = scene.capture.java.iter();
+    let machine = machines.find(|machine| machine.pid == process.pid)?;
+    Some(clean(machine.refused.as_deref()?).into_owned())
+}
+
+/// It parks in the Java virtual machine, none of Java's own functions on its stack has a name, and the machine does not
+/// say on what.
 fn is_java(scene: &Scene<'_>, thread: &Thread) -> bool {
+    let told = scene.java_wait(thread.tid);
+    if told.is_some_and(|wait| !wait.classes.is_empty()) {
+        return false;
+    }
     let reading = scene.reading_now(thread);
     let Some(stack) = scene
         .stack_now(thread)

@@ -223,6 +223,8 @@ pub enum LimitOf {
     Greenlets,
     /// Threads that wait in Java code without names.
     JavaFrames,
+    /// Threads of a Java virtual machine whose locks are not read.
+    JavaLocks,
     /// CPU samples whose stacks say nothing.
     CpuStacks,
 }

@@ -6,6 +6,7 @@ use crate::{
         blocked::{self, BlockedStacks},
         dependencies,
         futexes::{self, FutexStates, WaitedWords},
+        java::{self, JavaStates},
         objects::{HeapCensus, ObjectWatch},
         owners,
         polls::{PollsSeen, Senses},
@@ -45,6 +46,7 @@ struct Moment {
     python_names: HashMap<u32, String>,
     polls: PollsSeen,
     python_pools: Vec<PythonPool>,
+    java: JavaStates,
     tasks: Vec<(u32, Tasks)>,
     sockets: SocketsSeen,
 }
@@ -127,6 +129,7 @@ impl Session {
             python_waits: moment.python_waits,
             python_names: moment.python_names,
             python_pools: moment.python_pools,
+            java: moment.java,
             tasks: moment.tasks,
             census,
             sockets: moment.sockets,
@@ -210,6 +213,7 @@ impl Session {
             python_waits: self.interpreters.waits(&self.probe.threads()),
             python_names: self.interpreters.names(&self.probe.threads()),
             python_pools: self.interpreters.pools(&self.probe.threads()),
+            java: java::inspect(&self.spaces, || self.probe.threads()),
             tasks: self.interpreters.tasks(),
             sockets: self.sockets.finish(start_ns),
         }
