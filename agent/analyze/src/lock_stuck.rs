@@ -52,7 +52,7 @@ fn stuck<'w, 'a>(graph: &Graph<'a>, waits: &'w Waits<'a>) -> Vec<Stuck<'w, 'a>> 
     for waiting in waits.of_targets(scene) {
         let long = waiting.since() >= scene.thresholds.lock_stuck;
         if long && !dead.contains(&waiting.index) && is_lock(scene, waits, waiting) {
-            let of_lock = by_lock.entry(subject(scene, waiting)).or_default();
+            let of_lock = by_lock.entry(subject(graph, waiting)).or_default();
             of_lock.push(waiting);
         }
     }
@@ -97,15 +97,17 @@ pub fn is_semaphore(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
         && file.is_some_and(|file| file.ends_with("threading.py"))
 }
 
-/// Of a lock object of Python's the object, else the futex; of one that threads sleep for each on a futex of its
-/// own (parking lots, conditions) the thread.
-fn subject(scene: &Scene<'_>, waiting: &Waiting<'_>) -> Subject {
-    let thread = waiting.thread;
+/// Of a lock object of Python's the object, of one that its waiters park for the lock, else the futex, which may be
+/// the thread's own.
+fn subject(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Subject {
+    let (scene, thread) = (graph.scene(), waiting.thread);
+    let parked_at = graph.lock(waiting.index).and_then(|lock| lock.parked_at);
     let mut python = scene.capture.python_waits.iter();
     let object = python
         .find(|wait| wait.tid == thread.tid)
         .map(|it| it.object);
-    Subject::Lock(thread.pid, object.unwrap_or(thread.now.args[0]))
+    let lock = object.or(parked_at);
+    Subject::Lock(thread.pid, lock.unwrap_or(thread.now.args[0]))
 }
 
 /// What is waited for, and whether memory says so.
@@ -122,7 +124,8 @@ fn name(graph: &Graph<'_>, waiting: &Waiting<'_>) -> (String, bool) {
     }
     let stack = scene.stack_now(waiting.thread);
     let by = waiting.reading.by.and_then(|at| stack?.frames.get(at));
-    let lock = graph.lock(waiting.index).filter(|lock| {
+    let known = graph.lock(waiting.index);
+    let lock = known.filter(|lock| {
         !matches!(
             lock.kind,
             LockKind::Event | LockKind::Futex | LockKind::FutexLock
@@ -136,13 +139,10 @@ fn name(graph: &Graph<'_>, waiting: &Waiting<'_>) -> (String, bool) {
             } else {
                 "lock"
             };
-            (
-                format!(
-                    "a {what} in {}",
-                    remora_model::display::label::frame_short(by)
-                ),
-                false,
-            )
+            let parked_at = known.and_then(|lock| lock.parked_at);
+            let at = parked_at.map_or_else(String::new, |at| format!(" {at:#x}"));
+            let function = remora_model::display::label::frame_short(by);
+            (format!("a {what}{at} in {function}"), false)
         }
         (None, None) => ("a lock".to_owned(), false),
     }

@@ -35,7 +35,7 @@ use remora_common::{
 use remora_kernel::{Arch, clocks::SchedulerClock, syscalls};
 use remora_model::{
     AgentLoss, Capture, Constraints, CpuSampling, Dependency, End, Losses, Now, Overhead, Process,
-    PythonPool, PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, State, Syscall, Tasks,
+    PythonPool, PythonWait, Reason, ReasonTotals, RunQueue, Sample, Signal, SlotPool, State, Syscall, Tasks,
     Thread, classify,
 };
 use remora_process as process;
@@ -94,6 +94,8 @@ pub struct Recorded {
     pub python_names: HashMap<u32, String>,
     /// Executors of Python programs.
     pub python_pools: Vec<PythonPool>,
+    /// Pools that threads of theirs wait for a slot of.
+    pub slot_pools: Vec<SlotPool>,
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,
@@ -201,6 +203,7 @@ pub fn capture(mut recorded: Recorded) -> Capture {
         dependencies: recorded.dependencies.clone(),
         python_waits: recorded.python_waits.clone(),
         python_pools: recorded.python_pools.clone(),
+        slot_pools: recorded.slot_pools.clone(),
         loops: series::loops(&recorded, &threads),
         polls: series::polls(&recorded, &threads),
         timeline: series::timeline(&recorded, &threads),

@@ -24,6 +24,10 @@ pub enum LockKind {
     FutexLock,
     /// A `pthread_rwlock_t` of glibc.
     ReadWrite,
+    /// A `Mutex` of Rust's `parking_lot`, its byte and its holder's code say. The futex is its waiter's own.
+    ParkingMutex,
+    /// A `RwLock` of the same.
+    ParkingRwLock,
     /// The end of a thread: the word holds its id until it is gone (`pthread_join`).
     ThreadEnd,
     /// Waited for as condition variables, semaphores and parked threads are.
@@ -45,6 +49,8 @@ impl LockKind {
             Self::PythonGil => "Python GIL",
             Self::FutexLock => "futex lock",
             Self::ReadWrite => "glibc rwlock",
+            Self::ParkingMutex => "parking_lot mutex",
+            Self::ParkingRwLock => "parking_lot rwlock",
             Self::ThreadEnd => "end of a thread",
             Self::Event => "condition or semaphore",
             Self::Futex => "futex",
@@ -197,6 +203,10 @@ pub struct Lock {
     /// Threads that read under it, by its word; 0 where one thread has it, and where that is not known.
     #[serde(default)]
     pub readers: u32,
+    /// Where the lock lies that the futex's waiter is parked by at the end, where it has a futex of its own to wait in
+    /// (`parking_lot`): by that thread's own memory.
+    #[serde(default)]
+    pub parked_at: Option<u64>,
     /// Who woke a waiter, and how often, the most frequent first.
     pub wakers: Vec<(u32, String, u64)>,
     /// Who held it when waits began.

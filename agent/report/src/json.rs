@@ -96,6 +96,8 @@ struct Document<'a> {
     /// Threads that wait in locks of Python's `threading`.
     python_waits: Vec<dependencies::InPython<'a>>,
     python_pools: Vec<dependencies::Pool<'a>>,
+    /// Pools that threads of Python wait for a slot of.
+    slot_pools: Vec<dependencies::Slots<'a>>,
     #[serde(flatten)]
     foot: Foot<'a>,
 }
@@ -293,6 +295,7 @@ fn document(report: &Report) -> Result<Document<'_>, serde_json::Error> {
         dependencies: dependencies::waits(capture),
         python_waits: dependencies::in_python(capture),
         python_pools: dependencies::pools(capture),
+        slot_pools: dependencies::slots(capture),
         foot: foot(capture),
     })
 }

@@ -10,6 +10,7 @@ mod idioms;
 mod locks;
 mod loops;
 mod memory;
+mod pools;
 mod run;
 mod sockets;
 pub mod table;
@@ -28,8 +29,12 @@ pub enum Program {
     Cpp(&'static str, &'static str),
     /// The same in Rust: source without `.rs`.
     Rust(&'static str, &'static str),
+    /// A mode of a Rust program with dependencies: name of its package's folder.
+    Package(&'static str, &'static str),
     /// A mode of a Python program: name of its source.
     Python(&'static str, &'static str),
+    /// The same where an interpreter has this module.
+    PythonWith(&'static str, &'static str, &'static str),
     /// A mode of a program of node: name of its source, mode, and one more argument.
     Node(&'static str, &'static str, &'static str),
 }
@@ -109,6 +114,7 @@ pub fn all() -> Vec<Case> {
         threads::CASES,
         loops::CASES,
         waits::CASES,
+        pools::CASES,
         memory::CASES,
     ]
     .concat()

@@ -131,6 +131,7 @@ fn lock(
         owner: owner(recorded, threads, &draft, by_memory, kind, names, &keepers),
         keepers,
         readers: kept.map_or(0, |kept| kept.readers),
+        parked_at: kept.and_then(|kept| kept.sort.is_parking().then_some(kept.address)),
         wakers: wakers(threads, &draft, names),
         holders: named_holders(threads, &holders, names),
         waiter_stacks: lock_stacks(&draft.waiter_stacks),

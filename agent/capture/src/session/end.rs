@@ -15,7 +15,7 @@ use crate::{
 };
 use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
 use remora_kernel::Kernel;
-use remora_model::{End, Python, PythonPool, PythonWait, Tasks};
+use remora_model::{End, Python, PythonPool, PythonWait, SlotPool, Tasks};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// When a recording began, how it ended, and what measured its cost.
@@ -37,6 +37,7 @@ struct Moment {
     python_names: HashMap<u32, String>,
     polls: PollsSeen,
     python_pools: Vec<PythonPool>,
+    slot_pools: Vec<SlotPool>,
     tasks: Vec<(u32, Tasks)>,
     sockets: SocketsSeen,
 }
@@ -119,6 +120,7 @@ impl Session {
             python_waits: moment.python_waits,
             python_names: moment.python_names,
             python_pools: moment.python_pools,
+            slot_pools: moment.slot_pools,
             tasks: moment.tasks,
             insides,
             sockets: moment.sockets,
@@ -201,6 +203,7 @@ impl Session {
             python_waits: self.pythons.waits(&self.probe.threads()),
             python_names: self.pythons.names(&self.probe.threads()),
             python_pools: self.pythons.pools(&self.probe.threads()),
+            slot_pools: self.pythons.slots(&self.probe.threads()),
             tasks: self.pythons.tasks(),
             sockets: self.sockets.finish(start_ns),
         }

@@ -5,7 +5,10 @@ use super::{
     draft::{Draft, Form, host_tid},
     lives_for, waiting,
 };
-use crate::{holders::Kept, locks::Fact};
+use crate::{
+    holders::{Kept, Sort},
+    locks::Fact,
+};
 use remora_common::futex;
 use remora_model::LockKind;
 use remora_process as process;
@@ -48,10 +51,13 @@ pub fn of_kept(known: (LockKind, bool), kept: Option<&Kept>) -> (LockKind, bool)
         (LockKind::Event | LockKind::Futex | LockKind::FutexLock, Some(kept))
             if !kept.keepers.is_empty() =>
         {
-            match kept.glibc {
-                true => (LockKind::ReadWrite, true),
-                false => (LockKind::FutexLock, true),
-            }
+            let kind = match kept.sort {
+                Sort::Word => LockKind::FutexLock,
+                Sort::Glibc => LockKind::ReadWrite,
+                Sort::ParkingMutex => LockKind::ParkingMutex,
+                Sort::ParkingRwLock => LockKind::ParkingRwLock,
+            };
+            (kind, true)
         }
         _ => known,
     }
