@@ -30,8 +30,8 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
         let long = waiting.since() >= scene.thresholds.lock_stuck;
         let pool = slots::of(scene, waiting.thread);
         // One that somebody wrote may limit how many work at a time, as a semaphore does.
-        let limits = pool.is_some_and(|it| it.by_hand)
-            && someone_works(scene, &waits, waiting.thread.pid);
+        let limits =
+            pool.is_some_and(|it| it.by_hand) && someone_works(scene, &waits, waiting.thread.pid);
         if long && waiting.kind == Kind::Slot && !is_semaphore(scene, waiting) && !limits {
             by_pool
                 .entry((waiting.thread.pid, pool.map(|it| it.object)))

@@ -286,7 +286,6 @@ fn start_python(interpreter: &Path, name: &str, mode: &str) -> Result<Specimen, 
         .spawn()
 }
 
-
 fn start_node(name: &str, mode: &str, argument: &str) -> Result<Specimen, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places = std::env::split_paths(&path).map(|folder| folder.join("node"));

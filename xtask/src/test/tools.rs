@@ -84,7 +84,9 @@ fn install_python() -> anyhow::Result<()> {
     let folder = python();
     let interpreter = folder.join("bin/python3");
     let mut ask = Command::new(&interpreter);
-    let asked = ask.args(["-c", "import aiohttp, uvloop, sqlalchemy"]).output();
+    let asked = ask
+        .args(["-c", "import aiohttp, uvloop, sqlalchemy"])
+        .output();
     if asked.is_ok_and(|output| output.status.success()) {
         return Ok(());
     }

@@ -118,12 +118,7 @@ pub struct SlotPool {
 }
 
 /// Reads the pools that these threads, given by their states, wait for.
-pub fn slots(
-    python: &Python,
-    minor: u8,
-    memory: &impl Memory,
-    asleep: &[u64],
-) -> Vec<SlotPool> {
+pub fn slots(python: &Python, minor: u8, memory: &impl Memory, asleep: &[u64]) -> Vec<SlotPool> {
     let known = Objects::new(memory, &python.layout, minor, ALLOWANCE);
     let Some(objects) = known else {
         return Vec::new();
@@ -158,9 +153,8 @@ impl<M: Memory> Reader<'_, M> {
                 continue;
             };
             let mut known = WAITS.iter();
-            let found = known.find(|(_, name, file, _)| {
-                &*code.name == *name && code.filename.ends_with(file)
-            });
+            let found = known
+                .find(|(_, name, file, _)| &*code.name == *name && code.filename.ends_with(file));
             let Some((library, _, _, kind)) = found else {
                 continue;
             };
@@ -368,8 +362,8 @@ impl<M: Memory> Reader<'_, M> {
         let mut transactions = names
             .into_iter()
             .filter_map(|name| self.member(session, name));
-        let connections = transactions
-            .find_map(|transaction| self.member(transaction, "_connections"))?;
+        let connections =
+            transactions.find_map(|transaction| self.member(transaction, "_connections"))?;
         let values = self.objects.dict(connections)?.into_iter();
         let fairies = values.take(MAX_CONNECTIONS).filter_map(|(_, value)| {
             let connection = self.objects.sequence(value, 1)?.first().copied()?;
