@@ -225,6 +225,8 @@ pub enum LimitOf {
     JavaFrames,
     /// CPU samples whose stacks say nothing.
     CpuStacks,
+    /// Tasks of tokio's runtime, which are not read.
+    TokioTasks,
 }
 
 impl LimitOf {

@@ -3,7 +3,7 @@
 use super::{Case, Expect, Program};
 
 /// A program in which something waits for itself; `thread` is that of the finding.
-const fn dead(
+pub(super) const fn dead(
     name: &'static str,
     about: &'static str,
     program: Program,
@@ -25,7 +25,7 @@ const fn dead(
 }
 
 /// One in which a thread loses much of its time to a lock.
-const fn contended(
+pub(super) const fn contended(
     name: &'static str,
     about: &'static str,
     program: Program,
@@ -46,7 +46,7 @@ const fn contended(
 }
 
 /// One in which nothing is wrong.
-const fn well(name: &'static str, about: &'static str, program: Program) -> Case {
+pub(super) const fn well(name: &'static str, about: &'static str, program: Program) -> Case {
     Case {
         name,
         about,
@@ -71,10 +71,6 @@ const fn rust(mode: &'static str) -> Program {
 
 const fn guards(mode: &'static str) -> Program {
     Program::Rust("sick_guards", mode)
-}
-
-const fn parking(mode: &'static str) -> Program {
-    Program::Package("sick_parking", mode)
 }
 
 const fn threads(mode: &'static str) -> Program {
@@ -271,95 +267,6 @@ pub(super) const CASES: &[Case] = &[
         &["deadlocked on itself", "takes_twice", "inferred"],
     ),
     dead(
-        "deadlock-arcs-parking",
-        "two threads take two Mutex of parking_lot in different orders: their waiters sleep elsewhere",
-        parking("arc"),
-        "one",
-        &[
-            "2 threads",
-            "parking_lot mutex",
-            "frees it in sick_parking::transfer",
-            "inferred",
-        ],
-    ),
-    dead(
-        "deadlock-static-parking",
-        "the same with locks that lie side by side",
-        parking("static"),
-        "one",
-        &["2 threads", "transfer", "inferred"],
-    ),
-    dead(
-        "deadlock-scoped-parking",
-        "the same on the stack of the thread that waits for both",
-        parking("scoped"),
-        "one",
-        &["2 threads", "transfer", "inferred"],
-    ),
-    dead(
-        "deadlock-reentrant-parking",
-        "the same with ReentrantMutex, each taken twice",
-        parking("reentrant"),
-        "one",
-        &["2 threads", "reenter", "inferred"],
-    ),
-    dead(
-        "deadlock-fields-parking",
-        "the same in one structure, a byte each",
-        parking("fields"),
-        "one",
-        &["2 threads", "match_", "inferred"],
-    ),
-    dead(
-        "deadlock-guard-parking",
-        "the same with guards in structures",
-        parking("guard"),
-        "one",
-        &["2 threads", "transact", "inferred"],
-    ),
-    dead(
-        "deadlock-rwlock-parking",
-        "two threads read under one RwLock of parking_lot and want to write under the other's",
-        parking("rwlock"),
-        "one",
-        &["2 threads", "parking_lot rwlock", "refresh", "inferred"],
-    ),
-    dead(
-        "deadlock-written-parking",
-        "two threads write under one RwLock of parking_lot and want to read under the other's",
-        parking("rwlock-written"),
-        "one",
-        &["2 threads", "rewrite", "inferred"],
-    ),
-    dead(
-        "deadlock-upgrade-parking",
-        "a thread reads under an RwLock of parking_lot and wants to write under it",
-        parking("upgrade"),
-        "one",
-        &["deadlocked on itself", "upgrade", "inferred"],
-    ),
-    dead(
-        "deadlock-self-parking",
-        "a thread takes a Mutex of parking_lot that it holds",
-        parking("twice"),
-        "one",
-        &["deadlocked on itself", "takes_twice", "inferred"],
-    ),
-    dead(
-        "deadlock-join-parking",
-        "a thread joins one that wants its Mutex of parking_lot",
-        parking("join"),
-        "joiner",
-        &["the exit of", "joins", "inferred"],
-    ),
-    dead(
-        "deadlock-handed-over-parking",
-        "a waiter of a Condvar was handed over to the queue of a Mutex, whose holder wants what it holds",
-        parking("handed-over"),
-        "one",
-        &["2 threads", "handed_over", "tells", "inferred"],
-    ),
-    dead(
         "deadlock-join-rust",
         "a thread joins one that wants its Mutex",
         rust("join"),
@@ -465,18 +372,6 @@ pub(super) const CASES: &[Case] = &[
         &["futex lock", "one_by_one", "held by"],
     ),
     contended(
-        "contention-kept-parking",
-        "a thread sleeps under two Mutex of parking_lot that two others have had and want again: no deadlock",
-        parking("kept"),
-        &["parking_lot mutex", "one_by_one", "held by"],
-    ),
-    contended(
-        "contention-kept-scoped-parking",
-        "the same on the stack of the one that joins it",
-        parking("kept-scoped"),
-        &["parking_lot mutex", "one_by_one"],
-    ),
-    contended(
         "contention-kept-scoped-rust",
         "a thread sleeps under a std Mutex that lies on the stack of the one that joins it: no deadlock",
         guards("kept-scoped"),
@@ -527,26 +422,6 @@ pub(super) const CASES: &[Case] = &[
         "pool-rust",
         "workers at rest in a condition variable and a channel",
         rust("pool"),
-    ),
-    well(
-        "pool-parking",
-        "workers at rest in a Condvar of parking_lot",
-        parking("pool"),
-    ),
-    well(
-        "pool-receivers-parking",
-        "one of three workers waits for work under a Mutex of parking_lot, the others for that",
-        parking("receivers"),
-    ),
-    well(
-        "readers-parking",
-        "readers keep an RwLock of parking_lot for some milliseconds, a writer waits for them",
-        parking("readers"),
-    ),
-    well(
-        "in-order-parking",
-        "threads take two Mutex of parking_lot in one order",
-        parking("in-order"),
     ),
     well(
         "pool-receivers-rust",

@@ -10,6 +10,7 @@ mod idioms;
 mod locks;
 mod loops;
 mod memory;
+mod parking;
 mod pools;
 mod run;
 mod sockets;
@@ -115,6 +116,7 @@ pub fn all() -> Vec<Case> {
         loops::CASES,
         waits::CASES,
         pools::CASES,
+        parking::CASES,
         memory::CASES,
     ]
     .concat()

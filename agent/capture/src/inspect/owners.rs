@@ -23,7 +23,7 @@ use crate::store::{
     spaces::{SpaceKey, Spaces},
 };
 use names::Functions;
-use path::{Follower, MAX_LOCKS};
+use path::{Act, Follower, MAX_LOCKS, Names};
 use remora_common::{
     futex,
     reason::Reason,
@@ -329,6 +329,17 @@ struct Inspection<'a> {
     compared: u64,
 }
 
+impl Inspection<'_> {
+    /// Whether a thread stands in a condition variable, and has given up its lock until it is told.
+    fn waits_for_condition(&mut self, frames: &[Registers]) -> bool {
+        let mut frames = frames.iter().take(MAX_FRAMES);
+        frames.any(|frame| {
+            let call = (frame.ip & !EXACT).wrapping_sub(1);
+            self.functions.act(call) == Act::Waits
+        })
+    }
+}
+
 /// The bits of those that are so.
 fn mask(are: impl Iterator<Item = bool>) -> u64 {
     let bits = are.take(MAX_LOCKS).enumerate();
@@ -341,6 +352,8 @@ impl Inspection<'_> {
         let (rows, space) = (&mut self.rows, self.space);
         let row = |address| rows.find(space, address);
         let (frames, _) = unwind::frames(self.machine, registers, self.memory, row);
+        // A guard that it has had before the wait is that of the lock which it waits for.
+        let given_up = own.is_some() && self.waits_for_condition(&frames);
         let mut state = State::default();
         let mut freed: HashMap<u64, u8> = HashMap::new();
         let mut owned: Vec<(u64, u64)> = Vec::new();
@@ -362,6 +375,9 @@ impl Inspection<'_> {
                 *sum = sum.saturating_add(*times);
                 let waits = own.is_some_and(|own| own.addresses().any(|at| at == *lock));
                 let enough = if waits { 2 } else { 1 };
+                if waits && given_up {
+                    continue;
+                }
                 if *times > 0 && *sum >= enough && done.insert(*lock) {
                     let call = if at == 0 { ip } else { ip.wrapping_sub(1) };
                     owned.push((*lock, call));

@@ -70,6 +70,9 @@ fn by_name(name: &str) -> Act {
         "~scoped_lock",
         "~shared_lock",
     ];
+    if name.contains("condvar") && function.starts_with("wait") {
+        return Act::Waits;
+    }
     if function.starts_with("unlock") && function.ends_with("_slow") {
         // parking_lot's, for what is left to do: the way that leads here has tried to free it already.
         return Act::Other;
@@ -149,6 +152,12 @@ mod tests {
             "parking_lot::raw_mutex::RawMutex::lock_slow",
         ] {
             assert_eq!(by_name(name), Act::Takes, "{name}");
+        }
+        for name in [
+            "parking_lot::condvar::Condvar::wait_until_internal",
+            "std::sync::poison::condvar::Condvar::wait",
+        ] {
+            assert_eq!(by_name(name), Act::Waits, "{name}");
         }
         let parts = "core::ptr::drop_in_place<std::sync::poison::mutex::Mutex<u64>>";
         assert_eq!(by_name(parts), Act::DropsParts);

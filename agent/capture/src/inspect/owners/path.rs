@@ -41,6 +41,8 @@ pub enum Act {
     Drops,
     /// It drops what it is given, part by part.
     DropsParts,
+    /// It waits for a condition: has given up the lock of its guard, and takes it again.
+    Waits,
     /// Something else.
     Other,
 }
@@ -293,7 +295,7 @@ impl<M: Memory> Follower<'_, '_, M> {
                     }
                 }
             }
-            Act::DropsParts | Act::Other => {}
+            Act::DropsParts | Act::Waits | Act::Other => {}
         }
     }
 
