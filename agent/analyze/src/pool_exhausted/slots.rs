@@ -5,7 +5,7 @@
 
 use super::{SHOWN, place, waits_for_slot};
 use crate::graph::{Graph, Node};
-use crate::waits::{Waiting, Waits, line};
+use crate::waits::{Kind, Waiting, Waits, line};
 use crate::{Scene, words};
 use remora_model::display::text::{clean, counted};
 use remora_model::{Finding, SlotPool, Subject, Thread, Topic};
@@ -94,7 +94,10 @@ fn holder(
     }
     let waiting = waits.of_process(pool.pid).find(|it| it.index == index);
     match waiting {
-        Some(waiting) => format!("{}, holds {slots}", line(waiting)),
-        None => format!("{}, holds {slots}", graph.does(Node::Thread(index))),
+        // Who has a slot is not at rest, wherever it waits.
+        Some(waiting) if !matches!(waiting.kind, Kind::Rest(_)) => {
+            format!("{}, holds {slots}", line(waiting))
+        }
+        _ => format!("{}, holds {slots}", graph.does(Node::Thread(index))),
     }
 }
