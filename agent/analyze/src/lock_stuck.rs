@@ -54,7 +54,7 @@ fn stuck<'w, 'a>(graph: &Graph<'a>, waits: &'w Waits<'a>) -> Vec<Stuck<'w, 'a>> 
     for waiting in waits.of_targets(scene) {
         let long = waiting.since() >= scene.thresholds.lock_stuck;
         if long && !dead.contains(&waiting.index) && is_lock(graph, waits, waiting) {
-            let of_lock = by_lock.entry(subject(scene, waiting)).or_default();
+            let of_lock = by_lock.entry(subject(graph, waiting)).or_default();
             of_lock.push(waiting);
         }
     }
@@ -101,10 +101,10 @@ pub(crate) fn is_semaphore(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
         && file.is_some_and(|file| file.ends_with("threading.py"))
 }
 
-/// Of a lock object of Python's or Java's the object, else the futex; of one that threads sleep for each on a futex of its
-/// own (parking lots, conditions) the thread; so also of one that has no futex.
-fn subject(scene: &Scene<'_>, waiting: &Waiting<'_>) -> Subject {
-    let thread = waiting.thread;
+/// Of a lock object of Python's or Java's the object, of one that its waiters park for the lock, else the futex, which
+/// may be the thread's own; of one that has no futex the thread.
+fn subject(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Subject {
+    let (scene, thread) = (graph.scene(), waiting.thread);
     if thread.now.reason != Some(Reason::Futex) {
         return Subject::Thread(thread.tid);
     }
@@ -112,7 +112,8 @@ fn subject(scene: &Scene<'_>, waiting: &Waiting<'_>) -> Subject {
     let object = python
         .find(|wait| wait.tid == thread.tid)
         .map(|it| it.object)
-        .or_else(|| scene.java_wait(thread.tid).map(|it| it.object));
+        .or_else(|| scene.java_wait(thread.tid).map(|it| it.object))
+        .or_else(|| graph.lock(waiting.index)?.parked_at);
     Subject::Lock(thread.pid, object.unwrap_or(thread.now.args[0]))
 }
 
@@ -133,7 +134,8 @@ fn name(graph: &Graph<'_>, waiting: &Waiting<'_>) -> (String, bool) {
     }
     let stack = scene.stack_now(waiting.thread);
     let by = waiting.reading.by.and_then(|at| stack?.frames.get(at));
-    let lock = graph.lock(waiting.index).filter(|lock| {
+    let known = graph.lock(waiting.index);
+    let lock = known.filter(|lock| {
         !matches!(
             lock.kind,
             LockKind::Event | LockKind::Futex | LockKind::FutexLock
@@ -147,13 +149,10 @@ fn name(graph: &Graph<'_>, waiting: &Waiting<'_>) -> (String, bool) {
             } else {
                 "lock"
             };
-            (
-                format!(
-                    "a {what} in {}",
-                    remora_model::display::label::frame_short(by)
-                ),
-                false,
-            )
+            let parked_at = known.and_then(|lock| lock.parked_at);
+            let at = parked_at.map_or_else(String::new, |at| format!(" {at:#x}"));
+            let function = remora_model::display::label::frame_short(by);
+            (format!("a {what}{at} in {function}"), false)
         }
         (None, None) => ("a lock".to_owned(), false),
     }

@@ -227,6 +227,8 @@ pub enum LimitOf {
     JavaLocks,
     /// CPU samples whose stacks say nothing.
     CpuStacks,
+    /// Tasks of tokio's runtime, which are not read.
+    TokioTasks,
 }
 
 impl LimitOf {

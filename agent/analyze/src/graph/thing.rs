@@ -49,7 +49,7 @@ impl Thing {
             LockKind::ThreadEnd => Self::ThreadExit,
             kind => Self::Lock {
                 kind,
-                address: lock.address,
+                address: lock.parked_at.unwrap_or(lock.address),
             },
         }
     }

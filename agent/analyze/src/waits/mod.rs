@@ -302,6 +302,9 @@ fn futex(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading
     if reading.home {
         return Kind::Rest(Rest::Worker);
     }
+    if crate::pool_exhausted::slot_pool(scene, thread).is_some() {
+        return Kind::Slot;
+    }
     let stack = scene.stack_now(thread);
     match reading.what {
         Some(Meaning::Lock) if reading.guessed || is_no_lock(scene, thread, stack, reading) => {

@@ -136,6 +136,7 @@ pub(crate) fn capture(mut raw: RawCapture) -> Capture {
         python_pools: raw.python_pools.clone(),
         java: raw.java.machines.clone(),
         java_waits: raw.java.waits.clone(),
+        slot_pools: raw.slot_pools.clone(),
         loops: series::loops(&raw, &threads),
         polls: series::polls(&raw, &threads),
         timeline: series::timeline(&raw, &threads),

@@ -13,7 +13,7 @@ use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
 use remora_kernel::{Arch, clocks::SchedulerClock};
 use remora_model::{
     AgentLoss, Constraints, CpuSampling, Dependency, End, Overhead, Process, PythonPool,
-    PythonWait, Signal, Tasks,
+    PythonWait, Signal, SlotPool, Tasks,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -74,6 +74,8 @@ pub(crate) struct RawCapture {
     pub python_pools: Vec<PythonPool>,
     /// Java virtual machines, and what their threads wait for.
     pub java: JavaStates,
+    /// Pools that threads of theirs wait for a slot of.
+    pub slot_pools: Vec<SlotPool>,
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,
