@@ -292,6 +292,79 @@ static void nice_sharing(void)
     wants_cpu();
 }
 
+/* Four that use the CPU which this process shares with them. */
+static void crowded(void)
+{
+    pin(0);
+    for (int i = 0; i < 4; i++)
+        if (child() == 0)
+            for (;;)
+                work();
+}
+
+/* Runs when nobody else wants the CPU. */
+static void gives_way(void)
+{
+    struct sched_param none = {0};
+    must(sched_setscheduler(0, SCHED_IDLE, &none), "sched_setscheduler");
+}
+
+/* A batch that gives way: nobody waits for it. */
+static void idle_batch(void)
+{
+    crowded();
+    gives_way();
+    ready(getpid());
+    wants_cpu();
+}
+
+/* The same, with a child that waits for its answers. */
+NAMED static void idle_server(void)
+{
+    int ends[2];
+    char bytes[16] = {0};
+    crowded();
+    must(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair");
+    if (child() == 0) {
+        for (int i = 0; i < 3; i++)
+            if (write(ends[1], bytes, sizeof bytes) < 0)
+                _exit(1);
+        for (;;)
+            if (read(ends[1], bytes, sizeof bytes) <= 0)
+                _exit(1);
+    }
+    close(ends[1]);
+    gives_way();
+    ready(getpid());
+    while (read(ends[0], bytes, sizeof bytes) > 0)
+        wants_cpu();
+}
+
+static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
+
+static void *idle_holder(void *unused)
+{
+    (void)unused;
+    pthread_mutex_lock(&held);
+    gives_way();
+    wants_cpu();
+    return NULL;
+}
+
+/* A thread that gives way computes under a lock that the main thread wants. */
+NAMED static void idle_lock(void)
+{
+    pthread_t thread;
+    crowded();
+    pthread_create(&thread, NULL, idle_holder, NULL);
+    while (pthread_mutex_trylock(&held) == 0) {
+        pthread_mutex_unlock(&held);
+        rest(MS);
+    }
+    ready(getpid());
+    pthread_mutex_lock(&held);
+}
+
 static void *worker(void *unused)
 {
     (void)unused;
@@ -663,6 +736,9 @@ static const struct {
     {"starved", starved},
     {"sharing", sharing},
     {"nice", nice_sharing},
+    {"idle-batch", idle_batch},
+    {"idle-server", idle_server},
+    {"idle-lock", idle_lock},
     {"batch", batch},
     {"throttled", throttled},
     {"roomy", roomy},

@@ -1,6 +1,6 @@
 //! What all analyzers look at: the capture, with an index of what they ask it for.
 
-use super::{Heartbeat, Thresholds, connections::Servers};
+use super::{Heartbeat, Thresholds, connections::Servers, event_loops::Places};
 use remora_model::display::text::clean;
 use remora_model::places::{self, Reading};
 use remora_model::{
@@ -34,6 +34,7 @@ pub struct Scene<'a> {
     sockets_by_process: HashMap<u32, Vec<&'a Socket>>,
     readings: Vec<OnceCell<Reading>>,
     servers: OnceCell<Servers>,
+    places: OnceCell<Places>,
 }
 
 impl<'a> Scene<'a> {
@@ -64,6 +65,7 @@ impl<'a> Scene<'a> {
             sockets_by_process,
             readings: vec![OnceCell::new(); capture.stacks.len()],
             servers: OnceCell::new(),
+            places: OnceCell::new(),
         }
     }
 
@@ -115,6 +117,11 @@ impl<'a> Scene<'a> {
     pub fn is_accepted(&self, socket: &Socket) -> bool {
         let servers = self.servers.get_or_init(|| Servers::of(self.capture));
         servers.accepted(socket)
+    }
+
+    /// Where each thread was, by its samples and waits.
+    pub fn places(&self) -> &Places {
+        self.places.get_or_init(|| Places::new(self))
     }
 
     /// How long something must have stood still in a socket to have done so in the whole look: nearly as long

@@ -61,6 +61,51 @@ pub(super) const CASES: &[Case] = &[
         "idle",
         "0",
     ),
+    node(
+        "loop-async-child-node",
+        "a server of node that runs a child by exec",
+        "async",
+        "0",
+    ),
+    sick(
+        "loop_blocked",
+        &["libuv loop", "waits for a child exit"],
+        Case {
+            after_s: 8,
+            ..node(
+                "loop-sync-child-node",
+                "a server of node in execSync, which runs a loop inside of the callback",
+                "sync",
+                "0",
+            )
+        },
+    ),
+    sick(
+        "not_consuming",
+        &["busy on a CPU instead of epoll_wait"],
+        Case {
+            after_s: 8,
+            ..node(
+                "loop-computes-unaccepted-node",
+                "the same with connections that wait to be accepted: its consequence",
+                "unaccepted",
+                "0",
+            )
+        },
+    ),
+    sick(
+        "not_consuming",
+        &["in futex instead of epoll_wait"],
+        Case {
+            after_s: 8,
+            ..node(
+                "loop-waits-unaccepted-node",
+                "connections wait to be accepted: a callback of node waits in Atomics.wait",
+                "waits",
+                "0",
+            )
+        },
+    ),
     sick(
         "loop_blocked",
         &["libuv loop", "on CPU"],

@@ -192,6 +192,7 @@ fn kind(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading)
         R::Futex => futex(graph, (index, thread), reading),
         R::Epoll => match reading.what {
             Some(Meaning::Handshake) => Kind::Handshake,
+            Some(Meaning::Child) => Kind::Child,
             _ => Kind::Rest(Rest::EventLoop),
         },
         R::SocketAccept | R::SignalWait | R::IoUring => Kind::Rest(Rest::Arrival),
