@@ -8,6 +8,7 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -318,26 +319,31 @@ static void idle_batch(void)
     wants_cpu();
 }
 
-/* The same, with a child that waits for its answers. */
+/* The same, with a client that waits for its answer. */
 NAMED static void idle_server(void)
 {
-    int ends[2];
     char bytes[16] = {0};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     crowded();
-    must(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair");
+    must(bind(server, (struct sockaddr *)&address, length), "bind");
+    must(listen(server, 4), "listen");
+    must(getsockname(server, (struct sockaddr *)&address, &length), "getsockname");
     if (child() == 0) {
-        for (int i = 0; i < 3; i++)
-            if (write(ends[1], bytes, sizeof bytes) < 0)
-                _exit(1);
-        for (;;)
-            if (read(ends[1], bytes, sizeof bytes) <= 0)
-                _exit(1);
+        int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        must(connect(client, (struct sockaddr *)&address, length), "connect");
+        must((int)write(client, bytes, sizeof bytes), "write");
+        rest(200 * MS);
+        must((int)write(client, bytes, sizeof bytes), "write");
+        _exit(read(client, bytes, sizeof bytes) < 0);
     }
-    close(ends[1]);
+    int client = accept(server, NULL, NULL);
+    must(client, "accept");
+    must((int)read(client, bytes, sizeof bytes), "read");
     gives_way();
     ready(getpid());
-    while (read(ends[0], bytes, sizeof bytes) > 0)
-        wants_cpu();
+    wants_cpu();
 }
 
 static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;

@@ -8,6 +8,7 @@ use crate::specimen::{Specimen, Start};
 use serde_json::Value;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -263,14 +264,38 @@ pub fn start(program: Program) -> Result<Specimen, String> {
         Program::Python(name, mode) => {
             let interpreters = python::interpreters();
             let newest = interpreters.last().ok_or("there is no CPython here")?;
-            let script = python::specimen(name);
-            let script = script.to_str().ok_or("a path that is not UTF-8")?;
-            Start::program(newest)
-                .argument(script)
-                .argument(mode)
-                .spawn()
+            start_python(newest, name, mode)
+        }
+        Program::PythonOf(version, name, mode) => {
+            let wanted = format!("python{version}");
+            let interpreters = python::interpreters();
+            let mut of = interpreters.iter().filter(|it| it.ends_with(&wanted));
+            let found = of.next();
+            start_python(
+                found.ok_or_else(|| format!("there is no CPython {version} here"))?,
+                name,
+                mode,
+            )
+        }
+        Program::PythonWith(modules, name, mode) => {
+            let found = python::interpreters_with(modules);
+            let newest = found.last();
+            start_python(
+                newest.ok_or_else(|| format!("no CPython here has {modules}"))?,
+                name,
+                mode,
+            )
         }
     }
+}
+
+fn start_python(interpreter: &Path, name: &str, mode: &str) -> Result<Specimen, String> {
+    let script = python::specimen(name);
+    let script = script.to_str().ok_or("a path that is not UTF-8")?;
+    Start::program(interpreter)
+        .argument(script)
+        .argument(mode)
+        .spawn()
 }
 
 fn start_node(name: &str, mode: &str, argument: &str) -> Result<Specimen, String> {

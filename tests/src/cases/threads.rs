@@ -359,7 +359,7 @@ pub(super) const CASES: &[Case] = &[
             "a server under SCHED_IDLE gets no CPU while a client waits",
             "idle-server",
             "starved",
-            &["longest", "policy idle", "chrt -o -p 0"],
+            &["16 bytes unread", "policy idle", "chrt -o -p 0"],
         )
     },
     Case {
@@ -417,7 +417,16 @@ pub(super) const CASES: &[Case] = &[
         "spin-asyncio",
         "an asyncio task that waits by going around the loop",
         "turning",
-        about("busy_spin", &["asyncio"]),
+        about(
+            "busy_spin",
+            &["asyncio", "goes round in turning (sick_loops.py"],
+        ),
+    ),
+    python(
+        "spin-asyncio-callback",
+        "an asyncio callback that asks for itself again, and does nothing",
+        "turning-callback",
+        about("busy_spin", &["asyncio", "ask_again (sick_loops.py"]),
     ),
     python(
         "spin-reader",
