@@ -14,7 +14,7 @@
  * locks FILE     maps the file; at SIGUSR1 one thread reads it through /proc/self/mem, which holds the lock of the memory
  *                meanwhile, the next maps something: whoever wants that lock then waits behind it
  *
- * Prints `ready {"pid":…,"tids":{…}}`. Ends with its parent, or by itself after five minutes.
+ * Prints `ready {"pid":…,"tids":{…}}`. Ends with its parent, or by itself after half an hour.
  */
 #define _GNU_SOURCE
 #include "hostile.h"
@@ -36,7 +36,7 @@
 #include <linux/futex.h>
 #include <unistd.h>
 
-enum { UNSUPPORTED = 77, LIFE_S = 300, PAGE = 4096 };
+enum { UNSUPPORTED = 77, LIFE_S = 1800, PAGE = 4096 };
 
 static void unsupported(const char *what)
 {

@@ -1,5 +1,5 @@
 """`hostile.py`: an asyncio program with some tasks, some of which do a little, for hosts and file systems that make
-it hard to look. Says when it is ready; ends by itself after five minutes.
+it hard to look. Says when it is ready; ends by itself after half an hour (twenty rounds of the matrix take ten minutes).
 """
 
 import asyncio
@@ -30,5 +30,5 @@ async def main():
     await asyncio.gather(*tasks)
 
 
-signal.alarm(300)
+signal.alarm(1800)
 asyncio.run(main())

@@ -15,6 +15,7 @@ pub mod compile;
 pub mod debugger;
 pub mod folded;
 pub mod gate;
+pub mod healthy;
 pub mod hostile;
 pub mod modes;
 pub mod picture;

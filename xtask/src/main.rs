@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod fuzz;
+mod healthy;
 mod kernels;
 mod lint;
 mod process;
@@ -79,6 +80,8 @@ enum Command {
         /// Only those whose name holds one of these
         names: Vec<String>,
     },
+    /// Look at healthy programs that nobody here wrote, and fail where remora finds something
+    Healthy(healthy::HealthyArgs),
     /// Check format, lints, documentation, tidiness, dependencies and the oldest compiler
     Lint,
     /// Build the fuzz targets and run each for some seconds
@@ -115,6 +118,7 @@ fn main() -> ExitCode {
             let numbers = [("--jobs", jobs), ("--long", long), ("--late", late)];
             specimens::specimens(list, table.as_deref(), &numbers, &names)
         }
+        Command::Healthy(args) => healthy::healthy(&args),
         Command::Lint => lint::lint(),
         Command::Fuzz { seconds, names } => fuzz::fuzz(seconds, &names),
     };

@@ -3,8 +3,9 @@
 //! Every lock is waited for now and then; what counts is the share of a thread's time that goes there. Similar and
 //! healthy: workers that wait for work in a condition variable or semaphore (no lock: those kinds never count, and
 //! neither does a wait at a thread's idle place), and workers that queue for a mutex whose holder waits for the next
-//! connection in `accept` or `epoll_wait` (leader and followers): where the one that could make progress is idle, nobody
-//! is held up. A lock of a deadlock is that finding's, and so is one that is not handed over at all.
+//! connection in `accept` or `epoll_wait` (leader and followers): where the one that could make progress is idle, or the
+//! holders did too little besides to account for what was lost, nobody is held up. A lock of a deadlock is that finding's,
+//! and so is one that is not handed over at all.
 
 use super::{
     Findings, Scene,
@@ -52,6 +53,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
         if let Some(worst) = losers.first()
             && worst.share >= scene.thresholds.lock_contention
             && !is_queue_of_idle(scene, &graph, worst)
+            && !is_held_at_rest(scene, lock, worst)
         {
             findings.push(finding(scene, &graph, lock, &losers));
         }
@@ -146,11 +148,37 @@ fn is_queue_of_idle(scene: &Scene<'_>, graph: &Graph<'_>, worst: &Loser<'_>) -> 
         return false;
     }
     let reason = scene.capture.threads.get(last).and_then(|it| it.now.reason);
-    scene.is_idle_now(last)
-        || matches!(
-            reason,
-            Some(Reason::Epoll | Reason::SocketAccept | Reason::SignalWait | Reason::IoUring)
-        )
+    scene.is_idle_now(last) || reason.is_some_and(is_arrival)
+}
+
+/// Waits for whatever comes.
+const fn is_arrival(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Epoll | Reason::SocketAccept | Reason::SignalWait | Reason::IoUring
+    )
+}
+
+/// Whether those that held it waited for whatever comes meanwhile: all that they did besides, under the lock or not, is
+/// less than half of what was lost. So it is with those that take turns in `accept`, at work.
+fn is_held_at_rest(scene: &Scene<'_>, lock: &Lock, worst: &Loser<'_>) -> bool {
+    let mut holders: HashSet<u32> = lock.holders.iter().map(|holder| holder.tid).collect();
+    holders.extend(lock.owner.iter().map(|owner| owner.tid));
+    let mut busy = Duration::ZERO;
+    let mut known = 0;
+    for (index, thread) in scene.capture.threads.iter().enumerate() {
+        if !holders.contains(&thread.tid) {
+            continue;
+        }
+        known += 1;
+        let waits = scene.capture.waits.iter();
+        let waits = waits.filter(|wait| wait.thread == index && is_arrival(wait.reason));
+        let turns = lock.waiters.iter().filter(|it| it.thread == index);
+        let elsewhere = waits.map(|wait| wait.total).chain(turns.map(|it| it.total));
+        let work = elsewhere.fold(thread.observed, Duration::saturating_sub);
+        busy = busy.saturating_add(work);
+    }
+    known > 0 && known >= holders.len() && busy < worst.lost / 2
 }
 
 fn finding(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock, losers: &[Loser<'_>]) -> Finding {

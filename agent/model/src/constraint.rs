@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use strum::{IntoStaticStr, VariantArray};
 
 /// The machine's side of a capture.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -87,13 +88,17 @@ pub struct CpuLimit {
 }
 
 /// Rules by which a thread gets its CPU: `SCHED_*` of `include/uapi/linux/sched.h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum Policy {
     /// The usual one.
     Other,
     /// Real time, first come first served.
     Fifo,
     /// Real time, in turns.
+    #[strum(to_string = "rr")]
     RoundRobin,
     /// As the usual one, and gives way.
     Batch,
@@ -123,17 +128,8 @@ impl Policy {
     }
 
     /// Its name, as `chrt` has it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Other => "other",
-            Self::Fifo => "fifo",
-            Self::RoundRobin => "rr",
-            Self::Batch => "batch",
-            Self::Idle => "idle",
-            Self::Deadline => "deadline",
-            Self::Ext => "ext",
-            Self::Unknown => "unknown",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Sample, Thread};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
+use strum::{IntoStaticStr, VariantArray};
 
 /// More CPUs than any kernel is built for: `CONFIG_NR_CPUS` is at most 8,192.
 const MAX_CPUS: u32 = 8192;
@@ -104,7 +105,20 @@ impl FromStr for Cpus {
 }
 
 /// Why no CPU samples were taken on a CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Deserialize,
+    Serialize,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum Unsampled {
     /// It is kept free of timers (`nohz_full`), and nobody asked for samples there.
     NohzFull,
@@ -118,13 +132,8 @@ pub enum Unsampled {
 
 impl Unsampled {
     /// Its name in `report.json`.
-    pub const fn key(self) -> &'static str {
-        match self {
-            Self::NohzFull => "nohz_full",
-            Self::NotChosen => "not_chosen",
-            Self::Offline => "offline",
-            Self::Refused => "refused",
-        }
+    pub fn key(self) -> &'static str {
+        self.into()
     }
 
     /// For a report, behind the CPUs.

@@ -2,9 +2,24 @@
 //! most of them.
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 /// What a descriptor is of.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Deserialize,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum DescriptorKind {
     /// A socket.
     Socket,
@@ -24,27 +39,11 @@ pub enum DescriptorKind {
 
 impl DescriptorKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
-        Self::Socket,
-        Self::Pipe,
-        Self::File,
-        Self::Device,
-        Self::Anonymous,
-        Self::MemoryFile,
-        Self::Other,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Its name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Socket => "socket",
-            Self::Pipe => "pipe",
-            Self::File => "file",
-            Self::Device => "device",
-            Self::Anonymous => "anonymous",
-            Self::MemoryFile => "memory_file",
-            Self::Other => "other",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -2,9 +2,11 @@
 
 use super::{MemoryTrend, Topic};
 use std::time::Duration;
+use strum::{IntoStaticStr, VariantArray};
 
 /// What is wrong. In the order of rank: what stands further up explains what stands below it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Kind {
     /// The process does not run because somebody stopped it.
     Stopped,
@@ -48,56 +50,17 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, by rank.
-    pub const ALL: [Self; 19] = [
-        Self::Stopped,
-        Self::Deadlock,
-        Self::LockStuck,
-        Self::PoolExhausted,
-        Self::LoopBlocked,
-        Self::NotConsuming,
-        Self::PeerNotConsuming,
-        Self::BlockedSyscall,
-        Self::NoAnswer,
-        Self::HeartbeatMissed,
-        Self::Starved,
-        Self::BusySpin,
-        Self::LockContention,
-        Self::CycleOverrun,
-        Self::FeedGap,
-        Self::MemoryLeak,
-        Self::FdLeak,
-        Self::ThreadLeak,
-        Self::CloseWait,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Its name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Stopped => "stopped",
-            Self::Deadlock => "deadlock",
-            Self::LockStuck => "lock_stuck",
-            Self::PoolExhausted => "pool_exhausted",
-            Self::NoAnswer => "no_answer",
-            Self::LoopBlocked => "loop_blocked",
-            Self::NotConsuming => "not_consuming",
-            Self::PeerNotConsuming => "peer_not_consuming",
-            Self::BlockedSyscall => "blocked_syscall",
-            Self::HeartbeatMissed => "heartbeat_missed",
-            Self::Starved => "starved",
-            Self::BusySpin => "busy_spin",
-            Self::LockContention => "lock_contention",
-            Self::CycleOverrun => "cycle_overrun",
-            Self::FeedGap => "feed_gap",
-            Self::MemoryLeak => "memory_leak",
-            Self::FdLeak => "fd_leak",
-            Self::ThreadLeak => "thread_leak",
-            Self::CloseWait => "close_wait",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Severity {
     /// Something makes no progress.
     Critical,
@@ -107,16 +70,14 @@ pub enum Severity {
 
 impl Severity {
     /// Its name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Critical => "critical",
-            Self::Warning => "warning",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
 /// How a finding is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Confidence {
     /// All of it was read.
     Certain,
@@ -126,11 +87,8 @@ pub enum Confidence {
 
 impl Confidence {
     /// Its name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Certain => "certain",
-            Self::Inferred => "inferred",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -228,7 +186,8 @@ impl Incident {
 }
 
 /// Something that may be wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum NoticeKind {
     /// A wait of which it is not known who could end it.
     UnexplainedWait,
@@ -240,24 +199,17 @@ pub enum NoticeKind {
 
 impl NoticeKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [
-        Self::UnexplainedWait,
-        Self::UnconfirmedLoop,
-        Self::YoungGrowth,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Its name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::UnexplainedWait => "unexplained_wait",
-            Self::UnconfirmedLoop => "unconfirmed_loop",
-            Self::YoungGrowth => "young_growth",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
 /// What was there and could not be judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum LimitOf {
     /// Child processes that were not judged.
     Children,
@@ -277,27 +229,11 @@ pub enum LimitOf {
 
 impl LimitOf {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
-        Self::Children,
-        Self::Compat32,
-        Self::Stacks,
-        Self::PythonLocks,
-        Self::Greenlets,
-        Self::JavaFrames,
-        Self::CpuStacks,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Its name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Children => "children",
-            Self::Compat32 => "compat32",
-            Self::Stacks => "stacks",
-            Self::PythonLocks => "python_locks",
-            Self::Greenlets => "greenlets",
-            Self::JavaFrames => "java_frames",
-            Self::CpuStacks => "cpu_stacks",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -360,7 +296,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// Its name in reports.
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
             Self::Idle => "idle",

@@ -7,6 +7,7 @@ use super::{
 use remora_common::loss::Loss;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use strum::{IntoStaticStr, VariantArray};
 
 /// Whether a signal is on.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -20,8 +21,22 @@ pub enum HookState {
 }
 
 /// What is observed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Deserialize,
+    Serialize,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum SignalId {
     /// Stacks of the threads that sleep at the end.
     BlockedStacks,
@@ -59,25 +74,8 @@ pub enum SignalId {
 
 impl SignalId {
     /// Its key in `report.json`.
-    pub const fn key(self) -> &'static str {
-        match self {
-            Self::BlockedStacks => "blocked_stacks",
-            Self::EventLoops => "event_loops",
-            Self::Exec => "exec",
-            Self::Heap => "heap",
-            Self::OffCpu => "off_cpu",
-            Self::OnCpu => "on_cpu",
-            Self::PageFaults => "page_faults",
-            Self::Python => "python",
-            Self::RunQueue => "run_queue",
-            Self::Sockets => "sockets",
-            Self::ThreadStates => "thread_states",
-            Self::ThreadsBorn => "threads_born",
-            Self::ThreadsGone => "threads_gone",
-            Self::UserStacks => "user_stacks",
-            Self::WaitStacks => "wait_stacks",
-            Self::Wakers => "wakers",
-        }
+    pub fn key(self) -> &'static str {
+        self.into()
     }
 }
 

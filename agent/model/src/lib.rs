@@ -38,6 +38,8 @@ mod thread_loop;
 pub mod timeline;
 mod topic;
 
+#[cfg(test)]
+mod contract;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 

@@ -2,31 +2,57 @@
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use strum::{IntoStaticStr, VariantArray};
 
 /// What a futex is, as far as its waits and its memory tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Deserialize,
+    Serialize,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum LockKind {
     /// A `pthread_mutex_t` of glibc.
+    #[strum(to_string = "glibc mutex")]
     Mutex,
     /// One that is recursive.
+    #[strum(to_string = "glibc mutex (recursive)")]
     RecursiveMutex,
     /// One that checks for errors.
+    #[strum(to_string = "glibc mutex (error-checking)")]
     ErrorCheckMutex,
     /// One that spins first.
+    #[strum(to_string = "glibc mutex (adaptive)")]
     AdaptiveMutex,
     /// One that its owner's death frees.
+    #[strum(to_string = "glibc mutex (robust)")]
     RobustMutex,
     /// A lock by `FUTEX_LOCK_PI`: the kernel lends the owner its waiters' priority.
+    #[strum(to_string = "priority-inheriting lock")]
     PriorityInheriting,
     /// The interpreter lock of a CPython process.
+    #[strum(to_string = "Python GIL")]
     PythonGil,
     /// Waited for with the value 2, as locks of musl, Rust and others are; its memory names no owner.
+    #[strum(to_string = "futex lock")]
     FutexLock,
     /// A `pthread_rwlock_t` of glibc.
+    #[strum(to_string = "glibc rwlock")]
     ReadWrite,
     /// The end of a thread: the word holds its id until it is gone (`pthread_join`).
+    #[strum(to_string = "end of a thread")]
     ThreadEnd,
     /// Waited for as condition variables, semaphores and parked threads are.
+    #[strum(to_string = "condition or semaphore")]
     Event,
     /// Anything else.
     Futex,
@@ -34,27 +60,28 @@ pub enum LockKind {
 
 impl LockKind {
     /// In words.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Mutex => "glibc mutex",
-            Self::RecursiveMutex => "glibc mutex (recursive)",
-            Self::ErrorCheckMutex => "glibc mutex (error-checking)",
-            Self::AdaptiveMutex => "glibc mutex (adaptive)",
-            Self::RobustMutex => "glibc mutex (robust)",
-            Self::PriorityInheriting => "priority-inheriting lock",
-            Self::PythonGil => "Python GIL",
-            Self::FutexLock => "futex lock",
-            Self::ReadWrite => "glibc rwlock",
-            Self::ThreadEnd => "end of a thread",
-            Self::Event => "condition or semaphore",
-            Self::Futex => "futex",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
 /// By which operation of `futex(2)` a thread waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Deserialize,
+    Serialize,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum FutexOperation {
     /// `FUTEX_WAIT`, or the call `futex_wait`.
     Wait,
@@ -74,16 +101,8 @@ pub enum FutexOperation {
 
 impl FutexOperation {
     /// Its name in `report.json`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Wait => "wait",
-            Self::WaitBitset => "wait_bitset",
-            Self::WaitRequeuePi => "wait_requeue_pi",
-            Self::LockPi => "lock_pi",
-            Self::LockPi2 => "lock_pi2",
-            Self::Waitv => "waitv",
-            Self::Other => "other",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

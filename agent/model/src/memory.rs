@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use strum::{IntoStaticStr, VariantArray};
 
 /// What is resident, by kind, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -65,7 +66,21 @@ impl MemoryReading {
 }
 
 /// What a mapping is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Deserialize,
+    Serialize,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum MappingKind {
     /// The heap that `brk` moves.
     Heap,
@@ -87,29 +102,11 @@ pub enum MappingKind {
 
 impl MappingKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
-        Self::Heap,
-        Self::Arena,
-        Self::Anonymous,
-        Self::Stack,
-        Self::ThreadStack,
-        Self::SharedMemory,
-        Self::File,
-        Self::Special,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Its name in `report.json`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Heap => "heap",
-            Self::Arena => "arena",
-            Self::Anonymous => "anonymous",
-            Self::Stack => "stack",
-            Self::ThreadStack => "thread_stack",
-            Self::SharedMemory => "shared_memory",
-            Self::File => "file",
-            Self::Special => "special",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Whether it is backed by a file, of which a fault maps several pages at once.
@@ -171,7 +168,10 @@ pub enum Source {
 }
 
 /// What ends the growth of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum LimitKind {
     /// `memory.max` of its cgroup or of one above it (`memory.limit_in_bytes` of version 1): the kernel
     /// kills.
@@ -186,13 +186,8 @@ pub enum LimitKind {
 
 impl LimitKind {
     /// Its name in `report.json`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cgroup => "cgroup",
-            Self::AddressSpace => "address_space",
-            Self::Data => "data",
-            Self::Host => "host",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

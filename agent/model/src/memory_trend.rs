@@ -4,9 +4,13 @@
 use super::MemoryLimit;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use strum::{IntoStaticStr, VariantArray};
 
 /// What a series of readings looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum GrowthForm {
     /// It does not grow.
     Flat,
@@ -22,19 +26,26 @@ pub enum GrowthForm {
 
 impl GrowthForm {
     /// Its name in `report.json`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Flat => "flat",
-            Self::Steady => "steady",
-            Self::LevelsOff => "levels_off",
-            Self::ComesBack => "comes_back",
-            Self::Steps => "steps",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
 /// How sure it is that growth is a leak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Deserialize,
+    Serialize,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum LeakLevel {
     /// It is steady and strong, and was not watched for long.
     Suspected,
@@ -44,11 +55,8 @@ pub enum LeakLevel {
 
 impl LeakLevel {
     /// Its name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Suspected => "suspected",
-            Self::Confirmed => "confirmed",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

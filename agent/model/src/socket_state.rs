@@ -1,10 +1,14 @@
 //! States of sockets.
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 /// State of a socket: `TCP_*` of `include/net/tcp_states.h`; sockets that are not TCP use some of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum SocketState {
     /// Connected.
     Established,
@@ -77,22 +81,7 @@ impl SocketState {
     }
 
     /// Its name in `report.json`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Established => "established",
-            Self::SynSent => "syn_sent",
-            Self::SynRecv => "syn_recv",
-            Self::FinWait1 => "fin_wait1",
-            Self::FinWait2 => "fin_wait2",
-            Self::TimeWait => "time_wait",
-            Self::Unconnected => "unconnected",
-            Self::Closed => "closed",
-            Self::CloseWait => "close_wait",
-            Self::LastAck => "last_ack",
-            Self::Listen => "listen",
-            Self::Closing => "closing",
-            Self::NewSynRecv => "new_syn_recv",
-            Self::Unknown => "unknown",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use strum::{IntoStaticStr, VariantArray};
 
 /// A look at the tasks of one process.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -38,7 +39,10 @@ pub struct EventLoop {
 }
 
 /// What a task does now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum TaskState {
     /// It is the one that its loop runs.
     Running,
@@ -51,11 +55,7 @@ pub enum TaskState {
 impl TaskState {
     /// Its name in reports.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Waiting => "waiting",
-            Self::Ready => "ready",
-        }
+        self.into()
     }
 }
 
@@ -102,7 +102,10 @@ pub struct TaskFrame {
 }
 
 /// The kind of what a task awaits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum AwaitKind {
     /// Another task, by itself or behind `wait_for` or `shield`.
     Task,
@@ -145,26 +148,7 @@ pub enum AwaitKind {
 impl AwaitKind {
     /// Its name in reports.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Task => "task",
-            Self::Gather => "gather",
-            Self::Wait => "wait",
-            Self::TaskGroup => "task_group",
-            Self::Sleep => "sleep",
-            Self::Lock => "lock",
-            Self::Event => "event",
-            Self::Condition => "condition",
-            Self::Semaphore => "semaphore",
-            Self::Barrier => "barrier",
-            Self::Queue => "queue",
-            Self::Stream => "stream",
-            Self::Socket => "socket",
-            Self::Server => "server",
-            Self::Process => "process",
-            Self::Executor => "executor",
-            Self::Future => "future",
-            Self::Other => "other",
-        }
+        self.into()
     }
 }
 

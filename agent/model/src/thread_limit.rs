@@ -1,26 +1,28 @@
 //! What ends the growth of a process's threads.
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 /// Which limit it is.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, IntoStaticStr, VariantArray,
+)]
 pub enum ThreadLimitKind {
     /// `pids.max` of its cgroup or of one above it.
+    #[strum(to_string = "pids.max")]
     Cgroup,
     /// `RLIMIT_NPROC`: all threads of its user, on the whole host. Root is not bound by it.
+    #[strum(to_string = "RLIMIT_NPROC")]
     User,
     /// `/proc/sys/kernel/threads-max` or `pid_max`, whichever is lower: all threads of the host.
+    #[strum(to_string = "threads-max")]
     Host,
 }
 
 impl ThreadLimitKind {
     /// What sets it, as its documentation calls it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cgroup => "pids.max",
-            Self::User => "RLIMIT_NPROC",
-            Self::Host => "threads-max",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

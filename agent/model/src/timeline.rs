@@ -8,9 +8,13 @@ use super::{histogram::Histogram, memory::MemoryReading};
 use remora_common::reason::Reason;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use strum::{IntoStaticStr, VariantArray};
 
 /// What a thread spends its time with, as the timeline shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case", suffix = "_pct")]
 #[repr(usize)]
 pub enum Activity {
     /// On a CPU.
@@ -32,20 +36,16 @@ pub enum Activity {
 }
 
 /// How many there are.
-pub const ACTIVITIES: usize = 8;
+pub const ACTIVITIES: usize = Activity::ALL.len();
 
 impl Activity {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; ACTIVITIES] = [
-        Self::OnCpu,
-        Self::RunQueue,
-        Self::Lock,
-        Self::EventWait,
-        Self::Socket,
-        Self::Disk,
-        Self::Sleep,
-        Self::Other,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// Name of its share of a window in `report.json` and in the stream of windows.
+    pub fn share_key(self) -> &'static str {
+        self.into()
+    }
 
     /// Where a wait belongs.
     pub const fn of(reason: Reason) -> Self {

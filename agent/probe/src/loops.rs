@@ -9,6 +9,7 @@ use bytemuck::Zeroable;
 use remora_common::event_loop::{EventLoop, LOOP_BLOCKED, LOOP_EXACT, LOOP_OFF};
 use remora_kernel::{Arch, syscalls};
 use remora_model::{HookState, Signal, SignalId};
+use strum::IntoStaticStr;
 
 /// How event loops are followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,13 +28,15 @@ pub enum LoopHook {
 }
 
 /// A way to see each entry to and return from a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ExactHook {
     /// Trampolines at the functions of the system calls.
     Fexit,
     /// Probes there.
     Kretprobe,
     /// The tracepoints of all system calls.
+    #[strum(to_string = "tp_btf/sys_enter")]
     SysEnter,
 }
 
@@ -42,12 +45,8 @@ impl ExactHook {
     const CHEAP: [Self; 2] = [Self::Fexit, Self::Kretprobe];
 
     /// As the report calls it.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Fexit => "fexit",
-            Self::Kretprobe => "kretprobe",
-            Self::SysEnter => "tp_btf/sys_enter",
-        }
+    fn name(self) -> &'static str {
+        self.into()
     }
 
     fn attach(self, ebpf: &mut Ebpf, btf: &Btf, arch: Arch) -> Result<(), ProbeError> {

@@ -1,8 +1,8 @@
 //! One window of the timeline as a line of JSON, written when the window is over: for those who follow a
 //! capture while it goes on.
 
-use super::json::timeline::{key, share_pct};
-use remora_model::timeline::{Activity, ThreadWindow, Window};
+use super::json::timeline::{share_pct, shares_by_key};
+use remora_model::timeline::{ThreadWindow, Window};
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -92,7 +92,7 @@ fn thread(point: &ThreadWindow, length: Duration) -> Thread {
     Thread {
         pid: point.pid,
         tid: point.tid,
-        activities: Activity::ALL.map(key).into_iter().zip(shares).collect(),
+        activities: shares_by_key(shares),
         event_loop: point.event_loop.as_ref().map(|point| {
             let quantiles = point.lengths.quantiles(point.longest);
             Loop {
@@ -109,7 +109,7 @@ fn thread(point: &ThreadWindow, length: Duration) -> Thread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remora_model::timeline::ACTIVITIES;
+    use remora_model::timeline::{ACTIVITIES, Activity};
 
     #[test]
     fn a_window_is_one_line_with_units_in_its_names() {

@@ -8,7 +8,7 @@ use super::attempt::{Attempt, Ended, SIGNALLED, document, has_finding, names_a_g
 use super::kernel::{Before, whereabouts};
 use crate::remora::{Run, Running};
 use crate::tolerance::{
-    END_AFTER_TWO_SIGNALS, GONE_FROM_THE_KERNEL, NOT_HUNG, REPORT_AFTER_A_SIGNAL,
+    END_AFTER_TWO_SIGNALS, GONE_FROM_THE_KERNEL, HEAP_NOT_HUNG, NOT_HUNG, REPORT_AFTER_A_SIGNAL,
 };
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
@@ -119,11 +119,16 @@ impl Cell {
             arguments.extend(["--duration".to_owned(), seconds.to_string()]);
         }
         let is_tasks = line.contains("--tasks");
+        let own = if line.contains("--heap") {
+            NOT_HUNG + HEAP_NOT_HUNG
+        } else {
+            NOT_HUNG
+        };
         Attempt {
             name: line,
             arguments,
             prefix: &self.prefix,
-            patience: Duration::from_secs(seconds) + self.slower * NOT_HUNG,
+            patience: Duration::from_secs(seconds) + self.slower * own,
             answers: match line.split_whitespace().next() {
                 Some("triage") if !is_tasks => &[0, 10],
                 _ => &[0],

@@ -5,6 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
+use strum::IntoStaticStr;
 
 use super::{
     clock::Clock,
@@ -24,11 +25,13 @@ const WINDOWS: usize = 3;
 const AIM_OTHERS_NS: f64 = 150.0;
 
 /// Whose context switches a workload consists of, seen from the profiler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 pub enum Switches {
     /// The target's: divided by the switches of the target.
+    #[strum(to_string = "target's")]
     Target,
     /// Others', while the target sleeps: divided by the switches of the whole machine.
+    #[strum(to_string = "others'")]
     Others,
 }
 
@@ -44,10 +47,7 @@ impl Switches {
 
     /// In tables.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Target => "target's",
-            Self::Others => "others'",
-        }
+        self.into()
     }
 
     fn count(self, window: &Window) -> u64 {

@@ -213,7 +213,7 @@ impl<'a> Bench<'a> {
     fn profilers(&mut self, args: &BenchArgs) -> Result<Vec<Profiler>> {
         let remora = args.remora()?;
         let mut usable = Vec::new();
-        let signals = Signals::ALL.map(Tool::RemoraWith);
+        let signals = Signals::ALL.iter().copied().map(Tool::RemoraWith);
         let tools: Vec<Tool> = match (args.signals, args.no_others) {
             (true, _) => [Tool::Remora].into_iter().chain(signals).collect(),
             (false, true) => vec![Tool::Remora],

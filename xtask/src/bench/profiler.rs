@@ -10,6 +10,7 @@ use std::{
     process::Command,
     time::Duration,
 };
+use strum::{IntoStaticStr, VariantArray};
 use tempfile::TempDir;
 
 use super::{child::Process, clock::Clock, workload::Workload};
@@ -42,38 +43,31 @@ pub enum Tool {
 }
 
 /// Which signals of remora's are on, of those that can be turned off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 pub enum Signals {
     /// None of them: CPU samples, waits and futexes, which come with the waits.
+    #[strum(to_string = "remora, none of the four signals")]
     Base,
     /// Event loops, by the waits that block.
+    #[strum(to_string = "remora --loop blocked alone")]
     Loops,
     /// Event loops, exactly.
+    #[strum(to_string = "remora --loop exact alone")]
     ExactLoops,
     /// Socket queues.
+    #[strum(to_string = "remora, socket queues alone")]
     Sockets,
     /// Page faults and memory.
+    #[strum(to_string = "remora, page faults alone")]
     Memory,
 }
 
 impl Signals {
     /// All, in the order of the table.
-    pub const ALL: [Self; 5] = [
-        Self::Base,
-        Self::Loops,
-        Self::ExactLoops,
-        Self::Sockets,
-        Self::Memory,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Base => "remora, none of the four signals",
-            Self::Loops => "remora --loop blocked alone",
-            Self::ExactLoops => "remora --loop exact alone",
-            Self::Sockets => "remora, socket queues alone",
-            Self::Memory => "remora, page faults alone",
-        }
+    fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Options that turn the others off.

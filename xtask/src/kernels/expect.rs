@@ -261,6 +261,10 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "where events are opened is the agent's side; there is no strace in the guest",
     ),
     (
+        "kept_cpus::",
+        "sysfs is shown changed, and what follows is the agent's side",
+    ),
+    (
         "doctor::",
         "it is run beside the tests, and its hooks are compared",
     ),

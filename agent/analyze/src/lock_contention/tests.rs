@@ -2,7 +2,7 @@
 
 use crate::graph::tests::{blocks, lock};
 use crate::{Thresholds, judge};
-use remora_model::{Capture, Reason, State, fixture::Builder};
+use remora_model::{Capture, Holder, Reason, State, fixture::Builder};
 use std::time::Duration;
 
 /// A thread has waited all the time for a lock whose holder waits for this reason.
@@ -57,4 +57,42 @@ fn a_wait_that_the_end_of_the_process_ended_is_none() {
     assert!(kinds(&capture).is_empty());
     capture.locks[0].waiters[0].waits = 9;
     assert_eq!(kinds(&capture), ["lock_contention"], "eight times it did");
+}
+
+/// Two threads hold a lock in turns, and wait for this reason while they do; nobody waits at the end.
+fn in_turns(reason: Reason) -> Capture {
+    let mut builder = Builder::new(1, "server");
+    builder.thread(1, 2, "listener");
+    let half = builder.0.threads[0].observed / 2;
+    for thread in 0..2 {
+        builder.wait(thread, reason, &["main", "listen"], half);
+    }
+    let mut capture = builder.finish();
+    let mut lock = lock(&capture, 0x1000, 0, &[0, 1]);
+    lock.owner = None;
+    lock.total = 2 * half;
+    for (waiter, tid) in lock.waiters.iter_mut().zip([1, 2]) {
+        (waiter.total, waiter.waits, waiter.now) = (half, 30, false);
+        lock.holders.push(Holder {
+            tid,
+            comm: "listener".to_owned(),
+            waits: 30,
+            total: half,
+            longest: half / 20,
+        });
+    }
+    capture.locks.push(lock);
+    capture
+}
+
+#[test]
+fn listeners_that_take_turns_in_accept_contend_for_nothing_also_at_work() {
+    assert_eq!(kinds(&in_turns(Reason::Sleep)), ["lock_contention"]);
+    for idle in [Reason::SocketAccept, Reason::Epoll] {
+        assert!(kinds(&in_turns(idle)).is_empty(), "{idle:?}");
+    }
+    // One of those that held it is not known: what it did meanwhile is not, either.
+    let mut unknown = in_turns(Reason::Epoll);
+    unknown.locks[0].holders[1].tid = 99;
+    assert_eq!(kinds(&unknown), ["lock_contention"]);
 }

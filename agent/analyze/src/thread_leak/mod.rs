@@ -6,7 +6,8 @@
 //! * a thread a client that stays: threads that rise with connections that were accepted and are established are the
 //!   clients' doing; they do not count, and what is left must still be most of the rise.
 //!
-//! After the fact a leak shows by its end alone: a limit is near, and most of what uses it up is this process.
+//! After the fact a leak shows by its end alone: a limit is near, and most of what uses it up is this process. A limit that
+//! no growth can have reached is none of those: a daemon that gives up its privileges forbids itself to start anything.
 
 mod code;
 #[cfg(test)]
@@ -17,7 +18,8 @@ use crate::rise::Rise;
 use crate::{Findings, Scene, words::Headline};
 use remora_model::display::text::{clean, count, counted, duration};
 use remora_model::{
-    Confidence, Finding, FindingKind, Process, Severity, SkipReason, Subject, ThreadLimit, Topic,
+    Confidence, Finding, FindingKind, Process, Severity, SkipReason, Subject, ThreadLimit,
+    ThreadLimitKind, Topic,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -80,6 +82,7 @@ fn threads<'a>(scene: &Scene<'a>, servers: &Servers, process: &'a Process) -> Op
     let limits = all.find(|limits| limits.pid == process.pid);
     let limits = limits.map_or(&[][..], |limits| &limits.limits);
     let share = scene.thresholds.thread_limit;
+    let reachable = || limits.iter().filter(|limit| !is_ban(limit, now));
     let is_full = |limit: &&ThreadLimit| {
         let used = limit.used.unwrap_or(now).max(now) as f64;
         used >= share * limit.limit as f64 && now as f64 >= OWN_SHARE * used
@@ -88,9 +91,15 @@ fn threads<'a>(scene: &Scene<'a>, servers: &Servers, process: &'a Process) -> Op
         process,
         now,
         rise,
-        full: limits.iter().find(is_full).copied(),
-        nearest: limits.iter().min_by_key(|limit| limit.left(now)).copied(),
+        full: reachable().find(is_full).copied(),
+        nearest: reachable().min_by_key(|limit| limit.left(now)).copied(),
     })
+}
+
+/// A limit of the user's that was set below what there was, or at the one thread that a process cannot do without
+/// (`imap-login` of dovecot, the sandbox of sshd).
+const fn is_ban(limit: &ThreadLimit, now: u64) -> bool {
+    matches!(limit.kind, ThreadLimitKind::User) && (limit.limit <= 1 || limit.limit < now)
 }
 
 fn finding(scene: &Scene<'_>, threads: &Threads<'_>) -> Finding {

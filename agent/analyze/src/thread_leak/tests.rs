@@ -131,3 +131,16 @@ fn a_limit_that_is_near_is_told_in_a_short_look_when_it_is_this_process_that_use
     // The limit is near, and others use it up.
     assert_eq!(short(ThreadLimitKind::Host, 32_000, Some(31_000)), []);
 }
+
+#[test]
+fn a_daemon_that_forbids_itself_to_start_anything_leaks_nothing() {
+    for (threads, limit) in [(1, 0), (1, 1), (7, 1), (7, 6)] {
+        let mut builder = counts(|_| threads);
+        limited(&mut builder, ThreadLimitKind::User, limit, None);
+        assert_eq!(found(builder), [], "{threads} of {limit}");
+    }
+    // Full by growth, or nearly.
+    let mut builder = counts(|_| 200);
+    limited(&mut builder, ThreadLimitKind::User, 200, None);
+    assert_eq!(found(builder).len(), 1);
+}

@@ -4,8 +4,8 @@
 mod overlay;
 mod spread;
 
-use super::{Recorded, StackIndex, Threads};
-use crate::memory::ProcessMemory;
+use super::{StackIndex, Threads};
+use crate::{inspect::memory::ProcessMemory, record::raw::RawCapture};
 use remora_common::aggregate::KIND_FAULT;
 use remora_model::{Growth, HookState, Mapping, MappingKind, Memory, MemorySource, SignalId};
 use remora_process::Region;
@@ -16,13 +16,13 @@ use std::collections::{BTreeMap, HashMap};
 const MAX_LISTED: usize = 100;
 
 /// The memory of every process that was seen, by process id.
-pub fn memory(recorded: &Recorded, threads: &Threads, stacks: &mut StackIndex) -> Vec<Memory> {
-    let mut rows = rows(recorded, threads, stacks);
-    let watched = recorded.signals.iter().any(|signal| {
+pub fn memory(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Memory> {
+    let mut rows = rows(raw, threads, stacks);
+    let watched = raw.signals.iter().any(|signal| {
         signal.id == SignalId::PageFaults && !matches!(signal.state, HookState::Off(_))
     });
     let page = rustix::param::page_size() as u64;
-    let record = &recorded.memory;
+    let record = &raw.memory;
     let mut regions: HashMap<u32, HashMap<u64, Region>> = HashMap::new();
     for ((pid, number), region) in &record.regions {
         regions.entry(*pid).or_default().insert(*number, *region);
@@ -46,11 +46,11 @@ pub fn memory(recorded: &Recorded, threads: &Threads, stacks: &mut StackIndex) -
 
 /// Sampled faults by process, with the generation of their address space.
 fn rows(
-    recorded: &Recorded,
+    raw: &RawCapture,
     threads: &Threads,
     stacks: &mut StackIndex,
 ) -> BTreeMap<u32, Vec<(u32, Row)>> {
-    let sums = recorded.gathered.sums.iter();
+    let sums = raw.aggregates.sums.iter();
     let mut rows: BTreeMap<u32, Vec<(u32, Row)>> = BTreeMap::new();
     for ((key, stack), sum) in sums.filter(|((key, _), _)| key.kind == KIND_FAULT) {
         let Some((thread, slot)) = threads.find(key.serial) else {
@@ -169,7 +169,7 @@ fn listed(mappings: Vec<Mapping>) -> Vec<Mapping> {
         (std::cmp::Reverse((change, one.end_bytes)), one.start)
     });
     let rest = all.split_off(all.len().min(MAX_LISTED));
-    for kind in MappingKind::ALL {
+    for &kind in MappingKind::ALL {
         let mut others = rest.iter().filter(|one| one.kind == kind);
         if let Some(first) = others.next() {
             let mut sum = first.clone();

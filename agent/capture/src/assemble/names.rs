@@ -1,10 +1,10 @@
 //! Names: of stacks, and of who woke whom.
 
 use super::{
-    Recorded, Threads,
+    Threads,
     python::{self, Placed},
 };
-use crate::spaces::SpaceKey;
+use crate::{record::raw::RawCapture, store::spaces::SpaceKey};
 use remora_common::aggregate::KIND_WAKE;
 use remora_model::{FrameKind, Losses, Outcome, PythonFrame, RawStack, Reason, Stack, Wake, Walk};
 use remora_process as process;
@@ -36,44 +36,44 @@ impl StackIndex {
 }
 
 /// Names every stack, in the order of the index.
-pub fn stacks(recorded: &mut Recorded, index: &StackIndex, losses: &mut Losses) -> Vec<Stack> {
+pub fn stacks(raw: &mut RawCapture, index: &StackIndex, losses: &mut Losses) -> Vec<Stack> {
     let empty = Arc::new(RawStack::default());
-    let raw: Vec<(SpaceKey, Arc<RawStack>)> = index
+    let unnamed: Vec<(SpaceKey, Arc<RawStack>)> = index
         .order
         .iter()
         .map(|(space, stack)| {
-            let raw = stack.and_then(|at| recorded.gathered.stacks.get(at));
-            (*space, Arc::clone(raw.unwrap_or(&empty)))
+            let unnamed = stack.and_then(|at| raw.aggregates.stacks.get(at));
+            (*space, Arc::clone(unnamed.unwrap_or(&empty)))
         })
         .collect();
     // Of the last moments; most are known from the beats.
     let mut frames: HashMap<SpaceKey, Vec<PythonFrame>> = HashMap::new();
-    for (space, raw) in &raw {
-        let python = raw.python.iter().flat_map(|python| &python.frames);
+    for (space, unnamed) in &unnamed {
+        let python = unnamed.python.iter().flat_map(|python| &python.frames);
         frames.entry(*space).or_default().extend(python);
     }
     for (space, frames) in &frames {
-        recorded.pythons.learn(*space, frames);
+        raw.interpreters.learn(*space, frames);
     }
-    let placed: Vec<Placed> = raw
+    let placed: Vec<Placed> = unnamed
         .iter()
-        .map(|(space, raw)| python::place(raw, recorded.pythons.get(*space)))
+        .map(|(space, unnamed)| python::place(unnamed, raw.interpreters.get(*space)))
         .collect();
-    let wanted: Vec<symbol::RawStack<'_>> = raw
+    let wanted: Vec<symbol::RawStack<'_>> = unnamed
         .iter()
         .zip(&placed)
-        .map(|((space, raw), placed)| symbol::RawStack {
-            space: recorded.spaces.get(*space),
-            user: &raw.user,
-            kernel: &raw.kernel,
+        .map(|((space, unnamed), placed)| symbol::RawStack {
+            space: raw.spaces.get(*space),
+            user: &unnamed.user,
+            kernel: &unnamed.kernel,
             stand_ins: &placed.stand_ins,
-            truncated: root_is_missing(raw.outcome),
+            truncated: root_is_missing(unnamed.outcome),
         })
         .collect();
     let mut symbolizer = Symbolizer::new(Limits::default());
     let mut stacks = symbolizer.symbolize_all(&wanted);
-    for ((stack, (_, raw)), placed) in stacks.iter_mut().zip(&raw).zip(&placed) {
-        stack.walk = raw.outcome.map(|outcome| Walk {
+    for ((stack, (_, unnamed)), placed) in stacks.iter_mut().zip(&unnamed).zip(&placed) {
+        stack.walk = unnamed.outcome.map(|outcome| Walk {
             outcome: judged(outcome, stack),
             python: placed.walk,
         });
@@ -83,7 +83,7 @@ pub fn stacks(recorded: &mut Recorded, index: &StackIndex, losses: &mut Losses) 
         .losses()
         .by_name()
         .iter()
-        .chain(&recorded.pythons.losses())
+        .chain(&raw.interpreters.losses())
         .for_each(|(loss, count)| losses.add(*loss, *count));
     stacks
 }
@@ -114,7 +114,7 @@ fn root_is_missing(outcome: Option<Outcome>) -> bool {
 }
 
 /// Who woke whom, with the names of those that still live.
-pub fn wakes(recorded: &Recorded, threads: &Threads) -> Vec<Wake> {
+pub fn wakes(raw: &RawCapture, threads: &Threads) -> Vec<Wake> {
     let mut names: HashMap<u32, String> = HashMap::new();
     let mut name = |tid: u32| {
         if tid == 0 || (names.len() >= MAX_WAKERS_NAMED && !names.contains_key(&tid)) {
@@ -125,8 +125,8 @@ pub fn wakes(recorded: &Recorded, threads: &Threads) -> Vec<Wake> {
             .or_insert_with(|| process::name(tid).unwrap_or_default())
             .clone()
     };
-    let sums = recorded
-        .gathered
+    let sums = raw
+        .aggregates
         .sums
         .iter()
         .filter(|((key, _), _)| key.kind == KIND_WAKE);

@@ -1,6 +1,6 @@
 //! Python frames: their names, and their place among the native frames.
 
-use crate::pythons::Known;
+use crate::inspect::interpreters::Known;
 use remora_common::python::ENTRY_FRAME;
 use remora_model::{Ending, Frame, FrameKind, Gil, PythonFrame, PythonWalk, RawPython, RawStack};
 use remora_process::python::{MergedFrame, merge};

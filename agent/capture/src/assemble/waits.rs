@@ -1,8 +1,11 @@
 //! Waits: those that ended, those that last beyond the end, the short ones, and the books balanced
 //! against the exact totals of each thread and reason.
 
-use super::{Recorded, StackIndex, Threads, syscall};
-use crate::gather::{self, Sum};
+use super::{StackIndex, Threads, syscall};
+use crate::{
+    record::raw::RawCapture,
+    store::aggregates::{self, Sum},
+};
 use remora_common::{
     aggregate::{AggregateKey, KIND_WAIT},
     thread::ThreadSlot,
@@ -27,18 +30,15 @@ pub struct OpenWait {
 }
 
 /// Ends what still goes on, at the end of the capture.
-pub fn close_all(recorded: &mut Recorded) -> Vec<OpenWait> {
-    let min_block_ns = u64::try_from(recorded.min_block.as_nanos()).unwrap_or(u64::MAX);
+pub fn close_all(raw: &mut RawCapture) -> Vec<OpenWait> {
+    let min_block_ns = u64::try_from(raw.min_block.as_nanos()).unwrap_or(u64::MAX);
     let mut open = Vec::new();
-    for slot in &mut recorded.living {
-        let Some(lasted_ns) = gather::close(slot, recorded.end_ns, min_block_ns) else {
+    for slot in &mut raw.living {
+        let Some(lasted_ns) = aggregates::close(slot, raw.end_ns, min_block_ns) else {
             continue;
         };
-        let raw = recorded
-            .blocked
-            .by_wait
-            .remove(&(slot.serial, slot.since_ns));
-        let stack = raw.and_then(|raw| recorded.gathered.intern(raw));
+        let unnamed = raw.blocked.by_wait.remove(&(slot.serial, slot.since_ns));
+        let stack = unnamed.and_then(|stack| raw.aggregates.intern(stack));
         open.push(OpenWait {
             key: key(slot),
             lasted_ns,
@@ -65,19 +65,19 @@ fn key(slot: &ThreadSlot) -> AggregateKey {
 }
 
 /// The long waits that ended inside the capture.
-pub fn finished(recorded: &Recorded, threads: &Threads, stacks: &mut StackIndex) -> Vec<Wait> {
-    let sums = recorded
-        .gathered
+pub fn finished(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Wait> {
+    let sums = raw
+        .aggregates
         .sums
         .iter()
         .filter(|((key, _), _)| key.kind == KIND_WAIT);
-    sums.filter_map(|((key, stack), sum)| wait(recorded, threads, stacks, key, *stack, *sum))
+    sums.filter_map(|((key, stack), sum)| wait(raw, threads, stacks, key, *stack, *sum))
         .collect()
 }
 
 /// Adds the waits that last beyond the end; returns the stack of each thread that is in one.
 pub fn lasting(
-    recorded: &Recorded,
+    raw: &RawCapture,
     threads: &Threads,
     stacks: &mut StackIndex,
     open: &[OpenWait],
@@ -96,7 +96,7 @@ pub fn lasting(
             max_ns: *lasted_ns,
             ..Sum::default()
         };
-        let Some(wait) = wait(recorded, threads, stacks, key, *stack, sum) else {
+        let Some(wait) = wait(raw, threads, stacks, key, *stack, sum) else {
             continue;
         };
         if let Site::Stack(stack) = wait.site {
@@ -108,7 +108,7 @@ pub fn lasting(
 }
 
 fn wait(
-    recorded: &Recorded,
+    raw: &RawCapture,
     threads: &Threads,
     stacks: &mut StackIndex,
     key: &AggregateKey,
@@ -120,7 +120,7 @@ fn wait(
         Some(_) => Site::Stack(stacks.of(slot.tgid, key.generation, stack)),
         None => Site::Lost,
     };
-    let syscall = syscall(recorded.arch, key.syscall);
+    let syscall = syscall(raw.arch, key.syscall);
     Some(Wait {
         thread,
         reason: Reason::from_u8(key.reason),
@@ -169,8 +169,8 @@ pub fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
 /// Makes the finished long waits of each thread and reason add up to its exact total: what has no
 /// stack stands as lost; where stacks were sampled at switch-out, those that there are stand for
 /// all. The waits that last are exact as they are, and come later.
-pub fn balance(recorded: &Recorded, threads: &Threads, open: &[OpenWait], waits: &mut Vec<Wait>) {
-    let sampled = recorded.signals.iter().any(|signal| {
+pub fn balance(raw: &RawCapture, threads: &Threads, open: &[OpenWait], waits: &mut Vec<Wait>) {
+    let sampled = raw.signals.iter().any(|signal| {
         signal.id == SignalId::WaitStacks && matches!(signal.state, HookState::Degraded(_))
     });
     let booked = booked(waits);

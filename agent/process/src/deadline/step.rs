@@ -2,253 +2,102 @@
 
 use remora_model::AgentLoss;
 use std::time::Duration;
+use strum::VariantArray;
 
-/// Something that is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Step {
-    /// The arguments and the executable's place of a process.
-    Select,
-    /// Programs are loaded and attached.
-    Load,
-    /// A hook is tried by `doctor`.
-    Trial,
-    /// `/proc/PID/maps` of a process.
-    Mappings,
-    /// The mapped files of a process are opened, those of one file system at a time.
-    OpenFiles,
-    /// The call frame information of a file.
-    UnwindTable,
-    /// The kernel makes room for unwind tables.
-    UnwindRoom,
-    /// One question to the Python interpreter of a process.
-    Interpreter,
-    /// The stacks of threads that sleep.
-    SleepingStacks,
-    /// The words of locks in the memory of a process.
-    LockWords,
-    /// The owners of locks that name none, from the code of a process.
-    LockOwners,
-    /// Whom sleeping threads wait for.
-    Dependencies,
-    /// The interest set of an event loop.
-    Interests,
-    /// Tracers, freezers, CPU limits.
-    Constraints,
-    /// Which pages of a process are resident.
-    Pages,
-    /// What is inside heaps and interpreters.
-    HeapCensus,
-    /// All mappings of the targets with their sizes.
-    MappingSizes,
-    /// The last sample of sockets.
-    Sockets,
-    /// BPF run-time statistics are switched.
-    Statistics,
-    /// The hook that counts polls for a moment: in, and out again.
-    Polls,
-    /// Events of CPUs that came or went are opened and closed.
-    CpuEvents,
-    /// The watch on allocators enters the targets' text.
-    HeapAttach,
-    /// The watch on allocators leaves the targets' text.
-    HeapDetach,
-    /// The names of a file's functions.
-    Names,
-    /// The names of code made at run time, of a process.
-    JitNames,
-    /// The report's files.
-    Report,
-    /// Programs are detached.
-    Detach,
+macro_rules! steps {
+    ($($(#[$doc:meta])* $name:ident, $seconds:literal s, $loss:ident, $missing:literal;)*) => {
+        /// Something that is waited for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray)]
+        pub enum Step {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Step {
+            /// All of them, with limits and losses: for the docs and their test.
+            pub const ALL: &'static [Self] = Self::VARIANTS;
+
+            /// The longest wait for it while its thread is blocked.
+            pub const fn limit(self) -> Duration {
+                match self { $(Self::$name => Duration::from_secs($seconds),)* }
+            }
+
+            /// Its counter under `loss` in `report.json`.
+            pub const fn loss(self) -> AgentLoss {
+                match self { $(Self::$name => AgentLoss::$loss,)* }
+            }
+
+            /// What is missing where it was given up, in words.
+            pub const fn missing(self) -> &'static str {
+                match self { $(Self::$name => $missing,)* }
+            }
+        }
+    };
 }
 
-/// Every step, with the longest wait for it, its name in `loss` and what is missing without it.
-const TABLE: [(Step, Duration, AgentLoss, &str); 27] = [
-    (
-        Step::Select,
-        secs(1),
-        AgentLoss::GaveUpSelect,
-        "command line",
-    ),
-    (Step::Load, secs(60), AgentLoss::GaveUpLoad, "BPF programs"),
-    (Step::Trial, secs(5), AgentLoss::GaveUpTrial, "hooks"),
-    (
-        Step::Mappings,
-        secs(1),
-        AgentLoss::GaveUpMappings,
-        "memory map",
-    ),
-    (
-        Step::OpenFiles,
-        secs(1),
-        AgentLoss::GaveUpFiles,
-        "mapped files (function names, unwind tables)",
-    ),
-    (
-        Step::UnwindTable,
-        secs(20),
-        AgentLoss::GaveUpUnwindTables,
-        "unwind tables",
-    ),
-    (
-        Step::UnwindRoom,
-        secs(3),
-        AgentLoss::GaveUpUnwindRoom,
-        "room for unwind tables",
-    ),
-    (
-        Step::Interpreter,
-        secs(1),
-        AgentLoss::GaveUpInterpreter,
-        "Python interpreter",
-    ),
-    (
-        Step::SleepingStacks,
-        secs(5),
-        AgentLoss::GaveUpSleepingStacks,
-        "stacks of sleeping threads",
-    ),
-    (
-        Step::LockWords,
-        secs(1),
-        AgentLoss::GaveUpLockWords,
-        "lock words",
-    ),
-    (
-        Step::LockOwners,
-        secs(8),
-        AgentLoss::GaveUpLockOwners,
-        "lock owners",
-    ),
-    (
-        Step::Dependencies,
-        secs(2),
-        AgentLoss::GaveUpDependencies,
-        "other ends of pipes and file locks",
-    ),
-    (
-        Step::Interests,
-        secs(1),
-        AgentLoss::GaveUpInterests,
-        "epoll interest sets",
-    ),
-    (
-        Step::Constraints,
-        secs(2),
-        AgentLoss::GaveUpConstraints,
-        "tracers, freezers and CPU limits",
-    ),
-    (
-        Step::Pages,
-        secs(2),
-        AgentLoss::GaveUpPages,
-        "resident pages",
-    ),
-    (
-        Step::HeapCensus,
-        secs(20),
-        AgentLoss::GaveUpHeapCensus,
-        "heap contents",
-    ),
-    (
-        Step::MappingSizes,
-        secs(10),
-        AgentLoss::GaveUpMappingSizes,
-        "sizes of mappings",
-    ),
-    (Step::Sockets, secs(5), AgentLoss::GaveUpSockets, "sockets"),
-    (
-        Step::Statistics,
-        secs(2),
-        AgentLoss::GaveUpStatistics,
-        "cost of the BPF programs",
-    ),
-    (
-        Step::Polls,
-        secs(2),
-        AgentLoss::GaveUpPolls,
-        "polls of event loops",
-    ),
-    (
-        Step::CpuEvents,
-        secs(2),
-        AgentLoss::GaveUpCpuEvents,
-        "CPU samples of CPUs that came or went",
-    ),
-    (
-        Step::HeapAttach,
-        secs(5),
-        AgentLoss::GaveUpHeapAttach,
-        "heap probes",
-    ),
-    (
-        Step::HeapDetach,
-        secs(5),
-        AgentLoss::GaveUpHeapDetach,
-        "the end of the heap probes",
-    ),
-    (
-        Step::Names,
-        secs(60),
-        AgentLoss::GaveUpNames,
-        "function names",
-    ),
-    (
-        Step::JitNames,
-        secs(10),
-        AgentLoss::GaveUpJitNames,
-        "names of run-time code",
-    ),
-    (
-        Step::Report,
-        secs(60),
-        AgentLoss::GaveUpReport,
-        "report files",
-    ),
-    (
-        Step::Detach,
-        secs(5),
-        AgentLoss::GaveUpDetach,
-        "the detaching of programs",
-    ),
-];
-
-const fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
+steps! {
+    /// The arguments and the executable's place of a process.
+    Select, 1 s, GaveUpSelect, "command line";
+    /// Programs are loaded and attached.
+    Load, 60 s, GaveUpLoad, "BPF programs";
+    /// A hook is tried by `doctor`.
+    FeatureProbe, 5 s, GaveUpTrial, "hooks";
+    /// `/proc/PID/maps` of a process.
+    Mappings, 1 s, GaveUpMappings, "memory map";
+    /// The mapped files of a process are opened, those of one file system at a time.
+    OpenFiles, 1 s, GaveUpFiles, "mapped files (function names, unwind tables)";
+    /// The call frame information of a file.
+    UnwindTable, 20 s, GaveUpUnwindTables, "unwind tables";
+    /// The kernel makes room for unwind tables.
+    UnwindRoom, 3 s, GaveUpUnwindRoom, "room for unwind tables";
+    /// One question to the Python interpreter of a process.
+    Interpreter, 1 s, GaveUpInterpreter, "Python interpreter";
+    /// The stacks of threads that sleep.
+    SleepingStacks, 5 s, GaveUpSleepingStacks, "stacks of sleeping threads";
+    /// The words of locks in the memory of a process.
+    LockWords, 1 s, GaveUpLockWords, "lock words";
+    /// The owners of locks that name none, from the code of a process.
+    LockOwners, 8 s, GaveUpLockOwners, "lock owners";
+    /// Whom sleeping threads wait for.
+    Dependencies, 2 s, GaveUpDependencies, "other ends of pipes and file locks";
+    /// The interest set of an event loop.
+    Interests, 1 s, GaveUpInterests, "epoll interest sets";
+    /// Tracers, freezers, CPU limits.
+    Constraints, 2 s, GaveUpConstraints, "tracers, freezers and CPU limits";
+    /// Which pages of a process are resident.
+    Pages, 2 s, GaveUpPages, "resident pages";
+    /// What is inside heaps and interpreters.
+    HeapCensus, 20 s, GaveUpHeapCensus, "heap contents";
+    /// All mappings of the targets with their sizes.
+    MappingSizes, 10 s, GaveUpMappingSizes, "sizes of mappings";
+    /// The last sample of sockets.
+    Sockets, 5 s, GaveUpSockets, "sockets";
+    /// BPF run-time statistics are switched.
+    Statistics, 2 s, GaveUpStatistics, "cost of the BPF programs";
+    /// The hook that counts polls for a moment: in, and out again.
+    Polls, 2 s, GaveUpPolls, "polls of event loops";
+    /// Events of CPUs that came or went are opened and closed.
+    CpuEvents, 2 s, GaveUpCpuEvents, "CPU samples of CPUs that came or went";
+    /// The watch on allocators enters the targets' text.
+    HeapAttach, 5 s, GaveUpHeapAttach, "heap probes";
+    /// The watch on allocators leaves the targets' text.
+    HeapDetach, 5 s, GaveUpHeapDetach, "the end of the heap probes";
+    /// The names of a file's functions.
+    Names, 60 s, GaveUpNames, "function names";
+    /// The names of code made at run time, of a process.
+    JitNames, 10 s, GaveUpJitNames, "names of run-time code";
+    /// The report's files.
+    Report, 60 s, GaveUpReport, "report files";
+    /// Programs are detached.
+    Detach, 5 s, GaveUpDetach, "the detaching of programs";
 }
 
 impl Step {
-    fn row(self) -> &'static (Step, Duration, AgentLoss, &'static str) {
-        // In the order of the enum, which a test asserts.
-        &TABLE[self as usize]
-    }
-
-    /// The longest wait for it while its thread is blocked.
-    pub fn limit(self) -> Duration {
-        self.row().1
-    }
-
     /// What it gets at the least when the user's time is over: without the report all else was in vain.
     pub(super) fn least(self) -> Duration {
         match self {
             Self::Report => Duration::from_millis(1500),
             _ => Duration::from_millis(50),
         }
-    }
-
-    /// Its counter under `loss` in `report.json`.
-    pub fn loss(self) -> AgentLoss {
-        self.row().2
-    }
-
-    /// What is missing where it was given up, in words.
-    pub fn missing(self) -> &'static str {
-        self.row().3
-    }
-
-    /// All of them, with limits and losses: for the docs and their test.
-    pub fn all() -> impl Iterator<Item = Self> {
-        TABLE.iter().map(|row| row.0)
     }
 }
 
@@ -257,18 +106,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_in_the_order_of_the_steps() {
-        for (at, step) in Step::all().enumerate() {
-            assert_eq!(step as usize, at);
-            assert!(step.limit() <= secs(60) && step.loss().key().starts_with("gave_up_"));
+    fn each_step_has_a_loss_of_its_own_and_a_limit_of_a_minute_at_the_most() {
+        let mut losses = std::collections::BTreeSet::new();
+        for step in Step::ALL {
+            assert!(step.limit() <= Duration::from_secs(60));
+            assert!(step.loss().key().starts_with("gave_up_"));
+            assert!(losses.insert(step.loss()), "{step:?} shares its counter");
         }
-        assert_eq!(Step::Detach as usize + 1, TABLE.len());
     }
 
     #[test]
     fn the_docs_have_every_limit() {
         let docs = include_str!("../../../../docs/deadlines.md");
-        for step in Step::all() {
+        for step in Step::ALL {
             let row = format!(
                 "| `{}` | {} | {} s |",
                 step.loss().key(),

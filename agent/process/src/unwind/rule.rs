@@ -9,43 +9,37 @@ use remora_common::unwind::{
     CFA_DEREF_FP, CFA_DEREF_SP, CFA_END, CFA_FP, CFA_NONE, CFA_PLT, CFA_SIGNAL, CFA_SP, CFA_SP_FAR,
     CFA_UNSUPPORTED, FAR_WORDS, Machine, Row, SAVED_FP, SAVED_FP_AT_FP, SAVED_RA,
 };
+use strum::{IntoStaticStr, VariantArray};
 
 /// Bytes in a word: the unit of a row's offsets.
 const WORD: i64 = 8;
 
-macro_rules! causes {
-    ($($(#[$doc:meta])* $name:ident = $key:literal,)*) => {
-        /// Why a rule of call frame information could not become a row.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Cause {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl Cause {
-            /// Every cause.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            /// Its name for people and reports.
-            pub const fn key(self) -> &'static str {
-                match self { $(Self::$name => $key,)* }
-            }
-        }
-    };
+/// Why a rule of call frame information could not become a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Cause {
+    /// The frame address is counted from a register other than the stack and the frame pointer.
+    CfaRegister,
+    /// The frame address is an expression that is not known.
+    CfaExpression,
+    /// An offset is not a multiple of a word, or too large for a row.
+    Offset,
+    /// The frame pointer was saved in a way that rows cannot say.
+    FramePointer,
+    /// The return address lies where rows cannot say.
+    ReturnAddress,
+    /// The instructions are damaged or unknown.
+    Malformed,
 }
 
-causes! {
-    /// The frame address is counted from a register other than the stack and the frame pointer.
-    CfaRegister = "cfa_register",
-    /// The frame address is an expression that is not known.
-    CfaExpression = "cfa_expression",
-    /// An offset is not a multiple of a word, or too large for a row.
-    Offset = "offset",
-    /// The frame pointer was saved in a way that rows cannot say.
-    FramePointer = "frame_pointer",
-    /// The return address lies where rows cannot say.
-    ReturnAddress = "return_address",
-    /// The instructions are damaged or unknown.
-    Malformed = "malformed",
+impl Cause {
+    /// Every cause.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// Its name for people and reports.
+    pub fn key(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// A row without its address.

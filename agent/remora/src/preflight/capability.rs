@@ -1,48 +1,35 @@
 //! The capabilities that matter, and what each is needed for.
 
+use strum::{IntoStaticStr, VariantArray};
+
 /// A capability (`include/uapi/linux/capability.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
 #[repr(u8)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", prefix = "CAP_")]
 pub enum Capability {
-    /// Reading any file.
-    DacReadSearch = 2,
+    /// BPF.
+    Bpf = 39,
+    /// Performance events.
+    Perfmon = 38,
     /// Reading any process.
     SysPtrace = 19,
     /// The one that stands for many.
     SysAdmin = 21,
     /// Kernel addresses.
     Syslog = 34,
-    /// Performance events.
-    Perfmon = 38,
-    /// BPF.
-    Bpf = 39,
+    /// Reading any file.
+    DacReadSearch = 2,
     /// Checkpoints.
     CheckpointRestore = 40,
 }
 
 impl Capability {
-    /// All of them: first those that nothing works without.
-    pub const ALL: [Self; 7] = [
-        Self::Bpf,
-        Self::Perfmon,
-        Self::SysPtrace,
-        Self::SysAdmin,
-        Self::Syslog,
-        Self::DacReadSearch,
-        Self::CheckpointRestore,
-    ];
+    /// All of them, in the order above.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
-            Self::SysPtrace => "CAP_SYS_PTRACE",
-            Self::SysAdmin => "CAP_SYS_ADMIN",
-            Self::Syslog => "CAP_SYSLOG",
-            Self::Perfmon => "CAP_PERFMON",
-            Self::Bpf => "CAP_BPF",
-            Self::CheckpointRestore => "CAP_CHECKPOINT_RESTORE",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// What remora does with it.
@@ -89,12 +76,11 @@ pub fn states(effective: u64) -> Vec<CapState> {
     let granted = |capability: Capability| {
         has(capability) || capability.is_part_of_sys_admin() && has(Capability::SysAdmin)
     };
-    Capability::ALL
-        .map(|capability| CapState {
-            capability,
-            granted: granted(capability),
-        })
-        .into()
+    let states = Capability::ALL.iter().map(|&capability| CapState {
+        capability,
+        granted: granted(capability),
+    });
+    states.collect()
 }
 
 #[cfg(test)]

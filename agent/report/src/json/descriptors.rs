@@ -37,7 +37,7 @@ struct Name<'a> {
 pub(super) fn of(capture: &Capture, pid: u32) -> Option<Descriptors<'_>> {
     let descriptors = capture.descriptors.iter().find(|it| it.pid == pid)?;
     let (start, end) = (&descriptors.start, &descriptors.end);
-    let kinds = DescriptorKind::ALL.into_iter().map(|kind| Kind {
+    let kinds = DescriptorKind::ALL.iter().map(|&kind| Kind {
         kind: kind.name(),
         start: start.of(kind),
         end: end.of(kind),

@@ -73,20 +73,6 @@ struct Loop {
     max_s: Vec<Option<f64>>,
 }
 
-/// Name of an activity's share of a window.
-pub const fn key(activity: Activity) -> &'static str {
-    match activity {
-        Activity::OnCpu => "on_cpu_pct",
-        Activity::RunQueue => "run_queue_pct",
-        Activity::Lock => "lock_pct",
-        Activity::EventWait => "event_wait_pct",
-        Activity::Socket => "socket_pct",
-        Activity::Disk => "disk_pct",
-        Activity::Sleep => "sleep_pct",
-        Activity::Other => "other_pct",
-    }
-}
-
 /// Share of a window, in percent, to two digits.
 pub fn share_pct(time: Duration, window: Duration) -> f64 {
     if window.is_zero() {
@@ -94,6 +80,12 @@ pub fn share_pct(time: Duration, window: Duration) -> f64 {
     }
     let pct = 100.0 * time.as_secs_f64() / window.as_secs_f64();
     (pct * 100.0).round() / 100.0
+}
+
+/// What there is of each activity, in their order, by its key.
+pub fn shares_by_key<T>(shares: [T; ACTIVITIES]) -> BTreeMap<&'static str, T> {
+    let keys = Activity::ALL.iter().map(|activity| activity.share_key());
+    keys.zip(shares).collect()
 }
 
 /// The whole.
@@ -145,7 +137,7 @@ fn thread<'a>(capture: &'a Capture, spans: &[Span], series: &ThreadSeries) -> Op
         tid: thread.tid,
         comm: &thread.comm,
         first: series.first,
-        activities: Activity::ALL.map(key).into_iter().zip(columns).collect(),
+        activities: shares_by_key(columns),
         event_loop: has_loop.then(|| event_loop(series)),
     })
 }

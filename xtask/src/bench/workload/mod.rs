@@ -19,6 +19,7 @@ use std::{
     process::Command,
     time::Duration,
 };
+use strum::IntoStaticStr;
 
 use super::{child::Process, clock::Clock, snapshot::Snapshot};
 
@@ -29,21 +30,28 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// What is done while the profiler watches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Workload {
     /// Two threads on one CPU that hand a turn to and fro: all context switches
+    #[strum(to_string = "ping-pong")]
     PingPong,
     /// The same, while the profiler watches another process that sleeps
+    #[strum(to_string = "ping-pong, not watched")]
     Bystander,
     /// Maps, touches and unmaps memory
+    #[strum(to_string = "page faults")]
     PageFaults,
     /// Computes without system calls
+    #[strum(to_string = "CPU-bound")]
     Cpu,
     /// redis-server under redis-benchmark
     Redis,
     /// A CPython asyncio echo server
+    #[strum(to_string = "asyncio echo")]
     Asyncio,
     /// A server of 1,000 threads with 10,000 sockets; only when asked for
+    #[strum(to_string = "1,000 threads, 10,000 sockets")]
     Crowd,
 }
 
@@ -60,15 +68,7 @@ impl Workload {
 
     /// Its name in tables.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::PingPong => "ping-pong",
-            Self::Bystander => "ping-pong, not watched",
-            Self::PageFaults => "page faults",
-            Self::Cpu => "CPU-bound",
-            Self::Redis => "redis",
-            Self::Asyncio => "asyncio echo",
-            Self::Crowd => "1,000 threads, 10,000 sockets",
-        }
+        self.into()
     }
 
     /// What is counted.
