@@ -182,8 +182,8 @@ async def half_open_feed():
 
 
 def fed(sock):
-    """Fifty a second for six seconds, then nothing."""
-    for _ in range(300):
+    """Fifty a second for ten seconds, then nothing."""
+    for _ in range(500):
         sock.sendall(b"tick" * 20)
         time.sleep(0.02)
     signal.pause()
@@ -317,7 +317,7 @@ async def young_bursts():
     """What comes unasked in bursts is often silent for a while."""
 
     def there(sock):
-        for _ in range(4):
+        for _ in range(6):
             for _ in range(40):
                 sock.sendall(b"line" * 20)
                 time.sleep(0.002)

@@ -35,8 +35,8 @@ const LEAK: &str = "fd_leak";
 
 /// A rise takes a while to show; ten windows are the least.
 const LONG: &[&str] = &["--duration", "10s", "--threshold", "fd-leak=8s"];
-/// A feed of six seconds, and its silence.
-const WATCHED: &[&str] = &["--duration", "13s"];
+/// A feed of ten seconds, and its silence.
+const WATCHED: &[&str] = &["--duration", "18s"];
 /// What fed for so long is a feed.
 const FEED: &[&str] = &["--threshold", "feed-life=1s"];
 
@@ -159,7 +159,7 @@ pub(super) const CASES: &[Case] = &[
         arguments: WATCHED,
         ..case(
             "silent-feed-young-asyncio",
-            "a feed that falls silent while it is watched, six seconds old",
+            "a feed that falls silent while it is watched, ten seconds old",
             Program::Python(PYTHON, "young-feed"),
             sick(SILENT, "", &["in this capture", "nothing sent since"]),
         )
@@ -263,7 +263,7 @@ pub(super) const CASES: &[Case] = &[
         arguments: WATCHED,
         ..healthy(
             "healthy-young-download-asyncio",
-            "an answer of six seconds on a young connection that is kept",
+            "an answer of ten seconds on a young connection that is kept",
             Program::Python(PYTHON, "young-download"),
         )
     },
