@@ -60,7 +60,10 @@ fn a_loop_of_node_in_exec_sync_is_blocked() {
 
 #[test]
 fn connections_behind_a_blocked_loop_of_node_are_its_effect() {
-    check(&["loop-waits-unaccepted-node", "loop-computes-unaccepted-node"]);
+    check(&[
+        "loop-waits-unaccepted-node",
+        "loop-computes-unaccepted-node",
+    ]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! which of them runs the loop that watches it.
 
 use super::Scene;
-use super::event_loops::{Kind, is_nested, kind};
+use super::event_loops::is_nested;
 use remora_model::{Reason, State, Thread, Watch};
 use std::time::Duration;
 
@@ -131,14 +131,9 @@ impl<'a> Readers<'a> {
     /// another one; the main thread where there are several.
     fn by_stack(&self) -> Option<LoopThread<'a>> {
         let away = |thread: &Thread| !waits_for_events(thread) || self.is_nested(thread);
-        let runs_loop = |index: usize, thread: &Thread| {
-            let own = self.scene.event_loop(index);
-            let kind = kind(self.scene, self.scene.places(), (index, thread), own);
-            matches!(kind, Some(Kind::Framework(_)))
-        };
         let threads = self.threads.iter();
         let found: Vec<_> = threads
-            .filter(|(index, thread)| away(thread) && runs_loop(*index, thread))
+            .filter(|(index, thread)| away(thread) && self.scene.shows_loop(*index))
             .collect();
         let main = found.iter().find(|(_, thread)| thread.tid == thread.pid);
         let (index, thread) = match found[..] {
