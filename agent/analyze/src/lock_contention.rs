@@ -28,7 +28,7 @@ const SHOWN: usize = 3;
 /// From this share on a thread does nothing else.
 const ALL: f64 = 0.9;
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let graph = Graph::of(scene);
     let cycles = graph.cycles();
     let nodes = cycles

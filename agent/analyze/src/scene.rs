@@ -123,13 +123,13 @@ impl<'a> Scene<'a> {
     }
 
     /// Where each thread was, by its samples and waits.
-    pub fn places(&self) -> &Places {
+    pub(crate) fn places(&self) -> &Places {
         self.places.get_or_init(|| Places::new(self))
     }
 
     /// Whether the function of an event loop stands in a stack of a thread, by its index: where it is now, or was in a
     /// sample or a wait.
-    pub fn shows_loop(&self, thread: usize) -> bool {
+    pub(crate) fn shows_loop(&self, thread: usize) -> bool {
         let all = self.loop_threads.get_or_init(|| {
             let stacks = self.capture.stacks.iter();
             let is_loop: Vec<bool> = stacks.map(|stack| framework(stack).is_some()).collect();

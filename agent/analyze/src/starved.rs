@@ -41,7 +41,7 @@ struct Starved<'a> {
 }
 
 /// Comes after those who tell who waits for whom.
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let mut needed = Needed::new(scene);
     for process in &scene.capture.processes {
         let living = scene.living();

@@ -12,7 +12,7 @@ const FRAMES: usize = 3;
 
 /// `task "feed-reader" awaits event in pump (feed.py:41) <- main (feed.py:88)`, for some of the tasks that
 /// wait for something that `counts`, and how many there are of them.
-pub fn waiting(scene: &Scene<'_>, pid: u32, counts: impl Fn(&Await) -> bool) -> Vec<String> {
+pub(crate) fn waiting(scene: &Scene<'_>, pid: u32, counts: impl Fn(&Await) -> bool) -> Vec<String> {
     let tasks = scene.capture.tasks.iter().filter(|(of, _)| *of == pid);
     let tasks = tasks.flat_map(|(_, tasks)| &tasks.tasks);
     let waiting = tasks.filter(|task| {
@@ -29,7 +29,7 @@ pub fn waiting(scene: &Scene<'_>, pid: u32, counts: impl Fn(&Await) -> bool) -> 
 
 /// `"poller" ready to run again: wait (feed.py:3)`, for a few tasks of a thread's loop that are ready; none where there
 /// are more: these have something to do.
-pub fn ready(scene: &Scene<'_>, thread: &Thread) -> Vec<String> {
+pub(crate) fn ready(scene: &Scene<'_>, thread: &Thread) -> Vec<String> {
     let Some((tasks, own)) = task_loop(scene, thread) else {
         return Vec::new();
     };

@@ -46,7 +46,7 @@ const PHASES: [(&str, &str); 3] = [
 ];
 
 /// `again (feed.py:3), 34 % of the samples`; the most frequent first, and none that cannot be named.
-pub fn callbacks(scene: &Scene<'_>, thread: usize) -> Vec<String> {
+pub(super) fn callbacks(scene: &Scene<'_>, thread: usize) -> Vec<String> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut all = 0_u64;
     for place in scene.places().of(thread) {
@@ -72,7 +72,7 @@ pub fn callbacks(scene: &Scene<'_>, thread: usize) -> Vec<String> {
 }
 
 /// The first of them without its share.
-pub fn place(callbacks: &[String]) -> &str {
+pub(super) fn place(callbacks: &[String]) -> &str {
     let first = callbacks.first().map_or("", String::as_str);
     first.rsplit_once(", ").map_or(first, |it| it.0)
 }

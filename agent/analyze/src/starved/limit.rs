@@ -9,14 +9,14 @@ use remora_model::display::text::{clean, count, duration, share};
 const THROTTLED: (f64, u64) = (0.25, 5);
 
 /// The limit that throttled a process, if one did.
-pub fn throttling<'a>(scene: &Scene<'a>, pid: u32) -> Option<&'a CpuLimit> {
+pub(super) fn throttling<'a>(scene: &Scene<'a>, pid: u32) -> Option<&'a CpuLimit> {
     let limit = scene.capture.conditions.of(pid)?.limit.as_ref()?;
     let often = limit.throttled as f64 >= THROTTLED.0 * limit.periods as f64;
     (often && limit.throttled >= THROTTLED.1).then_some(limit)
 }
 
 /// `cpu.max 20 ms in each 100 ms`.
-pub fn headline(limit: &CpuLimit) -> String {
+pub(super) fn headline(limit: &CpuLimit) -> String {
     match (limit.quota, limit.period, limit.quota_cpus) {
         (Some(quota), Some(period), _) => {
             format!("cpu.max {} in each {}", duration(quota), duration(period))
@@ -27,7 +27,7 @@ pub fn headline(limit: &CpuLimit) -> String {
 }
 
 /// `cgroup /box, cpu.max 20 ms in each 100 ms (0.20 CPUs); throttled in 28 of 30 periods, for 2.4 s (80 % of the time)`.
-pub fn words(scene: &Scene<'_>, limit: &CpuLimit) -> String {
+pub(super) fn words(scene: &Scene<'_>, limit: &CpuLimit) -> String {
     let quota = headline(limit);
     let cpus = match (limit.quota, limit.quota_cpus) {
         (Some(_), Some(cpus)) => format!(" ({cpus:.2} CPUs)"),

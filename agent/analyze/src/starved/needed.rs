@@ -16,19 +16,19 @@ const LATE: [FindingKind; 2] = [FindingKind::LoopBlocked, FindingKind::Heartbeat
 const SHOWN: usize = 3;
 
 /// Who waits for whom, made when it is first asked for.
-pub struct Needed<'a> {
+pub(super) struct Needed<'a> {
     scene: &'a Scene<'a>,
     graph: Option<Graph<'a>>,
 }
 
 impl<'a> Needed<'a> {
     /// Of a capture.
-    pub fn new(scene: &'a Scene<'a>) -> Self {
+    pub(super) fn new(scene: &'a Scene<'a>) -> Self {
         Self { scene, graph: None }
     }
 
     /// What waits for a thread, beside what is found already; `None`: nothing does.
-    pub fn by(&mut self, found: &[Finding], of: (usize, &Thread)) -> Option<Vec<String>> {
+    pub(super) fn by(&mut self, found: &[Finding], of: (usize, &Thread)) -> Option<Vec<String>> {
         let subject = Subject::Thread(of.1.tid);
         let names = |it: &Finding| {
             let late = LATE.contains(&it.kind) && it.about.contains(&subject);

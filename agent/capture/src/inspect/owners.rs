@@ -57,7 +57,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 
 /// A thread that will free a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CodeOwner {
+pub(crate) struct CodeOwner {
     /// Thread id.
     pub tid: u32,
     /// Its serial.
@@ -72,7 +72,7 @@ pub struct CodeOwner {
 
 /// Who has a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CodeOwners {
+pub(crate) struct CodeOwners {
     /// How many read under it, by its word; 0: one has it alone.
     pub readers: u32,
     /// It is a read-write lock of glibc.
@@ -83,7 +83,7 @@ pub struct CodeOwners {
 
 /// All that was found.
 #[derive(Debug, Default)]
-pub struct OwnersByCode {
+pub(crate) struct OwnersByCode {
     /// By the futex that is waited for.
     pub locks: HashMap<FutexKey, CodeOwners>,
     /// Threads, or calls of theirs, that were left out: there were too many, the time was over, or the process could
@@ -93,7 +93,7 @@ pub struct OwnersByCode {
 
 impl OwnersByCode {
     /// Puts the frames among the stacks that get names.
-    pub fn gather_frames(&mut self, aggregates: &mut AggregateStore) {
+    pub(crate) fn gather_frames(&mut self, aggregates: &mut AggregateStore) {
         for owner in self.locks.values_mut().flat_map(|lock| &mut lock.owners) {
             owner.frame = aggregates.intern(RawStack {
                 user: vec![owner.call],
@@ -112,7 +112,7 @@ struct Sleeper {
 
 /// Finds who owns the locks that threads have long waited for. `living` are the threads at `end_ns`, `still` gives
 /// them after the look: who moved meanwhile holds nothing that was seen.
-pub fn inspect(
+pub(crate) fn inspect(
     living: &[ThreadSlot],
     blocked: &BlockedStacks,
     spaces: &Spaces,

@@ -26,7 +26,7 @@ struct Tree {
 
 /// The trees that matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Groups {
+pub(super) struct Groups {
     unified: Option<Tree>,
     cpu: Option<Tree>,
     freezer: Option<Tree>,
@@ -47,7 +47,7 @@ impl Quota {
 
 /// What a group says of its CPU time.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Usage {
+pub(super) struct Usage {
     path: String,
     quota: Quota,
     periods: u64,
@@ -57,7 +57,7 @@ pub struct Usage {
 
 impl Groups {
     /// Finds where they are mounted.
-    pub fn find() -> Self {
+    pub(super) fn find() -> Self {
         let text = proc_fs::read("/proc/self/mountinfo", 4 << 20).unwrap_or_default();
         Self::parse(&String::from_utf8_lossy(&text))
     }
@@ -95,7 +95,7 @@ impl Groups {
     }
 
     /// The frozen group that a process is in.
-    pub fn frozen(&self, pid: u32) -> Option<String> {
+    pub(super) fn frozen(&self, pid: u32) -> Option<String> {
         let own = Membership::of(pid)?;
         let unified = group(self.unified.as_ref(), own.unified.as_deref());
         if let Some((folder, name)) = unified
@@ -110,7 +110,7 @@ impl Groups {
     }
 
     /// What the groups of a process that limit its CPU time say, from its own upwards.
-    pub fn usage(&self, pid: u32) -> Vec<Usage> {
+    pub(super) fn usage(&self, pid: u32) -> Vec<Usage> {
         let Some(own) = Membership::of(pid) else {
             return Vec::new();
         };
@@ -242,7 +242,7 @@ fn quota(folder: &Path) -> Option<Quota> {
 }
 
 /// The limit that held a process back the most between two readings; without any that did, the tightest.
-pub fn limit(before: &[Usage], now: Vec<Usage>) -> Option<CpuLimit> {
+pub(super) fn limit(before: &[Usage], now: Vec<Usage>) -> Option<CpuLimit> {
     let limits = now.into_iter().map(|now| {
         let was = before.iter().find(|before| before.path == now.path);
         let was = was.cloned().unwrap_or_else(|| now.clone());

@@ -19,7 +19,7 @@ const READS_A_THREAD: u32 = 4;
 
 /// A lock that somebody has, and whose word does not say who.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unowned {
+pub(super) struct Unowned {
     /// Where its code begins to use it: the word that is counted or exchanged, or the object.
     pub address: u64,
     /// How many read under it; 0: one has it alone.
@@ -30,7 +30,7 @@ pub struct Unowned {
 
 /// What a thread waits for, that sleeps with this operation and value on the futex at `address`. Its process has
 /// `threads`: there are no more readers. What stands before a mutex by chance, half of a pointer say, is a larger number.
-pub fn unowned(
+pub(super) fn unowned(
     memory: &impl Memory,
     address: u64,
     operation: u64,
