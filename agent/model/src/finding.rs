@@ -225,6 +225,8 @@ pub enum LimitOf {
     JavaFrames,
     /// CPU samples whose stacks say nothing.
     CpuStacks,
+    /// Threads at rest in a runtime that parks what waits without a thread.
+    UserThreads,
 }
 
 impl LimitOf {

@@ -17,7 +17,7 @@ pub struct Look {
     pub said: Vec<String>,
     /// How long it watched.
     pub watched: Duration,
-    /// Threads at the end.
+    /// Threads of all its processes.
     pub threads: u64,
 }
 
@@ -47,7 +47,9 @@ pub fn look(pid: u32, length: Duration, keep: Option<&Path>) -> Result<Look, Str
         .map_err(|error| format!("{}: {error}: {}", run.command, run.stderr.trim()))?;
     let lists = ["findings", "notices"].map(|name| said[name].as_array());
     let lines = lists.into_iter().flatten().flatten().map(line);
-    let threads = said["targets"].as_array().into_iter().flatten();
+    // A process that one of them waits for is watched for its sake, and is no target.
+    let targets = said["targets"].as_array().into_iter().flatten();
+    let threads = targets.filter(|target| target["related"].is_null());
     let look = Look {
         verdict: said["verdict"].as_str().unwrap_or("none").to_owned(),
         said: lines.collect(),
