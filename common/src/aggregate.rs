@@ -3,7 +3,7 @@
 //!
 //! A hash map would take a bucket lock on insert, with interrupts off, inside the scheduler; here
 //! a slot is claimed by one compare-and-swap on its hash and then only added to. Both tables have
-//! two halves: programs fill the active one while the agent empties the other.
+//! two banks: programs fill the active one while the agent empties the other.
 
 use crate::{python::MAX_PYTHON_FRAMES, unwind::MAX_USER_FRAMES};
 
@@ -150,9 +150,9 @@ pub struct Control {
     /// 1 while events are counted: all programs start and stop counting at once. Written by the
     /// agent.
     pub recording: u32,
-    /// How often the halves were changed; the lowest bit says which one is being filled. Written
+    /// How often the banks were changed; the lowest bit says which one is being filled. Written
     /// by the agent.
-    pub flips: u32,
+    pub epoch: u32,
     /// How event loops are followed: [`crate::event_loop`]'s `LOOP_*`. Written by the agent.
     pub event_loops: u32,
     /// 1 while the targets' allocators are watched. Written by the agent.
@@ -161,9 +161,9 @@ pub struct Control {
     pub polls_from_ns: u64,
     /// Serial of the thread enlisted last. Written by the kernel side, as are the rest.
     pub last_serial: u64,
-    /// Aggregates claimed in each half.
+    /// Aggregates claimed in each bank.
     pub aggregates_used: [u64; 2],
-    /// Stacks claimed in each half.
+    /// Stacks claimed in each bank.
     pub stacks_used: [u64; 2],
     /// How far `CLOCK_MONOTONIC` is ahead of the scheduler's clock (`rq->clock`), a signed number: the smallest that
     /// was read. Valid when there are readings.

@@ -135,10 +135,10 @@ impl Offsets {
 pub struct Params {
     /// Waits from this length on are long: they get a stack.
     pub min_block_ns: u64,
-    /// Length of a half of the aggregate table, a power of two.
-    pub aggregates_per_half: u32,
-    /// Length of a half of the stack table, a power of two.
-    pub stacks_per_half: u32,
+    /// Length of a bank of the aggregate table, a power of two.
+    pub aggregates_per_bank: u32,
+    /// Length of a bank of the stack table, a power of two.
+    pub stacks_per_bank: u32,
     /// 1: children of targets become targets.
     pub follow_children: u32,
     /// 1: `sched_switch` has the task's state as its fourth argument (5.18).
@@ -180,8 +180,8 @@ impl Params {
     /// Every parameter zero: what the object holds before the agent sets them.
     pub const ZERO: Self = Self {
         min_block_ns: 0,
-        aggregates_per_half: 0,
-        stacks_per_half: 0,
+        aggregates_per_bank: 0,
+        stacks_per_bank: 0,
         follow_children: 0,
         switch_has_state: 0,
         has_task_pt_regs: 0,

@@ -25,8 +25,8 @@ pub const LOOPS: u32 = 1024;
 pub struct Pending {
     /// Index of the aggregate.
     pub aggregate: u32,
-    /// `Control::flips` when that was: an index means nothing after a flip.
-    pub flips: u32,
+    /// `Control::epoch` when that was: an index means nothing in another epoch.
+    pub epoch: u32,
     /// Length of the wait; 0 of a sample.
     pub ns: u64,
 }

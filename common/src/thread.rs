@@ -120,8 +120,8 @@ pub struct ThreadSlot {
     pub pending_user: u32,
     /// Kernel stack taken at switch-out (fallback hook only), 0 = none.
     pub pending_kernel: u32,
-    /// `Control::flips` when they were taken: ids mean nothing after a flip.
-    pub pending_flips: u32,
+    /// `Control::epoch` when they were taken: ids mean nothing in another epoch.
+    pub pending_epoch: u32,
     /// Python stack taken at switch-out (fallback hook only), 0 = none.
     pub pending_python: u32,
     /// Address of the thread's Python thread state where it was found last; a small number counts

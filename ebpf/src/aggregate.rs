@@ -1,6 +1,6 @@
-//! Adds counts and time to a key, in the active half of a flat open-addressed table.
+//! Adds counts and time to a key, in the active bank of a flat open-addressed table.
 
-use crate::{atomic, config, half::Half, loss, maps::AGGREGATES, stack::Stacks};
+use crate::{atomic, bank::Bank, config, loss, maps::AGGREGATES, stack::Stacks};
 use remora_common::{
     aggregate::{AggregateKey, PROBES},
     loss::Loss,
@@ -49,24 +49,24 @@ fn hash(key: &AggregateKey) -> u64 {
 /// One more sample, wait or wake-up of `key`, lasting `ns`. Gives the index of its entry, where there
 /// was room.
 #[inline(always)]
-pub fn add(half: Half, key: &AggregateKey, ns: u64) -> Option<u32> {
+pub fn add(bank: Bank, key: &AggregateKey, ns: u64) -> Option<u32> {
     let hash = hash(key);
-    let per_half = config::aggregates_per_half();
-    let mask = per_half - 1;
+    let per_bank = config::aggregates_per_bank();
+    let mask = per_bank - 1;
     for probe in 0..PROBES {
-        let index = half.first(per_half) + (((hash >> 8) as u32).wrapping_add(probe) & mask);
+        let index = bank.first(per_bank) + (((hash >> 8) as u32).wrapping_add(probe) & mask);
         let Some(entry) = AGGREGATES.get_ptr_mut(index) else {
             break;
         };
         // SAFETY: aligned members of live elements; the claimer alone writes the key, and the
-        // agent reads it after the capture or after a change of halves.
+        // agent reads it after the capture or after a change of banks.
         unsafe {
             let mut found = (&raw const (*entry).hash).read_volatile();
             if found == 0 {
                 found = atomic::compare_exchange(&raw mut (*entry).hash, 0, hash);
                 if found == 0 {
                     (*entry).key = *key;
-                    half.count_aggregate();
+                    bank.count_aggregate();
                     found = hash;
                 }
             }

@@ -42,7 +42,7 @@ getters!(OFFSETS:
 );
 
 getters!(PARAMS:
-    aggregates_per_half, stacks_per_half, follow_children, switch_has_state, has_task_pt_regs,
+    aggregates_per_bank, stacks_per_bank, follow_children, switch_has_state, has_task_pt_regs,
     regs_from_stack, switch_out_one_in, compat_mask, compat_value, unwind, is_arm64, python,
     fault_period,
 );

@@ -5,9 +5,9 @@
 //! that are remembered (`pending`), and marked in their aggregates once it is.
 
 use crate::{
-    aggregate, config,
-    half::Half,
-    loss,
+    aggregate,
+    bank::Bank,
+    config, loss,
     maps::{CONTROL, EVENT_LOOPS, FREE_LOOPS},
 };
 use core::arch::asm;
@@ -80,8 +80,8 @@ pub fn waits(slot: &mut ThreadSlot, kind: u32, now: u64) {
         event_loop.late += 1;
         event_loop.late_ns += took;
         event_loop.late_queued_ns += queued_ns(slot).saturating_sub(event_loop.queued_before_ns);
-        if let Some(half) = Half::active() {
-            mark_pending(event_loop, half);
+        if let Some(bank) = Bank::active() {
+            mark_pending(event_loop, bank);
         }
     }
 }
@@ -114,7 +114,7 @@ pub fn is_back(slot: &mut ThreadSlot, kind: u32, now: u64, returned: Option<i64>
 /// A sample (`ns` 0) or a wait that the present iteration did, under an aggregate: marked when the
 /// iteration is late, remembered while it is not.
 #[inline(always)]
-pub fn did(slot: &ThreadSlot, half: Half, aggregate: u32, ns: u64, now: u64) {
+pub fn did(slot: &ThreadSlot, bank: Bank, aggregate: u32, ns: u64, now: u64) {
     if slot.event_loop == 0 || slot.busy_since_ns == 0 {
         return;
     }
@@ -128,7 +128,7 @@ pub fn did(slot: &ThreadSlot, half: Half, aggregate: u32, ns: u64, now: u64) {
         return;
     }
     if now.saturating_sub(slot.busy_since_ns) >= config::late_ns() {
-        mark_pending(event_loop, half);
+        mark_pending(event_loop, bank);
         aggregate::add_late(aggregate, ns);
         return;
     }
@@ -139,7 +139,7 @@ pub fn did(slot: &ThreadSlot, half: Half, aggregate: u32, ns: u64, now: u64) {
     }
     let pending = Pending {
         aggregate,
-        flips: half.flips(),
+        epoch: bank.epoch(),
         ns,
     };
     // SAFETY: the index is below LOOP_PENDING.
@@ -154,7 +154,7 @@ pub fn did(slot: &ThreadSlot, half: Half, aggregate: u32, ns: u64, now: u64) {
 
 /// Marks what was remembered.
 #[inline(always)]
-fn mark_pending(event_loop: &mut EventLoop, half: Half) {
+fn mark_pending(event_loop: &mut EventLoop, bank: Bank) {
     let len = event_loop.pending_len as usize;
     if len > LOOP_PENDING {
         loss::count(Loss::LateMarksLost);
@@ -169,7 +169,7 @@ fn mark_pending(event_loop: &mut EventLoop, half: Half) {
                 .cast::<Pending>()
                 .add(below::<LOOP_PENDING>(at))
         };
-        if pending.flips == half.flips() {
+        if pending.epoch == bank.epoch() {
             aggregate::add_late(pending.aggregate, pending.ns);
         } else {
             loss::count(Loss::LateMarksLost);

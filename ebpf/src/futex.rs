@@ -3,7 +3,7 @@
 
 use crate::{
     aggregate,
-    half::Half,
+    bank::Bank,
     table,
     unwind::{Current, Memory},
 };
@@ -70,7 +70,7 @@ fn holder(slot: &ThreadSlot) -> Option<&'static mut ThreadSlot> {
 
 /// A sample (`ns` 0) or a wait of a thread that holds what another waits for: it counts for the lock, too.
 #[inline(always)]
-pub fn did(slot: &ThreadSlot, half: Half, key: &AggregateKey, ns: u64) {
+pub fn did(slot: &ThreadSlot, bank: Bank, key: &AggregateKey, ns: u64) {
     if slot.held_lock == 0 {
         return;
     }
@@ -79,5 +79,5 @@ pub fn did(slot: &ThreadSlot, half: Half, key: &AggregateKey, ns: u64) {
         object: slot.held_lock,
         ..*key
     };
-    aggregate::add(half, &key, ns);
+    aggregate::add(bank, &key, ns);
 }

@@ -7,9 +7,9 @@
 //! outermost one counts, told by the stack pointer.
 
 use crate::{
-    aggregate, atomic, config,
-    half::Half,
-    loss,
+    aggregate, atomic,
+    bank::Bank,
+    config, loss,
     maps::{CONTROL, HEAP_BLOCKS, HEAP_BUSY, HEAP_COUNTS, HEAP_THREADS, SLOTS},
     registers,
     stack::{self, Taker},
@@ -192,18 +192,18 @@ impl Caller {
 
     #[inline(always)]
     fn site_in(&mut self, context: *mut c_void, bytes: u64) -> u64 {
-        let Some(half) = Half::active() else {
+        let Some(bank) = Bank::active() else {
             return 0;
         };
-        if half.aggregates() > config::aggregates_per_half() as u64 / 4 * 3 {
+        if bank.aggregates() > config::aggregates_per_bank() as u64 / 4 * 3 {
             loss::count(Loss::HeapStackDropped);
             return 0;
         }
-        let stacks = stack::take_user(context, Taker::Heap, self.slot, half);
+        let stacks = stack::take_user(context, Taker::Heap, self.slot, bank);
         let key = aggregate::key(self.slot, KIND_HEAP, stacks);
         // Numbers of stacks are used again in the next filling of the tables; this one is not.
         const K: u64 = 0xff51_afd7_ed55_8ccd;
-        let mut site = (key.serial as u64 | (half.flips() as u64) << 32) ^ 0x9e37_79b9_7f4a_7c15;
+        let mut site = (key.serial as u64 | (bank.epoch() as u64) << 32) ^ 0x9e37_79b9_7f4a_7c15;
         site = site.wrapping_mul(K);
         site ^= site >> 32;
         site = (site ^ (key.user as u64 | (key.python as u64) << 32)).wrapping_mul(K);
@@ -212,7 +212,7 @@ impl Caller {
             object: site,
             ..key
         };
-        match aggregate::add(half, &key, bytes) {
+        match aggregate::add(bank, &key, bytes) {
             Some(_) => site,
             None => 0,
         }

@@ -3,9 +3,9 @@
 //! that are equal are found again by their hash.
 
 use crate::{
-    atomic, config,
-    half::Half,
-    loss,
+    atomic,
+    bank::Bank,
+    config, loss,
     maps::{STACKS, WALKS},
 };
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
@@ -27,14 +27,14 @@ const K: u64 = 0xff51_afd7_ed55_8ccd;
 
 /// Interns the words in the scratch element of `taker`; returns the id of the leaf's block.
 #[inline(always)]
-pub fn words(taker: u32, half: Half, kind: u16) -> u32 {
+pub fn words(taker: u32, bank: Bank, kind: u16) -> u32 {
     let Some(walk) = WALKS.get_ptr_mut(taker) else {
         return STACK_FAULT;
     };
     // SAFETY: a live element.
     let (len, ending) = unsafe { ((*walk).len, (*walk).ending) };
     zero_behind(taker, len);
-    let first = half.first(config::stacks_per_half());
+    let first = bank.first(config::stacks_per_bank());
     let mut block = (len.wrapping_add(BLOCK_WORDS as u32 - 1) / BLOCK_WORDS as u32).max(1);
     let mut next = 0;
     for _ in 0..BLOCKS {
@@ -70,7 +70,7 @@ fn zero_behind(taker: u32, len: u32) {
     }
 }
 
-/// Finds one block in the half of the table that begins at `first`, or puts it there.
+/// Finds one block in the bank of the table that begins at `first`, or puts it there.
 ///
 /// A global function: the verifier looks at it once, whoever calls it. `place`: the length of the
 /// stack in words (high half) and the number of the block (low half).
@@ -93,7 +93,7 @@ pub extern "C" fn intern_block(taker: u32, first: u32, place: u32, next: u32, he
     if hash == 0 {
         return STACK_LOST;
     }
-    let mask = config::stacks_per_half() - 1;
+    let mask = config::stacks_per_bank() - 1;
     for probe in 0..PROBES {
         let index = first.wrapping_add(((hash >> 8) as u32).wrapping_add(probe) & mask);
         let Some(entry) = STACKS.get_ptr_mut(index) else {
@@ -106,8 +106,8 @@ pub extern "C" fn intern_block(taker: u32, first: u32, place: u32, next: u32, he
                 found = atomic::compare_exchange(&raw mut (*entry).hash, 0, hash);
                 if found == 0 {
                     fill(entry, words, len as u32, next, heading);
-                    if let Some(half) = Half::that_begins_at(first) {
-                        half.count_stack();
+                    if let Some(bank) = Bank::that_begins_at(first) {
+                        bank.count_stack();
                     }
                     found = hash;
                 }

@@ -18,21 +18,25 @@
 //! | [`socket`] | a socket's queues and counters |
 //! | [`clock`] | when a sleeper fell asleep, by the scheduler's clocks |
 //! | [`task`], [`registers`] | reading kernel structures at offsets from BTF |
-//! | [`half`] | which half of the tables is being filled |
+//! | [`bank`] | which bank of the tables is being filled |
 //! | [`config`], [`maps`], [`loss`] | globals, maps, loss counters |
 //!
 //! No slice indexing, no `unwrap`, no policy: thresholds come in through [`config`].
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
+#![expect(
+    unreachable_pub,
+    reason = "a program without a library: what modules share is public, and nobody is outside"
+)]
 
 mod aggregate;
 mod atomic;
+mod bank;
 mod clock;
 mod config;
 mod event_loop;
 mod futex;
-mod half;
 mod heap;
 mod intern;
 mod loss;

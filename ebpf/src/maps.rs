@@ -49,11 +49,11 @@ pub static TARGETS: HashMap<u32, u64> = HashMap::with_max_entries(4096, 0);
 #[map]
 pub static SYSCALLS: Array<u8> = Array::with_max_entries(SYSCALL_TABLE as u32, 0);
 
-/// Two halves of interned stacks. Set at load.
+/// Two banks of interned stacks. Set at load.
 #[map]
 pub static STACKS: Array<StackEntry> = Array::with_max_entries(2, 0);
 
-/// Two halves of aggregates. Set at load.
+/// Two banks of aggregates. Set at load.
 #[map]
 pub static AGGREGATES: Array<Aggregate> = Array::with_max_entries(2, BPF_F_MMAPABLE);
 

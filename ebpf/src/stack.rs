@@ -4,9 +4,8 @@
 //! [`python`]. Callers see ids.
 
 use crate::{
-    config,
-    half::Half,
-    intern, loss,
+    bank::Bank,
+    config, intern, loss,
     maps::{SPACE_OF, WALKS},
     python, registers,
     task::{self, Task},
@@ -53,16 +52,16 @@ pub struct Stacks {
 
 /// The stacks of the current thread.
 #[inline(always)]
-pub fn take(context: *mut c_void, taker: Taker, slot: &mut ThreadSlot, half: Half) -> Stacks {
-    let kernel = by_the_kernel(context, taker, half, 0);
-    with_kernel(kernel, context, taker, slot, half)
+pub fn take(context: *mut c_void, taker: Taker, slot: &mut ThreadSlot, bank: Bank) -> Stacks {
+    let kernel = by_the_kernel(context, taker, bank, 0);
+    with_kernel(kernel, context, taker, slot, bank)
 }
 
 /// The stacks of the current thread, which was in user mode a moment ago: what the kernel does now is
 /// not the thread's doing.
 #[inline(always)]
-pub fn take_user(context: *mut c_void, taker: Taker, slot: &mut ThreadSlot, half: Half) -> Stacks {
-    with_kernel(STACK_NONE, context, taker, slot, half)
+pub fn take_user(context: *mut c_void, taker: Taker, slot: &mut ThreadSlot, bank: Bank) -> Stacks {
+    with_kernel(STACK_NONE, context, taker, slot, bank)
 }
 
 #[inline(always)]
@@ -71,12 +70,12 @@ fn with_kernel(
     context: *mut c_void,
     taker: Taker,
     slot: &mut ThreadSlot,
-    half: Half,
+    bank: Bank,
 ) -> Stacks {
     let task = task::current();
     let unwound = config::unwind() != 0 && !registers::of(task).is_some_and(|r| r.is_compat());
     if !unwound {
-        let user = by_the_kernel(context, taker, half, USER);
+        let user = by_the_kernel(context, taker, bank, USER);
         return Stacks {
             user,
             kernel,
@@ -85,10 +84,10 @@ fn with_kernel(
     }
     let space = space_of(slot);
     Stacks {
-        user: user(taker, task, slot, space, half),
+        user: user(taker, task, slot, space, bank),
         kernel,
         python: if config::python() != 0 {
-            python(taker, task, slot, space, half)
+            python(taker, task, slot, space, bank)
         } else {
             STACK_NONE
         },
@@ -104,7 +103,7 @@ pub fn space_of(slot: &ThreadSlot) -> u32 {
 }
 
 #[inline(always)]
-fn user(taker: Taker, task: Task, slot: &ThreadSlot, space: u32, half: Half) -> u32 {
+fn user(taker: Taker, task: Task, slot: &ThreadSlot, space: u32, bank: Bank) -> u32 {
     unwind::user_stack(taker as u32, task, slot, Current, space);
     let Some(walk) = walk(taker) else {
         return STACK_FAULT;
@@ -116,13 +115,13 @@ fn user(taker: Taker, task: Task, slot: &ThreadSlot, space: u32, half: Half) -> 
     if walk.ending == Outcome::Truncated as u32 {
         loss::count(Loss::StackTruncated);
     }
-    intern::words(taker as u32, half, STACK_USER)
+    intern::words(taker as u32, bank, STACK_USER)
 }
 
 #[inline(always)]
-fn python(taker: Taker, task: Task, slot: &mut ThreadSlot, space: u32, half: Half) -> u32 {
+fn python(taker: Taker, task: Task, slot: &mut ThreadSlot, space: u32, bank: Bank) -> u32 {
     if python::stack(taker as u32, task, slot, Current, space) {
-        intern::words(taker as u32, half, STACK_PYTHON)
+        intern::words(taker as u32, bank, STACK_PYTHON)
     } else {
         STACK_NONE
     }
@@ -130,7 +129,7 @@ fn python(taker: Taker, task: Task, slot: &mut ThreadSlot, space: u32, half: Hal
 
 /// The kernel's own walker: kernel frames by its tables, user frames along frame pointers.
 #[inline(always)]
-fn by_the_kernel(context: *mut c_void, taker: Taker, half: Half, flags: u64) -> u32 {
+fn by_the_kernel(context: *mut c_void, taker: Taker, bank: Bank, flags: u64) -> u32 {
     let Some(walk) = walk(taker) else {
         return STACK_FAULT;
     };
@@ -144,7 +143,7 @@ fn by_the_kernel(context: *mut c_void, taker: Taker, half: Half, flags: u64) -> 
     walk.len = (bytes as u32 >> 3) & 0xff;
     if flags != USER {
         walk.ending = 0;
-        return intern::words(taker as u32, half, STACK_KERNEL);
+        return intern::words(taker as u32, bank, STACK_KERNEL);
     }
     walk.ending = if walk.len as usize >= MAX_FRAMES {
         loss::count(Loss::StackTruncated);
@@ -152,7 +151,7 @@ fn by_the_kernel(context: *mut c_void, taker: Taker, half: Half, flags: u64) -> 
     } else {
         Outcome::FramePointers as u32
     };
-    intern::words(taker as u32, half, STACK_USER)
+    intern::words(taker as u32, bank, STACK_USER)
 }
 
 #[inline(always)]

@@ -4,9 +4,9 @@
 //! switch-in), so there is one writer at a time; a wake-up writes members of its own.
 
 use crate::{
-    aggregate, atomic, config, event_loop, futex,
-    half::Half,
-    loss,
+    aggregate, atomic,
+    bank::Bank,
+    config, event_loop, futex, loss,
     maps::{CONTROL, FREE_SLOTS, SLOTS, TIDS},
     reason,
     stack::Stacks,
@@ -182,11 +182,11 @@ pub fn came_back(slot: &mut ThreadSlot) {
 /// Books a wait that ended under its waker, and under its stacks where those were taken already.
 #[inline(always)]
 fn book_wake(slot: &mut ThreadSlot, waited: u64, now: u64) {
-    let Some(half) = Half::active() else {
+    let Some(bank) = Bank::active() else {
         return;
     };
     if config::switch_out_one_in() != 0 {
-        sampled_wait(slot, half);
+        sampled_wait(slot, bank);
     }
     let (user, kernel) = (slot.waker_tid, slot.waker_tgid);
     let stacks = Stacks {
@@ -199,7 +199,7 @@ fn book_wake(slot: &mut ThreadSlot, waited: u64, now: u64) {
         owner: slot.lock_owner,
         ..key(slot, stacks)
     };
-    if let Some(index) = aggregate::add(half, &key, waited) {
+    if let Some(index) = aggregate::add(bank, &key, waited) {
         aggregate::stamp(index, now);
     }
 }
@@ -256,28 +256,28 @@ fn end_wait(slot: &mut ThreadSlot, now: u64) -> u64 {
 
 /// Books the long wait that just ended under its stacks.
 #[inline(always)]
-pub fn book_wait(slot: &mut ThreadSlot, half: Half, stacks: Stacks) {
+pub fn book_wait(slot: &mut ThreadSlot, bank: Bank, stacks: Stacks) {
     let key = key(slot, stacks);
     let waited = slot.pending_ns;
     slot.pending_ns = 0;
-    futex::did(slot, half, &key, waited);
-    let Some(index) = aggregate::add(half, &key, waited) else {
+    futex::did(slot, bank, &key, waited);
+    let Some(index) = aggregate::add(bank, &key, waited) else {
         return;
     };
     if slot.event_loop != 0 && slot.busy_since_ns != 0 {
         // SAFETY: the helper has no preconditions.
-        event_loop::did(slot, half, index, waited, unsafe { bpf_ktime_get_ns() });
+        event_loop::did(slot, bank, index, waited, unsafe { bpf_ktime_get_ns() });
     }
 }
 
 /// The fallback: the stacks were taken at switch-out, or this wait was left out by the sampling.
 #[inline(always)]
-fn sampled_wait(slot: &mut ThreadSlot, half: Half) {
+fn sampled_wait(slot: &mut ThreadSlot, bank: Bank) {
     if slot.pending_ns == 0 {
         return;
     }
-    // Stacks of a half that was emptied since are gone.
-    if slot.pending_user == STACK_SKIPPED || slot.pending_flips != half.flips() {
+    // Stacks of a bank that was emptied since are gone.
+    if slot.pending_user == STACK_SKIPPED || slot.pending_epoch != bank.epoch() {
         loss::count(Loss::WaitStackSkipped);
         slot.pending_ns = 0;
         return;
@@ -287,7 +287,7 @@ fn sampled_wait(slot: &mut ThreadSlot, half: Half) {
         kernel: slot.pending_kernel,
         python: slot.pending_python,
     };
-    book_wait(slot, half, stacks);
+    book_wait(slot, bank, stacks);
 }
 
 #[inline(always)]

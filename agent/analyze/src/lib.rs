@@ -45,7 +45,7 @@ mod waits;
 mod words;
 
 #[cfg(test)]
-mod nonsense;
+mod property_tests;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]

@@ -18,7 +18,7 @@ const MUCH: f64 = 0.2;
 const READ: std::ops::RangeInclusive<u32> = 11..=13;
 
 /// Those of a capture.
-pub fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
+pub(crate) fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
     let targets = scene.capture.processes.iter().filter(|it| it.is_target());
     let mut limits = Vec::new();
     for process in targets.filter(|process| !process.exited) {

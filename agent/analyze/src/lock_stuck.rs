@@ -27,7 +27,7 @@ const SHOWN: usize = 4;
 /// A lock, and who waits for it, the longest first.
 type Stuck<'w, 'a> = (Subject, Vec<&'w Waiting<'a>>);
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let graph = Graph::of(scene);
     let waits = Waits::of(&graph);
     for (lock, waiters) in stuck(&graph, &waits).iter().take(MAX_FINDINGS) {
@@ -38,7 +38,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 }
 
 /// The futexes of all of them: what else is said of these is said here.
-pub fn futexes(graph: &Graph<'_>) -> HashSet<Subject> {
+pub(crate) fn futexes(graph: &Graph<'_>) -> HashSet<Subject> {
     let waits = Waits::of(graph);
     let stuck = stuck(graph, &waits);
     let waiters = stuck.iter().flat_map(|(_, waiters)| waiters);
@@ -91,7 +91,7 @@ fn is_lock(scene: &Scene<'_>, waits: &Waits<'_>, waiting: &Waiting<'_>) -> bool 
 }
 
 /// Whether the slot is one of `threading.Semaphore`.
-pub fn is_semaphore(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
+pub(crate) fn is_semaphore(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
     let stack = scene.stack_now(waiting.thread);
     let by = waiting.reading.by.and_then(|at| stack?.frames.get(at));
     let file = by.and_then(|frame| frame.file.as_deref());

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 /// Other threads that are shown.
 const SHOWN: usize = 4;
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let graph = Graph::of(scene);
     let waits = Waits::of(&graph);
     let mut by_process: BTreeMap<u32, Vec<&Waiting<'_>>> = BTreeMap::new();

@@ -21,7 +21,7 @@ const MAX_NOTICES: usize = 8;
 const LONGEST: usize = 3;
 
 /// The waits that nobody can explain.
-pub fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
+pub(crate) fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
     let graph = Graph::of(scene);
     let waits = Waits::of(&graph);
     let told: BTreeSet<Subject> = found
@@ -177,7 +177,7 @@ const fn unknown(kind: Kind) -> &'static str {
 }
 
 /// What the threads of targets wait for that have not moved for longest.
-pub fn longest(scene: &Scene<'_>) -> Vec<String> {
+pub(crate) fn longest(scene: &Scene<'_>) -> Vec<String> {
     let graph = Graph::of(scene);
     let waits = Waits::of(&graph);
     let mut all: Vec<_> = waits.of_targets(scene).collect();

@@ -12,16 +12,19 @@
 //! | `mapped` | a map's memory, read without a system call |
 //! | `unwind` | unwind tables and address spaces into the maps |
 //! | `tables` | threads, aggregates and stacks out of the maps |
+//! | `aggregate` | what aggregates say, each kind with the fields that it has |
 //! | `iterate` | runs the task iterators |
 //! | `sockets` | runs the iterators over descriptors |
 //! | `perf` | opens an event of a CPU or a point of code |
 //! | `link` | binds an iterator to a process, a program to an event |
-//! | `trial` | tries every hook, for `remora doctor` |
+//! | `feature_probe` | tries every hook, for `remora doctor` |
 //! | `cost` | what the programs cost and what they lost |
 
+mod aggregate;
 mod cost;
 mod error;
 mod events;
+mod feature_probe;
 mod heap;
 mod hooks;
 mod iterate;
@@ -36,20 +39,20 @@ mod perf;
 mod polls;
 mod sockets;
 mod tables;
-mod trial;
 mod unwind;
 
+pub use aggregate::{Tally, ThreadTally, Times, WaitForm, Waker};
 pub use cost::StatisticsOn;
 pub use error::ProbeError;
 pub use events::{DEFAULT_FAULT_PERIOD, FaultHook};
+pub use feature_probe::{FeatureProbe, probe_features};
 pub use heap::{Detached, HeapPoint, HeapProbes, HeapPrograms, TrapCost};
 pub use iterate::BlockedThread;
 pub use load::{Settings, WaitHook};
 pub use loops::{ExactHook, LoopHook};
 pub use object::has_kernel_side;
 pub use sockets::{SocketProbe, records};
-pub use tables::{Drained, RawAggregate};
-pub use trial::{Trial, trials};
+pub use tables::Drained;
 
 use aya::{
     Ebpf,
@@ -80,7 +83,7 @@ pub struct Probe {
     polls: polls::PollCounter,
     aggregates: Mapped<Aggregate>,
     stacks: Array<MapData, StackEntry>,
-    stacks_per_half: u32,
+    stacks_per_bank: u32,
     free_slots: Stack<MapData, u32>,
     targets: HashMap<MapData, u32, u64>,
     events: RingBuf<MapData>,

@@ -28,15 +28,15 @@ use std::{
 /// At switch-out, without a hook on return, one wait in this many gives its stack.
 const SWITCH_OUT_ONE_IN: u32 = 8;
 
-/// Aggregates in a half of the table: a thousand long waits and samples a second, several times
+/// Aggregates in a bank of the table: a thousand long waits and samples a second, several times
 /// over.
-const AGGREGATES_PER_HALF: u32 = 16_384;
+const AGGREGATES_PER_BANK: u32 = 16_384;
 
-/// Stacks in a half of the table, at the least.
-const STACKS_PER_HALF: u32 = 8_192;
+/// Stacks in a bank of the table, at the least.
+const STACKS_PER_BANK: u32 = 8_192;
 
 /// The same, at the most: 70 MiB.
-const MAX_STACKS_PER_HALF: u32 = 1 << 17;
+const MAX_STACKS_PER_BANK: u32 = 1 << 17;
 
 /// Address spaces that have tables at a time; equal ones (forked workers) share one.
 pub(super) const SPACES: u32 = 512;
@@ -154,7 +154,7 @@ pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
     signals: Vec<Signal>,
     cpu_events: Vec<CpuEvents>,
-    stacks_per_half: u32,
+    stacks_per_bank: u32,
     /// User stacks are walked by tables.
     unwinds: bool,
     /// The iterator that shows sleeping threads.
@@ -169,12 +169,12 @@ impl Loaded {
         switch_out_one_in: u32,
     ) -> Result<Self, ProbeError> {
         let cpus = cpus::online(Path::new("/")).len().max(1) as u32;
-        let stacks_per_half = stacks_per_half(cpus, settings.freq_hz);
+        let stacks_per_bank = stacks_per_bank(cpus, settings.freq_hz);
         let slots = thread_slots(settings.threads_now);
         let params = Params {
             min_block_ns: u64::try_from(settings.min_block.as_nanos()).unwrap_or(u64::MAX),
-            aggregates_per_half: AGGREGATES_PER_HALF,
-            stacks_per_half,
+            aggregates_per_bank: AGGREGATES_PER_BANK,
+            stacks_per_bank,
             follow_children: settings.follow_children.into(),
             switch_out_one_in,
             switch_has_state: kernel.features.switch_has_state.into(),
@@ -201,8 +201,8 @@ impl Loaded {
             .map_max_entries("TIDS", pid_max()?.div_ceil(TIDS_PER_CHUNK))
             .map_max_entries("SLOTS", slots)
             .map_max_entries("FREE_SLOTS", slots)
-            .map_max_entries("AGGREGATES", 2 * AGGREGATES_PER_HALF)
-            .map_max_entries("STACKS", 2 * stacks_per_half)
+            .map_max_entries("AGGREGATES", 2 * AGGREGATES_PER_BANK)
+            .map_max_entries("STACKS", 2 * stacks_per_bank)
             .map_max_entries("SPACES", SPACES)
             .map_max_entries("HEAP_BLOCKS", settings.heap_sample.map_or(1, |_| BLOCKS))
             .map_max_entries("HEAP_THREADS", settings.heap_sample.map_or(1, |_| slots))
@@ -212,7 +212,7 @@ impl Loaded {
             ebpf,
             signals: Vec::new(),
             cpu_events: Vec::new(),
-            stacks_per_half,
+            stacks_per_bank,
             unwinds: unwinds(kernel),
             snapshot: "blocked_tasks",
         })
@@ -371,9 +371,9 @@ impl Loaded {
             loops: mapped(ebpf, "EVENT_LOOPS", LOOPS)?,
             free_loops: take(ebpf, "FREE_LOOPS")?,
             polls: super::polls::PollCounter::default(),
-            aggregates: mapped(ebpf, "AGGREGATES", 2 * AGGREGATES_PER_HALF)?,
+            aggregates: mapped(ebpf, "AGGREGATES", 2 * AGGREGATES_PER_BANK)?,
             stacks: take(ebpf, "STACKS")?,
-            stacks_per_half: self.stacks_per_half,
+            stacks_per_bank: self.stacks_per_bank,
             free_slots: take(ebpf, "FREE_SLOTS")?,
             targets: take(ebpf, "TARGETS")?,
             events: take(ebpf, "EVENTS")?,
@@ -403,12 +403,12 @@ impl Loaded {
     }
 }
 
-/// Blocks of stacks in a half of the table: what the samples of a second may take, a few blocks each
+/// Blocks of stacks in a bank of the table: what the samples of a second may take, a few blocks each
 /// (user, kernel, Python), before the agent looks at the next beat.
-fn stacks_per_half(cpus: u32, freq_hz: u32) -> u32 {
+fn stacks_per_bank(cpus: u32, freq_hz: u32) -> u32 {
     cpus.saturating_mul(freq_hz)
         .saturating_mul(4)
-        .clamp(STACKS_PER_HALF, MAX_STACKS_PER_HALF)
+        .clamp(STACKS_PER_BANK, MAX_STACKS_PER_BANK)
         .next_power_of_two()
 }
 

@@ -1,11 +1,14 @@
 //! Threads, aggregates and stacks, out of the maps.
 
-use super::{Mapped, Probe, ProbeError};
+use super::{
+    Mapped, Probe, ProbeError,
+    aggregate::{ThreadTally, decode},
+};
 use bytemuck::Zeroable;
 use remora_common::{
     aggregate::{
-        Aggregate, AggregateKey, BLOCK_WORDS, Control, KIND_WAKE, STACK_FAULT, STACK_KERNEL,
-        STACK_LOST, STACK_NONE, STACK_SKIPPED, STACK_USER, STACK_WORDS, StackEntry,
+        Aggregate, AggregateKey, BLOCK_WORDS, Control, STACK_FAULT, STACK_KERNEL, STACK_LOST,
+        STACK_NONE, STACK_SKIPPED, STACK_USER, STACK_WORDS, StackEntry,
     },
     event_loop::EventLoop,
     python::unpack_ending,
@@ -24,52 +27,35 @@ use std::{
 /// How often a reader retries a record that changes under its eyes.
 const READ_ATTEMPTS: usize = 64;
 
-/// How long a program that saw the old half may still be writing to it: programs run with
+/// How long a program that saw the old bank may still be writing to it: programs run with
 /// preemption off, for microseconds; a virtual CPU may be descheduled for longer.
 const SETTLE: Duration = Duration::from_millis(20);
 
 /// Python stacks that are read in one beat at the most.
 const NEW_STACKS: usize = 4096;
 
-/// One aggregate, its stacks resolved to frames.
-#[derive(Clone, Debug)]
-pub struct RawAggregate {
-    /// What it is about. `user` and `kernel` mean nothing any more, except for a wake-up.
-    pub key: AggregateKey,
-    /// The stack; `None` for a wake-up, and where it was lost.
-    pub stack: Option<RawStack>,
-    /// Samples, waits or wake-ups.
-    pub count: u64,
-    /// Time in them, in nanoseconds.
-    pub total_ns: u64,
-    /// The longest of them, in nanoseconds.
-    pub max_ns: u64,
-    /// Those inside of late iterations of an event loop.
-    pub late_count: u64,
-    /// Their time, in nanoseconds.
-    pub late_ns: u64,
-}
-
-/// What one half of the tables held.
+/// What one bank of the tables held.
 #[derive(Clone, Debug, Default)]
 pub struct Drained {
     /// The aggregates.
-    pub aggregates: Vec<RawAggregate>,
+    pub tallies: Vec<ThreadTally>,
+    /// Aggregates of a kind that is unknown here.
+    pub unknown_kinds: u64,
     /// Stacks that an aggregate names and that could not be read.
     pub stacks_unreadable: u64,
 }
 
 impl Mapped<Control> {
-    /// How often the halves were changed.
-    fn flips(&self) -> u32 {
-        self.read(0).flips
+    /// How often the banks were changed.
+    fn epoch(&self) -> u32 {
+        self.read(0).epoch
     }
 
-    /// Turns the programs to the other half.
-    fn flip(&self) {
-        let next = self.flips().wrapping_add(1);
+    /// Turns the programs to the other bank.
+    fn change(&self) {
+        let next = self.epoch().wrapping_add(1);
         // SAFETY: a live, aligned member that only the agent writes.
-        unsafe { (&raw mut (*self.element(0)).flips).write_volatile(next) };
+        unsafe { (&raw mut (*self.element(0)).epoch).write_volatile(next) };
     }
 }
 
@@ -152,22 +138,22 @@ impl Probe {
         Ok(ended)
     }
 
-    /// Whether the active half is more than half full of aggregates or stacks.
+    /// Whether the active bank is more than half full of aggregates or stacks.
     pub fn is_filling_up(&self) -> bool {
         let control = self.control.read(0);
-        let half = (control.flips & 1) as usize;
-        let aggregates_per_half = self.aggregates.len() as u64 / 2;
-        control.aggregates_used[half] > aggregates_per_half / 2
-            || control.stacks_used[half] > u64::from(self.stacks_per_half) / 2
+        let bank = (control.epoch & 1) as usize;
+        let aggregates_per_bank = self.aggregates.len() as u64 / 2;
+        control.aggregates_used[bank] > aggregates_per_bank / 2
+            || control.stacks_used[bank] > u64::from(self.stacks_per_bank) / 2
     }
 
-    /// Turns the programs to the other half and empties the one they left.
+    /// Turns the programs to the other bank and empties the one they left.
     pub async fn swap_and_drain(&mut self) -> Drained {
-        let left = self.control.flips() & 1;
-        self.control.flip();
+        let left = self.control.epoch() & 1;
+        self.control.change();
         tokio::time::sleep(SETTLE).await;
-        let drained = self.read_half(left);
-        self.clear_half(left);
+        let drained = self.read_bank(left);
+        self.clear_bank(left);
         drained
     }
 
@@ -176,22 +162,22 @@ impl Probe {
         tokio::time::sleep(SETTLE).await;
     }
 
-    /// Reads both halves: for the end of a capture, when nothing fills them.
+    /// Reads both banks: for the end of a capture, when nothing fills them.
     pub fn drain(&self) -> [Drained; 2] {
-        [self.read_half(0), self.read_half(1)]
+        [self.read_bank(0), self.read_bank(1)]
     }
 
     /// Python stacks that came since this was asked last, each with its process and the generation of
     /// its address space. A bounded number at a time; the rest comes the next time.
     pub fn new_python_stacks(&mut self) -> Vec<(u32, u32, Vec<PythonFrame>)> {
-        let flips = self.control.flips();
-        if self.python_seen.0 != flips {
-            self.python_seen = (flips, HashSet::new());
+        let epoch = self.control.epoch();
+        if self.python_seen.0 != epoch {
+            self.python_seen = (epoch, HashSet::new());
         }
-        let per_half = self.aggregates.len() / 2;
-        let first = (flips & 1) as usize * per_half;
+        let per_bank = self.aggregates.len() / 2;
+        let first = (epoch & 1) as usize * per_bank;
         let mut news: Vec<AggregateKey> = Vec::new();
-        for index in first..first + per_half {
+        for index in first..first + per_bank {
             // SAFETY: a live, aligned member, which its claimer writes once.
             let python = unsafe {
                 (&raw const (*self.aggregates.element(index)).key.python).read_volatile()
@@ -222,31 +208,35 @@ impl Probe {
         known.collect()
     }
 
-    fn read_half(&self, half: u32) -> Drained {
-        let per_half = self.aggregates.len() / 2;
-        let first = half as usize * per_half;
+    fn read_bank(&self, bank: u32) -> Drained {
+        let per_bank = self.aggregates.len() / 2;
+        let first = bank as usize * per_bank;
         let mut stacks = StackReader::new(&self.stacks);
-        let aggregates = (first..first + per_half)
-            .map(|index| self.aggregates.read(index))
-            .filter(|aggregate| aggregate.hash != 0)
-            .map(|aggregate| resolve(&aggregate, &mut stacks))
-            .collect();
-        Drained {
-            aggregates,
-            stacks_unreadable: stacks.unreadable,
+        let mut drained = Drained::default();
+        for index in first..first + per_bank {
+            let aggregate = self.aggregates.read(index);
+            if aggregate.hash == 0 {
+                continue;
+            }
+            match decode(&aggregate, |key| stacks.read(key)) {
+                Some(tally) => drained.tallies.push(tally),
+                None => drained.unknown_kinds += 1,
+            }
         }
+        drained.stacks_unreadable = stacks.unreadable;
+        drained
     }
 
-    fn clear_half(&mut self, half: u32) {
-        let per_half = self.aggregates.len() / 2;
-        let first = half as usize * per_half;
-        for index in first..first + per_half {
+    fn clear_bank(&mut self, bank: u32) {
+        let per_bank = self.aggregates.len() / 2;
+        let first = bank as usize * per_bank;
+        for index in first..first + per_bank {
             if self.aggregates.read(index).hash != 0 {
                 self.aggregates.put(index, Aggregate::zeroed());
             }
         }
-        let first = half * self.stacks_per_half;
-        for index in first..first + self.stacks_per_half {
+        let first = bank * self.stacks_per_bank;
+        for index in first..first + self.stacks_per_bank {
             let occupied = self
                 .stacks
                 .get(&index, 0)
@@ -256,39 +246,13 @@ impl Probe {
                 let _kept = self.stacks.set(index, StackEntry::zeroed(), 0);
             }
         }
-        let half = half as usize;
+        let bank = bank as usize;
         let control = self.control.element(0);
-        // SAFETY: live, aligned members; no program fills this half now.
+        // SAFETY: live, aligned members; no program fills this bank now.
         unsafe {
-            (&raw mut (*control).aggregates_used[half]).write_volatile(0);
-            (&raw mut (*control).stacks_used[half]).write_volatile(0);
+            (&raw mut (*control).aggregates_used[bank]).write_volatile(0);
+            (&raw mut (*control).stacks_used[bank]).write_volatile(0);
         }
-    }
-}
-
-fn resolve(aggregate: &Aggregate, stacks: &mut StackReader<'_>) -> RawAggregate {
-    let Aggregate {
-        hash: _,
-        key,
-        count,
-        total_ns,
-        max_ns,
-        late_count,
-        late_ns,
-    } = *aggregate;
-    let stack = if key.kind == KIND_WAKE {
-        None
-    } else {
-        stacks.read(&key)
-    };
-    RawAggregate {
-        key,
-        stack,
-        count,
-        total_ns,
-        max_ns,
-        late_count,
-        late_ns,
     }
 }
 

@@ -6,9 +6,9 @@
 //! it: the weights of the samples add up to the faults, and no kind of fault is preferred.
 
 use crate::{
-    aggregate, config,
-    half::Half,
-    loss,
+    aggregate,
+    bank::Bank,
+    config, loss,
     stack::{self, Stacks, Taker},
     table, task,
 };
@@ -35,9 +35,9 @@ pub fn fault_user(context: BtfTracePointContext) -> i32 {
         return 0;
     };
     if let Some(weight) = due(slot) {
-        let Some(half) = room() else { return 0 };
-        let stacks = stack::take_user(context.as_ptr(), Taker::Fault, slot, half);
-        book(half, slot, stacks, context.arg(0), weight);
+        let Some(bank) = room() else { return 0 };
+        let stacks = stack::take_user(context.as_ptr(), Taker::Fault, slot, bank);
+        book(bank, slot, stacks, context.arg(0), weight);
     }
     0
 }
@@ -53,9 +53,9 @@ pub fn fault_kernel(context: BtfTracePointContext) -> i32 {
         return 0;
     }
     if let Some(weight) = due(slot) {
-        let Some(half) = room() else { return 0 };
-        let stacks = stack::take(context.as_ptr(), Taker::Fault, slot, half);
-        book(half, slot, stacks, context.arg(0), weight);
+        let Some(bank) = room() else { return 0 };
+        let stacks = stack::take(context.as_ptr(), Taker::Fault, slot, bank);
+        book(bank, slot, stacks, context.arg(0), weight);
     }
     0
 }
@@ -73,23 +73,23 @@ pub fn fault_sample(context: PerfEventContext) -> u32 {
     slot.faults += period as u64;
     // SAFETY: the context of a perf event.
     let address = unsafe { (*context.ctx).addr };
-    let Some(half) = room() else { return 0 };
-    let stacks = stack::take(context.as_ptr(), Taker::Fault, slot, half);
-    book(half, slot, stacks, address, period);
+    let Some(bank) = room() else { return 0 };
+    let stacks = stack::take(context.as_ptr(), Taker::Fault, slot, bank);
+    book(bank, slot, stacks, address, period);
     0
 }
 
-/// The half that a sample goes to. Growth by many threads must not take the room of waits and CPU
+/// The bank that a sample goes to. Growth by many threads must not take the room of waits and CPU
 /// samples: while the table is three quarters full, faults have none. (From a half on the agent is about
 /// to empty it, and faults are kept without their region.)
 #[inline(always)]
-fn room() -> Option<Half> {
-    let half = Half::active()?;
-    if half.aggregates() > config::aggregates_per_half() as u64 / 4 * 3 {
+fn room() -> Option<Bank> {
+    let bank = Bank::active()?;
+    if bank.aggregates() > config::aggregates_per_bank() as u64 / 4 * 3 {
         loss::count(Loss::FaultSampleDropped);
         return None;
     }
-    Some(half)
+    Some(bank)
 }
 
 /// Counts a fault; its weight when it is a sample.
@@ -143,8 +143,8 @@ fn next_period(slot: &ThreadSlot, now: u64) -> u32 {
 }
 
 #[inline(always)]
-fn book(half: Half, slot: &ThreadSlot, stacks: Stacks, address: u64, weight: u32) {
-    let region = if half.aggregates() > config::aggregates_per_half() as u64 / 2 {
+fn book(bank: Bank, slot: &ThreadSlot, stacks: Stacks, address: u64, weight: u32) {
+    let region = if bank.aggregates() > config::aggregates_per_bank() as u64 / 2 {
         loss::count(Loss::FaultRegionDropped);
         0
     } else {
@@ -154,5 +154,5 @@ fn book(half: Half, slot: &ThreadSlot, stacks: Stacks, address: u64, weight: u32
         object: region,
         ..aggregate::key(slot, KIND_FAULT, stacks)
     };
-    aggregate::add(half, &key, weight as u64);
+    aggregate::add(bank, &key, weight as u64);
 }

@@ -2,8 +2,9 @@
 //! out with their threads.
 
 use crate::{
-    aggregate, event_loop, futex,
-    half::Half,
+    aggregate,
+    bank::Bank,
+    event_loop, futex,
     stack::{self, Taker},
     table,
 };
@@ -26,16 +27,16 @@ pub fn cpu_sample(context: PerfEventContext) -> u32 {
     if slot.state != STATE_RUNNING {
         table::came_back(slot);
     }
-    let Some(half) = Half::active() else { return 0 };
-    let stacks = stack::take(context.as_ptr(), Taker::Sampler, slot, half);
+    let Some(bank) = Bank::active() else { return 0 };
+    let stacks = stack::take(context.as_ptr(), Taker::Sampler, slot, bank);
     let key = aggregate::key(slot, KIND_CPU, stacks);
-    futex::did(slot, half, &key, 0);
-    let Some(index) = aggregate::add(half, &key, 0) else {
+    futex::did(slot, bank, &key, 0);
+    let Some(index) = aggregate::add(bank, &key, 0) else {
         return 0;
     };
     if slot.event_loop != 0 {
         // SAFETY: the helper has no preconditions.
-        event_loop::did(slot, half, index, 0, unsafe { bpf_ktime_get_ns() });
+        event_loop::did(slot, bank, index, 0, unsafe { bpf_ktime_get_ns() });
     }
     0
 }

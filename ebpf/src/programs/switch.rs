@@ -1,8 +1,8 @@
 //! `sched_switch`: one thread leaves a CPU, the next gets it.
 
 use crate::{
+    bank::Bank,
     config, event_loop, futex,
-    half::Half,
     stack::{self, Taker},
     table,
     task::{self, Task},
@@ -86,11 +86,11 @@ fn sample_stack(context: &BtfTracePointContext, slot: &mut ThreadSlot, one_in: u
     slot.pending_user = STACK_SKIPPED;
     // SAFETY: the helper has no preconditions.
     if unsafe { bpf_get_prandom_u32() } % one_in == 0 {
-        let Some(half) = Half::active() else { return };
-        let stacks = stack::take(context.as_ptr(), Taker::SwitchOut, slot, half);
+        let Some(bank) = Bank::active() else { return };
+        let stacks = stack::take(context.as_ptr(), Taker::SwitchOut, slot, bank);
         slot.pending_user = stacks.user;
         slot.pending_kernel = stacks.kernel;
         slot.pending_python = stacks.python;
-        slot.pending_flips = half.flips();
+        slot.pending_epoch = bank.epoch();
     }
 }

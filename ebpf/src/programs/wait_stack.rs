@@ -3,7 +3,7 @@
 //! was worth it. Three hooks for one idea; the agent loads the best that the kernel has.
 
 use crate::{
-    half::Half,
+    bank::Bank,
     stack::{self, Taker},
     table,
 };
@@ -42,8 +42,8 @@ fn returned(context: &impl EbpfContext) -> i32 {
     if slot.pending_ns == 0 || !table::recording() {
         return 0;
     }
-    let Some(half) = Half::active() else { return 0 };
-    let stacks = stack::take(context.as_ptr(), Taker::Return, slot, half);
-    table::book_wait(slot, half, stacks);
+    let Some(bank) = Bank::active() else { return 0 };
+    let stacks = stack::take(context.as_ptr(), Taker::Return, slot, bank);
+    table::book_wait(slot, bank, stacks);
     0
 }

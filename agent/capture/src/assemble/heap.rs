@@ -1,14 +1,14 @@
 //! What a watch on allocators left: sampled blocks become bytes by stack.
 
-use super::{Recorded, StackIndex};
-use crate::heap::HeapRecord;
+use super::StackIndex;
+use crate::record::{heap::HeapRecord, raw::RawCapture};
 use remora_common::heap::Block;
 use remora_model::{AgentLoss, HeapSite, HeapWatch, Losses};
 use std::{cmp::Reverse, collections::HashMap, time::Duration};
 
 /// The watch, with what is outstanding by stack.
-pub fn heap(
-    recorded: &mut Recorded,
+pub(super) fn heap(
+    raw: &mut RawCapture,
     stacks: &mut StackIndex,
     losses: &mut Losses,
 ) -> Option<HeapWatch> {
@@ -18,21 +18,21 @@ pub fn heap(
         ended_ns,
         in_flight,
         processes_skipped,
-    } = recorded.heap.take()?;
+    } = raw.heap.take()?;
     losses.add(AgentLoss::HeapInFlight, in_flight);
     losses.add(AgentLoss::HeapProcessesSkipped, processes_skipped);
     losses.add(
         AgentLoss::HeapSitesDropped,
-        recorded.gathered.heap_sites_dropped,
+        raw.aggregates.heap_sites_dropped,
     );
     let mut by_stack: HashMap<(u32, usize), Vec<Block>> = HashMap::new();
     let mut unknown = 0;
     for (key, block) in blocks {
         // An exec took the blocks of the program before with it.
-        if key.generation != recorded.spaces.latest(key.tgid) {
+        if key.generation != raw.spaces.latest(key.tgid) {
             continue;
         }
-        let stack = recorded.gathered.heap_sites.get(&block.site).copied();
+        let stack = raw.aggregates.heap_sites.get(&block.site).copied();
         unknown += u64::from(stack.is_none() && block.site != 0);
         let index = stacks.of(key.tgid, key.generation, stack.flatten());
         by_stack.entry((key.tgid, index)).or_default().push(block);

@@ -1,25 +1,33 @@
 //! Futexes: their waits joined over threads and processes, what they are, and who holds them.
 
-mod draft;
+mod builder;
 mod special;
 
-use super::{Recorded, StackIndex, Threads, waits::OpenWait};
+use super::{StackIndex, Threads, waits::OpenWait};
 use crate::{
-    gather::Sum,
-    holders::Kept,
-    locks::{Fact, Whereabouts},
+    inspect::{
+        futexes::{FutexState, FutexStates, Whereabouts},
+        owners::{CodeOwners, OwnersByCode},
+    },
+    store::aggregates::AggregateStore,
 };
-use draft::{Draft, Form, host_tid};
+use builder::{Form, LockBuilder};
 use remora_common::{
     futex::{self, Mutex, OWNER_IN_WORD, OWNER_UNKNOWN},
     thread::ThreadSlot,
 };
+use remora_kernel::Arch;
 use remora_model::{
     AgentLoss, FutexOperation, Holder, Keeper, Lock, LockKind, LockStack, Losses, Owner, OwnerFrom,
-    Waiter,
+    Process, Waiter,
 };
+use remora_probe::Times;
 use remora_process as process;
-use std::{cmp::Reverse, collections::HashMap, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 /// Locks in a report, those with the longest waits first.
 const MAX_LOCKS: usize = 256;
@@ -27,32 +35,43 @@ const MAX_LOCKS: usize = 256;
 /// Stacks, waiters, wakers and holders of each.
 const MAX_OF_EACH: usize = 20;
 
+/// What was seen of futexes.
+pub(super) struct LocksSeen<'a> {
+    pub arch: Arch,
+    pub freq_hz: u32,
+    pub aggregates: &'a AggregateStore,
+    pub futexes: &'a FutexStates,
+    pub owners: &'a OwnersByCode,
+    pub processes: &'a BTreeMap<u32, Process>,
+    pub threads: &'a Threads,
+    /// The waits that last.
+    pub open: &'a [OpenWait],
+}
+
 /// All futexes that somebody waited for.
-pub fn locks(
-    recorded: &Recorded,
-    threads: &Threads,
-    open: &[OpenWait],
+pub(super) fn locks(
+    seen: &LocksSeen<'_>,
     stacks: &mut StackIndex,
     losses: &mut Losses,
 ) -> Vec<Lock> {
-    let mut drafts = draft::drafts(recorded, threads, open, stacks);
-    drafts.sort_by_key(|draft| {
+    let mut builders = builder::builders(seen, stacks);
+    builders.sort_by_key(|builder| {
         (
-            draft.waiting_now.is_empty(),
-            Reverse(draft.sum.total_ns),
-            draft.at,
+            builder.waiting_now.is_empty(),
+            Reverse(builder.sum.total_ns),
+            builder.at,
         )
     });
     losses.add(
         AgentLoss::LocksLeftOut,
-        drafts.len().saturating_sub(MAX_LOCKS) as u64,
+        builders.len().saturating_sub(MAX_LOCKS) as u64,
     );
-    losses.add(AgentLoss::FutexesNotLookedUp, recorded.futexes.left_out);
-    drafts.truncate(MAX_LOCKS);
+    losses.add(AgentLoss::FutexesNotLookedUp, seen.futexes.left_out);
+    builders.truncate(MAX_LOCKS);
     let mut names = Names::default();
-    drafts
+    builders
         .into_iter()
-        .map(|draft| lock(recorded, threads, draft, stacks, &mut names))
+        .map(|builder| lock(seen, builder, stacks, &mut names))
         .collect()
 }
 
@@ -75,95 +94,94 @@ impl Names {
 }
 
 fn lock(
-    recorded: &Recorded,
-    threads: &Threads,
-    mut draft: Draft,
+    seen: &LocksSeen<'_>,
+    mut builder: LockBuilder,
     stacks: &mut StackIndex,
     names: &mut Names,
 ) -> Lock {
     // Any number may stand where a mutex has its owner.
-    let mut holders = std::mem::take(&mut draft.holders);
-    holders.retain(|tid, _| may_hold(*tid, threads, &draft));
-    let fact = recorded.futexes.futexes.get(&draft.at);
-    let form = draft
+    let mut owners = std::mem::take(&mut builder.owners);
+    owners.retain(|tid, _| may_hold(*tid, seen.threads, &builder));
+    let state = seen.futexes.states.get(&builder.at);
+    let form = builder
         .forms
         .iter()
         .max_by_key(|(_, ns)| **ns)
         .map_or(Form::Wait, |(form, _)| *form);
-    let by_memory = by_memory(recorded, threads, &draft, fact, form);
+    let by_memory = by_memory(seen, &builder, state, form);
     // Its memory named somebody when a wait began, or does now: glibc's.
-    let named = by_memory.is_some() || !holders.is_empty();
-    let words = fact.and_then(|fact| fact.words.as_ref());
-    let ends = special::ending_thread(recorded, threads, &draft, fact);
-    let writer = special::writer(recorded, &draft, fact, form);
+    let named = by_memory.is_some() || !owners.is_empty();
+    let words = state.and_then(|state| state.words.as_ref());
+    let ends = special::ending_thread(seen, &builder, state);
+    let writer = special::writer(seen, &builder, state, form);
     let (kind, kind_inferred) = match (ends, writer) {
         (Some(_), _) => (LockKind::ThreadEnd, false),
         (None, Some(_)) => (LockKind::ReadWrite, false),
-        (None, None) => kind(draft.is_gil, form, words.filter(|_| named)),
+        (None, None) => kind(builder.is_gil, form, words.filter(|_| named)),
     };
     let by_memory = match kind {
         LockKind::ThreadEnd => ends.map(|tid| (tid, OwnerFrom::Word)),
         LockKind::ReadWrite => writer.map(|tid| (tid, OwnerFrom::Memory)),
         _ => by_memory,
     };
-    let kept = recorded.futexes.holders.kept.get(&draft.at);
-    let (kind, kind_inferred) = special::of_kept((kind, kind_inferred), kept);
-    let keepers = keepers(threads, kept, stacks, names);
+    let owned = seen.owners.locks.get(&builder.at);
+    let (kind, kind_inferred) = special::by_code((kind, kind_inferred), owned);
+    let by_code = code_owners(seen.threads, owned, stacks, names);
     let mut operations: Vec<FutexOperation> =
-        draft.forms.keys().map(|form| operation(*form)).collect();
+        builder.forms.keys().map(|form| operation(*form)).collect();
     operations.dedup();
     Lock {
-        pid: draft.at.tgid,
-        address: draft.at.address,
-        place: match fact.map(|fact| &fact.place) {
+        pid: builder.at.tgid,
+        address: builder.at.address,
+        place: match state.map(|state| &state.place) {
             None | Some(Whereabouts::Unknown) => "unknown".to_owned(),
             Some(Whereabouts::Unmapped) => "not mapped any more".to_owned(),
             Some(Whereabouts::At(place)) => place.words.clone(),
         },
-        shared: draft.shared,
+        shared: builder.shared,
         kind,
         kind_inferred,
         operations,
-        waits: draft.sum.count,
-        total: Duration::from_nanos(draft.sum.total_ns),
-        longest: Duration::from_nanos(draft.sum.max_ns),
-        waiters: waiters(&draft),
-        owner: owner(recorded, threads, &draft, by_memory, kind, names, &keepers),
-        keepers,
-        readers: kept.map_or(0, |kept| kept.readers),
-        wakers: wakers(threads, &draft, names),
-        holders: named_holders(threads, &holders, names),
-        waiter_stacks: lock_stacks(&draft.waiter_stacks),
-        holder_stacks: lock_stacks(&draft.holder_stacks),
+        waits: builder.sum.count,
+        total: Duration::from_nanos(builder.sum.total_ns),
+        longest: Duration::from_nanos(builder.sum.max_ns),
+        waiters: waiters(&builder),
+        owner: owner(seen, &builder, by_memory, kind, names, &by_code),
+        keepers: by_code,
+        readers: owned.map_or(0, |owned| owned.readers),
+        wakers: wakers(seen.threads, &builder, names),
+        holders: named_owners(seen.threads, &owners, names),
+        waiter_stacks: lock_stacks(&builder.waiter_stacks),
+        holder_stacks: lock_stacks(&builder.holder_stacks),
     }
 }
 
 /// Those that hold it by their code, each with its frame.
-fn keepers(
+fn code_owners(
     threads: &Threads,
-    kept: Option<&Kept>,
+    owned: Option<&CodeOwners>,
     stacks: &mut StackIndex,
     names: &mut Names,
 ) -> Vec<Keeper> {
-    let keepers = kept.into_iter().flat_map(|kept| &kept.keepers);
-    keepers
-        .filter_map(|keeper| {
-            let (_, slot) = threads.find(keeper.serial)?;
+    let owners = owned.into_iter().flat_map(|owned| &owned.owners);
+    owners
+        .filter_map(|owner| {
+            let (_, slot) = threads.find(owner.serial)?;
             Some(Keeper {
-                tid: keeper.tid,
-                comm: names.of(threads, keeper.tid),
-                frame: stacks.of(slot.tgid, keeper.generation, keeper.frame),
+                tid: owner.tid,
+                comm: names.of(threads, owner.tid),
+                frame: stacks.of(slot.tgid, owner.generation, owner.frame),
             })
         })
         .collect()
 }
 
-fn waiters(draft: &Draft) -> Vec<Waiter> {
-    let waiters = draft.waiters.iter().map(|(thread, sum)| Waiter {
+fn waiters(builder: &LockBuilder) -> Vec<Waiter> {
+    let waiters = builder.waiters.iter().map(|(thread, sum)| Waiter {
         thread: *thread,
         waits: sum.count,
         total: Duration::from_nanos(sum.total_ns),
-        now: draft.waiting_now.contains(thread),
+        now: builder.waiting_now.contains(thread),
     });
     let mut waiters: Vec<Waiter> = waiters.collect();
     waiters.sort_by_key(|waiter| (Reverse(waiter.total), waiter.thread));
@@ -171,8 +189,8 @@ fn waiters(draft: &Draft) -> Vec<Waiter> {
     waiters
 }
 
-fn wakers(threads: &Threads, draft: &Draft, names: &mut Names) -> Vec<(u32, String, u64)> {
-    let wakers = draft.wakers.iter();
+fn wakers(threads: &Threads, builder: &LockBuilder, names: &mut Names) -> Vec<(u32, String, u64)> {
+    let wakers = builder.wakers.iter();
     let mut wakers: Vec<(u32, u64)> = wakers.map(|(tid, (count, _))| (*tid, *count)).collect();
     wakers.sort_by_key(|(tid, count)| (Reverse(*count), *tid));
     wakers.truncate(MAX_OF_EACH);
@@ -182,21 +200,21 @@ fn wakers(threads: &Threads, draft: &Draft, names: &mut Names) -> Vec<(u32, Stri
         .collect()
 }
 
-fn named_holders(threads: &Threads, sums: &HashMap<u32, Sum>, names: &mut Names) -> Vec<Holder> {
-    let mut sums: Vec<(&u32, &Sum)> = sums.iter().collect();
+fn named_owners(threads: &Threads, sums: &HashMap<u32, Times>, names: &mut Names) -> Vec<Holder> {
+    let mut sums: Vec<(&u32, &Times)> = sums.iter().collect();
     sums.sort_by_key(|(tid, sum)| (Reverse(sum.total_ns), **tid));
     sums.truncate(MAX_OF_EACH);
-    let holders = sums.into_iter().map(|(tid, sum)| Holder {
+    let owners = sums.into_iter().map(|(tid, sum)| Holder {
         tid: *tid,
         comm: names.of(threads, *tid),
         waits: sum.count,
         total: Duration::from_nanos(sum.total_ns),
         longest: Duration::from_nanos(sum.max_ns),
     });
-    holders.collect()
+    owners.collect()
 }
 
-fn lock_stacks(sums: &HashMap<(usize, usize), Sum>) -> Vec<LockStack> {
+fn lock_stacks(sums: &HashMap<(usize, usize), Times>) -> Vec<LockStack> {
     let mut stacks: Vec<LockStack> = sums
         .iter()
         .map(|((thread, stack), sum)| LockStack {
@@ -248,28 +266,31 @@ fn mutex_kind(kind: u32, expected: u64) -> Option<LockKind> {
 }
 
 /// The threads that wait for it at the end.
-fn waiting<'a>(threads: &'a Threads, draft: &'a Draft) -> impl Iterator<Item = &'a ThreadSlot> {
-    let waiting = draft.waiting_now.iter();
+fn waiting<'a>(
+    threads: &'a Threads,
+    builder: &'a LockBuilder,
+) -> impl Iterator<Item = &'a ThreadSlot> {
+    let waiting = builder.waiting_now.iter();
     waiting.filter_map(|thread| threads.slots.get(*thread))
 }
 
 /// Whom its memory names as the owner while somebody waits, and where it does; if there is such a thread.
 fn by_memory(
-    recorded: &Recorded,
-    threads: &Threads,
-    draft: &Draft,
-    fact: Option<&Fact>,
+    seen: &LocksSeen<'_>,
+    builder: &LockBuilder,
+    state: Option<&FutexState>,
     form: Form,
 ) -> Option<(u32, OwnerFrom)> {
-    let words = fact?.while_waited.as_ref()?;
+    let words = state?.while_waited.as_ref()?;
     // Of a robust one the value that is waited for names the owner, too: waiters may differ there.
-    let named = waiting(threads, draft).find_map(|waits| owner_in(words, form, waits.args[2]))?;
-    let tid = host_tid(recorded, draft.at.tgid, named.0);
+    let named =
+        waiting(seen.threads, builder).find_map(|waits| owner_in(words, form, waits.args[2]))?;
+    let tid = seen.futexes.host_tid(builder.at.tgid, named.0);
     // Any number may stand there: it counts if such a thread is there. One that waits here itself may have been
     // woken in between, and then owns it since; else it waits for itself.
-    let moved = |slot: &ThreadSlot| recorded.futexes.moved.contains(&slot.serial);
-    let is_waiter = waiting(threads, draft).any(|waits| waits.tid == tid && moved(waits));
-    (!is_waiter && lives_for(tid, draft)).then_some((tid, named.1))
+    let moved = |slot: &ThreadSlot| seen.futexes.moved.contains(&slot.serial);
+    let is_waiter = waiting(seen.threads, builder).any(|waits| waits.tid == tid && moved(waits));
+    (!is_waiter && lives_for(tid, builder)).then_some((tid, named.1))
 }
 
 /// The owner in a lock's words, for a thread that waits for it with `expected` in its word.
@@ -288,46 +309,45 @@ fn owner_in(words: &Mutex, form: Form, expected: u64) -> Option<(u32, OwnerFrom)
 
 /// Who holds it while somebody waits: by its memory; else who woke a waiter last. Never one that waits.
 fn owner(
-    recorded: &Recorded,
-    threads: &Threads,
-    draft: &Draft,
+    seen: &LocksSeen<'_>,
+    builder: &LockBuilder,
     by_memory: Option<(u32, OwnerFrom)>,
     kind: LockKind,
     names: &mut Names,
-    keepers: &[Keeper],
+    by_code: &[Keeper],
 ) -> Option<Owner> {
-    let is_waiter = |tid: u32| waiting(threads, draft).any(|slot| slot.tid == tid);
-    waiting(threads, draft).next()?;
+    let is_waiter = |tid: u32| waiting(seen.threads, builder).any(|slot| slot.tid == tid);
+    waiting(seen.threads, builder).next()?;
     let (tid, from) = if kind == LockKind::PythonGil {
-        let process = recorded.processes.get(&draft.at.tgid)?;
+        let process = seen.processes.get(&builder.at.tgid)?;
         let holder = process.python.as_ref()?.gil_holder_tid;
         (holder.filter(|tid| !is_waiter(*tid))?, OwnerFrom::Memory)
     } else if let Some(named) = by_memory {
         named
-    } else if let [keeper] = keepers {
-        (keeper.tid, OwnerFrom::Code)
-    } else if kind == LockKind::FutexLock && keepers.is_empty() {
+    } else if let [only] = by_code {
+        (only.tid, OwnerFrom::Code)
+    } else if kind == LockKind::FutexLock && by_code.is_empty() {
         // It let somebody in, and whoever is in now was woken by it or came by: a guess.
-        let wakers = draft.wakers.iter();
+        let wakers = builder.wakers.iter();
         let others = wakers.filter(|(tid, _)| **tid != 0 && !is_waiter(**tid));
         let (last, _) = others.max_by_key(|(tid, (_, last_ns))| (*last_ns, **tid))?;
         (*last, OwnerFrom::LastWaker)
     } else {
         return None;
     };
-    let comm = names.of(threads, tid);
+    let comm = names.of(seen.threads, tid);
     Some(Owner { tid, comm, from })
 }
 
 /// Whether a thread may have held the lock in the capture.
-fn may_hold(tid: u32, threads: &Threads, draft: &Draft) -> bool {
-    threads.ids.contains(&(draft.at.tgid, tid)) || lives_for(tid, draft)
+fn may_hold(tid: u32, threads: &Threads, builder: &LockBuilder) -> bool {
+    threads.ids.contains(&(builder.at.tgid, tid)) || lives_for(tid, builder)
 }
 
 /// Whether a thread may hold the lock: one of its process that lives, or any that lives if it is shared.
-fn lives_for(tid: u32, draft: &Draft) -> bool {
+fn lives_for(tid: u32, builder: &LockBuilder) -> bool {
     let process = process::process_of(tid);
-    process == Some(draft.at.tgid) || (draft.shared && process.is_some())
+    process == Some(builder.at.tgid) || (builder.shared && process.is_some())
 }
 
 /// The name of an operation.

@@ -4,9 +4,8 @@
 mod overlay;
 mod spread;
 
-use super::{Recorded, StackIndex, Threads};
-use crate::memory::ProcessMemory;
-use remora_common::aggregate::KIND_FAULT;
+use super::{StackIndex, Threads};
+use crate::{inspect::memory::ProcessMemory, record::raw::RawCapture, store::aggregates::Faults};
 use remora_model::{Growth, HookState, Mapping, MappingKind, Memory, MemorySource, SignalId};
 use remora_process::Region;
 use spread::{Row, spread};
@@ -16,13 +15,13 @@ use std::collections::{BTreeMap, HashMap};
 const MAX_LISTED: usize = 100;
 
 /// The memory of every process that was seen, by process id.
-pub fn memory(recorded: &Recorded, threads: &Threads, stacks: &mut StackIndex) -> Vec<Memory> {
-    let mut rows = rows(recorded, threads, stacks);
-    let watched = recorded.signals.iter().any(|signal| {
+pub(super) fn memory(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Memory> {
+    let mut rows = rows(raw, threads, stacks);
+    let watched = raw.signals.iter().any(|signal| {
         signal.id == SignalId::PageFaults && !matches!(signal.state, HookState::Off(_))
     });
     let page = rustix::param::page_size() as u64;
-    let record = &recorded.memory;
+    let record = &raw.memory;
     let mut regions: HashMap<u32, HashMap<u64, Region>> = HashMap::new();
     for ((pid, number), region) in &record.regions {
         regions.entry(*pid).or_default().insert(*number, *region);
@@ -46,27 +45,31 @@ pub fn memory(recorded: &Recorded, threads: &Threads, stacks: &mut StackIndex) -
 
 /// Sampled faults by process, with the generation of their address space.
 fn rows(
-    recorded: &Recorded,
+    raw: &RawCapture,
     threads: &Threads,
     stacks: &mut StackIndex,
 ) -> BTreeMap<u32, Vec<(u32, Row)>> {
-    let sums = recorded.gathered.sums.iter();
     let mut rows: BTreeMap<u32, Vec<(u32, Row)>> = BTreeMap::new();
-    for ((key, stack), sum) in sums.filter(|((key, _), _)| key.kind == KIND_FAULT) {
-        let Some((thread, slot)) = threads.find(key.serial) else {
+    for Faults {
+        place,
+        region,
+        samples,
+        faults,
+    } in raw.aggregates.faults()
+    {
+        let Some((thread, slot)) = threads.find(place.serial) else {
             continue;
         };
         let row = Row {
             thread,
-            stack: stacks.of(slot.tgid, key.generation, *stack),
-            region: key.object,
-            samples: sum.count,
-            // The sum of their weights.
-            faults: sum.total_ns,
+            stack: stacks.of(slot.tgid, place.generation, place.stack),
+            region,
+            samples,
+            faults,
         };
         rows.entry(slot.tgid)
             .or_default()
-            .push((key.generation, row));
+            .push((place.generation, row));
     }
     rows
 }

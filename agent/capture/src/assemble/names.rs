@@ -1,12 +1,15 @@
 //! Names: of stacks, and of who woke whom.
 
 use super::{
-    Recorded, Threads,
+    Threads,
     python::{self, Placed},
 };
-use crate::spaces::SpaceKey;
-use remora_common::aggregate::KIND_WAKE;
+use crate::{
+    record::raw::RawCapture,
+    store::{aggregates::Wakes, spaces::SpaceKey},
+};
 use remora_model::{FrameKind, Losses, Outcome, PythonFrame, RawStack, Reason, Stack, Wake, Walk};
+use remora_probe::Waker;
 use remora_process as process;
 use remora_process::symbol::{self, Limits, Symbolizer, is_thread_start};
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -16,7 +19,7 @@ const MAX_WAKERS_NAMED: usize = 4096;
 
 /// Distinct (address space, stack) pairs, numbered in the order of their first use.
 #[derive(Default)]
-pub struct StackIndex {
+pub(super) struct StackIndex {
     order: Vec<(SpaceKey, Option<usize>)>,
     places: HashMap<(SpaceKey, Option<usize>), usize>,
 }
@@ -24,7 +27,7 @@ pub struct StackIndex {
 impl StackIndex {
     /// The number of a stack of this address space; `stack` is an index in what was gathered,
     /// `None` stands for a stack that was lost: an empty one.
-    pub fn of(&mut self, tgid: u32, generation: u32, stack: Option<usize>) -> usize {
+    pub(super) fn of(&mut self, tgid: u32, generation: u32, stack: Option<usize>) -> usize {
         let pair = (SpaceKey { tgid, generation }, stack);
         let next = self.order.len();
         let index = *self.places.entry(pair).or_insert(next);
@@ -36,44 +39,44 @@ impl StackIndex {
 }
 
 /// Names every stack, in the order of the index.
-pub fn stacks(recorded: &mut Recorded, index: &StackIndex, losses: &mut Losses) -> Vec<Stack> {
+pub(super) fn stacks(raw: &mut RawCapture, index: &StackIndex, losses: &mut Losses) -> Vec<Stack> {
     let empty = Arc::new(RawStack::default());
-    let raw: Vec<(SpaceKey, Arc<RawStack>)> = index
+    let unnamed: Vec<(SpaceKey, Arc<RawStack>)> = index
         .order
         .iter()
         .map(|(space, stack)| {
-            let raw = stack.and_then(|at| recorded.gathered.stacks.get(at));
-            (*space, Arc::clone(raw.unwrap_or(&empty)))
+            let unnamed = stack.and_then(|at| raw.aggregates.stacks.get(at));
+            (*space, Arc::clone(unnamed.unwrap_or(&empty)))
         })
         .collect();
     // Of the last moments; most are known from the beats.
     let mut frames: HashMap<SpaceKey, Vec<PythonFrame>> = HashMap::new();
-    for (space, raw) in &raw {
-        let python = raw.python.iter().flat_map(|python| &python.frames);
+    for (space, unnamed) in &unnamed {
+        let python = unnamed.python.iter().flat_map(|python| &python.frames);
         frames.entry(*space).or_default().extend(python);
     }
     for (space, frames) in &frames {
-        recorded.pythons.learn(*space, frames);
+        raw.interpreters.learn(*space, frames);
     }
-    let placed: Vec<Placed> = raw
+    let placed: Vec<Placed> = unnamed
         .iter()
-        .map(|(space, raw)| python::place(raw, recorded.pythons.get(*space)))
+        .map(|(space, unnamed)| python::place(unnamed, raw.interpreters.get(*space)))
         .collect();
-    let wanted: Vec<symbol::RawStack<'_>> = raw
+    let wanted: Vec<symbol::RawStack<'_>> = unnamed
         .iter()
         .zip(&placed)
-        .map(|((space, raw), placed)| symbol::RawStack {
-            space: recorded.spaces.get(*space),
-            user: &raw.user,
-            kernel: &raw.kernel,
+        .map(|((space, unnamed), placed)| symbol::RawStack {
+            space: raw.spaces.get(*space),
+            user: &unnamed.user,
+            kernel: &unnamed.kernel,
             stand_ins: &placed.stand_ins,
-            truncated: root_is_missing(raw.outcome),
+            truncated: root_is_missing(unnamed.outcome),
         })
         .collect();
     let mut symbolizer = Symbolizer::new(Limits::default());
     let mut stacks = symbolizer.symbolize_all(&wanted);
-    for ((stack, (_, raw)), placed) in stacks.iter_mut().zip(&raw).zip(&placed) {
-        stack.walk = raw.outcome.map(|outcome| Walk {
+    for ((stack, (_, unnamed)), placed) in stacks.iter_mut().zip(&unnamed).zip(&placed) {
+        stack.walk = unnamed.outcome.map(|outcome| Walk {
             outcome: judged(outcome, stack),
             python: placed.walk,
         });
@@ -83,7 +86,7 @@ pub fn stacks(recorded: &mut Recorded, index: &StackIndex, losses: &mut Losses) 
         .losses()
         .by_name()
         .iter()
-        .chain(&recorded.pythons.losses())
+        .chain(&raw.interpreters.losses())
         .for_each(|(loss, count)| losses.add(*loss, *count));
     stacks
 }
@@ -114,7 +117,7 @@ fn root_is_missing(outcome: Option<Outcome>) -> bool {
 }
 
 /// Who woke whom, with the names of those that still live.
-pub fn wakes(recorded: &Recorded, threads: &Threads) -> Vec<Wake> {
+pub(super) fn wakes(raw: &RawCapture, threads: &Threads) -> Vec<Wake> {
     let mut names: HashMap<u32, String> = HashMap::new();
     let mut name = |tid: u32| {
         if tid == 0 || (names.len() >= MAX_WAKERS_NAMED && !names.contains_key(&tid)) {
@@ -125,31 +128,33 @@ pub fn wakes(recorded: &Recorded, threads: &Threads) -> Vec<Wake> {
             .or_insert_with(|| process::name(tid).unwrap_or_default())
             .clone()
     };
-    let sums = recorded
-        .gathered
-        .sums
-        .iter()
-        .filter(|((key, _), _)| key.kind == KIND_WAKE);
-    let mut wakes: HashMap<(usize, Reason, u32, u32), Wake> = HashMap::new();
-    for ((key, _), sum) in sums {
-        let Some((thread, _)) = threads.find(key.serial) else {
+    let mut wakes: HashMap<(usize, Reason, Waker), Wake> = HashMap::new();
+    for Wakes {
+        place,
+        wait,
+        waker,
+        times,
+        ..
+    } in raw.aggregates.wakes()
+    {
+        let Some((thread, _)) = threads.find(place.serial) else {
             continue;
         };
-        let reason = Reason::from_u8(key.reason);
+        let reason = wait.reason;
         let wake = wakes
-            .entry((thread, reason, key.user, key.kernel))
+            .entry((thread, reason, waker))
             .or_insert_with(|| Wake {
                 thread,
                 reason,
-                waker_tid: key.user,
-                waker_pid: key.kernel,
+                waker_tid: waker.tid,
+                waker_pid: waker.pid,
                 // Of threads that were summed the process is known.
-                waker: name(if key.user == 0 { key.kernel } else { key.user }),
+                waker: name(if waker.tid == 0 { waker.pid } else { waker.tid }),
                 count: 0,
                 blocked: Duration::ZERO,
             });
-        wake.count += sum.count;
-        wake.blocked += Duration::from_nanos(sum.total_ns);
+        wake.count += times.count;
+        wake.blocked += Duration::from_nanos(times.total_ns);
     }
     let mut wakes: Vec<Wake> = wakes.into_values().collect();
     wakes.sort_by_key(|wake| (wake.thread, std::cmp::Reverse(wake.blocked), wake.waker_tid));

@@ -1,7 +1,7 @@
 //! Event loops and the timeline, by thread.
 
-use super::{Recorded, Threads};
-use crate::timeline::Windows;
+use super::Threads;
+use crate::record::{raw::RawCapture, timeline::Windows};
 use bytemuck::Zeroable;
 use remora_common::{
     event_loop::{EventLoop, LOOP_BUCKETS},
@@ -18,8 +18,8 @@ use std::{
 };
 
 /// The event loops, by thread.
-pub fn loops(recorded: &Recorded, threads: &Threads) -> Vec<ThreadLoop> {
-    if !recorded
+pub(super) fn loops(raw: &RawCapture, threads: &Threads) -> Vec<ThreadLoop> {
+    if !raw
         .signals
         .iter()
         .any(|signal| signal.id == SignalId::EventLoops)
@@ -30,20 +30,20 @@ pub fn loops(recorded: &Recorded, threads: &Threads) -> Vec<ThreadLoop> {
     let slots = threads.slots.iter().enumerate();
     slots
         .filter_map(|(thread, slot)| {
-            let ended = || recorded.gathered.ended_loops.get(&slot.serial);
-            let event_loop = recorded.loops.get(&slot.serial).or_else(ended);
+            let ended = || raw.aggregates.ended_loops.get(&slot.serial);
+            let event_loop = raw.loops.get(&slot.serial).or_else(ended);
             let event_loop = event_loop.filter(|event_loop| event_loop.waits > 0);
             match event_loop {
-                Some(event_loop) => Some(thread_loop(recorded, thread, slot, event_loop)),
-                None => sleeper(slot).map(|idle| thread_loop(recorded, thread, slot, &idle)),
+                Some(event_loop) => Some(thread_loop(raw, thread, slot, event_loop)),
+                None => sleeper(slot).map(|idle| thread_loop(raw, thread, slot, &idle)),
             }
         })
         .collect()
 }
 
 /// The polls that were counted, by thread.
-pub fn polls(recorded: &Recorded, threads: &Threads) -> Vec<(usize, PollCount)> {
-    let counts = recorded.polls.counts.iter();
+pub(super) fn polls(raw: &RawCapture, threads: &Threads) -> Vec<(usize, PollCount)> {
+    let counts = raw.polls.counts.iter();
     let mut polls: Vec<_> = counts
         .filter_map(|(serial, count)| Some((threads.find(*serial)?.0, *count)))
         .collect();
@@ -63,12 +63,12 @@ fn sleeper(slot: &ThreadSlot) -> Option<EventLoop> {
 }
 
 fn thread_loop(
-    recorded: &Recorded,
+    raw: &RawCapture,
     thread: usize,
     slot: &ThreadSlot,
     event_loop: &EventLoop,
 ) -> ThreadLoop {
-    let exact = recorded.loops_are_exact;
+    let exact = raw.loops_are_exact;
     let kind = Reason::from_u8(event_loop.kind as u8);
     let blocked = slot.waits.get(event_loop.kind as usize);
     let blocked_ns = blocked.map_or(0, |waits| waits.long_ns + waits.short_ns);
@@ -89,21 +89,20 @@ fn thread_loop(
         late: event_loop.late,
         late_time: Duration::from_nanos(event_loop.late_ns),
         late_queued: Duration::from_nanos(event_loop.late_queued_ns),
-        late_from: recorded.late_from,
+        late_from: raw.late_from,
         lengths: Histogram::between(&[0; LOOP_BUCKETS], &event_loop.buckets),
-        busy_now: busy
-            .then(|| Duration::from_nanos(recorded.end_ns.saturating_sub(slot.busy_since_ns))),
+        busy_now: busy.then(|| Duration::from_nanos(raw.end_ns.saturating_sub(slot.busy_since_ns))),
     }
 }
 
 /// The windows, by thread.
-pub fn timeline(recorded: &Recorded, threads: &Threads) -> Timeline {
-    let spans = recorded.windows.0.iter().map(|window| Span {
+pub(super) fn timeline(raw: &RawCapture, threads: &Threads) -> Timeline {
+    let spans = raw.windows.0.iter().map(|window| Span {
         start: Duration::from_nanos(window.start_ns),
         length: Duration::from_nanos(window.length_ns),
     });
     let mut series: Vec<Option<ThreadSeries>> = vec![None; threads.slots.len()];
-    for (at, window) in recorded.windows.iter().enumerate() {
+    for (at, window) in raw.windows.iter().enumerate() {
         for point in window.threads {
             let Some((thread, _)) = threads.find(point.serial) else {
                 continue;
@@ -127,18 +126,18 @@ pub fn timeline(recorded: &Recorded, threads: &Threads) -> Timeline {
         }
     }
     Timeline {
-        sockets: sockets(recorded),
-        processes: processes(&recorded.windows),
-        window: recorded.window,
-        coarsened: recorded.windows_coarsened,
+        sockets: sockets(raw),
+        processes: processes(&raw.windows),
+        window: raw.window,
+        coarsened: raw.windows_coarsened,
         spans: spans.collect(),
         threads: series.into_iter().flatten().collect(),
     }
 }
 
 /// The sockets in whose queues something was, by their order in the report.
-fn sockets(recorded: &Recorded) -> Vec<SocketSeries> {
-    let places: HashMap<u32, usize> = recorded
+fn sockets(raw: &RawCapture) -> Vec<SocketSeries> {
+    let places: HashMap<u32, usize> = raw
         .sockets
         .sockets
         .iter()
@@ -146,7 +145,7 @@ fn sockets(recorded: &Recorded) -> Vec<SocketSeries> {
         .map(|(at, socket)| (socket.id, at))
         .collect();
     let mut series: BTreeMap<usize, SocketSeries> = BTreeMap::new();
-    for (at, window) in recorded.windows.iter().enumerate() {
+    for (at, window) in raw.windows.iter().enumerate() {
         for point in &window.sockets {
             let Some(socket) = places.get(&point.id).copied() else {
                 continue;
@@ -164,7 +163,7 @@ fn sockets(recorded: &Recorded) -> Vec<SocketSeries> {
             series.send.push(point.send_max);
         }
     }
-    let windows = recorded.windows.len();
+    let windows = raw.windows.len();
     let mut all: Vec<SocketSeries> = series.into_values().collect();
     for series in &mut all {
         series.receive.resize(windows - series.first, 0);

@@ -40,7 +40,7 @@ steps! {
     /// Programs are loaded and attached.
     Load, 60 s, GaveUpLoad, "BPF programs";
     /// A hook is tried by `doctor`.
-    Trial, 5 s, GaveUpTrial, "hooks";
+    FeatureProbe, 5 s, GaveUpTrial, "hooks";
     /// `/proc/PID/maps` of a process.
     Mappings, 1 s, GaveUpMappings, "memory map";
     /// The mapped files of a process are opened, those of one file system at a time.

@@ -5,14 +5,14 @@ use super::{CANNOT_OBSERVE, FAILED, Failure, output};
 use crate::preflight::{Lockdown, Preflight};
 use anyhow::anyhow;
 use remora_kernel::{Absent, Kernel};
-use remora_probe::{self as probe, Trial};
+use remora_probe::{self as probe, FeatureProbe};
 use remora_process::deadline;
 use serde::Serialize;
 use std::fmt::Write;
 
 /// How to print it.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -64,15 +64,15 @@ struct HookState {
     cost: Option<&'static str>,
 }
 
-impl From<Trial> for HookState {
-    fn from(trial: Trial) -> Self {
-        let Trial {
+impl From<FeatureProbe> for HookState {
+    fn from(feature: FeatureProbe) -> Self {
+        let FeatureProbe {
             hook,
             serves,
             cost,
             required,
             refusal,
-        } = trial;
+        } = feature;
         let works = refusal.is_none();
         Self {
             hook,
@@ -86,7 +86,7 @@ impl From<Trial> for HookState {
 }
 
 /// Examines and prints.
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(super) fn run(args: Args) -> Result<(), Failure> {
     deadline::prepare().map_err(|error| Failure::new(CANNOT_OBSERVE, error))?;
     let document = examine();
     let text = if args.json {
@@ -117,18 +117,18 @@ fn examine() -> Document {
         .unwrap_or_default();
     let tried = match kernel {
         Ok(kernel) if problems.is_empty() => {
-            probe::trials(kernel).map_err(|error| error.to_string())
+            probe::probe_features(kernel).map_err(|error| error.to_string())
         }
         Ok(_) => Ok((Vec::new(), 0)),
         Err(error) => Err(error.to_string()),
     };
-    let (trials, bpf_map_bytes) = tried.unwrap_or_else(|problem| {
+    let (features, bpf_map_bytes) = tried.unwrap_or_else(|problem| {
         problems.push(problem);
         (Vec::new(), 0)
     });
-    let refused = trials
+    let refused = features
         .iter()
-        .any(|trial| trial.required && trial.refusal.is_some());
+        .any(|feature| feature.required && feature.refusal.is_some());
     let fatal = absent.iter().any(|member| member.fatal);
     Document {
         schema: 1,
@@ -138,7 +138,7 @@ fn examine() -> Document {
         problems,
         capabilities: capabilities(&facts),
         absent_members: absent.into_iter().map(absent_member).collect(),
-        hooks: trials.into_iter().map(HookState::from).collect(),
+        hooks: features.into_iter().map(HookState::from).collect(),
         bpf_map_bytes,
         kernel: facts.kernel,
         arch: facts.arch,

@@ -3,11 +3,11 @@
 //! The kernel merges neighbours, splits what is protected or unmapped in part, and reuses addresses; so
 //! mappings that overlap are taken as one, whose growth is exact whatever became of its parts.
 
-use crate::memory::Vma;
+use crate::inspect::memory::Vma;
 use remora_model::{Mapping, MappingKind};
 
 /// One [`Mapping`] for each set of mappings that overlap, by address. Both lists are by address.
-pub fn overlay(start: &[Vma], end: &[Vma]) -> Vec<Mapping> {
+pub(super) fn overlay(start: &[Vma], end: &[Vma]) -> Vec<Mapping> {
     let before = start.iter().map(|one| (one, false));
     let mut all: Vec<(&Vma, bool)> = before.chain(end.iter().map(|one| (one, true))).collect();
     all.sort_by_key(|(one, is_end)| (one.start, one.end, *is_end));
@@ -82,7 +82,7 @@ impl<'a> Joined<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Smaps;
+    use crate::inspect::memory::Smaps;
 
     fn vmas(lines: &[(u64, u64, &str, u64)]) -> Vec<Vma> {
         let text: String = lines
