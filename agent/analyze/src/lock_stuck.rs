@@ -8,7 +8,7 @@
 //! them at rest ([`waits`](super::waits) calls that a turn); a semaphore that counts the jobs of workers that work;
 //! a deadlock, which is that finding's.
 
-pub mod database;
+pub(crate) mod database;
 
 use super::waits::{Kind, Waiting, Waits, someone_works};
 use super::{Findings, Scene, graph::Graph, graph::Node, words};

@@ -35,10 +35,14 @@ impl Look {
 pub fn look(pid: u32, length: Duration, keep: Option<&Path>) -> Result<Look, String> {
     let (pid, seconds) = (pid.to_string(), length.as_secs().to_string());
     let arguments = ["triage", "--json", "--strict", "--children", "--pid", &pid];
-    let run = Remora::with(&arguments)
-        .args(&["--duration", &seconds])
-        .lasting(length + CROWD)
-        .run();
+    // One that hangs is ended there, with a panic: it is that program's outcome, not the end of all.
+    let run = std::panic::catch_unwind(|| {
+        Remora::with(&arguments)
+            .args(&["--duration", &seconds])
+            .lasting(length + CROWD)
+            .run()
+    });
+    let run = run.map_err(|_| "remora did not end in time".to_owned())?;
     if let Some(file) = keep {
         std::fs::write(file, &run.stdout)
             .map_err(|error| format!("{}: {error}", file.display()))?;
