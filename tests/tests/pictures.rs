@@ -91,7 +91,7 @@ fn profiles_of_speedscope_have_the_sums_of_the_folded_stacks() {
         };
         assert_eq!(
             profiles.iter().map(sum).sum::<u64>(),
-            values.sum(),
+            values.sum::<u64>(),
             "{name}"
         );
         let of_pid = profiles.iter().find(|profile| {
