@@ -4,9 +4,12 @@ use super::{
     Threads,
     python::{self, Placed},
 };
-use crate::{record::raw::RawCapture, store::spaces::SpaceKey};
-use remora_common::aggregate::KIND_WAKE;
+use crate::{
+    record::raw::RawCapture,
+    store::{aggregates::Wakes, spaces::SpaceKey},
+};
 use remora_model::{FrameKind, Losses, Outcome, PythonFrame, RawStack, Reason, Stack, Wake, Walk};
+use remora_probe::Waker;
 use remora_process as process;
 use remora_process::symbol::{self, Limits, Symbolizer, is_thread_start};
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -125,31 +128,33 @@ pub(super) fn wakes(raw: &RawCapture, threads: &Threads) -> Vec<Wake> {
             .or_insert_with(|| process::name(tid).unwrap_or_default())
             .clone()
     };
-    let sums = raw
-        .aggregates
-        .sums
-        .iter()
-        .filter(|((key, _), _)| key.kind == KIND_WAKE);
-    let mut wakes: HashMap<(usize, Reason, u32, u32), Wake> = HashMap::new();
-    for ((key, _), sum) in sums {
-        let Some((thread, _)) = threads.find(key.serial) else {
+    let mut wakes: HashMap<(usize, Reason, Waker), Wake> = HashMap::new();
+    for Wakes {
+        place,
+        wait,
+        waker,
+        times,
+        ..
+    } in raw.aggregates.wakes()
+    {
+        let Some((thread, _)) = threads.find(place.serial) else {
             continue;
         };
-        let reason = Reason::from_u8(key.reason);
+        let reason = wait.reason;
         let wake = wakes
-            .entry((thread, reason, key.user, key.kernel))
+            .entry((thread, reason, waker))
             .or_insert_with(|| Wake {
                 thread,
                 reason,
-                waker_tid: key.user,
-                waker_pid: key.kernel,
+                waker_tid: waker.tid,
+                waker_pid: waker.pid,
                 // Of threads that were summed the process is known.
-                waker: name(if key.user == 0 { key.kernel } else { key.user }),
+                waker: name(if waker.tid == 0 { waker.pid } else { waker.tid }),
                 count: 0,
                 blocked: Duration::ZERO,
             });
-        wake.count += sum.count;
-        wake.blocked += Duration::from_nanos(sum.total_ns);
+        wake.count += times.count;
+        wake.blocked += Duration::from_nanos(times.total_ns);
     }
     let mut wakes: Vec<Wake> = wakes.into_values().collect();
     wakes.sort_by_key(|wake| (wake.thread, std::cmp::Reverse(wake.blocked), wake.waker_tid));

@@ -12,7 +12,7 @@ use remora_process::deadline::{self, Step, Subject};
 use remora_process::{ResidentMemory, memory::Memory};
 use std::time::{Duration, Instant};
 
-/// Threads that are found at.
+/// Threads that are looked at.
 const MAX_THREADS: usize = 1024;
 /// The search for the other ends of pipes takes so long at the most.
 const SEARCH: Duration = Duration::from_millis(300);

@@ -3,9 +3,8 @@
 
 mod rwlock;
 
-use crate::store::aggregates::AggregateStore;
+use crate::store::aggregates::{AggregateStore, Wakes};
 use remora_common::{
-    aggregate::KIND_WAKE,
     futex::Mutex,
     reason::Reason,
     thread::{STATE_BLOCKED, ThreadSlot},
@@ -69,6 +68,14 @@ pub(crate) struct FutexStates {
     /// Threads that slept at the end and were woken after it, by serial: what was read of a lock meanwhile may
     /// be theirs.
     pub moved: HashSet<u32>,
+}
+
+impl FutexStates {
+    /// The id here of a thread that its process knows by another.
+    pub(crate) fn host_tid(&self, tgid: u32, tid: u32) -> u32 {
+        let ids = self.namespaces.get(&tgid);
+        ids.and_then(|ids| ids.get(&tid)).copied().unwrap_or(tid)
+    }
 }
 
 /// The words of futexes that threads waited for while they were read.
@@ -158,14 +165,17 @@ fn wanted(aggregates: &AggregateStore, living: &[ThreadSlot]) -> (Vec<FutexKey>,
         .chain(&aggregates.ended)
         .map(|slot| (slot.serial, slot.tgid))
         .collect();
-    for ((key, _), sum) in &aggregates.sums {
-        let is_futex = key.kind == KIND_WAKE && key.reason == Reason::Futex as u8;
-        if let (true, Some(tgid)) = (is_futex, process_of.get(&key.serial)) {
+    for Wakes {
+        place, wait, times, ..
+    } in aggregates.wakes()
+    {
+        let is_futex = wait.reason == Reason::Futex;
+        if let (true, Some(tgid)) = (is_futex, process_of.get(&place.serial)) {
             let futex = FutexKey {
                 tgid: *tgid,
-                address: key.object,
+                address: wait.futex,
             };
-            *waited.entry(futex).or_default() += sum.total_ns;
+            *waited.entry(futex).or_default() += times.total_ns;
         }
     }
     for futex in living.iter().filter_map(sleeps_in) {
@@ -243,9 +253,9 @@ pub(super) fn mutex(memory: &impl Memory, address: u64) -> Option<Mutex> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::aggregates::Sum;
     use bytemuck::Zeroable;
-    use remora_common::{aggregate::AggregateKey, thread::STATE_EXITED};
+    use remora_common::{reason::NO_SYSCALL, thread::STATE_EXITED};
+    use remora_probe::{Drained, Tally, ThreadTally, Times, WaitForm, Waker};
 
     fn waiter(serial: u32, address: u64) -> ThreadSlot {
         ThreadSlot {
@@ -295,17 +305,27 @@ mod tests {
         let lock: [u32; 5] = [2, 0, 4711, 1, 0];
         let address = &raw const lock as u64;
         let mut aggregates = AggregateStore::default();
-        let wake = |object: u64| AggregateKey {
+        let wakes = |futex: u64| ThreadTally {
             serial: 7,
-            kind: KIND_WAKE,
-            reason: Reason::Futex as u8,
-            object,
-            ..Zeroable::zeroed()
+            generation: 0,
+            tally: Tally::Wakes {
+                wait: WaitForm {
+                    reason: Reason::Futex,
+                    syscall: NO_SYSCALL,
+                    detail: 0,
+                    futex,
+                },
+                waker: Waker { tid: 1, pid: 1 },
+                lock_owner: 0,
+                times: Times::default(),
+                last_ns: 0,
+            },
         };
-        aggregates
-            .sums
-            .insert((wake(address), None), Sum::default());
-        aggregates.sums.insert((wake(0), None), Sum::default());
+        let drained = Drained {
+            tallies: vec![wakes(address), wakes(0)],
+            ..Drained::default()
+        };
+        aggregates.add(drained, None);
         aggregates.ended.push(ThreadSlot {
             state: STATE_EXITED,
             ..waiter(7, address)

@@ -5,7 +5,7 @@ mod packed;
 
 pub(crate) use packed::Windows;
 
-use crate::store::aggregates;
+use crate::store::threads;
 use remora_common::{
     event_loop::{EventLoop, LOOP_BUCKETS},
     reason::Reason,
@@ -79,7 +79,7 @@ pub(crate) struct Recorder {
     bytes: usize,
     budget_bytes: usize,
     coarsened: u64,
-    /// Sockets that packed windows may still name in vain, and when they are threads through next.
+    /// Sockets that packed windows may still name in vain, and when they are looked through next.
     gone: HashSet<u32>,
     clean_in: u32,
 }
@@ -192,7 +192,7 @@ impl Recorder {
         (Windows(self.windows), self.coarsened)
     }
 
-    /// What a thread did since it was threads at last.
+    /// What a thread did since it was looked at last.
     fn read(
         &mut self,
         slot: &ThreadSlot,
@@ -287,7 +287,7 @@ fn crowded_most(windows: &VecDeque<Packed>) -> usize {
 /// All of a thread's time so far by activity, with what lasts.
 fn times(slot: &ThreadSlot, now_ns: u64, min_block_ns: u64) -> [u64; ACTIVITIES] {
     let mut slot = *slot;
-    aggregates::close(&mut slot, now_ns, min_block_ns);
+    threads::close(&mut slot, now_ns, min_block_ns);
     let mut time_ns = [0; ACTIVITIES];
     time_ns[Activity::OnCpu as usize] = slot.on_cpu_ns;
     time_ns[Activity::RunQueue as usize] = slot.woken_wait_ns + slot.preempted_wait_ns;

@@ -19,7 +19,7 @@ pub(crate) use smaps::{Smaps, Vma};
 
 use crate::store::aggregates::AggregateStore;
 use reader::{Phase, Reader};
-use remora_common::{aggregate::KIND_FAULT, thread::ThreadSlot};
+use remora_common::thread::ThreadSlot;
 use remora_model::{AgentLoss, MemoryLimit, MemoryReading, Resident};
 use remora_process::deadline::{self, Step, Subject};
 use remora_process::{PageFlags, Pagemap, Region};
@@ -298,13 +298,12 @@ fn regions<'a>(
     processes: &BTreeMap<u32, ProcessMemory>,
 ) -> BTreeSet<RegionId> {
     let owners: HashMap<u32, u32> = threads.map(|slot| (slot.serial, slot.tgid)).collect();
-    let faults = aggregates.sums.keys().map(|(key, _)| key);
-    let known = faults.filter(|key| key.kind == KIND_FAULT && key.object != 0);
-    let here = known.filter_map(|key| {
-        let pid = *owners.get(&key.serial)?;
+    let known = aggregates.faults().filter(|faults| faults.region != 0);
+    let here = known.filter_map(|faults| {
+        let pid = *owners.get(&faults.place.serial)?;
         let process = processes.get(&pid)?;
-        let there = process.end.is_some() && process.generation == key.generation;
-        there.then_some((pid, key.object))
+        let there = process.end.is_some() && process.generation == faults.place.generation;
+        there.then_some((pid, faults.region))
     });
     here.collect()
 }

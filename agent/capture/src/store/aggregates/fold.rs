@@ -1,12 +1,21 @@
 //! Threads that come and go without end: beyond a number of them, those that ended and did least are added
 //! up by process and name. Their times, samples, waits and stacks stay; which of them it was does not.
 
+<<<<<<< HEAD
 use super::{AggregateStore, Entry, Sum};
 use remora_common::{
     aggregate::{KIND_FAULT, KIND_WAIT, KIND_WAKE},
     event_loop::EventLoop,
     thread::{MIGRATIONS_UNKNOWN, ThreadSlot},
+=======
+use super::{
+    AggregateStore,
+    sums::{Key, Sum, What},
+>>>>>>> main
 };
+use crate::store::threads::observed_ns;
+use remora_common::{event_loop::EventLoop, thread::ThreadSlot};
+use remora_probe::WaitForm;
 use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
@@ -94,7 +103,7 @@ impl AggregateStore {
             for slot in self.alone_in_name(&rest, &mut alone) {
                 match self.group(&slot) {
                     Some(at) => {
-                        self.take(at, &slot);
+                        self.join_thread(at, &slot);
                         into.insert(slot.serial, Groups::serial(at));
                         ids.insert(slot.tid);
                     }
@@ -160,13 +169,13 @@ impl AggregateStore {
         Some(at)
     }
 
-    fn take(&mut self, at: usize, slot: &ThreadSlot) {
+    fn join_thread(&mut self, at: usize, slot: &ThreadSlot) {
         let (Some(sum), Some(summed)) = (self.ended.get_mut(at), self.groups.summed.get_mut(at))
         else {
             return;
         };
         summed.threads += 1;
-        summed.observed_ns += super::observed_ns(slot, slot.since_ns);
+        summed.observed_ns += observed_ns(slot, slot.since_ns);
         add(sum, slot);
     }
 
@@ -174,29 +183,44 @@ impl AggregateStore {
     /// by its process alone.
     fn join_sums(&mut self, into: &HashMap<u32, u32>, ids: &HashSet<u32>) {
         let groups = &self.groups;
-        let fine = self.sums.keys().filter(|(key, _)| groups.has(key.serial));
+        let fine = self.serials().filter(|serial| groups.has(*serial));
         let coarse = fine.count() > MAX_FINE;
         // All of them out and in again: places that single ones leave behind are not free for others, and
         // a table in which they add up is doubled, though there is room.
-        let all: Vec<(Entry, Sum)> = self.sums.drain().collect();
-        for ((mut key, stack), sum) in all {
-            let is_sum = into.contains_key(&key.serial) || self.groups.has(key.serial);
+        let all: Vec<(Key, Sum)> = self.sums.drain().collect();
+        for ((mut place, mut what), sum) in all {
+            let is_sum = into.contains_key(&place.serial) || self.groups.has(place.serial);
             if !is_sum {
-                self.sums.insert((key, stack), sum);
+                self.sums.insert((place, what), sum);
                 continue;
             }
-            key.serial = into.get(&key.serial).copied().unwrap_or(key.serial);
-            if key.kind == KIND_WAKE && (coarse || ids.contains(&key.user)) {
-                key.user = 0;
+            place.serial = into.get(&place.serial).copied().unwrap_or(place.serial);
+            let mut merged = |wait: &mut WaitForm| {
+                self.futexes_merged += u64::from(coarse && wait.futex != 0);
+                wait.futex = if coarse { 0 } else { wait.futex };
+            };
+            match &mut what {
+                What::Wakes {
+                    wait,
+                    waker,
+                    lock_owner,
+                } => {
+                    merged(wait);
+                    if coarse {
+                        *lock_owner = 0;
+                    }
+                    if coarse || ids.contains(&waker.tid) {
+                        waker.tid = 0;
+                    }
+                }
+                What::Waits(wait) => merged(wait),
+                _ => {}
             }
-            if coarse && matches!(key.kind, KIND_WAIT | KIND_WAKE) {
-                self.futexes_merged += u64::from(key.object != 0);
-                (key.object, key.owner) = (0, 0);
-            }
-            let kind = key.kind;
-            self.sums.entry((key, stack)).or_default().merge(kind, &sum);
+            let known = self.sums.entry((place, what)).or_default();
+            known.merge(what, &sum);
         }
-        let faults = self.sums.keys().filter(|(key, _)| key.kind == KIND_FAULT);
+        let faults = self.sums.keys();
+        let faults = faults.filter(|(_, what)| matches!(what, What::Faults { .. }));
         self.fault_rows = faults.count();
     }
 
