@@ -293,6 +293,7 @@ fn thread(raw: &RawCapture, slot: &ThreadSlot, stack: Option<usize>) -> Thread {
             preemptions: slot.preempted_count.into(),
             longest: Duration::from_nanos(slot.longest_run_queue_ns),
         },
+        migrations: slot.migrations().map(Into::into),
         waits: totals(slot),
         now: now(raw, slot, stack),
     }

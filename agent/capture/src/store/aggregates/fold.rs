@@ -1,9 +1,17 @@
 //! Threads that come and go without end: beyond a number of them, those that ended and did least are added
 //! up by process and name. Their times, samples, waits and stacks stay; which of them it was does not.
 
+<<<<<<< HEAD
+use super::{AggregateStore, Entry, Sum};
+use remora_common::{
+    aggregate::{KIND_FAULT, KIND_WAIT, KIND_WAKE},
+    event_loop::EventLoop,
+    thread::{MIGRATIONS_UNKNOWN, ThreadSlot},
+=======
 use super::{
     AggregateStore,
     sums::{Key, Sum, What},
+>>>>>>> main
 };
 use crate::store::threads::observed_ns;
 use remora_common::{event_loop::EventLoop, thread::ThreadSlot};
@@ -265,6 +273,11 @@ fn add(sum: &mut ThreadSlot, slot: &ThreadSlot) {
     sum.longest_run_queue_ns = sum.longest_run_queue_ns.max(slot.longest_run_queue_ns);
     sum.woken_count = sum.woken_count.saturating_add(slot.woken_count);
     sum.preempted_count = sum.preempted_count.saturating_add(slot.preempted_count);
+    match (sum.migrations(), slot.migrations()) {
+        // The sum starts at none: what it has is what its threads had.
+        (Some(_), Some(more)) => sum.migrations_last = sum.migrations_last.saturating_add(more),
+        _ => sum.migrations_before = MIGRATIONS_UNKNOWN,
+    }
     sum.faults += slot.faults;
     for (waits, more) in sum.waits.iter_mut().zip(&slot.waits) {
         waits.long_ns += more.long_ns;
