@@ -151,6 +151,7 @@ fn thread(seen: &ThreadsSeen<'_>, slot: &ThreadSlot, stack: Option<usize>) -> Th
             preemptions: slot.preempted_count.into(),
             longest: Duration::from_nanos(slot.longest_run_queue_ns),
         },
+        migrations: slot.migrations().map(Into::into),
         waits: totals(slot),
         now: now(seen.run, slot, stack),
     }
