@@ -7,6 +7,7 @@
 mod check;
 pub mod due;
 mod idioms;
+mod java;
 mod locks;
 mod loops;
 mod memory;
@@ -30,6 +31,8 @@ pub enum Program {
     Rust(&'static str, &'static str),
     /// A mode of a Python program: name of its source.
     Python(&'static str, &'static str),
+    /// A mode of a Java program: its source, which the launcher compiles.
+    Java(&'static str, &'static str),
     /// A mode of a program of node: name of its source, mode, and one more argument.
     Node(&'static str, &'static str, &'static str),
 }
@@ -105,6 +108,7 @@ pub fn all() -> Vec<Case> {
     [
         locks::CASES,
         idioms::CASES,
+        java::CASES,
         sockets::CASES,
         threads::CASES,
         loops::CASES,
