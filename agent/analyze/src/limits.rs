@@ -18,7 +18,7 @@ const MUCH: f64 = 0.2;
 const READ: std::ops::RangeInclusive<u32> = 11..=13;
 
 /// Those of a capture.
-pub fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
+pub(crate) fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
     let targets = scene.capture.processes.iter().filter(|it| it.is_target());
     let mut limits = Vec::new();
     for process in targets.filter(|process| !process.exited) {
@@ -59,6 +59,10 @@ pub fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
             switched.count(),
             "greenlets that are switched out not seen",
         );
+        for runtime in [Runtime::Go, Runtime::Erlang] {
+            let at_rest = own.iter().filter(|it| rests_in(scene, it, runtime));
+            add(LimitOf::UserThreads, at_rest.count(), runtime.words());
+        }
         let java = own.iter().filter(|it| is_java(scene, it));
         let (of, what) = match refused(scene, process) {
             Some(why) => (
@@ -71,6 +75,7 @@ pub fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
             ),
         };
         add(of, java.count(), &what);
+        limits.extend(tokio(scene, process, &own));
     }
     limits.extend(samples(scene));
     limits
@@ -186,6 +191,56 @@ fn has_greenlets(scene: &Scene<'_>, thread: &Thread) -> bool {
     })
 }
 
+/// A runtime that parks in its own tables what waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Runtime {
+    Go,
+    Erlang,
+}
+
+impl Runtime {
+    /// A function of its own, by which its threads are known.
+    fn has(self, function: &str) -> bool {
+        match self {
+            Self::Go => function.starts_with("runtime."),
+            Self::Erlang => function.starts_with("erts_") || function.starts_with("ethr_"),
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Go => "goroutines that are parked not seen",
+            Self::Erlang => "Erlang processes that are parked not seen",
+        }
+    }
+}
+
+/// It has no work, whoever waits without a thread.
+fn rests_in(scene: &Scene<'_>, thread: &Thread, runtime: Runtime) -> bool {
+    let stack = scene.stack_now(thread).filter(|_| is_long(thread));
+    stack.is_some_and(|stack| {
+        let mut native = stack.frames.iter();
+        native.any(|frame| frame.kind == FrameKind::Native && runtime.has(&frame.name))
+    })
+}
+
+/// A runtime of tokio, whose tasks are not read. Its threads are judged as any are: this has no share.
+fn tokio(scene: &Scene<'_>, process: &Process, own: &[&Thread]) -> Option<JudgeLimit> {
+    let runs = |thread: &&Thread| {
+        let stack = scene.stack_now(thread);
+        let mut frames = stack.into_iter().flat_map(|stack| &stack.frames);
+        frames.any(|frame| frame.name.contains("tokio::runtime::scheduler::"))
+    };
+    own.iter().any(runs).then(|| JudgeLimit {
+        of: LimitOf::TokioTasks,
+        why: format!(
+            "tasks of tokio in {} not read: one that waits for a tokio Mutex is not seen",
+            scene.process_name(process.pid)
+        ),
+        share: None,
+    })
+}
+
 /// Why the Java virtual machine of a process was not read.
 fn refused(scene: &Scene<'_>, process: &Process) -> Option<String> {
     let mut machines = scene.capture.java.iter();
@@ -258,6 +313,32 @@ mod tests {
     }
 
     #[test]
+    fn tasks_of_tokio_are_not_read_and_leave_the_verdict_as_it_is() {
+        let mut builder = Builder::new(1, "server");
+        let park = "tokio::runtime::scheduler::multi_thread::worker::Context::park";
+        sleeps(
+            &mut builder,
+            0,
+            Reason::Epoll,
+            &["start_thread", park, "epoll_wait"],
+            60,
+        );
+        let limits = said(&builder);
+        assert_eq!(limits[0].0, LimitOf::TokioTasks);
+        assert!(limits[0].1.contains("tokio Mutex"), "{}", limits[0].1);
+        let verdict = crate::judge(&builder.0, &Thresholds::default()).verdict;
+        assert_eq!(verdict, remora_model::Verdict::Idle);
+        sleeps(
+            &mut builder,
+            0,
+            Reason::Epoll,
+            &["start_thread", "serve", "epoll_wait"],
+            60,
+        );
+        assert!(said(&builder).is_empty());
+    }
+
+    #[test]
     fn a_large_share_that_was_not_judged_is_loud() {
         let mut builder = Builder::new(1, "jit");
         builder.samples(0, &["main", "run"], 60);
@@ -280,6 +361,25 @@ mod tests {
         assert!(!few[0].is_large());
         builder.0.samples.last_mut().expect("a sample").count = 200;
         assert!(limits(&builder)[0].is_large());
+    }
+
+    #[test]
+    fn what_a_runtime_parks_without_a_thread_is_not_seen() {
+        let mut builder = Builder::new(1, "caddy");
+        builder.thread(1, 2, "caddy");
+        let parks = ["runtime.mstart", "runtime.findRunnable", "runtime.futex"];
+        sleeps(&mut builder, 0, Reason::Futex, &parks, 5);
+        sleeps(&mut builder, 1, Reason::Futex, &["main", "wait"], 5);
+        let [(of, why)] = &said(&builder)[..] else {
+            panic!("{:?}", said(&builder))
+        };
+        assert_eq!(*of, LimitOf::UserThreads);
+        assert_eq!(
+            why,
+            "1 thread of 2 in caddy (1): goroutines that are parked not seen"
+        );
+        builder.0.threads[0].now.since = Duration::ZERO;
+        assert!(said(&builder).is_empty());
     }
 
     #[test]

@@ -7,12 +7,13 @@
 //! * this side **made** the connection (it is not one that a client made), spoke **last** on it, and the thread waits
 //!   on that connection alone, in the middle of the program: an event loop's own wait is none, nor is a reader at
 //!   the bottom of a thread of its own, nor a request that waits for work by design (`BLPOP`, a subscription), which
-//!   the table of places knows.
+//!   the table of places knows. Where functions have no names, a client of the process has to wait for it: any, if it
+//!   has one thread, else one that asked when this side did.
 
 use super::connections::Servers;
 use super::waits::{Kind, Waiting, Waits};
 use super::{Findings, Scene, graph::Graph, graph::Node, words};
-use remora_model::display::text::duration;
+use remora_model::display::text::{counted, duration};
 use remora_model::places::Meaning;
 use remora_model::{
     Awaited, Confidence, Finding, FindingKind, Reason, Severity, Socket, SocketState, Subject,
@@ -24,6 +25,8 @@ use std::time::Duration;
 const MAX_FINDINGS: usize = 8;
 /// What is sent and received at nearly the same time has no order.
 const SLACK: Duration = Duration::from_millis(5);
+/// Within this time a request is passed on.
+const PASSED_ON: Duration = Duration::from_secs(1);
 /// A reader of its own has this many functions of the program above its thread's start.
 const READER: usize = 1;
 
@@ -35,7 +38,7 @@ enum Owed {
     Answer,
 }
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let graph = Graph::of(scene);
     let waits = Waits::of(&graph);
     let servers = Servers::of(scene.capture);
@@ -93,9 +96,13 @@ fn owed(
     let in_program = match waiting.kind {
         Kind::Answer => true,
         Kind::Data => {
-            !reading.gaps
-                && reading.what != Some(Meaning::Queue)
-                && (reading.own > READER || reading.job || is_alone(scene, waiting))
+            let deep = reading.own > READER || reading.job;
+            let alone = || is_alone(scene, waiting);
+            reading.what != Some(Meaning::Queue)
+                && match reading.gaps {
+                    false => deep || alone(),
+                    true => has_a_client_waiting(scene, servers, socket, alone()),
+                }
         }
         _ => false,
     };
@@ -131,6 +138,28 @@ fn spoke_last(scene: &Scene<'_>, socket: &Socket) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a client of the process that made this connection has spoken last, and got no answer for as long. Where the
+/// thread is not its only one, the client asked just before this side did.
+fn has_a_client_waiting(scene: &Scene<'_>, servers: &Servers, asked: &Socket, alone: bool) -> bool {
+    let sent_on = asked.tcp.and_then(|tcp| tcp.last_send);
+    let is_its_cause = |received: Duration| {
+        alone || sent_on.is_some_and(|sent| received >= sent && received - sent <= PASSED_ON)
+    };
+    let waits = |socket: &Socket| {
+        let tcp = socket.tcp.filter(|tcp| tcp.bytes_received > 0)?;
+        let (sent, received) = (tcp.last_send?, tcp.last_receive?);
+        let is_last = tcp.bytes_sent == 0 || received.saturating_add(SLACK) < sent;
+        Some(is_last && received >= scene.thresholds.no_answer && is_its_cause(received))
+    };
+    let mut own = scene.sockets_of(asked.pid);
+    own.any(|socket| {
+        socket.open
+            && socket.state == SocketState::Established
+            && servers.accepted(socket)
+            && waits(socket) == Some(true)
+    })
 }
 
 /// The only thread of its process.
@@ -182,7 +211,10 @@ fn finding(
     if let Some(code) = graph.code(Node::Thread(waiting.index)) {
         finding = finding.fact(Topic::Where, code);
     }
-    if let Some(tcp) = socket.and_then(|it| it.tcp)
+    // A connection that was never agreed on has sent nothing since the host began.
+    if let Some(tcp) = socket
+        .and_then(|it| it.tcp)
+        .filter(|tcp| tcp.bytes_sent > 0)
         && let (Some(sent), Some(received)) = (tcp.last_send, tcp.last_receive)
     {
         let came = match tcp.bytes_received {
@@ -201,7 +233,9 @@ fn finding(
         Owed::Answer => finding.fact(Topic::Inferred, "this side spoke last on the connection"),
     };
     if others > 0 {
-        let words = format!("{others} more threads wait for an answer");
+        let verb = if others == 1 { "waits" } else { "wait" };
+        let more = counted(others as u64, "more thread");
+        let words = format!("{more} {verb} for an answer");
         finding = finding.fact(Topic::Threads, words);
     }
     finding.next = next(graph, waiting, socket);

@@ -182,6 +182,7 @@ fn lock() -> impl Strategy<Value = Lock> {
         LockKind::FutexLock,
         LockKind::ThreadEnd,
         LockKind::ReadWrite,
+        LockKind::ParkingMutex,
     ];
     let owner = (
         id(),
@@ -214,6 +215,7 @@ fn lock() -> impl Strategy<Value = Lock> {
                     })
                     .collect(),
                 readers: (waits % 3) as u32,
+                parked_at: (waits % 5 == 0).then_some(address ^ waits),
                 pid,
                 address,
                 place: "heap".into(),

@@ -8,9 +8,10 @@
 mod loops;
 
 use super::waits::java::is_behind_rest;
-use super::waits::{Kind, Waiting, Waits, always_for_locks, line, someone_works};
-use super::{Scene, graph::Graph, graph::Node, words};
+use super::waits::{Kind, Waiting, Waits, always, always_for_locks, line, someone_works};
+use super::{Scene, graph::Graph, graph::Node, lock_stuck, words};
 use remora_model::display::text::clean;
+use remora_model::places::{self, Meaning};
 use remora_model::{Fact, Finding, Notice, NoticeKind, Subject, Topic};
 use std::collections::BTreeSet;
 
@@ -20,7 +21,7 @@ const MAX_NOTICES: usize = 8;
 const LONGEST: usize = 3;
 
 /// The waits that nobody can explain.
-pub fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
+pub(crate) fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
     let graph = Graph::of(scene);
     let waits = Waits::of(&graph);
     let told: BTreeSet<Subject> = found
@@ -35,6 +36,7 @@ pub fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
             let is_long = it.since() >= scene.thresholds.unclear;
             let is_stuck = it.since() >= scene.thresholds.lock_stuck;
             asks_again(scene, it)
+                || asks_for_result(scene, &waits, it)
                 || (is_stuck && is_behind_rest(&graph, &waits, it))
                 || (is_long && is_unclear(scene, &graph, &waits, it))
         })
@@ -49,6 +51,19 @@ pub fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
 /// single wait is long, and the thread did nothing else in the whole capture.
 fn asks_again(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
     waiting.kind == Kind::Lock && waiting.timed && always_for_locks(scene, waiting.index)
+}
+
+/// A job that waits for the result of another by asking again and again, as a client of a broker does: no single wait is
+/// long, and the thread did nothing else for as long as a wait has to last.
+fn asks_for_result(scene: &Scene<'_>, waits: &Waits<'_>, waiting: &Waiting<'_>) -> bool {
+    waiting.kind == Kind::Future
+        && waiting.reading.job
+        && waiting.thread.observed >= scene.thresholds.unclear
+        && always(scene, waiting.index, |stack| {
+            let reading = places::read(stack);
+            reading.job && reading.what == Some(Meaning::Future)
+        })
+        && !someone_works(scene, waits, waiting.thread.pid)
 }
 
 fn is_unclear(
@@ -76,7 +91,8 @@ fn is_unclear(
 fn notice(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Notice {
     let scene = graph.scene();
     let thread = waiting.thread;
-    let (time, at_least) = match asks_again(scene, waiting) {
+    let asks = waiting.since() < scene.thresholds.unclear;
+    let (time, at_least) = match asks {
         true => (thread.observed, true),
         false => (waiting.since(), waiting.at_least()),
     };
@@ -120,12 +136,15 @@ fn notice(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Notice {
             words::thread(thread)
         ),
         evidence,
-        next: format!(
-            "Check whether {} should wait at {} now. Watch longer: remora triage --pid {} --duration 30s",
-            words::thread(thread),
-            clean(place),
-            thread.pid
-        ),
+        next: match lock_stuck::database::of(scene, waiting) {
+            Some(server) => server.next(thread),
+            None => format!(
+                "Check whether {} should wait at {} now. Watch longer: remora triage --pid {} --duration 30s",
+                words::thread(thread),
+                clean(place),
+                thread.pid
+            ),
+        },
     }
 }
 
@@ -142,7 +161,7 @@ const fn unknown(kind: Kind) -> &'static str {
 }
 
 /// What the threads of targets wait for that have not moved for longest.
-pub fn longest(scene: &Scene<'_>) -> Vec<String> {
+pub(crate) fn longest(scene: &Scene<'_>) -> Vec<String> {
     let graph = Graph::of(scene);
     let waits = Waits::of(&graph);
     let mut all: Vec<_> = waits.of_targets(scene).collect();

@@ -7,10 +7,11 @@ use super::{
     words,
 };
 use remora_model::display::text::clean;
+use remora_model::places::Meaning;
 use remora_model::{Call, Finding, Gil, Lock, LockKind, Reason, Subject, Syscall, Thread, Topic};
 
 /// What a blocked thread, given with its index, waits for: `waits for a lock held by worker-12`.
-pub fn phrase(graph: &Graph<'_>, index: usize, thread: &Thread) -> String {
+pub(crate) fn phrase(graph: &Graph<'_>, index: usize, thread: &Thread) -> String {
     let wait = graph.wait(Node::Thread(index));
     match wait.and_then(|wait| graph.only_party(wait)) {
         Some(what) => format!("waits for {what}"),
@@ -34,6 +35,10 @@ fn what(scene: &Scene<'_>, index: usize, thread: &Thread) -> String {
         Some(Reason::PipeRead) => "waits for data from a pipe",
         Some(Reason::PipeWrite) => "waits for buffer space in a pipe",
         Some(Reason::WaitChild) => "waits for a child exit",
+        Some(Reason::Epoll) => match scene.reading_now(thread).what {
+            Some(Meaning::Child) => "waits for a child exit",
+            _ => "in a loop inside of a callback",
+        },
         Some(Reason::Disk) => "waits for disk I/O",
         Some(Reason::PageFault) => "waits for a page of memory",
         Some(reason) => return format!("waits in {}", call(reason, thread)),
@@ -49,7 +54,7 @@ fn call(reason: Reason, thread: &Thread) -> &'static str {
 
 /// Adds what the wait is about, and what it is because of: the blame chain, where there is one. `who` is the
 /// thread as the finding calls it, `instead` where it should be.
-pub fn evidence(
+pub(crate) fn evidence(
     graph: &Graph<'_>,
     (index, thread): (usize, &Thread),
     (who, instead): (&str, &str),
@@ -73,7 +78,13 @@ fn by_call(
 ) -> Finding {
     let now = &thread.now;
     let reason = now.reason.unwrap_or(Reason::Unknown);
-    let mut fact = format!("{who} is in {}{instead}", call(reason, thread));
+    let mut fact = match reason {
+        Reason::Epoll => format!(
+            "{who} is in a loop inside of a callback, on epoll fd {}",
+            now.args[0]
+        ),
+        _ => format!("{who} is in {}{instead}", call(reason, thread)),
+    };
     match reason {
         Reason::Futex => {
             let address = now.args[0];
@@ -105,7 +116,7 @@ fn by_call(
 }
 
 /// What to do about a thread of a loop that waits at a place in the code.
-pub fn next(graph: &Graph<'_>, index: usize, thread: &Thread, is_asyncio: bool) -> String {
+pub(crate) fn next(graph: &Graph<'_>, index: usize, thread: &Thread, is_asyncio: bool) -> String {
     let scene = graph.scene();
     let place = scene.stack_now(thread).and_then(words::place);
     let at = words::at(place.as_deref());
@@ -114,6 +125,9 @@ pub fn next(graph: &Graph<'_>, index: usize, thread: &Thread, is_asyncio: bool) 
             format!("Replace the sleep{at} with `await asyncio.sleep()`.")
         }
         Some(Reason::Sleep) => format!("Replace the sleep{at} with the loop's own timer."),
+        Some(Reason::Epoll) if scene.reading_now(thread).what == Some(Meaning::Child) => {
+            "Replace execSync, spawnSync by exec, spawn. Check what the child waits for.".to_owned()
+        }
         Some(
             reason @ (Reason::SocketReceive
             | Reason::SocketSend
@@ -155,7 +169,7 @@ fn gil_holder(scene: &Scene<'_>, thread: &Thread) -> Option<u32> {
 }
 
 /// What was found of the call in which a thread is blocked.
-pub fn call_of<'a>(scene: &Scene<'a>, thread: &Thread) -> Option<&'a Call> {
+pub(crate) fn call_of<'a>(scene: &Scene<'a>, thread: &Thread) -> Option<&'a Call> {
     let condition = scene.capture.conditions.of(thread.pid)?;
     condition.calls.iter().find(|call| call.tid == thread.tid)
 }

@@ -227,6 +227,10 @@ pub enum LimitOf {
     JavaLocks,
     /// CPU samples whose stacks say nothing.
     CpuStacks,
+    /// Tasks of tokio's runtime, which are not read.
+    TokioTasks,
+    /// Threads at rest in a runtime that parks what waits without a thread.
+    UserThreads,
 }
 
 impl LimitOf {

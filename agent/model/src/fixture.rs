@@ -87,6 +87,7 @@ impl Builder {
             java: Vec::new(),
             java_waits: Vec::new(),
             python_pools: Vec::new(),
+            slot_pools: Vec::new(),
             timeline: Timeline::default(),
             tasks: Vec::new(),
             sockets: Vec::new(),
@@ -145,6 +146,7 @@ impl Builder {
             observed: self.0.duration,
             on_cpu: Duration::ZERO,
             run_queue: RunQueue::default(),
+            migrations: None,
             waits: Vec::new(),
             now: Now {
                 state: State::Unknown,
@@ -337,6 +339,7 @@ pub fn lock(pid: u32, address: u64) -> Lock {
     Lock {
         keepers: Vec::new(),
         readers: 0,
+        parked_at: None,
         pid,
         address,
         place: "heap".into(),

@@ -46,7 +46,7 @@ pub mod fixture;
 
 pub use constraint::{Actor, Busy, Call, Constraint, Constraints, CpuLimit, Policy, Scheduling};
 pub use cpus::{CpuSampling, Cpus, Unsampled};
-pub use dependency::{Awaited, Dependency, PythonAwaited, PythonPool, PythonWait};
+pub use dependency::{Awaited, Dependency, PythonAwaited, PythonPool, PythonWait, SlotPool};
 pub use descriptors::{Census, DescriptorKind, Descriptors};
 pub use fidelity::Fidelity;
 pub use finding::{
@@ -284,6 +284,9 @@ pub struct Capture {
     /// Executors of Python programs that have threads, most queued jobs first.
     #[serde(default)]
     pub python_pools: Vec<PythonPool>,
+    /// Pools that threads of Python programs wait for a slot of.
+    #[serde(default)]
+    pub slot_pools: Vec<SlotPool>,
     /// What each thread did, window by window.
     pub timeline: Timeline,
     /// Asyncio tasks at the end of the capture, by process.

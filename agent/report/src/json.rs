@@ -100,6 +100,8 @@ struct Document<'a> {
     /// Java virtual machines, and what their threads wait for.
     java: Vec<java::Machine<'a>>,
     java_waits: Vec<java::Wait<'a>>,
+    /// Pools that threads of Python wait for a slot of.
+    slot_pools: Vec<dependencies::Slots<'a>>,
     #[serde(flatten)]
     foot: Foot<'a>,
 }
@@ -299,6 +301,7 @@ fn document(report: &Report) -> Result<Document<'_>, serde_json::Error> {
         python_pools: dependencies::pools(capture),
         java: java::machines(capture),
         java_waits: java::waits(capture),
+        slot_pools: dependencies::slots(capture),
         foot: foot(capture),
     })
 }

@@ -11,6 +11,8 @@ mod java;
 mod locks;
 mod loops;
 mod memory;
+mod parking;
+mod pools;
 mod run;
 mod sockets;
 pub mod table;
@@ -29,10 +31,16 @@ pub enum Program {
     Cpp(&'static str, &'static str),
     /// The same in Rust: source without `.rs`.
     Rust(&'static str, &'static str),
+    /// A mode of a Rust program with dependencies: name of its package's folder.
+    Package(&'static str, &'static str),
     /// A mode of a Python program: name of its source.
     Python(&'static str, &'static str),
     /// A mode of a Java program: its source, which the launcher compiles.
     Java(&'static str, &'static str),
+    /// The same on one version of CPython: `3.8`, its source, mode.
+    PythonOf(&'static str, &'static str, &'static str),
+    /// The same on one that has these modules.
+    PythonWith(&'static str, &'static str, &'static str),
     /// A mode of a program of node: name of its source, mode, and one more argument.
     Node(&'static str, &'static str, &'static str),
 }
@@ -113,6 +121,8 @@ pub fn all() -> Vec<Case> {
         threads::CASES,
         loops::CASES,
         waits::CASES,
+        pools::CASES,
+        parking::CASES,
         memory::CASES,
     ]
     .concat()

@@ -1,14 +1,14 @@
 //! Runs a case: starts its program, waits until it is sick, and asks remora for its verdict.
 
 use super::{Case, Expect, Program, due};
-use crate::compile::build_with;
+use crate::compile::{build_package, build_with};
 use crate::python;
 use crate::remora::{Remora, Run};
 use crate::specimen::{Specimen, Start};
 use serde_json::Value;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -260,19 +260,46 @@ pub fn start(program: Program) -> Result<Specimen, String> {
                 .argument(mode)
                 .spawn()
         }
+        Program::Package(name, mode) => {
+            Start::program(&build_package(name)?).argument(mode).spawn()
+        }
         Program::Node(name, mode, argument) => start_node(name, mode, argument),
         Program::Java(name, mode) => start_java(name, mode),
         Program::Python(name, mode) => {
             let interpreters = python::interpreters();
             let newest = interpreters.last().ok_or("there is no CPython here")?;
-            let script = python::specimen(name);
-            let script = script.to_str().ok_or("a path that is not UTF-8")?;
-            Start::program(newest)
-                .argument(script)
-                .argument(mode)
-                .spawn()
+            start_python(newest, name, mode)
+        }
+        Program::PythonOf(version, name, mode) => {
+            let wanted = format!("python{version}");
+            let interpreters = python::interpreters();
+            let mut of = interpreters.iter().filter(|it| it.ends_with(&wanted));
+            let found = of.next();
+            start_python(
+                found.ok_or_else(|| format!("there is no CPython {version} here"))?,
+                name,
+                mode,
+            )
+        }
+        Program::PythonWith(modules, name, mode) => {
+            let found = python::interpreters_with(modules);
+            let newest = found.last();
+            start_python(
+                newest.ok_or_else(|| format!("no CPython here has {modules}"))?,
+                name,
+                mode,
+            )
         }
     }
+}
+
+fn start_python(interpreter: &Path, name: &str, mode: &str) -> Result<Specimen, String> {
+    let script = python::specimen(name);
+    let script = script.to_str().ok_or("a path that is not UTF-8")?;
+    Start::program(interpreter)
+        .argument(script)
+        .argument(mode)
+        .spawn()
 }
 
 /// Where a program is.

@@ -8,10 +8,10 @@
 //! for whatever comes at the bottom of a thread's stack. Queues for a lock behind somebody who is at rest are rest
 //! as well (leader and followers).
 
-pub mod java;
+pub(crate) mod java;
 mod works;
 
-pub use works::someone_works;
+pub(crate) use works::someone_works;
 
 use super::graph::{End, Graph, Node};
 use super::{Scene, words};
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// Why a thread is at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
+pub(crate) enum Rest {
     /// An event loop in its own wait.
     EventLoop,
     /// A worker in the loop that fetches its work.
@@ -39,7 +39,7 @@ pub enum Rest {
 
 /// What a thread waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Nothing: it has nothing to do.
     Rest(Rest),
     /// Some time.
@@ -78,7 +78,7 @@ pub enum Kind {
 
 impl Kind {
     /// What the thread waits for, in words: `waits for …`.
-    pub const fn words(self) -> &'static str {
+    pub(crate) const fn words(self) -> &'static str {
         match self {
             Self::Rest(Rest::EventLoop) => "events of its loop",
             Self::Rest(Rest::Worker) => "work of its pool",
@@ -105,7 +105,7 @@ impl Kind {
     }
 
     /// Whether another thread, of this process or one that shares its memory, has to end the wait.
-    pub const fn wants_a_thread(self) -> bool {
+    pub(crate) const fn wants_a_thread(self) -> bool {
         matches!(
             self,
             Self::Rest(Rest::Worker | Rest::Bottom | Rest::Turn)
@@ -124,7 +124,7 @@ impl Kind {
 
 /// A thread that sleeps, and why.
 #[derive(Clone, Debug)]
-pub struct Waiting<'a> {
+pub(crate) struct Waiting<'a> {
     /// Index of the thread.
     pub index: usize,
     /// The thread.
@@ -141,31 +141,31 @@ pub struct Waiting<'a> {
 
 impl Waiting<'_> {
     /// For how long.
-    pub const fn since(&self) -> Duration {
+    pub(crate) const fn since(&self) -> Duration {
         self.lasts.0
     }
 
     /// Whether that is a lower bound.
-    pub const fn at_least(&self) -> bool {
+    pub(crate) const fn at_least(&self) -> bool {
         self.lasts.1
     }
 }
 
 /// The waits at the end of a capture.
-pub struct Waits<'a> {
+pub(crate) struct Waits<'a> {
     /// Of each thread that sleeps, in the order of the threads.
     pub all: Vec<Waiting<'a>>,
 }
 
 impl<'a> Waits<'a> {
     /// That of a thread, given by its index.
-    pub fn of_thread(&self, index: usize) -> Option<&Waiting<'a>> {
+    pub(crate) fn of_thread(&self, index: usize) -> Option<&Waiting<'a>> {
         let at = self.all.binary_search_by_key(&index, |it| it.index);
         self.all.get(at.ok()?)
     }
 
     /// Explains them.
-    pub fn of(graph: &Graph<'a>) -> Self {
+    pub(crate) fn of(graph: &Graph<'a>) -> Self {
         let scene = graph.scene();
         let asleep = scene.living().filter(|(_, thread)| {
             thread.now.state == State::Blocked && thread.now.reason != Some(Reason::Stopped)
@@ -192,12 +192,15 @@ impl<'a> Waits<'a> {
     }
 
     /// Those of a process.
-    pub fn of_process(&self, pid: u32) -> impl Iterator<Item = &Waiting<'a>> {
+    pub(crate) fn of_process(&self, pid: u32) -> impl Iterator<Item = &Waiting<'a>> {
         self.all.iter().filter(move |it| it.thread.pid == pid)
     }
 
     /// Those of targets.
-    pub fn of_targets<'s>(&'s self, scene: &'s Scene<'_>) -> impl Iterator<Item = &'s Waiting<'a>> {
+    pub(crate) fn of_targets<'s>(
+        &'s self,
+        scene: &'s Scene<'_>,
+    ) -> impl Iterator<Item = &'s Waiting<'a>> {
         let is_target = |pid| {
             scene
                 .process(pid)
@@ -223,18 +226,23 @@ const LEAST: Duration = Duration::from_secs(2);
 
 /// Whether a thread did nothing but wait for locks in the whole capture, however often it woke up in between to ask
 /// again.
-pub fn always_for_locks(scene: &Scene<'_>, index: usize) -> bool {
+pub(crate) fn always_for_locks(scene: &Scene<'_>, index: usize) -> bool {
+    always(scene, index, takes_lock)
+}
+
+/// Whether a thread spent the whole capture in waits of such stacks.
+pub(crate) fn always(scene: &Scene<'_>, index: usize, is_such: impl Fn(&Stack) -> bool) -> bool {
     let capture = scene.capture;
     let thread = capture.threads.get(index);
     let Some(thread) = thread.filter(|thread| thread.observed >= LEAST) else {
         return false;
     };
     let own = capture.waits.iter().filter(|wait| wait.thread == index);
-    let for_locks = own.filter(|wait| match wait.site {
-        Site::Stack(at) => capture.stacks.get(at).is_some_and(takes_lock),
+    let such = own.filter(|wait| match wait.site {
+        Site::Stack(at) => capture.stacks.get(at).is_some_and(&is_such),
         _ => false,
     });
-    let total: Duration = for_locks.map(|wait| wait.total).sum();
+    let total: Duration = such.map(|wait| wait.total).sum();
     total.as_secs_f64() >= ALWAYS * thread.observed.as_secs_f64()
 }
 
@@ -244,6 +252,9 @@ fn kind(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading)
         R::Futex => futex(graph, (index, thread), reading),
         R::Epoll => match reading.what {
             Some(Meaning::Handshake) => Kind::Handshake,
+            // Of a lock manager that wakes its waiters through a descriptor (PostgreSQL's latches).
+            Some(Meaning::Lock) if reading.is_lock() && !reading.guessed => Kind::Lock,
+            Some(Meaning::Child) => Kind::Child,
             _ => Kind::Rest(Rest::EventLoop),
         },
         R::SocketAccept | R::SignalWait | R::IoUring => Kind::Rest(Rest::Arrival),
@@ -264,6 +275,7 @@ fn data(reading: &Reading) -> Kind {
         Some(Meaning::Answer) => Kind::Answer,
         Some(Meaning::Child) => Kind::Child,
         Some(Meaning::Slot) => Kind::Slot,
+        Some(Meaning::Future) => Kind::Future,
         _ => Kind::Data,
     }
 }
@@ -290,6 +302,9 @@ fn futex(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading
     }
     if reading.home {
         return Kind::Rest(Rest::Worker);
+    }
+    if crate::pool_exhausted::slot_pool(scene, thread).is_some() {
+        return Kind::Slot;
     }
     let stack = scene.stack_now(thread);
     match reading.what {
@@ -414,12 +429,12 @@ fn own<'s>(stack: &'s Stack, reading: &Reading) -> Option<&'s str> {
 }
 
 /// A lock that a thread waits for, in words: `futex lock 0x… (heap)`.
-pub fn lock_words(lock: &Lock) -> String {
+pub(crate) fn lock_words(lock: &Lock) -> String {
     super::graph::Thing::of(lock).to_string()
 }
 
 /// What a wait is, for how long, and where: `worker-12 waits for a lock for ≥ 30.0 s`.
-pub fn line(waiting: &Waiting<'_>) -> String {
+pub(crate) fn line(waiting: &Waiting<'_>) -> String {
     let who = words::thread(waiting.thread);
     let since = words::since(waiting.since(), waiting.at_least());
     format!("{who} waits for {} for {since}", waiting.kind.words())

@@ -13,7 +13,7 @@ use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
 use remora_kernel::{Arch, clocks::SchedulerClock};
 use remora_model::{
     AgentLoss, Constraints, CpuSampling, Dependency, End, Overhead, Process, PythonPool,
-    PythonWait, Signal, Tasks,
+    PythonWait, Signal, SlotPool, Tasks,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,7 +21,7 @@ use std::{
 };
 
 /// Everything that a session leaves behind.
-pub struct RawCapture {
+pub(crate) struct RawCapture {
     pub started_unix_s: f64,
     pub start_ns: u64,
     pub end_ns: u64,
@@ -74,6 +74,8 @@ pub struct RawCapture {
     pub python_pools: Vec<PythonPool>,
     /// Java virtual machines, and what their threads wait for.
     pub java: JavaStates,
+    /// Pools that threads of theirs wait for a slot of.
+    pub slot_pools: Vec<SlotPool>,
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,

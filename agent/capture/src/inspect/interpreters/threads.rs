@@ -15,7 +15,7 @@ use std::collections::HashMap;
 impl Interpreters {
     /// What the interpreters look like at this moment, by process. A thread state belongs to the thread
     /// that the kernel side found it for.
-    pub fn inspect(&self, slots: &[ThreadSlot]) -> Vec<(u32, model::Python)> {
+    pub(crate) fn inspect(&self, slots: &[ThreadSlot]) -> Vec<(u32, model::Python)> {
         let mut states = Vec::new();
         for (key, found) in &self.by_space {
             let Found::Yes(known) = found else { continue };
@@ -28,7 +28,7 @@ impl Interpreters {
     }
 
     /// What threads that sleep in a futex wait for, where that is a lock or a join of Python's `threading`.
-    pub fn waits(&self, slots: &[ThreadSlot]) -> Vec<model::PythonWait> {
+    pub(crate) fn waits(&self, slots: &[ThreadSlot]) -> Vec<model::PythonWait> {
         let mut all = Vec::new();
         for (key, found) in &self.by_space {
             let Found::Yes(known) = found else { continue };
@@ -43,7 +43,7 @@ impl Interpreters {
     }
 
     /// What Python's `threading` calls its threads, by thread id.
-    pub fn names(&self, slots: &[ThreadSlot]) -> HashMap<u32, String> {
+    pub(crate) fn names(&self, slots: &[ThreadSlot]) -> HashMap<u32, String> {
         let mut all = HashMap::new();
         for (key, found) in &self.by_space {
             let Found::Yes(known) = found else { continue };
@@ -62,7 +62,7 @@ impl Interpreters {
     }
 
     /// Executors of `concurrent.futures`, those with most queued jobs first.
-    pub fn pools(&self, slots: &[ThreadSlot]) -> Vec<model::PythonPool> {
+    pub(crate) fn pools(&self, slots: &[ThreadSlot]) -> Vec<model::PythonPool> {
         let mut all = Vec::new();
         for (key, found) in &self.by_space {
             let Found::Yes(known) = found else { continue };
@@ -81,7 +81,72 @@ impl Interpreters {
     }
 }
 
-/// What an interpreter found like at this moment. A thread state belongs to the thread that the kernel side found
+impl Interpreters {
+    /// Pools of connections that threads wait for a slot of.
+    pub(crate) fn slots(&self, slots: &[ThreadSlot]) -> Vec<model::SlotPool> {
+        let mut all = Vec::new();
+        for (key, found) in &self.by_space {
+            let Found::Yes(known) = found else { continue };
+            let own = slots.iter().filter(|slot| slot.tgid == key.tgid);
+            let own: Vec<ThreadSlot> = own.copied().collect();
+            let pid = key.tgid;
+            let pools = known.ask(pid, move |python, memory| {
+                slots_of(python, memory, (pid, &own))
+            });
+            all.extend(pools.unwrap_or_default());
+        }
+        all.sort_by_key(|pool| (pool.pid, pool.object));
+        all
+    }
+}
+
+/// The pools of a process that its sleeping threads wait for. Whoever holds a slot need not sleep.
+fn slots_of(
+    python: &Python,
+    memory: &ProcessMemory,
+    (pid, own): (u32, &[ThreadSlot]),
+) -> Vec<model::SlotPool> {
+    let own = own.iter().filter(|slot| slot.python_thread != 0);
+    let tids: HashMap<u64, u32> = own
+        .clone()
+        .map(|slot| (slot.python_thread, slot.tid))
+        .collect();
+    let asleep = own.filter(|slot| {
+        let in_futex = slot.reason == Reason::Futex as u32;
+        slot.state == STATE_BLOCKED && !slot.is_woken() && in_futex
+    });
+    let asleep: Vec<u64> = asleep.map(|slot| slot.python_thread).collect();
+    let pools = waits::slots(python, python.version.minor, memory, &asleep);
+    let named = pools.into_iter().map(|pool| {
+        let library = match pool.library {
+            waits::Library::SqlAlchemy => "SQLAlchemy ",
+            waits::Library::Psycopg => "psycopg ",
+            waits::Library::Redis => "redis ",
+            waits::Library::Urllib3 => "urllib3 ",
+            waits::Library::Queue => "",
+        };
+        let holders = pool.holders.iter();
+        let holders = holders.filter_map(|(state, count)| Some((*tids.get(state)?, *count)));
+        let mut holders: Vec<(u32, usize)> = holders.collect();
+        holders.sort_unstable();
+        let waiters = pool.waiters.iter().filter_map(|state| tids.get(state));
+        let mut waiters: Vec<u32> = waiters.copied().collect();
+        waiters.sort_unstable();
+        model::SlotPool {
+            pid,
+            object: pool.object,
+            name: format!("{library}{}", pool.name),
+            by_hand: pool.library == waits::Library::Queue,
+            size: pool.size,
+            taken: pool.taken,
+            waiters,
+            holders,
+        }
+    });
+    named.collect()
+}
+
+/// What an interpreter looks like at this moment. A thread state belongs to the thread that the kernel side found
 /// it for.
 fn gil(python: &Python, memory: &ProcessMemory, own: &[ThreadSlot]) -> Option<model::Python> {
     let seen = lock(python, memory);

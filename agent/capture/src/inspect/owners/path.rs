@@ -23,14 +23,16 @@ const GUARD_WORDS: u64 = 2;
 const MORE_WORDS: u64 = 30;
 /// How deep calls that drop parts are followed.
 const DEEPEST: u8 = 3;
+/// What a reader adds to the word of `parking_lot`'s `RwLock` as it goes: one of those that are counted by 16.
+const READER_GOES: u64 = 0_u64.wrapping_sub(16);
 /// The longest instruction of x86-64, in bytes.
 const LONGEST: usize = 15;
 /// Locks that are looked for at a time: bits of a mask.
-pub const MAX_LOCKS: usize = 64;
+pub(super) const MAX_LOCKS: usize = 64;
 
 /// What a function that is called does to a lock that it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub(super) enum Act {
     /// It takes the lock that it is given, or that of the guard that it is given.
     Takes,
     /// It frees it.
@@ -39,19 +41,21 @@ pub enum Act {
     Drops,
     /// It drops what it is given, part by part.
     DropsParts,
+    /// It waits for a condition: has given up the lock of its guard, and takes it again.
+    Waits,
     /// Something else.
     Other,
 }
 
 /// What functions do, by their addresses.
-pub trait Names {
+pub(super) trait Names {
     /// Of the function at an address.
     fn act(&mut self, address: u64) -> Act;
 }
 
 /// What the ways from a return address on have in common.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub(super) struct Found {
     /// How often each lock is freed on one way, without being taken before: up to 2.
     pub freed: Vec<u8>,
     /// The registers at a return to the caller.
@@ -70,11 +74,14 @@ struct Way {
 }
 
 /// Follows code.
-pub struct Follower<'f, 'm, M> {
+pub(super) struct Follower<'f, 'm, M> {
     /// The target's memory.
     pub pages: &'f mut Pages<'m, M>,
     /// Addresses of locks.
     pub locks: &'f [u64],
+    /// Those of them that are `parking_lot`'s, as a mask: they are free as soon as a comparison puts 0 into them. Of others
+    /// nobody knows what such a comparison means.
+    pub compared: u64,
     /// What called functions do.
     pub names: &'f mut dyn Names,
     /// Calls that are followed at this moment.
@@ -84,7 +91,7 @@ pub struct Follower<'f, 'm, M> {
 impl<M: Memory> Follower<'_, '_, M> {
     /// From a return address on. `caller_sp` is the stack pointer behind the return of this frame, where it is
     /// known.
-    pub fn follow(&mut self, ip: u64, state: State, caller_sp: Option<u64>) -> Found {
+    pub(super) fn follow(&mut self, ip: u64, state: State, caller_sp: Option<u64>) -> Found {
         let mut found = Found {
             freed: vec![0; self.locks.len()],
             returned: None,
@@ -150,6 +157,23 @@ impl<M: Memory> Follower<'_, '_, M> {
             return;
         };
         let mut value = || way.state.source(self.pages, instruction);
+        if bit & self.compared != 0 && instruction.mnemonic() != Mnemonic::Xchg {
+            match instruction.mnemonic() {
+                Mnemonic::Cmpxchg => {
+                    let frees = value() == Some(0);
+                    way.lock(bit, frees);
+                }
+                // Other sums are of one that gives up its wait, or goes on as a reader.
+                Mnemonic::Xadd | Mnemonic::Add if value() == Some(READER_GOES) => {
+                    way.lock(bit, true);
+                }
+                Mnemonic::Sub if value() == Some(READER_GOES.wrapping_neg()) => {
+                    way.lock(bit, true);
+                }
+                _ => {}
+            }
+            return;
+        }
         let frees = match instruction.mnemonic() {
             // A mutex is free with 0 in its word.
             Mnemonic::Xchg => value() == Some(0),
@@ -271,7 +295,7 @@ impl<M: Memory> Follower<'_, '_, M> {
                     }
                 }
             }
-            Act::DropsParts | Act::Other => {}
+            Act::DropsParts | Act::Waits | Act::Other => {}
         }
     }
 

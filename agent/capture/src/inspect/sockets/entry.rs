@@ -86,10 +86,19 @@ pub(super) struct Entry {
     read_quiet_ns: u64,
     taken_quiet_ns: u64,
     segments_in: u64,
+    /// Samples that saw new segments, and the longest silence that a sample saw and that ended later.
+    arrived: u32,
+    longest_pause_ns: u64,
 }
 
 impl Entry {
-    pub fn new(id: u32, pass: u64, record: &SocketRecord, name: &[u8], tick_ns: u64) -> Self {
+    pub(super) fn new(
+        id: u32,
+        pass: u64,
+        record: &SocketRecord,
+        name: &[u8],
+        tick_ns: u64,
+    ) -> Self {
         let mut entry = Self {
             id,
             pass,
@@ -111,13 +120,15 @@ impl Entry {
             read_quiet_ns: record.at_ns,
             taken_quiet_ns: record.at_ns,
             segments_in: 0,
+            arrived: 0,
+            longest_pause_ns: 0,
         };
         entry.sample(pass, record, tick_ns);
         entry
     }
 
     /// Takes in a sample of the same descriptor and inode.
-    pub fn sample(&mut self, pass: u64, record: &SocketRecord, tick_ns: u64) {
+    pub(super) fn sample(&mut self, pass: u64, record: &SocketRecord, tick_ns: u64) {
         let before = std::mem::replace(&mut self.last, *record);
         self.pass = pass;
         self.samples += 1;
@@ -126,7 +137,14 @@ impl Entry {
         self.backlog_max = self.backlog_max.max(record.backlog);
         self.drops += grown(before.drops, record.drops);
         self.retransmits += grown(before.retransmits, record.retransmits);
-        self.segments_in += grown(before.data_segments_in, record.data_segments_in);
+        let segments = grown(before.data_segments_in, record.data_segments_in);
+        if segments > 0 {
+            self.segments_in += segments;
+            self.arrived += 1;
+            let pause = u64::from(before.last_receive_jiffies).saturating_mul(tick_ns);
+            let known = before.flags & SOCKET_LAST_RECEIVE != 0;
+            self.longest_pause_ns = self.longest_pause_ns.max(if known { pause } else { 0 });
+        }
         if was_read(&before, record) {
             self.read_quiet_ns = record.at_ns;
         }
@@ -157,7 +175,7 @@ impl Entry {
     }
 
     /// Ends a window of the timeline: last and largest depth in it, received and sent.
-    pub fn end_window(&mut self) -> [u32; 4] {
+    pub(super) fn end_window(&mut self) -> [u32; 4] {
         let window = [
             self.last.receive_queue,
             self.receive.window,
@@ -194,7 +212,7 @@ impl Entry {
     }
 
     /// As plain data; `start_ns` is the beginning of the capture.
-    pub fn model(&self, open: bool, start_ns: u64, tick_ns: u64) -> Socket {
+    pub(super) fn model(&self, open: bool, start_ns: u64, tick_ns: u64) -> Socket {
         let last = &self.last;
         let family = Family::of(last.family);
         let connectionless = last.kind == SOCK_DGRAM;
@@ -274,19 +292,21 @@ impl Entry {
             segments_in: last.data_segments_in,
             segments_out: last.data_segments_out,
             segments_in_capture: self.segments_in,
+            samples_with_data: self.arrived,
+            longest_pause: Duration::from_nanos(self.longest_pause_ns),
             segment_bytes: last.segment_bytes,
             silence: Duration::from_nanos(last.at_ns.saturating_sub(quiet_ns)),
         }
     }
 
-    pub fn local(&self) -> Option<Address> {
+    pub(super) fn local(&self) -> Option<Address> {
         match self.last.flags & SOCKET_NAME_OF_PEER {
             0 => address(&self.last, &self.name, false),
             _ => address(&self.last, &[], false),
         }
     }
 
-    pub fn peer(&self) -> Option<Address> {
+    pub(super) fn peer(&self) -> Option<Address> {
         match self.last.flags & SOCKET_NAME_OF_PEER {
             0 => address(&self.last, &[], true),
             _ => address(&self.last, &self.name, true),

@@ -17,7 +17,7 @@ use crate::{
 };
 use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
 use remora_kernel::Kernel;
-use remora_model::{End, Python, PythonPool, PythonWait, Tasks};
+use remora_model::{End, Python, PythonPool, PythonWait, SlotPool, Tasks};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// When a recording began.
@@ -47,6 +47,7 @@ struct Moment {
     polls: PollsSeen,
     python_pools: Vec<PythonPool>,
     java: JavaStates,
+    slot_pools: Vec<SlotPool>,
     tasks: Vec<(u32, Tasks)>,
     sockets: SocketsSeen,
 }
@@ -130,6 +131,7 @@ impl Session {
             python_names: moment.python_names,
             python_pools: moment.python_pools,
             java: moment.java,
+            slot_pools: moment.slot_pools,
             tasks: moment.tasks,
             census,
             sockets: moment.sockets,
@@ -214,6 +216,7 @@ impl Session {
             python_names: self.interpreters.names(&self.probe.threads()),
             python_pools: self.interpreters.pools(&self.probe.threads()),
             java: java::inspect(&self.spaces, || self.probe.threads()),
+            slot_pools: self.interpreters.slots(&self.probe.threads()),
             tasks: self.interpreters.tasks(),
             sockets: self.sockets.finish(start_ns),
         }
