@@ -143,6 +143,36 @@ pub fn build_with(compiler: &str, name: &str, arguments: &[&str]) -> Result<Path
     Ok(binary)
 }
 
+/// Builds a specimen that is a package of its own, for its dependencies: `specimens/NAME/Cargo.toml`, with a lock file.
+///
+/// # Errors
+/// In words: cargo is missing, or cannot make it here.
+pub fn build_package(name: &str) -> Result<PathBuf, String> {
+    if let Some(prebuilt) = prebuilt() {
+        let binary = prebuilt.join(name);
+        let missing = || format!("no specimen {name} was built beforehand: see prebuilt.rs");
+        return binary.exists().then_some(binary).ok_or_else(missing);
+    }
+    let target = folder().join(format!("{name}-package"));
+    // Cargo itself knows what is fresh, and takes its turn where another test builds the same.
+    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+        .args(["build", "--release", "--locked", "--quiet"])
+        .arg("--manifest-path")
+        .arg(sources().join(name).join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        // Those are of the tests' own build.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .output()
+        .map_err(|error| format!("cannot run cargo: {error}; install it"))?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("cargo cannot build the specimen {name}:\n{words}"));
+    }
+    Ok(target.join("release").join(name))
+}
+
 /// Whether the binary is younger than every source and than the lists of flags.
 fn is_fresh(binary: &Path, source_folder: &Path) -> bool {
     let Some(built) = changed(binary) else {

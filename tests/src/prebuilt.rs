@@ -15,6 +15,7 @@ pub fn all() -> Vec<Built> {
         ("heap", Ok(compile::heap().to_owned())),
         ("compat32", compile::compat32().map(ToOwned::to_owned)),
     ];
+    all.push(("sick_parking", compile::build_package("sick_parking")));
     all.extend(chains::ALL.iter().map(|build| (build.name, build.path())));
     all
 }

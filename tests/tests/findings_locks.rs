@@ -53,8 +53,22 @@ fn locks_that_name_no_owner_are_told_by_the_code_of_their_holders() {
 }
 
 #[test]
+fn locks_whose_waiters_park_elsewhere_are_told_by_the_code_of_their_holders() {
+    check(&[
+        "deadlock-arcs-parking",
+        "deadlock-rwlock-parking",
+        "deadlock-reentrant-parking",
+        "deadlock-handed-over-parking",
+        "pool-parking",
+        "readers-parking",
+        "pool-receivers-parking",
+    ]);
+}
+
+#[test]
 fn to_have_had_a_lock_is_not_to_hold_it() {
     check(&[
+        "contention-kept-parking",
         "contention-kept-rust",
         "contention-kept-scoped-rust",
         "pool-receivers-rust",

@@ -20,6 +20,20 @@ fn pools_and_locks_of_python_that_nobody_will_give_back_are_found() {
 }
 
 #[test]
+fn pools_of_connections_without_a_free_slot_are_found_with_their_holders() {
+    check(&[
+        "pool-nested-sqlalchemy",
+        "pool-session-sqlalchemy",
+        "pool-kept-sqlalchemy",
+        "pool-by-hand-python",
+        "pool-busy-sqlalchemy",
+        "pool-idle-sqlalchemy",
+        "pool-by-hand-busy-python",
+        "pool-feed-python",
+    ]);
+}
+
+#[test]
 fn a_lock_of_a_process_that_was_killed_is_found() {
     check(&["waits-killed-holder-python"]);
 }

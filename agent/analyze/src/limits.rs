@@ -64,11 +64,18 @@ pub(crate) fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
             add(LimitOf::UserThreads, at_rest.count(), runtime.words());
         }
         let java = own.iter().filter(|it| is_java(scene, it));
-        add(
-            LimitOf::JavaFrames,
-            java.count(),
-            "parked in Java code without names, idle or waiting for a lock",
-        );
+        let (of, what) = match refused(scene, process) {
+            Some(why) => (
+                LimitOf::JavaLocks,
+                format!("parked in Java, idle or waiting for a lock; {why}"),
+            ),
+            None => (
+                LimitOf::JavaFrames,
+                "parked in Java code without names, idle or waiting for a lock".to_owned(),
+            ),
+        };
+        add(of, java.count(), &what);
+        limits.extend(tokio(scene, process, &own));
     }
     limits.extend(samples(scene));
     limits
@@ -217,8 +224,37 @@ fn rests_in(scene: &Scene<'_>, thread: &Thread, runtime: Runtime) -> bool {
     })
 }
 
-/// It parks in the Java virtual machine, and none of Java's own functions on its stack has a name.
+/// A runtime of tokio, whose tasks are not read. Its threads are judged as any are: this has no share.
+fn tokio(scene: &Scene<'_>, process: &Process, own: &[&Thread]) -> Option<JudgeLimit> {
+    let runs = |thread: &&Thread| {
+        let stack = scene.stack_now(thread);
+        let mut frames = stack.into_iter().flat_map(|stack| &stack.frames);
+        frames.any(|frame| frame.name.contains("tokio::runtime::scheduler::"))
+    };
+    own.iter().any(runs).then(|| JudgeLimit {
+        of: LimitOf::TokioTasks,
+        why: format!(
+            "tasks of tokio in {} not read: one that waits for a tokio Mutex is not seen",
+            scene.process_name(process.pid)
+        ),
+        share: None,
+    })
+}
+
+/// Why the Java virtual machine of a process was not read.
+fn refused(scene: &Scene<'_>, process: &Process) -> Option<String> {
+    let mut machines = scene.capture.java.iter();
+    let machine = machines.find(|machine| machine.pid == process.pid)?;
+    Some(clean(machine.refused.as_deref()?).into_owned())
+}
+
+/// It parks in the Java virtual machine, none of Java's own functions on its stack has a name, and the machine does not
+/// say on what.
 fn is_java(scene: &Scene<'_>, thread: &Thread) -> bool {
+    let told = scene.java_wait(thread.tid);
+    if told.is_some_and(|wait| !wait.classes.is_empty()) {
+        return false;
+    }
     let reading = scene.reading_now(thread);
     let Some(stack) = scene
         .stack_now(thread)
@@ -273,6 +309,32 @@ mod tests {
         );
         builder.process(7, "worker");
         builder.process(8, "worker");
+        assert!(said(&builder).is_empty());
+    }
+
+    #[test]
+    fn tasks_of_tokio_are_not_read_and_leave_the_verdict_as_it_is() {
+        let mut builder = Builder::new(1, "server");
+        let park = "tokio::runtime::scheduler::multi_thread::worker::Context::park";
+        sleeps(
+            &mut builder,
+            0,
+            Reason::Epoll,
+            &["start_thread", park, "epoll_wait"],
+            60,
+        );
+        let limits = said(&builder);
+        assert_eq!(limits[0].0, LimitOf::TokioTasks);
+        assert!(limits[0].1.contains("tokio Mutex"), "{}", limits[0].1);
+        let verdict = crate::judge(&builder.0, &Thresholds::default()).verdict;
+        assert_eq!(verdict, remora_model::Verdict::Idle);
+        sleeps(
+            &mut builder,
+            0,
+            Reason::Epoll,
+            &["start_thread", "serve", "epoll_wait"],
+            60,
+        );
         assert!(said(&builder).is_empty());
     }
 

@@ -39,9 +39,14 @@ pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
         .collect();
     told.extend(lock_stuck::futexes(&graph));
     let idle = idle_places(scene);
+    let mut parked: HashSet<(u32, u64)> = HashSet::new();
     for lock in &scene.capture.locks {
         let subject = Subject::Lock(lock.pid, lock.address);
-        if told.contains(&subject) || !counts(scene, &graph, lock) {
+        let is_told = |at: u64| parked.contains(&(lock.pid, at));
+        if told.contains(&subject)
+            || lock.parked_at.is_some_and(is_told)
+            || !counts(scene, &graph, lock)
+        {
             continue;
         }
         let mut losers: Vec<Loser<'_>> = lock
@@ -56,6 +61,8 @@ pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
             && !is_held_at_rest(scene, lock, worst)
         {
             findings.push(finding(scene, &graph, lock, &losers));
+            // Its other waiters sleep elsewhere: it is one lock.
+            parked.extend(lock.parked_at.map(|at| (lock.pid, at)));
         }
     }
 }

@@ -73,6 +73,7 @@ fn thread() -> impl Strategy<Value = Thread> {
             pid,
             comm: "t\u{1b}[31mfeed".into(),
             python_name: Some("p\u{1b}[31mool".into()),
+            java_name: Some("p\u{1b}[31mool".into()),
             summed: 0,
             observed,
             on_cpu,
@@ -181,6 +182,7 @@ fn lock() -> impl Strategy<Value = Lock> {
         LockKind::FutexLock,
         LockKind::ThreadEnd,
         LockKind::ReadWrite,
+        LockKind::ParkingMutex,
     ];
     let owner = (
         id(),
@@ -213,6 +215,7 @@ fn lock() -> impl Strategy<Value = Lock> {
                     })
                     .collect(),
                 readers: (waits % 3) as u32,
+                parked_at: (waits % 5 == 0).then_some(address ^ waits),
                 pid,
                 address,
                 place: "heap".into(),

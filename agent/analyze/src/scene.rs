@@ -4,7 +4,7 @@ use super::{Heartbeat, Thresholds, connections::Servers};
 use remora_model::display::text::clean;
 use remora_model::places::{self, Reading};
 use remora_model::{
-    Capture, Finding, FindingKind, IdlePlaces, Process, Socket, Stack, State, Thread,
+    Capture, Finding, FindingKind, IdlePlaces, JavaWait, Process, Socket, Stack, State, Thread,
 };
 use remora_model::{Confidence, HookState, PollCount, Severity, SignalId, ThreadLoop};
 use std::cell::OnceCell;
@@ -30,6 +30,7 @@ pub struct Scene<'a> {
     processes: HashMap<u32, &'a Process>,
     loops: HashMap<usize, &'a ThreadLoop>,
     polls: HashMap<usize, PollCount>,
+    java_waits: HashMap<u32, &'a JavaWait>,
     sockets: HashMap<(u32, u32), &'a Socket>,
     sockets_by_process: HashMap<u32, Vec<&'a Socket>>,
     readings: Vec<OnceCell<Reading>>,
@@ -58,6 +59,7 @@ impl<'a> Scene<'a> {
             processes: capture.processes.iter().map(|p| (p.pid, p)).collect(),
             loops: capture.loops.iter().map(|l| (l.thread, l)).collect(),
             polls: capture.polls.iter().copied().collect(),
+            java_waits: capture.java_waits.iter().map(|w| (w.tid, w)).collect(),
             sockets: open
                 .map(|socket| ((socket.pid, socket.fd), socket))
                 .collect(),
@@ -92,6 +94,11 @@ impl<'a> Scene<'a> {
     /// The polls of a thread, by its index, where they were counted.
     pub fn polls(&self, thread: usize) -> Option<PollCount> {
         self.polls.get(&thread).copied()
+    }
+
+    /// What a thread of a Java program, by its id, waits for.
+    pub fn java_wait(&self, tid: u32) -> Option<&'a JavaWait> {
+        self.java_waits.get(&tid).copied()
     }
 
     /// Whether each poll is seen, not only those that sleep.

@@ -75,6 +75,28 @@ pub struct PythonPool {
     pub workers: Vec<u32>,
 }
 
+/// A pool of connections, or of other things, that threads of Python wait for a slot of, as the interpreter's memory
+/// tells.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct SlotPool {
+    /// Its process.
+    pub pid: u32,
+    /// Address of the pool object.
+    pub object: u64,
+    /// Its type, with the library's name where it is known: `SQLAlchemy QueuePool`.
+    pub name: String,
+    /// It is a class of the program's own around a queue.
+    pub by_hand: bool,
+    /// How many slots there are at the most, where that is known.
+    pub size: Option<u64>,
+    /// How many are taken.
+    pub taken: Option<u64>,
+    /// Threads that wait for one.
+    pub waiters: Vec<u32>,
+    /// Threads whose frames have connections of the pool in their hands, and how many.
+    pub holders: Vec<(u32, usize)>,
+}
+
 /// A thread that sleeps in a lock or join of Python's `threading`, as the interpreter's memory tells.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct PythonWait {

@@ -48,6 +48,12 @@ pub enum LockKind {
     /// A `pthread_rwlock_t` of glibc.
     #[strum(to_string = "glibc rwlock")]
     ReadWrite,
+    /// A `Mutex` of Rust's `parking_lot`, its byte and its holder's code say. The futex is its waiter's own.
+    #[strum(to_string = "parking_lot mutex")]
+    ParkingMutex,
+    /// A `RwLock` of the same.
+    #[strum(to_string = "parking_lot rwlock")]
+    ParkingRwLock,
     /// The end of a thread: the word holds its id until it is gone (`pthread_join`).
     #[strum(to_string = "end of a thread")]
     ThreadEnd,
@@ -216,6 +222,10 @@ pub struct Lock {
     /// Threads that read under it, by its word; 0 where one thread has it, and where that is not known.
     #[serde(default)]
     pub readers: u32,
+    /// Where the lock lies that the futex's waiter is parked by at the end, where it has a futex of its own to wait in
+    /// (`parking_lot`): by that thread's own memory.
+    #[serde(default)]
+    pub parked_at: Option<u64>,
     /// Who woke a waiter, and how often, the most frequent first.
     pub wakers: Vec<(u32, String, u64)>,
     /// Who held it when waits began.

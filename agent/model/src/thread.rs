@@ -83,6 +83,9 @@ pub struct Thread {
     /// What Python's `threading` calls it, where that is another name.
     #[serde(default)]
     pub python_name: Option<String>,
+    /// What Java calls it, where that is another name.
+    #[serde(default)]
+    pub java_name: Option<String>,
     /// Threads that ended whose sum this is, where many did: their id is 0, and each time is the sum of
     /// theirs. 0 for a thread.
     pub summed: u64,

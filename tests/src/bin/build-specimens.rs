@@ -24,6 +24,10 @@ fn fill(folder: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     for source in std::fs::read_dir(compile::sources())? {
         let source = source?;
+        if source.file_type()?.is_dir() {
+            // A package: only what is built of it is needed there.
+            continue;
+        }
         std::fs::copy(source.path(), folder.join(source.file_name()))?;
     }
     for (name, built) in prebuilt::all() {

@@ -3,7 +3,7 @@
 use super::{Case, Expect, Program};
 
 /// A program in which something waits for itself; `thread` is that of the finding.
-const fn dead(
+pub(super) const fn dead(
     name: &'static str,
     about: &'static str,
     program: Program,
@@ -25,7 +25,7 @@ const fn dead(
 }
 
 /// One in which a thread loses much of its time to a lock.
-const fn contended(
+pub(super) const fn contended(
     name: &'static str,
     about: &'static str,
     program: Program,
@@ -46,7 +46,7 @@ const fn contended(
 }
 
 /// One in which nothing is wrong.
-const fn well(name: &'static str, about: &'static str, program: Program) -> Case {
+pub(super) const fn well(name: &'static str, about: &'static str, program: Program) -> Case {
     Case {
         name,
         about,

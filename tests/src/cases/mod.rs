@@ -10,6 +10,8 @@ mod idioms;
 mod locks;
 mod loops;
 mod memory;
+mod parking;
+mod pools;
 mod run;
 mod sockets;
 pub mod table;
@@ -28,8 +30,12 @@ pub enum Program {
     Cpp(&'static str, &'static str),
     /// The same in Rust: source without `.rs`.
     Rust(&'static str, &'static str),
+    /// A mode of a Rust program with dependencies: name of its package's folder.
+    Package(&'static str, &'static str),
     /// A mode of a Python program: name of its source.
     Python(&'static str, &'static str),
+    /// The same where an interpreter has this module.
+    PythonWith(&'static str, &'static str, &'static str),
     /// A mode of a program of node: name of its source, mode, and one more argument.
     Node(&'static str, &'static str, &'static str),
 }
@@ -109,6 +115,8 @@ pub fn all() -> Vec<Case> {
         threads::CASES,
         loops::CASES,
         waits::CASES,
+        pools::CASES,
+        parking::CASES,
         memory::CASES,
     ]
     .concat()

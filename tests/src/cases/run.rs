@@ -1,13 +1,14 @@
 //! Runs a case: starts its program, waits until it is sick, and asks remora for its verdict.
 
 use super::{Case, Expect, Program, due};
-use crate::compile::build_with;
+use crate::compile::{build_package, build_with};
 use crate::python;
 use crate::remora::{Remora, Run};
 use crate::specimen::{Specimen, Start};
 use serde_json::Value;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -259,18 +260,30 @@ pub fn start(program: Program) -> Result<Specimen, String> {
                 .argument(mode)
                 .spawn()
         }
+        Program::Package(name, mode) => {
+            Start::program(&build_package(name)?).argument(mode).spawn()
+        }
         Program::Node(name, mode, argument) => start_node(name, mode, argument),
         Program::Python(name, mode) => {
             let interpreters = python::interpreters();
             let newest = interpreters.last().ok_or("there is no CPython here")?;
-            let script = python::specimen(name);
-            let script = script.to_str().ok_or("a path that is not UTF-8")?;
-            Start::program(newest)
-                .argument(script)
-                .argument(mode)
-                .spawn()
+            start_python(newest, name, mode)
+        }
+        Program::PythonWith(module, name, mode) => {
+            let able = python::interpreters_with(module);
+            let missing = || format!("no CPython here has {module}");
+            start_python(able.last().ok_or_else(missing)?, name, mode)
         }
     }
+}
+
+fn start_python(interpreter: &Path, name: &str, mode: &str) -> Result<Specimen, String> {
+    let script = python::specimen(name);
+    let script = script.to_str().ok_or("a path that is not UTF-8")?;
+    Start::program(interpreter)
+        .argument(script)
+        .argument(mode)
+        .spawn()
 }
 
 fn start_node(name: &str, mode: &str, argument: &str) -> Result<Specimen, String> {

@@ -28,8 +28,8 @@ const PROGRAMS: [(&str, &str); 14] = [
 /// A library of Rust for another libc, which one specimen is linked with.
 const MUSL: &str = "x86_64-unknown-linux-musl";
 
-/// Packages of Python that event loops are made with.
-const PYTHON: [&str; 2] = ["aiohttp==3.14.5", "uvloop==0.23.0"];
+/// Packages of Python that event loops, and pools of connections, are made with.
+const PYTHON: [&str; 3] = ["aiohttp==3.14.5", "uvloop==0.23.0", "sqlalchemy==2.1.9"];
 
 /// Installs what is missing.
 pub(super) fn install() {
@@ -84,7 +84,9 @@ fn install_python() -> anyhow::Result<()> {
     let folder = python();
     let interpreter = folder.join("bin/python3");
     let mut ask = Command::new(&interpreter);
-    let asked = ask.args(["-c", "import aiohttp, uvloop"]).output();
+    let asked = ask
+        .args(["-c", "import aiohttp, uvloop, sqlalchemy"])
+        .output();
     if asked.is_ok_and(|output| output.status.success()) {
         return Ok(());
     }

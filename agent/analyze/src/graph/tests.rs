@@ -14,6 +14,7 @@ pub(crate) fn lock(capture: &Capture, address: u64, owner: usize, waiters: &[usi
     Lock {
         keepers: Vec::new(),
         readers: 0,
+        parked_at: None,
         pid: thread.pid,
         address,
         place: "heap".into(),

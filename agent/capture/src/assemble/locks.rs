@@ -149,6 +149,7 @@ fn lock(
         owner: owner(seen, &builder, by_memory, kind, names, &by_code),
         keepers: by_code,
         readers: owned.map_or(0, |owned| owned.readers),
+        parked_at: owned.and_then(|owned| owned.sort.is_parking().then_some(owned.address)),
         wakers: wakers(seen.threads, &builder, names),
         holders: named_owners(seen.threads, &owners, names),
         waiter_stacks: lock_stacks(&builder.waiter_stacks),

@@ -134,6 +134,9 @@ pub(crate) fn capture(mut raw: RawCapture) -> Capture {
         dependencies: raw.dependencies.clone(),
         python_waits: raw.python_waits.clone(),
         python_pools: raw.python_pools.clone(),
+        java: raw.java.machines.clone(),
+        java_waits: raw.java.waits.clone(),
+        slot_pools: raw.slot_pools.clone(),
         loops: series::loops(&raw, &threads),
         polls: series::polls(&raw, &threads),
         timeline: series::timeline(&raw, &threads),
@@ -272,6 +275,12 @@ fn thread(raw: &RawCapture, slot: &ThreadSlot, stack: Option<usize>) -> Thread {
             .python_names
             .get(&slot.tid)
             .filter(|name| !name.starts_with(&comm) || comm.is_empty())
+            .cloned(),
+        java_name: raw
+            .java
+            .names
+            .get(&slot.tid)
+            .filter(|name| **name != comm)
             .cloned(),
         comm,
         observed: Duration::from_nanos(observed_ns),

@@ -1,4 +1,5 @@
-//! Who owns a lock that notes no owner: Rust's `Mutex` and `RwLock`, glibc's read-write lock under readers.
+//! Who owns a lock that notes no owner: Rust's `Mutex` and `RwLock`, those of `parking_lot`, glibc's read-write
+//! lock under readers.
 //!
 //! Such a lock is looked at only when somebody has waited for it for half a second, and then the threads of that
 //! process that sleep as long: who runs or wakes up will free what it has. Each of their frames is followed from its
@@ -8,6 +9,7 @@
 //! x86-64 alone has such a look; elsewhere nobody is found. The target is only read.
 
 mod names;
+mod parked;
 mod path;
 mod state;
 mod words;
@@ -21,7 +23,7 @@ use crate::store::{
     spaces::{SpaceKey, Spaces},
 };
 use names::Functions;
-use path::{Follower, MAX_LOCKS};
+use path::{Act, Follower, MAX_LOCKS, Names};
 use remora_common::{
     futex,
     reason::Reason,
@@ -43,6 +45,8 @@ use std::{
     time::Duration,
 };
 use words::{Unowned, unowned};
+
+pub use words::Sort;
 
 /// A wait of this length asks for the owner.
 const LONG_NS: u64 = 500_000_000;
@@ -73,10 +77,12 @@ pub(crate) struct CodeOwner {
 /// Who has a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CodeOwners {
+    /// Where it lies; threads may wait for it elsewhere.
+    pub address: u64,
     /// How many read under it, by its word; 0: one has it alone.
     pub readers: u32,
-    /// It is a read-write lock of glibc.
-    pub glibc: bool,
+    /// What it is.
+    pub sort: Sort,
     /// The threads that will free it.
     pub owners: Vec<CodeOwner>,
 }
@@ -183,8 +189,9 @@ pub(crate) fn inspect(
 /// The locks without an owner that threads of a process wait for.
 fn wanted(memory: &impl Memory, sleepers: &[Sleeper], threads: u32) -> Vec<(FutexKey, Unowned)> {
     let mut found: BTreeMap<FutexKey, Unowned> = BTreeMap::new();
+    let mut addresses: HashSet<u64> = HashSet::new();
     for Sleeper { slot, .. } in sleepers {
-        if slot.reason != Reason::Futex as u32 || found.len() >= MAX_LOCKS {
+        if slot.reason != Reason::Futex as u32 || addresses.len() >= MAX_LOCKS {
             continue;
         }
         let [address, operation, expected, ..] = slot.args;
@@ -194,13 +201,20 @@ fn wanted(memory: &impl Memory, sleepers: &[Sleeper], threads: u32) -> Vec<(Fute
         };
         let lock = || {
             let lock = unowned(memory, address, operation, expected, threads)?;
-            (lock.glibc || !has_owner(memory, slot.tgid, address, expected)).then_some(lock)
+            let glibc = lock.sort == Sort::Glibc;
+            (glibc || !has_owner(memory, slot.tgid, address, expected)).then_some(lock)
         };
         if !found.contains_key(&futex)
-            && let Some(lock) = lock()
+            && let Some(lock) = parked::parked(memory, &slot.args, threads).or_else(lock)
         {
+            addresses.extend(lock.addresses());
             found.insert(futex, lock);
         }
+    }
+    // What looks like the owner of a lock may be another lock beside it.
+    let locks: HashSet<u64> = found.values().map(|lock| lock.address).collect();
+    for lock in found.values_mut() {
+        lock.whole = lock.whole.filter(|whole| !locks.contains(whole));
     }
     found.into_iter().collect()
 }
@@ -242,11 +256,14 @@ fn inspect_process(
     let waits_for = |slot: &ThreadSlot| {
         let waits = slot.reason == Reason::Futex as u32;
         let at = locks.iter().find(|(key, _)| key.address == slot.args[0]);
-        at.filter(|_| waits).map(|(_, lock)| lock.address)
+        at.filter(|_| waits).map(|(_, lock)| *lock)
     };
-    let mut addresses: Vec<u64> = locks.iter().map(|(_, lock)| lock.address).collect();
+    let all = locks.iter().flat_map(|(_, lock)| lock.addresses());
+    let mut addresses: Vec<u64> = all.collect();
     addresses.sort_unstable();
     addresses.dedup();
+    let parking = locks.iter().filter(|(_, lock)| lock.sort.is_parking());
+    let parking: HashSet<u64> = parking.flat_map(|(_, lock)| lock.addresses()).collect();
     sleepers.sort_by_key(|it| (waits_for(&it.slot).is_none(), it.slot.tid));
     let left_out = sleepers.len().saturating_sub(MAX_THREADS);
     sleepers.truncate(MAX_THREADS);
@@ -259,6 +276,7 @@ fn inspect_process(
         rows: Rows::new(),
         functions: Functions::new(space),
         locks: &addresses,
+        compared: mask(addresses.iter().map(|at| parking.contains(at))),
     };
     let mut owners: HashMap<u64, Vec<CodeOwner>> = HashMap::new();
     for sleeper in &sleepers {
@@ -283,10 +301,17 @@ fn inspect_process(
     }
     found.left_out += inspection.functions.unnamed;
     for (key, lock) in locks {
+        let mut own: Vec<CodeOwner> = Vec::new();
+        for owner in lock.addresses().filter_map(|at| owners.get(&at)).flatten() {
+            if !own.iter().any(|known| known.serial == owner.serial) {
+                own.push(*owner);
+            }
+        }
         let owned = CodeOwners {
+            address: lock.address,
             readers: lock.readers,
-            glibc: lock.glibc,
-            owners: owners.get(&lock.address).cloned().unwrap_or_default(),
+            sort: lock.sort,
+            owners: own,
         };
         found.locks.insert(key, owned);
     }
@@ -301,14 +326,34 @@ struct Inspection<'a> {
     rows: Rows,
     functions: Functions<'a>,
     locks: &'a [u64],
+    compared: u64,
+}
+
+impl Inspection<'_> {
+    /// Whether a thread stands in a condition variable, and has given up its lock until it is told.
+    fn waits_for_condition(&mut self, frames: &[Registers]) -> bool {
+        let mut frames = frames.iter().take(MAX_FRAMES);
+        frames.any(|frame| {
+            let call = (frame.ip & !EXACT).wrapping_sub(1);
+            self.functions.act(call) == Act::Waits
+        })
+    }
+}
+
+/// The bits of those that are so.
+fn mask(are: impl Iterator<Item = bool>) -> u64 {
+    let bits = are.take(MAX_LOCKS).enumerate();
+    bits.fold(0, |mask, (at, is)| mask | u64::from(is) << at)
 }
 
 impl Inspection<'_> {
     /// The locks that a thread will free, and the call in whose frame; `own`: the lock that it waits for.
-    fn owned_by(&mut self, registers: Registers, own: Option<u64>) -> Vec<(u64, u64)> {
+    fn owned_by(&mut self, registers: Registers, own: Option<Unowned>) -> Vec<(u64, u64)> {
         let (rows, space) = (&mut self.rows, self.space);
         let row = |address| rows.find(space, address);
         let (frames, _) = unwind::frames(self.machine, registers, self.memory, row);
+        // A guard that it has had before the wait is that of the lock which it waits for.
+        let given_up = own.is_some() && self.waits_for_condition(&frames);
         let mut state = State::default();
         let mut freed: HashMap<u64, u8> = HashMap::new();
         let mut owned: Vec<(u64, u64)> = Vec::new();
@@ -320,6 +365,7 @@ impl Inspection<'_> {
             let mut follower = Follower {
                 pages: &mut self.pages,
                 locks: self.locks,
+                compared: self.compared,
                 names: &mut self.functions,
                 depth: 0,
             };
@@ -327,7 +373,11 @@ impl Inspection<'_> {
             for (lock, times) in self.locks.iter().zip(&found.freed) {
                 let sum = freed.entry(*lock).or_default();
                 *sum = sum.saturating_add(*times);
-                let enough = if own == Some(*lock) { 2 } else { 1 };
+                let waits = own.is_some_and(|own| own.addresses().any(|at| at == *lock));
+                let enough = if waits { 2 } else { 1 };
+                if waits && given_up {
+                    continue;
+                }
                 if *times > 0 && *sum >= enough && done.insert(*lock) {
                     let call = if at == 0 { ip } else { ip.wrapping_sub(1) };
                     owned.push((*lock, call));

@@ -3,7 +3,7 @@
 use super::{heap::HeapRecord, timeline::Windows};
 use crate::{
     inspect::{
-        blocked::BlockedStacks, futexes::FutexStates, interpreters::Interpreters,
+        blocked::BlockedStacks, futexes::FutexStates, interpreters::Interpreters, java::JavaStates,
         memory::MemoryRecord, objects::HeapCensus, owners::OwnersByCode, polls::PollsSeen,
         sockets::SocketsSeen,
     },
@@ -13,7 +13,7 @@ use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
 use remora_kernel::{Arch, clocks::SchedulerClock};
 use remora_model::{
     AgentLoss, Constraints, CpuSampling, Dependency, End, Overhead, Process, PythonPool,
-    PythonWait, Signal, Tasks,
+    PythonWait, Signal, SlotPool, Tasks,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -72,6 +72,10 @@ pub(crate) struct RawCapture {
     pub python_names: HashMap<u32, String>,
     /// Executors of Python programs.
     pub python_pools: Vec<PythonPool>,
+    /// Java virtual machines, and what their threads wait for.
+    pub java: JavaStates,
+    /// Pools that threads of theirs wait for a slot of.
+    pub slot_pools: Vec<SlotPool>,
     /// Event loops of the threads that were there at the end, by serial.
     pub loops: HashMap<u32, EventLoop>,
     pub loops_are_exact: bool,

@@ -50,6 +50,49 @@ pub(super) struct Pool<'a> {
     worker_tids: &'a [u32],
 }
 
+/// A pool of which threads of Python wait for a slot.
+#[derive(Serialize)]
+pub(super) struct Slots<'a> {
+    pid: u32,
+    address: String,
+    /// Its type.
+    name: &'a str,
+    /// Slots that there are at the most; `null`: not known.
+    size: Option<u64>,
+    /// Slots that are taken.
+    taken: Option<u64>,
+    waiter_tids: &'a [u32],
+    holders: Vec<SlotHolder>,
+}
+
+/// A thread with connections in its hands.
+#[derive(Serialize)]
+struct SlotHolder {
+    tid: u32,
+    slots: usize,
+}
+
+/// All pools of which threads wait for a slot.
+pub(super) fn slots(capture: &Capture) -> Vec<Slots<'_>> {
+    let pools = capture.slot_pools.iter().map(|pool| Slots {
+        pid: pool.pid,
+        address: format!("{:#x}", pool.object),
+        name: &pool.name,
+        size: pool.size,
+        taken: pool.taken,
+        waiter_tids: &pool.waiters,
+        holders: pool
+            .holders
+            .iter()
+            .map(|(tid, slots)| SlotHolder {
+                tid: *tid,
+                slots: *slots,
+            })
+            .collect(),
+    });
+    pools.collect()
+}
+
 /// All executors that were read.
 pub(super) fn pools(capture: &Capture) -> Vec<Pool<'_>> {
     let pools = capture.python_pools.iter().map(|pool| Pool {

@@ -30,6 +30,9 @@ pub(super) struct Lock<'a> {
     /// Threads that read under it.
     #[serde(skip_serializing_if = "Option::is_none")]
     readers: Option<u32>,
+    /// Where the lock lies whose waiter has this futex for itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parked_at: Option<String>,
     last_waker: Option<Waker<'a>>,
     holders: Vec<Holder<'a>>,
     waiter_stacks: Vec<Stack<'a>>,
@@ -154,6 +157,7 @@ fn lock<'a>(capture: &'a Capture, lock: &'a model::Lock) -> Lock<'a> {
             })
             .collect(),
         readers: (lock.readers > 0).then_some(lock.readers),
+        parked_at: lock.parked_at.map(|address| format!("{address:#x}")),
         last_waker: lock.wakers.first().map(|(tid, comm, wakes)| Waker {
             tid: *tid,
             comm,

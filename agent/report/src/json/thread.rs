@@ -21,6 +21,9 @@ pub(super) struct Thread<'a> {
     /// What Python's `threading` calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     python_name: Option<&'a str>,
+    /// What Java calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    java_name: Option<&'a str>,
     /// So many threads that ended, together.
     #[serde(skip_serializing_if = "is_zero")]
     summed_threads: u64,
@@ -127,6 +130,7 @@ pub(super) fn threads(capture: &Capture) -> Vec<Thread<'_>> {
             tid: thread.tid,
             comm: &thread.comm,
             python_name: thread.python_name.as_deref(),
+            java_name: thread.java_name.as_deref(),
             summed_threads: thread.summed,
             observed_ns: nanos(thread.observed),
             on_cpu_ns: nanos(thread.on_cpu),

@@ -5,7 +5,10 @@ use super::{
     builder::{Form, LockBuilder},
     lives_for, waiting,
 };
-use crate::inspect::{futexes::FutexState, owners::CodeOwners};
+use crate::inspect::{
+    futexes::FutexState,
+    owners::{CodeOwners, Sort},
+};
 use remora_common::futex;
 use remora_model::LockKind;
 use remora_process as process;
@@ -52,10 +55,13 @@ pub(super) fn by_code(known: (LockKind, bool), owned: Option<&CodeOwners>) -> (L
         (LockKind::Event | LockKind::Futex | LockKind::FutexLock, Some(owned))
             if !owned.owners.is_empty() =>
         {
-            match owned.glibc {
-                true => (LockKind::ReadWrite, true),
-                false => (LockKind::FutexLock, true),
-            }
+            let kind = match owned.sort {
+                Sort::Word => LockKind::FutexLock,
+                Sort::Glibc => LockKind::ReadWrite,
+                Sort::ParkingMutex => LockKind::ParkingMutex,
+                Sort::ParkingRwLock => LockKind::ParkingRwLock,
+            };
+            (kind, true)
         }
         _ => known,
     }

@@ -81,6 +81,71 @@ impl Interpreters {
     }
 }
 
+impl Interpreters {
+    /// Pools of connections that threads wait for a slot of.
+    pub fn slots(&self, slots: &[ThreadSlot]) -> Vec<model::SlotPool> {
+        let mut all = Vec::new();
+        for (key, found) in &self.by_space {
+            let Found::Yes(known) = found else { continue };
+            let own = slots.iter().filter(|slot| slot.tgid == key.tgid);
+            let own: Vec<ThreadSlot> = own.copied().collect();
+            let pid = key.tgid;
+            let pools = known.ask(pid, move |python, memory| {
+                slots_of(python, memory, (pid, &own))
+            });
+            all.extend(pools.unwrap_or_default());
+        }
+        all.sort_by_key(|pool| (pool.pid, pool.object));
+        all
+    }
+}
+
+/// The pools of a process that its sleeping threads wait for. Whoever holds a slot need not sleep.
+fn slots_of(
+    python: &Python,
+    memory: &ProcessMemory,
+    (pid, own): (u32, &[ThreadSlot]),
+) -> Vec<model::SlotPool> {
+    let own = own.iter().filter(|slot| slot.python_thread != 0);
+    let tids: HashMap<u64, u32> = own
+        .clone()
+        .map(|slot| (slot.python_thread, slot.tid))
+        .collect();
+    let asleep = own.filter(|slot| {
+        let in_futex = slot.reason == Reason::Futex as u32;
+        slot.state == STATE_BLOCKED && !slot.is_woken() && in_futex
+    });
+    let asleep: Vec<u64> = asleep.map(|slot| slot.python_thread).collect();
+    let pools = waits::slots(python, python.version.minor, memory, &asleep);
+    let named = pools.into_iter().map(|pool| {
+        let library = match pool.library {
+            waits::Library::SqlAlchemy => "SQLAlchemy ",
+            waits::Library::Psycopg => "psycopg ",
+            waits::Library::Redis => "redis ",
+            waits::Library::Urllib3 => "urllib3 ",
+            waits::Library::Queue => "",
+        };
+        let holders = pool.holders.iter();
+        let holders = holders.filter_map(|(state, count)| Some((*tids.get(state)?, *count)));
+        let mut holders: Vec<(u32, usize)> = holders.collect();
+        holders.sort_unstable();
+        let waiters = pool.waiters.iter().filter_map(|state| tids.get(state));
+        let mut waiters: Vec<u32> = waiters.copied().collect();
+        waiters.sort_unstable();
+        model::SlotPool {
+            pid,
+            object: pool.object,
+            name: format!("{library}{}", pool.name),
+            by_hand: pool.library == waits::Library::Queue,
+            size: pool.size,
+            taken: pool.taken,
+            waiters,
+            holders,
+        }
+    });
+    named.collect()
+}
+
 /// What an interpreter looks like at this moment. A thread state belongs to the thread that the kernel side found
 /// it for.
 fn gil(python: &Python, memory: &ProcessMemory, own: &[ThreadSlot]) -> Option<model::Python> {

@@ -70,6 +70,13 @@ fn by_name(name: &str) -> Act {
         "~scoped_lock",
         "~shared_lock",
     ];
+    if name.contains("condvar") && function.starts_with("wait") {
+        return Act::Waits;
+    }
+    if function.starts_with("unlock") && function.ends_with("_slow") {
+        // parking_lot's, for what is left to do: the way that leads here has tried to free it already.
+        return Act::Other;
+    }
     if function.contains("unlock") || destroys.contains(&&*function) {
         return Act::Frees;
     }
@@ -123,6 +130,7 @@ mod tests {
             "std::lock_guard<std::mutex>::~lock_guard()",
             "std::shared_lock<std::shared_mutex>::~shared_lock()",
             "std::shared_mutex::unlock_shared()",
+            "<parking_lot::raw_mutex::RawMutex as lock_api::mutex::RawMutex>::unlock",
             "void sync::unlock<int>(sync::Lock&) [clone .cold]",
         ] {
             assert_eq!(by_name(name), Act::Frees, "{name}");
@@ -131,6 +139,8 @@ mod tests {
             "core::ptr::drop_in_place<std::sync::poison::mutex::MutexGuard<u64>>",
             "<std::sync::poison::rwlock::RwLockReadGuard<T> as core::ops::drop::Drop>::drop",
             "core::mem::drop",
+            "<lock_api::mutex::MutexGuard<R,T> as core::ops::drop::Drop>::drop",
+            "core::ptr::drop_in_place<lock_api::rwlock::RwLockReadGuard<parking_lot::raw_rwlock::RawRwLock,u64>>",
         ] {
             assert_eq!(by_name(name), Act::Drops, "{name}");
         }
@@ -139,12 +149,26 @@ mod tests {
             "pthread_rwlock_wrlock",
             "std::lock_guard<std::mutex>::lock_guard(std::mutex&)",
             "std::sys::sync::mutex::futex::Mutex::lock_contended",
+            "parking_lot::raw_mutex::RawMutex::lock_slow",
         ] {
             assert_eq!(by_name(name), Act::Takes, "{name}");
         }
+        for name in [
+            "parking_lot::condvar::Condvar::wait_until_internal",
+            "std::sync::poison::condvar::Condvar::wait",
+        ] {
+            assert_eq!(by_name(name), Act::Waits, "{name}");
+        }
         let parts = "core::ptr::drop_in_place<std::sync::poison::mutex::Mutex<u64>>";
         assert_eq!(by_name(parts), Act::DropsParts);
-        for name in ["memcpy", "", "sick_locks::take", "clocks::now(Lock&)"] {
+        for name in [
+            "memcpy",
+            "",
+            "sick_locks::take",
+            "clocks::now(Lock&)",
+            "parking_lot::raw_mutex::RawMutex::unlock_slow",
+            "parking_lot::raw_rwlock::RawRwLock::unlock_shared_slow",
+        ] {
             assert_eq!(by_name(name), Act::Other, "{name}");
         }
     }

@@ -23,6 +23,8 @@ const GUARD_WORDS: u64 = 2;
 const MORE_WORDS: u64 = 30;
 /// How deep calls that drop parts are followed.
 const DEEPEST: u8 = 3;
+/// What a reader adds to the word of `parking_lot`'s `RwLock` as it goes: one of those that are counted by 16.
+const READER_GOES: u64 = 0_u64.wrapping_sub(16);
 /// The longest instruction of x86-64, in bytes.
 const LONGEST: usize = 15;
 /// Locks that are looked for at a time: bits of a mask.
@@ -39,6 +41,8 @@ pub(super) enum Act {
     Drops,
     /// It drops what it is given, part by part.
     DropsParts,
+    /// It waits for a condition: has given up the lock of its guard, and takes it again.
+    Waits,
     /// Something else.
     Other,
 }
@@ -75,6 +79,9 @@ pub(super) struct Follower<'f, 'm, M> {
     pub pages: &'f mut Pages<'m, M>,
     /// Addresses of locks.
     pub locks: &'f [u64],
+    /// Those of them that are `parking_lot`'s, as a mask: they are free as soon as a comparison puts 0 into them. Of others
+    /// nobody knows what such a comparison means.
+    pub compared: u64,
     /// What called functions do.
     pub names: &'f mut dyn Names,
     /// Calls that are followed at this moment.
@@ -150,6 +157,23 @@ impl<M: Memory> Follower<'_, '_, M> {
             return;
         };
         let mut value = || way.state.source(self.pages, instruction);
+        if bit & self.compared != 0 && instruction.mnemonic() != Mnemonic::Xchg {
+            match instruction.mnemonic() {
+                Mnemonic::Cmpxchg => {
+                    let frees = value() == Some(0);
+                    way.lock(bit, frees);
+                }
+                // Other sums are of one that gives up its wait, or goes on as a reader.
+                Mnemonic::Xadd | Mnemonic::Add if value() == Some(READER_GOES) => {
+                    way.lock(bit, true);
+                }
+                Mnemonic::Sub if value() == Some(READER_GOES.wrapping_neg()) => {
+                    way.lock(bit, true);
+                }
+                _ => {}
+            }
+            return;
+        }
         let frees = match instruction.mnemonic() {
             // A mutex is free with 0 in its word.
             Mnemonic::Xchg => value() == Some(0),
@@ -271,7 +295,7 @@ impl<M: Memory> Follower<'_, '_, M> {
                     }
                 }
             }
-            Act::DropsParts | Act::Other => {}
+            Act::DropsParts | Act::Waits | Act::Other => {}
         }
     }
 

@@ -14,6 +14,9 @@ const RBP: usize = 5;
 /// (System V ABI, x86-64).
 const KEPT: [usize; 6] = [3, RBP, 12, 13, 14, 15];
 
+/// Bytes that are not the lowest one of their register.
+const HIGH: [Register; 4] = [Register::AH, Register::BH, Register::CH, Register::DH];
+
 /// Registers and written words: what is known of them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
@@ -47,6 +50,7 @@ impl State {
         match register.size() {
             8 => Some(whole),
             4 => Some(whole & 0xffff_ffff),
+            1 if !HIGH.contains(&register) => Some(whole & 0xff),
             _ => None,
         }
     }

@@ -15,17 +15,46 @@ const GLIBC_FUTEXES: [u64; 2] = [8, 12];
 /// Bits of `__readers` that are no count (`nptl/pthread_rwlock_common.c`).
 const GLIBC_COUNT_SHIFT: u32 = 3;
 /// A thread reads under a lock so many times at once, at the most.
-const READS_A_THREAD: u32 = 4;
+pub const READS_A_THREAD: u32 = 4;
+
+/// What sort of lock it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// Its waiters sleep in its own word: Rust's, and others.
+    Word,
+    /// A read-write lock of glibc.
+    Glibc,
+    /// A mutex of `parking_lot`: its waiters sleep elsewhere.
+    ParkingMutex,
+    /// A read-write lock of `parking_lot`.
+    ParkingRwLock,
+}
+
+impl Sort {
+    /// Whether its waiters sleep each in a word of its own.
+    pub const fn is_parking(self) -> bool {
+        matches!(self, Self::ParkingMutex | Self::ParkingRwLock)
+    }
+}
 
 /// A lock that somebody has, and whose word does not say who.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unowned {
     /// Where its code begins to use it: the word that is counted or exchanged, or the object.
     pub address: u64,
+    /// The object that it is the last part of, where guards have that one's address.
+    pub whole: Option<u64>,
     /// How many read under it; 0: one has it alone.
     pub readers: u32,
-    /// It is a read-write lock of glibc.
-    pub glibc: bool,
+    /// What it is.
+    pub sort: Sort,
+}
+
+impl Unowned {
+    /// The addresses by which code uses it.
+    pub fn addresses(&self) -> impl Iterator<Item = u64> {
+        std::iter::once(self.address).chain(self.whole)
+    }
 }
 
 /// What a thread waits for, that sleeps with this operation and value on the futex at `address`. Its process has
@@ -50,8 +79,9 @@ pub(super) fn unowned(
     if u64::from(word) == futex::CONTENDED {
         let lock = Unowned {
             address,
+            whole: None,
             readers: 0,
-            glibc: false,
+            sort: Sort::Word,
         };
         return glibc_rwlock(memory, address, threads).or(Some(lock));
     }
@@ -72,8 +102,9 @@ fn rust_rwlock(address: u64, state: u32) -> Unowned {
     let count = state & RUST_COUNT;
     Unowned {
         address,
+        whole: None,
         readers: if count == RUST_COUNT { 0 } else { count },
-        glibc: false,
+        sort: Sort::Word,
     }
 }
 
@@ -96,8 +127,9 @@ fn glibc_rwlock(memory: &impl Memory, address: u64, threads: u32) -> Option<Unow
             word(0)? & 1 == 0 && (1..=READS_A_THREAD.saturating_mul(threads)).contains(&readers);
         (futexes && rest && read).then_some(Unowned {
             address: start,
+            whole: None,
             readers,
-            glibc: true,
+            sort: Sort::Glibc,
         })
     })
 }

@@ -6,6 +6,7 @@ use crate::{
         blocked::{self, BlockedStacks},
         dependencies,
         futexes::{self, FutexStates, WaitedWords},
+        java::{self, JavaStates},
         objects::{HeapCensus, ObjectWatch},
         owners,
         polls::{PollsSeen, Senses},
@@ -16,7 +17,7 @@ use crate::{
 };
 use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
 use remora_kernel::Kernel;
-use remora_model::{End, Python, PythonPool, PythonWait, Tasks};
+use remora_model::{End, Python, PythonPool, PythonWait, SlotPool, Tasks};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// When a recording began.
@@ -45,6 +46,8 @@ struct Moment {
     python_names: HashMap<u32, String>,
     polls: PollsSeen,
     python_pools: Vec<PythonPool>,
+    java: JavaStates,
+    slot_pools: Vec<SlotPool>,
     tasks: Vec<(u32, Tasks)>,
     sockets: SocketsSeen,
 }
@@ -127,6 +130,8 @@ impl Session {
             python_waits: moment.python_waits,
             python_names: moment.python_names,
             python_pools: moment.python_pools,
+            java: moment.java,
+            slot_pools: moment.slot_pools,
             tasks: moment.tasks,
             census,
             sockets: moment.sockets,
@@ -210,6 +215,8 @@ impl Session {
             python_waits: self.interpreters.waits(&self.probe.threads()),
             python_names: self.interpreters.names(&self.probe.threads()),
             python_pools: self.interpreters.pools(&self.probe.threads()),
+            java: java::inspect(&self.spaces, || self.probe.threads()),
+            slot_pools: self.interpreters.slots(&self.probe.threads()),
             tasks: self.interpreters.tasks(),
             sockets: self.sockets.finish(start_ns),
         }

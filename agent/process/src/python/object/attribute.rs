@@ -39,6 +39,16 @@ impl<M: Memory> Objects<'_, M> {
         }
     }
 
+    /// The values of all attributes in an instance's `__dict__`, made or not.
+    pub fn attributes(&self, object: u64) -> Option<Vec<u64>> {
+        let kind = self.type_of(object)?;
+        let pairs = match self.place(object, &kind)? {
+            Place::Dict(dict) => self.dict(dict)?,
+            Place::Values(values) => self.pairs(kind.cached_keys, values)?,
+        };
+        Some(pairs.into_iter().map(|(_, value)| value).collect())
+    }
+
     /// The attribute of an object by whatever way Python finds it without a call: of the instance, in a slot, of
     /// its type, or where it is a type itself, of that.
     pub fn named(&self, object: u64, name: &str) -> Option<u64> {

@@ -37,6 +37,24 @@ impl<M: Memory> Objects<'_, M> {
         u64::try_from(value).ok()
     }
 
+    /// An `int` of one digit, with its sign: what counters are.
+    pub fn small(&self, object: u64) -> Option<i64> {
+        if let Some(value) = self.unsigned(object) {
+            return i64::try_from(value).ok();
+        }
+        if !self.type_of(object)?.is_a("int") {
+            return None;
+        }
+        let tag = self.memory.u64(object.checked_add(VAR_SIZE)?)?;
+        // One digit: `ob_size` -1; 3.12 on: the sign bits 2, the number of digits above 3.
+        let negative = match self.layout.tagged_int {
+            false => tag == u64::MAX,
+            true => tag == (1 << 3) | 2,
+        };
+        let digit = self.memory.u32(object.checked_add(DIGITS)?)?;
+        (negative && digit < 1 << SHIFT).then_some(-i64::from(digit))
+    }
+
     /// A `float`.
     pub fn float(&self, object: u64) -> Option<f64> {
         if !self.type_of(object)?.is_a("float") {

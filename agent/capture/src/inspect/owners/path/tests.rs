@@ -42,6 +42,11 @@ impl Names for All {
 
 /// Follows code with the lock in `rbx`.
 fn follow(code: &[u8], stack: &[u64], act: Act) -> Found {
+    follow_with(code, stack, act, 0)
+}
+
+/// The same for a lock that a comparison frees, or not.
+fn follow_with(code: &[u8], stack: &[u64], act: Act, compared: u64) -> Found {
     let memory = Two {
         code: code.to_vec(),
         stack: stack.to_vec(),
@@ -51,6 +56,7 @@ fn follow(code: &[u8], stack: &[u64], act: Act) -> Found {
     let mut follower = Follower {
         pages: &mut Pages::new(&memory),
         locks: &[LOCK],
+        compared,
         names: &mut All(act),
         depth: 0,
     };
@@ -85,6 +91,38 @@ fn a_lock_that_is_freed_is_held_and_one_that_is_taken_first_is_not() {
     // `je` to the `ret` behind: on the other way it is freed.
     let branch = [&[0x74, 0x04][..], &UNLOCK].concat();
     assert_eq!(freed(&branch, &[], Act::Other), 1);
+}
+
+#[test]
+fn a_lock_of_parking_lot_is_freed_by_a_comparison() {
+    let freed = |code: &[u8], compared| follow_with(code, &[], Act::Other, compared).freed[0];
+    // `mov al, 1; xor ecx, ecx; lock cmpxchg byte [rbx], cl`
+    let unlock = [0xb0, 1, 0x31, 0xc9, 0xf0, 0x0f, 0xb0, 0x0b];
+    // `jne` to a call of what is left to do; `ret`
+    let whole = [&unlock[..], &[0x75, 1, 0xc3, 0xe8, 0, 0, 0, 0, 0xc3]].concat();
+    assert_eq!(freed(&whole, 1), 1);
+    assert_eq!(freed(&whole, 0), 0, "another lock's");
+    // The value is a register's upper byte: `lock cmpxchg byte [rbx], ch`.
+    let upper = [0xb0, 1, 0x31, 0xc9, 0xf0, 0x0f, 0xb0, 0x2b, 0xc3];
+    assert_eq!(freed(&upper, 1), 0);
+    // `xor eax, eax; mov cl, 1; lock cmpxchg byte [rbx], cl`: it takes it, so what frees it later says nothing.
+    let take = [0x31, 0xc0, 0xb1, 1, 0xf0, 0x0f, 0xb0, 0x0b];
+    assert_eq!(freed(&[&take[..], &whole].concat(), 1), 0);
+    // A word: `mov eax, 8; xor ecx, ecx; lock cmpxchg [rbx], rcx`.
+    let word = [
+        0xb8, 8, 0, 0, 0, 0x31, 0xc9, 0xf0, 0x48, 0x0f, 0xb1, 0x0b, 0xc3,
+    ];
+    assert_eq!(freed(&word, 1), 1);
+    // `mov rax, -16; lock xadd [rbx], rax`: a reader goes. With -10 a writer gives up its wait.
+    let goes = |by: u8| {
+        let add = [0x48, 0xc7, 0xc0, by, 0xff, 0xff, 0xff];
+        [&add[..], &[0xf0, 0x48, 0x0f, 0xc1, 0x03, 0xc3]].concat()
+    };
+    assert_eq!(freed(&goes(0xf0), 1), 1);
+    assert_eq!(freed(&goes(0xf6), 1), 0);
+    // `lock add qword [rbx], -16`, `lock sub qword [rbx], 16`
+    assert_eq!(freed(&[0xf0, 0x48, 0x83, 0x03, 0xf0, 0xc3], 1), 1);
+    assert_eq!(freed(&[0xf0, 0x48, 0x83, 0x2b, 0x10, 0xc3], 1), 1);
 }
 
 #[test]

@@ -12,8 +12,10 @@ mod bytecode;
 mod frames;
 mod held;
 mod pools;
+mod slots;
 
 pub use pools::{PythonPool, pools};
+pub use slots::{Library, SlotPool, slots};
 
 use super::{MAX_THREADS, at, list};
 use crate::memory::Memory;
