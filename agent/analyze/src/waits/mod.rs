@@ -8,7 +8,7 @@
 //! for whatever comes at the bottom of a thread's stack. Queues for a lock behind somebody who is at rest are rest
 //! as well (leader and followers).
 
-pub mod java;
+pub(crate) mod java;
 mod works;
 
 pub(crate) use works::someone_works;
@@ -159,7 +159,7 @@ pub(crate) struct Waits<'a> {
 
 impl<'a> Waits<'a> {
     /// That of a thread, given by its index.
-    pub fn of_thread(&self, index: usize) -> Option<&Waiting<'a>> {
+    pub(crate) fn of_thread(&self, index: usize) -> Option<&Waiting<'a>> {
         let at = self.all.binary_search_by_key(&index, |it| it.index);
         self.all.get(at.ok()?)
     }

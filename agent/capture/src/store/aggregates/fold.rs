@@ -1,20 +1,15 @@
 //! Threads that come and go without end: beyond a number of them, those that ended and did least are added
 //! up by process and name. Their times, samples, waits and stacks stay; which of them it was does not.
 
-<<<<<<< HEAD
-use super::{AggregateStore, Entry, Sum};
-use remora_common::{
-    aggregate::{KIND_FAULT, KIND_WAIT, KIND_WAKE},
-    event_loop::EventLoop,
-    thread::{MIGRATIONS_UNKNOWN, ThreadSlot},
-=======
 use super::{
     AggregateStore,
     sums::{Key, Sum, What},
->>>>>>> main
 };
 use crate::store::threads::observed_ns;
-use remora_common::{event_loop::EventLoop, thread::ThreadSlot};
+use remora_common::{
+    event_loop::EventLoop,
+    thread::{MIGRATIONS_UNKNOWN, ThreadSlot},
+};
 use remora_probe::WaitForm;
 use std::{
     cmp::Reverse,
