@@ -14,7 +14,7 @@ use crate::setup;
 ///
 /// # Errors
 /// The tool chain cannot be made complete, or the build fails.
-pub fn build(debug: bool) -> anyhow::Result<PathBuf> {
+pub(crate) fn build(debug: bool) -> anyhow::Result<PathBuf> {
     setup::ensure()?;
     let mut command = cargo();
     command.args(["build", "--package", "remora", "--bin", "remora"]);

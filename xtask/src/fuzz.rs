@@ -38,7 +38,7 @@ const MOST_MIB: u32 = 2048;
 ///
 /// # Errors
 /// One does not build, or finds something: where the input lies is in the output.
-pub fn fuzz(seconds: u32, names: &[String]) -> anyhow::Result<()> {
+pub(crate) fn fuzz(seconds: u32, names: &[String]) -> anyhow::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
     let mut targets = targets(&folder)?;
     targets.retain(|target| names.is_empty() || names.contains(target));

@@ -7,7 +7,7 @@ use clap::Args;
 
 /// What is looked at, and for how long.
 #[derive(Args)]
-pub struct HealthyArgs {
+pub(crate) struct HealthyArgs {
     /// Say what there is
     #[arg(long)]
     list: bool,
@@ -40,7 +40,7 @@ pub struct HealthyArgs {
 ///
 /// # Errors
 /// No build, no root, or remora finds something.
-pub fn healthy(args: &HealthyArgs) -> anyhow::Result<()> {
+pub(crate) fn healthy(args: &HealthyArgs) -> anyhow::Result<()> {
     ensure!(
         args.list || is_root(),
         "remora needs root to look at the programs: run it with sudo -E"

@@ -8,12 +8,12 @@ use std::thread;
 use anyhow::{Context as _, bail};
 
 /// A progress line.
-pub fn say(line: impl AsRef<str>) {
+pub(crate) fn say(line: impl AsRef<str>) {
     eprintln!("xtask: {}", line.as_ref());
 }
 
 /// The cargo that runs xtask.
-pub fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
@@ -21,7 +21,7 @@ pub fn cargo() -> Command {
 ///
 /// # Errors
 /// It cannot be started, or fails; the message names the command.
-pub fn run(command: &mut Command) -> anyhow::Result<()> {
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     command.stdout(Stdio::from(io::stderr()));
     let status = command
         .status()
@@ -34,7 +34,7 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
 
 /// What a command printed, and whether it succeeded.
 #[derive(Debug)]
-pub struct Printed {
+pub(crate) struct Printed {
     /// It ended with 0.
     pub success: bool,
     /// Standard output.
@@ -47,7 +47,7 @@ pub struct Printed {
 ///
 /// # Errors
 /// It cannot be started.
-pub fn run_and_read(command: &mut Command) -> anyhow::Result<Printed> {
+pub(crate) fn run_and_read(command: &mut Command) -> anyhow::Result<Printed> {
     let cannot = |command: &Command| format!("cannot run {}", line(command));
     if io::stderr().is_terminal() {
         // cargo writes to a pipe here, and would do without.
@@ -89,12 +89,12 @@ fn show(stream: impl io::Read) -> io::Result<String> {
 }
 
 /// Whether this process may do what only root may.
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// A command as one would type it, without the folder of the program.
-pub fn line(command: &Command) -> String {
+pub(crate) fn line(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program());
     let program = program.file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());

@@ -16,7 +16,7 @@ use crate::toolchain;
 ///
 /// # Errors
 /// No build, or no way to be root.
-pub fn run(debug: bool, args: &[OsString]) -> anyhow::Result<()> {
+pub(crate) fn run(debug: bool, args: &[OsString]) -> anyhow::Result<()> {
     let binary = build(debug)?;
     let mut command = as_root(&binary, is_root(), toolchain::find("sudo").is_some())?;
     let error = command.args(args).exec();

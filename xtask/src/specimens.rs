@@ -8,7 +8,7 @@ use anyhow::ensure;
 ///
 /// # Errors
 /// No build, no root, or remora's verdict on one is wrong.
-pub fn specimens(
+pub(crate) fn specimens(
     list: bool,
     table: Option<&str>,
     numbers: &[(&str, Option<u32>)],

@@ -35,7 +35,7 @@ const UPWARD: [(&str, &str, &[&str]); 8] = [
 ];
 
 /// The crates that are pure functions of the model: `xtask/src/lint/floors.rs` says what they may be built with.
-pub const PURE: [&str; 3] = ["model", "analyze", "report"];
+pub(crate) const PURE: [&str; 3] = ["model", "analyze", "report"];
 
 /// What would make a pure crate depend on the machine: the loader, files, clocks. Its tests may use them.
 const MACHINE: [&str; 5] = ["aya", "fs", "Instant", "SystemTime", "UNIX_EPOCH"];
@@ -44,7 +44,7 @@ const MACHINE: [&str; 5] = ["aya", "fs", "Instant", "SystemTime", "UNIX_EPOCH"];
 ///
 /// # Errors
 /// Names each file that is not tidy, and why.
-pub fn tidy() -> anyhow::Result<()> {
+pub(crate) fn tidy() -> anyhow::Result<()> {
     say("tidiness");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut faults = Vec::new();

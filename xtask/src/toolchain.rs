@@ -12,17 +12,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Environment variable that names the rustup tool chain to take, and no other.
-pub const OVERRIDE: &str = "REMORA_EBPF_TOOLCHAIN";
+pub(crate) const OVERRIDE: &str = "REMORA_EBPF_TOOLCHAIN";
 
 /// rustup's names of the tool chains that are looked at, the preferred one first.
 const CANDIDATES: [&str; 2] = ["debian-web", "nightly"];
 
 /// The oldest compiler that takes the workspace: `rust-version` of Cargo.toml, its minor number.
-pub const OLDEST_MINOR: u32 = 88;
+pub(crate) const OLDEST_MINOR: u32 = 88;
 
 /// A compiler that may build the kernel side.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Compiler {
+pub(crate) struct Compiler {
     /// rustup's name of it; `None`: the `rustc` on the path of a machine without rustup.
     pub name: Option<String>,
     /// N of version 1.N.
@@ -35,7 +35,7 @@ pub struct Compiler {
 
 /// A `bpf-linker` that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Linker {
+pub(crate) struct Linker {
     /// The executable.
     pub path: PathBuf,
     /// Major version of the LLVM it loads; `None`: LLVM is inside it, and its version not told.
@@ -44,7 +44,7 @@ pub struct Linker {
 
 /// What is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// In order of preference, the unfit ones too.
     pub compilers: Vec<Compiler>,
     /// The first one found.
@@ -53,7 +53,7 @@ pub struct Seen {
 
 impl Seen {
     /// Looks at this machine: runs the compilers and the linker for their versions.
-    pub fn look() -> Self {
+    pub(crate) fn look() -> Self {
         let rustup = find("rustup").is_some();
         let compilers = match (rustup, wanted()) {
             (false, _) => Compiler::look("rustc".as_ref(), None).into_iter().collect(),
@@ -70,7 +70,7 @@ impl Seen {
     }
 
     /// The first compiler that can build the kernel side with the linker that is there.
-    pub fn complete(&self) -> Option<(&Compiler, &Linker)> {
+    pub(crate) fn complete(&self) -> Option<(&Compiler, &Linker)> {
         let linker = self.linker.as_ref()?;
         let mut fit = self
             .compilers
@@ -82,7 +82,7 @@ impl Seen {
 
 impl Compiler {
     /// Whether it could build the kernel side, given a linker.
-    pub fn is_usable(&self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         self.has_source && self.minor >= OLDEST_MINOR
     }
 
@@ -92,7 +92,7 @@ impl Compiler {
     }
 
     /// Asks the compiler `program`, or `program run name rustc`, for what it is.
-    pub fn look(program: &Path, name: Option<&str>) -> Option<Self> {
+    pub(crate) fn look(program: &Path, name: Option<&str>) -> Option<Self> {
         let ask = |args: &[&str]| {
             let mut command = Command::new(program);
             if let Some(name) = name {
@@ -117,7 +117,7 @@ impl Compiler {
 
 impl Linker {
     /// Whether its LLVM reads what this compiler writes.
-    pub fn reads(&self, compiler: &Compiler) -> bool {
+    pub(crate) fn reads(&self, compiler: &Compiler) -> bool {
         self.llvm.is_none_or(|llvm| llvm >= compiler.llvm)
     }
 
@@ -132,12 +132,12 @@ impl Linker {
 }
 
 /// The tool chain that the environment asks for, if any.
-pub fn wanted() -> Option<String> {
+pub(crate) fn wanted() -> Option<String> {
     env::var(OVERRIDE).ok().filter(|name| !name.is_empty())
 }
 
 /// Where the path has a program.
-pub fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .map(|folder| folder.join(program))

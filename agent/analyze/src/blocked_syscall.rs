@@ -112,7 +112,7 @@ enum Wait {
     Exec,
 }
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let mut made = None;
     for (index, thread) in scene.living() {
         let now = &thread.now;

@@ -98,7 +98,7 @@ enum Spin {
     Loop(&'static str),
 }
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let mut tallies: HashMap<usize, Tally> = HashMap::new();
     for sample in &scene.capture.samples {
         if let Some(stack) = scene.capture.stacks.get(sample.stack) {

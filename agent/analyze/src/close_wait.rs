@@ -15,7 +15,7 @@ use remora_model::{Finding, FindingKind, Severity, Socket, SocketState, Subject,
 /// Connections that are shown one by one.
 const SHOWN: usize = 3;
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let targets = scene.capture.processes.iter();
     for process in targets.filter(|process| process.is_target()) {
         let own = scene.sockets_of(process.pid);

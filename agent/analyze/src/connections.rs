@@ -9,13 +9,13 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// The servers of the targets.
 #[derive(Debug, Default)]
-pub struct Servers {
+pub(crate) struct Servers {
     ports: HashSet<(u32, u16)>,
 }
 
 impl Servers {
     /// Those that listen at the end.
-    pub fn of(capture: &Capture) -> Self {
+    pub(crate) fn of(capture: &Capture) -> Self {
         let listening = capture
             .sockets
             .iter()
@@ -27,7 +27,7 @@ impl Servers {
     }
 
     /// Whether a client made this connection: it has the port of a listening socket, or the name of one.
-    pub fn accepted(&self, socket: &Socket) -> bool {
+    pub(crate) fn accepted(&self, socket: &Socket) -> bool {
         match &socket.local {
             Some(Address::Unix(_)) => socket.peer_inode.is_some(),
             _ => port(socket).is_some_and(|port| self.ports.contains(&(socket.namespace, port))),
@@ -35,7 +35,7 @@ impl Servers {
     }
 
     /// How many connections clients made to a process in the capture, and keep.
-    pub fn new_clients(&self, scene: &Scene<'_>, pid: u32) -> u64 {
+    pub(crate) fn new_clients(&self, scene: &Scene<'_>, pid: u32) -> u64 {
         let clients = scene.sockets_of(pid).filter(|socket| {
             socket.state == SocketState::Established
                 && socket.first_seen > FIRST_LOOK
@@ -53,13 +53,13 @@ fn port(socket: &Socket) -> Option<u16> {
 }
 
 /// Whether another process of this host is at the other end.
-pub fn has_local_peer(socket: &Socket) -> bool {
+pub(crate) fn has_local_peer(socket: &Socket) -> bool {
     let peer = socket.peer_process.as_ref();
     peer.is_some_and(|peer| peer.pid != socket.pid)
 }
 
 /// Whether a process talks to itself by it, as event loops do to wake themselves.
-pub fn is_own_pair(socket: &Socket) -> bool {
+pub(crate) fn is_own_pair(socket: &Socket) -> bool {
     let peer = socket.peer_process.as_ref();
     peer.is_some_and(|peer| peer.pid == socket.pid)
 }

@@ -32,7 +32,7 @@ const MANY: u64 = 5;
 /// Stacks that are shown.
 const SHOWN: usize = 2;
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     counted::analyze(scene, findings);
     let mut places = None;
     for own in &scene.capture.loops {

@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Members of a cycle that are shown one by one.
 const SHOWN: usize = 8;
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let graph = Graph::of(scene);
     for mut cycle in graph.cycles() {
         // A target stands first, not a process that is only looked at because of one.

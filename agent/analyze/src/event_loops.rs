@@ -8,7 +8,7 @@
 
 mod stuck;
 
-pub use stuck::{Proof, Stuck, stuck};
+pub(crate) use stuck::{Proof, Stuck, stuck};
 
 use super::Scene;
 use remora_model::{FrameKind, Idleness, Reason, Site, Stack, Thread, ThreadLoop};
@@ -51,13 +51,13 @@ const EPOLL: [&str; 8] = [
 const GO: &str = "runtime.";
 
 /// Stacks of the threads, with their samples and waits.
-pub struct Places {
+pub(crate) struct Places {
     by_thread: HashMap<usize, Vec<Place>>,
 }
 
 /// Where a thread was.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub(crate) struct Place {
     /// Index in [`remora_model::Capture::stacks`].
     pub stack: usize,
     /// CPU samples there.
@@ -72,7 +72,7 @@ pub struct Place {
 
 impl Places {
     /// Collects them; idle waits are none.
-    pub fn new(scene: &Scene<'_>) -> Self {
+    pub(crate) fn new(scene: &Scene<'_>) -> Self {
         let mut by_thread: HashMap<usize, Vec<Place>> = HashMap::new();
         for sample in &scene.capture.samples {
             by_thread.entry(sample.thread).or_default().push(Place {
@@ -102,14 +102,14 @@ impl Places {
     }
 
     /// Of a thread.
-    pub fn of(&self, thread: usize) -> &[Place] {
+    pub(crate) fn of(&self, thread: usize) -> &[Place] {
         self.by_thread.get(&thread).map_or(&[], Vec::as_slice)
     }
 }
 
 /// What makes a thread an event loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Its stack, or its interpreter: what people call the loop.
     Framework(&'static str),
     /// It waits in epoll for several sockets, alone.
@@ -119,7 +119,7 @@ pub enum Kind {
 }
 
 /// What makes a thread a loop.
-pub fn kind(
+pub(crate) fn kind(
     scene: &Scene<'_>,
     places: &Places,
     (index, thread): (usize, &Thread),
@@ -183,7 +183,7 @@ fn orphan(scene: &Scene<'_>, (index, thread): (usize, &Thread)) -> Option<u32> {
 }
 
 /// The asyncio loop that a thread runs: process-wide index of its look.
-pub fn task_loop<'a>(
+pub(crate) fn task_loop<'a>(
     scene: &Scene<'a>,
     thread: &Thread,
 ) -> Option<(&'a remora_model::Tasks, &'a remora_model::EventLoop)> {
@@ -218,7 +218,7 @@ fn serves(scene: &Scene<'_>, thread: &Thread) -> usize {
 }
 
 /// The innermost frame of an event loop in a stack, and the loop's name.
-pub fn framework(stack: &Stack) -> Option<(usize, &'static str)> {
+pub(crate) fn framework(stack: &Stack) -> Option<(usize, &'static str)> {
     let known = |(at, frame): (usize, &remora_model::Frame)| {
         let name = match frame.kind {
             FrameKind::Kernel => None,
@@ -248,24 +248,24 @@ fn is_forked(frame: &remora_model::Frame) -> bool {
 }
 
 /// Whether a stack is in a wait of epoll.
-pub fn is_in_epoll(stack: &Stack) -> bool {
+pub(crate) fn is_in_epoll(stack: &Stack) -> bool {
     let mut names = stack.frames.iter().map(|frame| &*frame.name);
     names.any(|name| EPOLL.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 /// The sum of times, as far as one can be told.
-pub fn total(times: impl Iterator<Item = Duration>) -> Duration {
+pub(crate) fn total(times: impl Iterator<Item = Duration>) -> Duration {
     times.fold(Duration::ZERO, Duration::saturating_add)
 }
 
 /// The time that CPU samples stand for.
-pub fn sampled(scene: &Scene<'_>, samples: u64) -> Duration {
+pub(crate) fn sampled(scene: &Scene<'_>, samples: u64) -> Duration {
     let period = Duration::from_secs(1) / scene.capture.freq_hz.max(1);
     period.saturating_mul(u32::try_from(samples).unwrap_or(u32::MAX))
 }
 
 /// Whether a stack is inside a system call.
-pub fn is_in_call(stack: &Stack) -> bool {
+pub(crate) fn is_in_call(stack: &Stack) -> bool {
     let mut kernel = stack
         .frames
         .iter()

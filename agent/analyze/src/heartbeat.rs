@@ -78,7 +78,7 @@ impl std::str::FromStr for Heartbeat {
     }
 }
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     for (index, heartbeat) in (0..).zip(scene.heartbeats) {
         let before = findings.found.len();
         match &heartbeat.pulse {

@@ -8,7 +8,7 @@ use remora_model::{Finding, Incident};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Groups findings; incidents come the worst first.
-pub fn group(mut findings: Vec<Finding>) -> Vec<Incident> {
+pub(crate) fn group(mut findings: Vec<Finding>) -> Vec<Incident> {
     findings.sort_by_cached_key(rank);
     findings.dedup_by(|later, first| is_same(later, first));
     let causes = causes(&findings);

@@ -18,7 +18,7 @@ const MUCH: f64 = 0.2;
 const READ: std::ops::RangeInclusive<u32> = 11..=13;
 
 /// Those of a capture.
-pub fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
+pub(crate) fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
     let targets = scene.capture.processes.iter().filter(|it| it.is_target());
     let mut limits = Vec::new();
     for process in targets.filter(|process| !process.exited) {
@@ -261,13 +261,25 @@ mod tests {
     fn tasks_of_tokio_are_not_read_and_leave_the_verdict_as_it_is() {
         let mut builder = Builder::new(1, "server");
         let park = "tokio::runtime::scheduler::multi_thread::worker::Context::park";
-        sleeps(&mut builder, 0, Reason::Epoll, &["start_thread", park, "epoll_wait"], 60);
+        sleeps(
+            &mut builder,
+            0,
+            Reason::Epoll,
+            &["start_thread", park, "epoll_wait"],
+            60,
+        );
         let limits = said(&builder);
         assert_eq!(limits[0].0, LimitOf::TokioTasks);
         assert!(limits[0].1.contains("tokio Mutex"), "{}", limits[0].1);
         let verdict = crate::judge(&builder.0, &Thresholds::default()).verdict;
         assert_eq!(verdict, remora_model::Verdict::Idle);
-        sleeps(&mut builder, 0, Reason::Epoll, &["start_thread", "serve", "epoll_wait"], 60);
+        sleeps(
+            &mut builder,
+            0,
+            Reason::Epoll,
+            &["start_thread", "serve", "epoll_wait"],
+            60,
+        );
         assert!(said(&builder).is_empty());
     }
 

@@ -4,7 +4,8 @@
 //! healthy: workers that wait for work in a condition variable or semaphore (no lock: those kinds never count, and
 //! neither does a wait at a thread's idle place), and workers that queue for a mutex whose holder waits for the next
 //! connection in `accept` or `epoll_wait` (leader and followers): where the one that could make progress is idle, or the
-//! holders did too little besides to account for what was lost, nobody is held up. A lock of a deadlock is that finding's, and so is one that is not handed over at all.
+//! holders did too little besides to account for what was lost, nobody is held up. A lock of a deadlock is that finding's,
+//! and so is one that is not handed over at all.
 
 use super::{
     Findings, Scene,
@@ -27,7 +28,7 @@ const SHOWN: usize = 3;
 /// From this share on a thread does nothing else.
 const ALL: f64 = 0.9;
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let graph = Graph::of(scene);
     let cycles = graph.cycles();
     let nodes = cycles
@@ -180,11 +181,11 @@ fn is_held_at_rest(scene: &Scene<'_>, lock: &Lock, worst: &Loser<'_>) -> bool {
         let waits = scene.capture.waits.iter();
         let waits = waits.filter(|wait| wait.thread == index && is_arrival(wait.reason));
         let turns = lock.waiters.iter().filter(|it| it.thread == index);
-        let idle: Duration = waits.map(|wait| wait.total).sum();
-        let queued: Duration = turns.map(|it| it.total).sum();
-        busy += thread.observed.saturating_sub(idle + queued);
+        let elsewhere = waits.map(|wait| wait.total).chain(turns.map(|it| it.total));
+        let work = elsewhere.fold(thread.observed, Duration::saturating_sub);
+        busy = busy.saturating_add(work);
     }
-    known > 0 && known >= holders.len() && busy * 2 < worst.lost
+    known > 0 && known >= holders.len() && busy < worst.lost / 2
 }
 
 fn finding(scene: &Scene<'_>, graph: &Graph<'_>, lock: &Lock, losers: &[Loser<'_>]) -> Finding {

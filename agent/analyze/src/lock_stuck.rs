@@ -8,12 +8,14 @@
 //! them at rest ([`waits`](super::waits) calls that a turn); a semaphore that counts the jobs of workers that work;
 //! a deadlock, which is that finding's.
 
+pub(crate) mod database;
+
 use super::waits::{Kind, Waiting, Waits, someone_works};
 use super::{Findings, Scene, graph::Graph, graph::Node, words};
 use remora_model::display::text::{clean, counted};
 use remora_model::places::Meaning;
 use remora_model::{
-    Confidence, Finding, FindingKind, LockKind, PythonAwaited, Severity, Subject, Topic,
+    Confidence, Finding, FindingKind, LockKind, PythonAwaited, Reason, Severity, Subject, Topic,
 };
 use std::collections::{BTreeMap, HashSet};
 
@@ -25,7 +27,7 @@ const SHOWN: usize = 4;
 /// A lock, and who waits for it, the longest first.
 type Stuck<'w, 'a> = (Subject, Vec<&'w Waiting<'a>>);
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let graph = Graph::of(scene);
     let waits = Waits::of(&graph);
     for (lock, waiters) in stuck(&graph, &waits).iter().take(MAX_FINDINGS) {
@@ -36,7 +38,7 @@ pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
 }
 
 /// The futexes of all of them: what else is said of these is said here.
-pub fn futexes(graph: &Graph<'_>) -> HashSet<Subject> {
+pub(crate) fn futexes(graph: &Graph<'_>) -> HashSet<Subject> {
     let waits = Waits::of(graph);
     let stuck = stuck(graph, &waits);
     let waiters = stuck.iter().flat_map(|(_, waiters)| waiters);
@@ -89,7 +91,7 @@ fn is_lock(scene: &Scene<'_>, waits: &Waits<'_>, waiting: &Waiting<'_>) -> bool 
 }
 
 /// Whether the slot is one of `threading.Semaphore`.
-pub fn is_semaphore(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
+pub(crate) fn is_semaphore(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
     let stack = scene.stack_now(waiting.thread);
     let by = waiting.reading.by.and_then(|at| stack?.frames.get(at));
     let file = by.and_then(|frame| frame.file.as_deref());
@@ -98,9 +100,12 @@ pub fn is_semaphore(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
 }
 
 /// Of a lock object of Python's the object, of one that its waiters park for the lock, else the futex, which may be
-/// the thread's own.
+/// the thread's own; of one that has no futex the thread.
 fn subject(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Subject {
     let (scene, thread) = (graph.scene(), waiting.thread);
+    if thread.now.reason != Some(Reason::Futex) {
+        return Subject::Thread(thread.tid);
+    }
     let parked_at = graph.lock(waiting.index).and_then(|lock| lock.parked_at);
     let mut python = scene.capture.python_waits.iter();
     let object = python
@@ -203,9 +208,11 @@ fn finding(
         .chain(others.iter().copied())
         .map(|it| Subject::Thread(it.thread.tid))
         .collect();
-    finding.about.push(lock);
-    finding.about.push(Subject::Lock(thread.pid, now.args[0]));
-    finding.about.dedup();
+    if now.reason == Some(Reason::Futex) {
+        finding.about.push(lock);
+        finding.about.push(Subject::Lock(thread.pid, now.args[0]));
+        finding.about.dedup();
+    }
     finding.because_of = chain.because_of(graph);
     finding.because_of.retain(|it| !finding.about.contains(it));
     finding
@@ -213,6 +220,9 @@ fn finding(
 
 /// Why nobody knows the holder.
 fn unknown(graph: &Graph<'_>, waiting: &Waiting<'_>) -> String {
+    if database::of(graph.scene(), waiting).is_some() {
+        return database::UNKNOWN.to_owned();
+    }
     let shared = graph.lock(waiting.index).is_some_and(|lock| lock.shared);
     let words = if shared {
         "its memory names no owner; it is shared between processes, and nobody releases it for a holder that was killed"
@@ -236,6 +246,9 @@ fn behind(finding: Finding, others: &[&Waiting<'_>]) -> Finding {
 }
 
 fn next(graph: &Graph<'_>, waiting: &Waiting<'_>, held: bool) -> String {
+    if let Some(server) = database::of(graph.scene(), waiting) {
+        return server.next(waiting.thread);
+    }
     let process = graph.scene().process_name(waiting.thread.pid);
     let place = graph.place(Node::Thread(waiting.index));
     let at = place

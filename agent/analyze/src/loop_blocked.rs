@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Sockets with unread bytes that are shown.
 const SHOWN: usize = 2;
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let places = Places::new(scene);
     let mut graph = None;
     for (index, thread) in scene.living() {
@@ -173,7 +173,7 @@ fn in_sleep(scene: &Scene<'_>, index: usize, stuck: Stuck) -> bool {
     watched.is_some_and(|watched| asleep.as_secs_f64() * 2.0 >= watched.as_secs_f64())
 }
 
-pub fn loop_name(kind: Kind) -> String {
+pub(crate) fn loop_name(kind: Kind) -> String {
     match kind {
         Kind::Framework(name) => format!("{name} loop"),
         Kind::Epoll | Kind::Orphan(_) => "event loop".to_owned(),

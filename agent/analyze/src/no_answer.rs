@@ -7,12 +7,13 @@
 //! * this side **made** the connection (it is not one that a client made), spoke **last** on it, and the thread waits
 //!   on that connection alone, in the middle of the program: an event loop's own wait is none, nor is a reader at
 //!   the bottom of a thread of its own, nor a request that waits for work by design (`BLPOP`, a subscription), which
-//!   the table of places knows.
+//!   the table of places knows. Where functions have no names, it is what a process of one thread waits for while a
+//!   client of its own waits for it.
 
 use super::connections::Servers;
 use super::waits::{Kind, Waiting, Waits};
 use super::{Findings, Scene, graph::Graph, graph::Node, words};
-use remora_model::display::text::duration;
+use remora_model::display::text::{counted, duration};
 use remora_model::places::Meaning;
 use remora_model::{
     Awaited, Confidence, Finding, FindingKind, Reason, Severity, Socket, SocketState, Subject,
@@ -35,7 +36,7 @@ enum Owed {
     Answer,
 }
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let graph = Graph::of(scene);
     let waits = Waits::of(&graph);
     let servers = Servers::of(scene.capture);
@@ -93,9 +94,13 @@ fn owed(
     let in_program = match waiting.kind {
         Kind::Answer => true,
         Kind::Data => {
-            !reading.gaps
-                && reading.what != Some(Meaning::Queue)
-                && (reading.own > READER || reading.job || is_alone(scene, waiting))
+            let deep = reading.own > READER || reading.job;
+            let alone = || is_alone(scene, waiting);
+            reading.what != Some(Meaning::Queue)
+                && match reading.gaps {
+                    false => deep || alone(),
+                    true => alone() && has_a_client_waiting(scene, servers, waiting.thread.pid),
+                }
         }
         _ => false,
     };
@@ -131,6 +136,23 @@ fn spoke_last(scene: &Scene<'_>, socket: &Socket) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a client of the process has spoken last, and got no answer for as long.
+fn has_a_client_waiting(scene: &Scene<'_>, servers: &Servers, pid: u32) -> bool {
+    let waits = |socket: &Socket| {
+        let tcp = socket.tcp.filter(|tcp| tcp.bytes_received > 0)?;
+        let (sent, received) = (tcp.last_send?, tcp.last_receive?);
+        let is_last = tcp.bytes_sent == 0 || received.saturating_add(SLACK) < sent;
+        Some(is_last && received >= scene.thresholds.no_answer)
+    };
+    let mut own = scene.sockets_of(pid);
+    own.any(|socket| {
+        socket.open
+            && socket.state == SocketState::Established
+            && servers.accepted(socket)
+            && waits(socket) == Some(true)
+    })
 }
 
 /// The only thread of its process.
@@ -182,7 +204,10 @@ fn finding(
     if let Some(code) = graph.code(Node::Thread(waiting.index)) {
         finding = finding.fact(Topic::Where, code);
     }
-    if let Some(tcp) = socket.and_then(|it| it.tcp)
+    // A connection that was never agreed on has sent nothing since the host began.
+    if let Some(tcp) = socket
+        .and_then(|it| it.tcp)
+        .filter(|tcp| tcp.bytes_sent > 0)
         && let (Some(sent), Some(received)) = (tcp.last_send, tcp.last_receive)
     {
         let came = match tcp.bytes_received {
@@ -201,7 +226,9 @@ fn finding(
         Owed::Answer => finding.fact(Topic::Inferred, "this side spoke last on the connection"),
     };
     if others > 0 {
-        let words = format!("{others} more threads wait for an answer");
+        let verb = if others == 1 { "waits" } else { "wait" };
+        let more = counted(others as u64, "more thread");
+        let words = format!("{more} {verb} for an answer");
         finding = finding.fact(Topic::Threads, words);
     }
     finding.next = next(graph, waiting, socket);

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Threads that are shown one by one.
 const SHOWN: usize = 4;
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let graph = Graph::of(scene);
     let waits = Waits::of(&graph);
     for process in scene.capture.processes.iter().filter(|it| it.is_target()) {

@@ -9,7 +9,7 @@
 mod executor;
 mod slots;
 
-pub use slots::of as slot_pool;
+pub(crate) use slots::of as slot_pool;
 
 use super::lock_stuck::is_semaphore;
 use super::waits::{Kind, Rest, Waiting, Waits, someone_works};
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 /// Other threads that are shown.
 const SHOWN: usize = 4;
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let graph = Graph::of(scene);
     let waits = Waits::of(&graph);
     // By process, and by pool object where that is known.

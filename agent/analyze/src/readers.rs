@@ -6,14 +6,14 @@ use remora_model::{Reason, State, Thread, Watch};
 use std::time::Duration;
 
 /// The threads of a process.
-pub struct Readers<'a> {
+pub(crate) struct Readers<'a> {
     scene: &'a Scene<'a>,
     threads: Vec<(usize, &'a Thread)>,
 }
 
 /// The thread of an event loop.
 #[derive(Clone, Copy, Debug)]
-pub struct LoopThread<'a> {
+pub(crate) struct LoopThread<'a> {
     /// Index of the thread.
     pub index: usize,
     /// The thread.
@@ -26,7 +26,7 @@ pub struct LoopThread<'a> {
 
 impl<'a> Readers<'a> {
     /// Those of a process that are alive.
-    pub fn of(scene: &'a Scene<'a>, pid: u32) -> Self {
+    pub(crate) fn of(scene: &'a Scene<'a>, pid: u32) -> Self {
         let threads = scene.living().filter(|(_, thread)| thread.pid == pid);
         Self {
             scene,
@@ -35,13 +35,13 @@ impl<'a> Readers<'a> {
     }
 
     /// For so long no thread of the process has run, so none can have read or sent anything.
-    pub fn asleep_for(&self) -> Duration {
+    pub(crate) fn asleep_for(&self) -> Duration {
         let waits = self.threads.iter().map(|(_, thread)| wait(thread));
         waits.min().unwrap_or_default()
     }
 
     /// The only thread of the process.
-    pub fn alone(&self) -> Option<LoopThread<'a>> {
+    pub(crate) fn alone(&self) -> Option<LoopThread<'a>> {
         match self.threads[..] {
             [(index, thread)] => Some(LoopThread {
                 index,
@@ -55,7 +55,7 @@ impl<'a> Readers<'a> {
 
     /// The thread that runs the loop on this epoll instance, the one that is longest away from its wait
     /// where there are several.
-    pub fn of_loop(&self, watch: &Watch) -> Option<LoopThread<'a>> {
+    pub(crate) fn of_loop(&self, watch: &Watch) -> Option<LoopThread<'a>> {
         // The first argument of `poll` and `select` is no descriptor.
         let in_epoll = |thread: &Thread| thread.now.reason == Some(Reason::Epoll);
         let waits_there = |thread: &Thread| {
@@ -87,12 +87,12 @@ impl<'a> Readers<'a> {
     }
 
     /// Those of another process.
-    pub fn of_process(&self, pid: u32) -> Self {
+    pub(crate) fn of_process(&self, pid: u32) -> Self {
         Self::of(self.scene, pid)
     }
 
     /// Threads that are not at rest, with their index: each of them may be the one that should read.
-    pub fn at_work(&self) -> impl Iterator<Item = (usize, &'a Thread)> {
+    pub(crate) fn at_work(&self) -> impl Iterator<Item = (usize, &'a Thread)> {
         let all = self.threads.iter().copied();
         let arrivals = [Reason::SocketAccept, Reason::SignalWait, Reason::IoUring];
         let rests = move |thread: &Thread| {
@@ -105,7 +105,7 @@ impl<'a> Readers<'a> {
     }
 
     /// The one thread that runs an event loop, whichever.
-    pub fn only_loop(&self) -> Option<LoopThread<'a>> {
+    pub(crate) fn only_loop(&self) -> Option<LoopThread<'a>> {
         let mut loops = self.threads.iter().filter(|(index, thread)| {
             waits_for_events(thread) || self.scene.event_loop(*index).is_some()
         });
@@ -140,18 +140,18 @@ impl<'a> Readers<'a> {
     }
 
     /// Threads that wait for something other than events, each with the time of its present wait.
-    pub fn busy(&self) -> impl Iterator<Item = &'a Thread> {
+    pub(crate) fn busy(&self) -> impl Iterator<Item = &'a Thread> {
         let threads = self.threads.iter().map(|(_, thread)| *thread);
         threads.filter(|thread| !waits_for_events(thread))
     }
 
     /// How many there are.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.threads.len()
     }
 
     /// A thread that waits in a system call on this descriptor, for one of these reasons.
-    pub fn waits_on(&self, fd: u32, reasons: &[Reason]) -> Option<&'a Thread> {
+    pub(crate) fn waits_on(&self, fd: u32, reasons: &[Reason]) -> Option<&'a Thread> {
         let mut threads = self.threads.iter().map(|(_, thread)| *thread);
         threads.find(|thread| {
             thread.now.state == State::Blocked
@@ -166,12 +166,12 @@ impl<'a> Readers<'a> {
 
 impl LoopThread<'_> {
     /// It sits in its wait for events.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         waits_for_events(self.thread) && !self.elsewhere
     }
 
     /// How long it has been away from its wait without coming back.
-    pub fn away_for(&self, scene: &Scene<'_>) -> Duration {
+    pub(crate) fn away_for(&self, scene: &Scene<'_>) -> Duration {
         if self.is_idle() {
             return Duration::ZERO;
         }
@@ -181,7 +181,7 @@ impl LoopThread<'_> {
 }
 
 /// How long a thread has been in its present wait; nothing when it is in none.
-pub fn wait(thread: &Thread) -> Duration {
+pub(crate) fn wait(thread: &Thread) -> Duration {
     match thread.now.state {
         State::Blocked => thread.now.since,
         _ => Duration::ZERO,
@@ -189,7 +189,7 @@ pub fn wait(thread: &Thread) -> Duration {
 }
 
 /// Asleep in epoll, poll or select.
-pub fn waits_for_events(thread: &Thread) -> bool {
+pub(crate) fn waits_for_events(thread: &Thread) -> bool {
     let reason = thread.now.reason;
     thread.now.state == State::Blocked && matches!(reason, Some(Reason::Epoll | Reason::Poll))
 }

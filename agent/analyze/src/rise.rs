@@ -12,7 +12,7 @@ const GIVEN_BACK: f64 = 0.1;
 const READINGS: usize = 8;
 
 /// A rise that does not come back.
-pub struct Rise {
+pub(crate) struct Rise {
     /// By how many the floor rose.
     pub growth: u64,
     /// And how many a second.
@@ -24,7 +24,7 @@ pub struct Rise {
 impl Rise {
     /// The rise of one of the counts of a process: the floor is higher in each quarter of the capture, hardly anything is given back, and the
     /// second half rises at least half as fast as the first.
-    pub fn of(
+    pub(crate) fn of(
         scene: &Scene<'_>,
         pid: u32,
         count: impl Fn(&MemoryReading) -> Option<u64>,
@@ -59,7 +59,7 @@ impl Rise {
     }
 
     /// Whether most of it is left when so much of it has another cause.
-    pub fn is_kept_without(&self, explained: u64) -> bool {
+    pub(crate) fn is_kept_without(&self, explained: u64) -> bool {
         let kept = self.growth.saturating_sub(explained);
         kept >= LEAST && kept >= self.growth / 2
     }

@@ -35,7 +35,7 @@ struct Starved<'a> {
     scheduling: Option<Scheduling>,
 }
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     for process in &scene.capture.processes {
         let mut starved: Vec<Starved<'_>> = scene
             .living()

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Threads that a finding names as its subjects.
 const MAX_SUBJECTS: usize = 4096;
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     for process in &scene.capture.processes {
         let threads: Vec<&Thread> = scene
             .living()

@@ -12,7 +12,7 @@ const FRAMES: usize = 3;
 
 /// `task "feed-reader" awaits event in pump (feed.py:41) <- main (feed.py:88)`, for some of the tasks that
 /// wait for something that `counts`, and how many there are of them.
-pub fn waiting(scene: &Scene<'_>, pid: u32, counts: impl Fn(&Await) -> bool) -> Vec<String> {
+pub(crate) fn waiting(scene: &Scene<'_>, pid: u32, counts: impl Fn(&Await) -> bool) -> Vec<String> {
     let tasks = scene.capture.tasks.iter().filter(|(of, _)| *of == pid);
     let tasks = tasks.flat_map(|(_, tasks)| &tasks.tasks);
     let waiting = tasks.filter(|task| {

@@ -8,8 +8,9 @@
 mod loops;
 
 use super::waits::{Kind, Waiting, Waits, line, someone_works};
-use super::{Scene, graph::Graph, graph::Node, words};
+use super::{Scene, graph::Graph, graph::Node, lock_stuck, words};
 use remora_model::display::text::clean;
+use remora_model::places::{self, Meaning};
 use remora_model::{Fact, Finding, Notice, NoticeKind, Site, Subject, Topic, takes_lock};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +21,7 @@ const MAX_NOTICES: usize = 8;
 const LONGEST: usize = 3;
 
 /// The waits that nobody can explain.
-pub fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
+pub(crate) fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
     let graph = Graph::of(scene);
     let waits = Waits::of(&graph);
     let told: BTreeSet<Subject> = found
@@ -33,7 +34,9 @@ pub fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
         .filter(|it| !told.contains(&Subject::Thread(it.thread.tid)))
         .filter(|it| {
             let is_long = it.since() >= scene.thresholds.unclear;
-            asks_again(scene, it) || (is_long && is_unclear(scene, &graph, &waits, it))
+            asks_again(scene, it)
+                || asks_for_result(scene, &waits, it)
+                || (is_long && is_unclear(scene, &graph, &waits, it))
         })
         .collect();
     unclear.sort_by_key(|it| (std::cmp::Reverse(it.since()), it.index));
@@ -54,17 +57,34 @@ fn asks_again(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
     if waiting.kind != Kind::Lock || !waiting.timed || thread.observed < LEAST {
         return false;
     }
-    let own = scene
-        .capture
-        .waits
-        .iter()
-        .filter(|wait| wait.thread == waiting.index);
-    let for_locks = own.filter(|wait| match wait.site {
-        Site::Stack(at) => scene.capture.stacks.get(at).is_some_and(takes_lock),
-        _ => false,
-    });
-    let total: Duration = for_locks.map(|wait| wait.total).sum();
-    total.as_secs_f64() >= ALWAYS * thread.observed.as_secs_f64()
+    always(scene, waiting, |at| {
+        scene.capture.stacks.get(at).is_some_and(takes_lock)
+    })
+}
+
+/// A job that waits for the result of another by asking again and again, as a client of a broker does: no single wait is
+/// long, and the thread did nothing else for as long as a wait has to last.
+fn asks_for_result(scene: &Scene<'_>, waits: &Waits<'_>, waiting: &Waiting<'_>) -> bool {
+    waiting.kind == Kind::Future
+        && waiting.reading.job
+        && waiting.thread.observed >= scene.thresholds.unclear
+        && always(scene, waiting, |at| {
+            let stack = scene.capture.stacks.get(at);
+            stack.is_some_and(|stack| {
+                let reading = places::read(stack);
+                reading.job && reading.what == Some(Meaning::Future)
+            })
+        })
+        && !someone_works(scene, waits, waiting.thread.pid)
+}
+
+/// Whether a thread spent its time in waits of such stacks alone.
+fn always(scene: &Scene<'_>, waiting: &Waiting<'_>, is_it: impl Fn(usize) -> bool) -> bool {
+    let waits = scene.capture.waits.iter();
+    let own = waits.filter(|wait| wait.thread == waiting.index);
+    let such = own.filter(|wait| matches!(wait.site, Site::Stack(at) if is_it(at)));
+    let total: Duration = such.map(|wait| wait.total).sum();
+    total.as_secs_f64() >= ALWAYS * waiting.thread.observed.as_secs_f64()
 }
 
 fn is_unclear(
@@ -93,7 +113,8 @@ fn notice(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Notice {
     let scene = graph.scene();
     let thread = waiting.thread;
     let now = &thread.now;
-    let (time, at_least) = match asks_again(scene, waiting) {
+    let asks = now.since < scene.thresholds.unclear;
+    let (time, at_least) = match asks {
         true => (thread.observed, true),
         false => (now.since, now.since_inferred),
     };
@@ -131,12 +152,15 @@ fn notice(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Notice {
             words::thread(thread)
         ),
         evidence,
-        next: format!(
-            "Check whether {} should wait at {} now. Watch longer: remora triage --pid {} --duration 30s",
-            words::thread(thread),
-            clean(place),
-            thread.pid
-        ),
+        next: match lock_stuck::database::of(scene, waiting) {
+            Some(server) => server.next(thread),
+            None => format!(
+                "Check whether {} should wait at {} now. Watch longer: remora triage --pid {} --duration 30s",
+                words::thread(thread),
+                clean(place),
+                thread.pid
+            ),
+        },
     }
 }
 
@@ -153,7 +177,7 @@ const fn unknown(kind: Kind) -> &'static str {
 }
 
 /// What the threads of targets wait for that have not moved for longest.
-pub fn longest(scene: &Scene<'_>) -> Vec<String> {
+pub(crate) fn longest(scene: &Scene<'_>) -> Vec<String> {
     let graph = Graph::of(scene);
     let waits = Waits::of(&graph);
     let mut all: Vec<_> = waits.of_targets(scene).collect();

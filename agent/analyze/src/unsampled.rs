@@ -11,7 +11,7 @@ const BY_SAMPLES: [FindingKind; 2] = [FindingKind::BusySpin, FindingKind::LoopBl
 /// A thread that ran for a smaller share of its time is found by its waits.
 const SHARE: f64 = 0.5;
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let capture = scene.capture;
     let sampling = &capture.sampling;
     let unsampled = sampling.unsampled(capture.freq_hz, &capture.threads, &capture.samples);

@@ -10,7 +10,7 @@ use remora_model::display::text::clean;
 use remora_model::{Call, Finding, Gil, Lock, LockKind, Reason, Subject, Syscall, Thread, Topic};
 
 /// What a blocked thread, given with its index, waits for: `waits for a lock held by worker-12`.
-pub fn phrase(graph: &Graph<'_>, index: usize, thread: &Thread) -> String {
+pub(crate) fn phrase(graph: &Graph<'_>, index: usize, thread: &Thread) -> String {
     let wait = graph.wait(Node::Thread(index));
     match wait.and_then(|wait| graph.only_party(wait)) {
         Some(what) => format!("waits for {what}"),
@@ -49,7 +49,7 @@ fn call(reason: Reason, thread: &Thread) -> &'static str {
 
 /// Adds what the wait is about, and what it is because of: the blame chain, where there is one. `who` is the
 /// thread as the finding calls it, `instead` where it should be.
-pub fn evidence(
+pub(crate) fn evidence(
     graph: &Graph<'_>,
     (index, thread): (usize, &Thread),
     (who, instead): (&str, &str),
@@ -105,7 +105,7 @@ fn by_call(
 }
 
 /// What to do about a thread of a loop that waits at a place in the code.
-pub fn next(graph: &Graph<'_>, index: usize, thread: &Thread, is_asyncio: bool) -> String {
+pub(crate) fn next(graph: &Graph<'_>, index: usize, thread: &Thread, is_asyncio: bool) -> String {
     let scene = graph.scene();
     let place = scene.stack_now(thread).and_then(words::place);
     let at = words::at(place.as_deref());
@@ -155,7 +155,7 @@ fn gil_holder(scene: &Scene<'_>, thread: &Thread) -> Option<u32> {
 }
 
 /// What was found of the call in which a thread is blocked.
-pub fn call_of<'a>(scene: &Scene<'a>, thread: &Thread) -> Option<&'a Call> {
+pub(crate) fn call_of<'a>(scene: &Scene<'a>, thread: &Thread) -> Option<&'a Call> {
     let condition = scene.capture.conditions.of(thread.pid)?;
     condition.calls.iter().find(|call| call.tid == thread.tid)
 }

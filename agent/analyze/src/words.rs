@@ -62,7 +62,7 @@ const LIBRARY: [&str; 8] = [
 /// The innermost functions of a stack, leaf first: `pump (feed.py:41) <- main (feed.py:88)`. Python functions
 /// alone where there are any; without the kernel's. Where these are all of libraries it goes on to the program's own
 /// first functions: who calls is to blame. `None` when nothing of it has a name.
-pub fn code(stack: &Stack) -> Option<String> {
+pub(crate) fn code(stack: &Stack) -> Option<String> {
     let frames = own_frames(stack);
     let words = frames
         .iter()
@@ -88,7 +88,7 @@ fn line(frames: impl Iterator<Item = (String, bool)>) -> Option<String> {
 
 /// The innermost function of the program's own, else of a library: `pump (feed.py:41)`; one without a
 /// name is no place to point to.
-pub fn place(stack: &Stack) -> Option<String> {
+pub(crate) fn place(stack: &Stack) -> Option<String> {
     let frames = own_frames(stack);
     let own = frames.iter().find(|frame| is_program(frame));
     own.or(frames.first())
@@ -148,12 +148,12 @@ fn is_known(frame: &Frame) -> bool {
 }
 
 /// The innermost functions of a task that are not asyncio's own, leaf first; asyncio's where there are no others.
-pub fn task_code(task: &Task) -> Option<String> {
+pub(crate) fn task_code(task: &Task) -> Option<String> {
     line(task_frames(task).into_iter())
 }
 
 /// The innermost of them.
-pub fn task_place(task: &Task) -> Option<String> {
+pub(crate) fn task_place(task: &Task) -> Option<String> {
     let frames = task_frames(task);
     let own = frames.iter().find(|it| it.1).or(frames.first());
     own.map(|it| it.0.clone())
@@ -178,7 +178,7 @@ fn task_frames(task: &Task) -> Vec<(String, bool)> {
 }
 
 /// `at pump (feed.py:41)`, with a blank in front; nothing where no code is known.
-pub fn at(place: Option<&str>) -> String {
+pub(crate) fn at(place: Option<&str>) -> String {
     place.map_or_else(String::new, |place| format!(" at {place}"))
 }
 
@@ -190,7 +190,7 @@ const HEADLINE: usize = 100;
 
 /// Who does what: a headline of a finding, in at most 100 characters.
 #[derive(Clone, Debug, Default)]
-pub struct Headline<'a> {
+pub(crate) struct Headline<'a> {
     /// Who: a thread, a loop, a process.
     pub who: &'a str,
     /// The process of it, left out where there is no room; empty where `who` is the process.
@@ -203,7 +203,7 @@ pub struct Headline<'a> {
 
 impl Headline<'_> {
     /// The longest form that fits: first the process is left out, then the folders of paths, then the detail.
-    pub fn fitted(&self) -> String {
+    pub(crate) fn fitted(&self) -> String {
         let of = match self.of {
             "" => String::new(),
             of => format!(" of {of}"),
@@ -243,7 +243,7 @@ fn without_folders(text: &str) -> String {
 }
 
 /// `worker-4712`, with the name that Python gave it: `python3-4712 (pump)`; safe to print.
-pub fn thread(thread: &Thread) -> String {
+pub(crate) fn thread(thread: &Thread) -> String {
     let name = clean(&label::thread_name(thread)).into_owned();
     match &thread.python_name {
         Some(python) => format!("{name} ({})", fit(&clean(python), PYTHON_NAME)),
@@ -253,7 +253,7 @@ pub fn thread(thread: &Thread) -> String {
 
 /// A socket with both its ends and who is there: `fd 9 tcp 127.0.0.1:57356 → 127.0.0.1:6379 feedd (4711)`. The arrow
 /// leads from the one that connected: of an accepted one it points to the port that it came in by.
-pub fn socket(scene: &Scene<'_>, socket: &Socket) -> String {
+pub(crate) fn socket(scene: &Scene<'_>, socket: &Socket) -> String {
     let mut words = channel(scene, socket);
     if let Some(peer) = &socket.peer_process {
         let before = if socket.peer.is_some() { "" } else { ", peer" };
@@ -263,7 +263,7 @@ pub fn socket(scene: &Scene<'_>, socket: &Socket) -> String {
 }
 
 /// The same without who is at the other end.
-pub fn channel(scene: &Scene<'_>, socket: &Socket) -> String {
+pub(crate) fn channel(scene: &Scene<'_>, socket: &Socket) -> String {
     let mut words = format!("fd {} {}", socket.fd, socket.protocol_name());
     let arrow = match scene.is_accepted(socket) {
         true => "←",
@@ -279,7 +279,7 @@ pub fn channel(scene: &Scene<'_>, socket: &Socket) -> String {
 }
 
 /// `32.0 s`, `≥ 32.0 s`.
-pub fn since(time: Duration, at_least: bool) -> String {
+pub(crate) fn since(time: Duration, at_least: bool) -> String {
     let prefix = if at_least { "≥ " } else { "" };
     format!("{prefix}{}", duration(time))
 }

@@ -38,6 +38,8 @@ losses! {
     AddressSpacesDropped, "address space";
     /// A sample, wait or wake-up beyond the bound on different ones.
     AggregatesDropped, "aggregate";
+    /// An aggregate of a kind that the agent does not know.
+    AggregatesUnknown, "aggregate";
     /// An aggregate whose thread's record is gone.
     AggregatesWithoutThread, "aggregate";
     /// The entry of a socket that was closed, beyond the bound.

@@ -12,6 +12,7 @@
 //! | `mapped` | a map's memory, read without a system call |
 //! | `unwind` | unwind tables and address spaces into the maps |
 //! | `tables` | threads, aggregates and stacks out of the maps |
+//! | `aggregate` | what aggregates say, each kind with the fields that it has |
 //! | `iterate` | runs the task iterators |
 //! | `sockets` | runs the iterators over descriptors |
 //! | `perf` | opens an event of a CPU or a point of code |
@@ -19,6 +20,7 @@
 //! | `feature_probe` | tries every hook, for `remora doctor` |
 //! | `cost` | what the programs cost and what they lost |
 
+mod aggregate;
 mod cost;
 mod error;
 mod events;
@@ -39,6 +41,7 @@ mod sockets;
 mod tables;
 mod unwind;
 
+pub use aggregate::{Tally, ThreadTally, Times, WaitForm, Waker};
 pub use cost::StatisticsOn;
 pub use error::ProbeError;
 pub use events::{DEFAULT_FAULT_PERIOD, FaultHook};
@@ -49,7 +52,7 @@ pub use load::{Settings, WaitHook};
 pub use loops::{ExactHook, LoopHook};
 pub use object::has_kernel_side;
 pub use sockets::{SocketProbe, records};
-pub use tables::{Drained, RawAggregate};
+pub use tables::Drained;
 
 use aya::{
     Ebpf,

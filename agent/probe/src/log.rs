@@ -25,7 +25,7 @@ impl Log for ToStderr {
 
 impl KernelLog {
     /// Takes the ring of messages out of the object.
-    pub fn attach(ebpf: &mut Ebpf) -> Result<Self, ProbeError> {
+    pub(crate) fn attach(ebpf: &mut Ebpf) -> Result<Self, ProbeError> {
         let logger = EbpfLogger::init_with_logger(ebpf, ToStderr);
         logger.map(Self).map_err(|error| ProbeError::Map {
             map: "AYA_LOGS",
@@ -34,7 +34,7 @@ impl KernelLog {
     }
 
     /// Prints what came since the last time.
-    pub fn show(&mut self) {
+    pub(crate) fn show(&mut self) {
         self.0.flush();
     }
 }

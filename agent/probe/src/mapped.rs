@@ -7,7 +7,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use std::{marker::PhantomData, os::fd::AsRawFd};
 
 /// A `BPF_F_MMAPABLE` array of `T`, whose size is a multiple of 8.
-pub struct Mapped<T> {
+pub(crate) struct Mapped<T> {
     memory: MmapRaw,
     len: usize,
     _element: PhantomData<T>,
@@ -15,7 +15,7 @@ pub struct Mapped<T> {
 
 impl<T: Pod> Mapped<T> {
     /// Maps `len` elements of the map behind `fd`.
-    pub fn new(fd: &impl AsRawFd, len: u32, map: &'static str) -> Result<Self, ProbeError> {
+    pub(crate) fn new(fd: &impl AsRawFd, len: u32, map: &'static str) -> Result<Self, ProbeError> {
         const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8) };
         let len = len as usize;
         let memory = MmapOptions::new()
@@ -33,26 +33,26 @@ impl<T: Pod> Mapped<T> {
     }
 
     /// Number of elements.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Address of an element.
-    pub fn element(&self, index: usize) -> *mut T {
+    pub(crate) fn element(&self, index: usize) -> *mut T {
         assert!(index < self.len, "element {index} of {}", self.len);
         // SAFETY: inside the mapping, which is page-aligned and lives as long as self.
         unsafe { self.memory.as_mut_ptr().cast::<T>().add(index) }
     }
 
     /// A copy of an element, as it is at this moment.
-    pub fn read(&self, index: usize) -> T {
+    pub(crate) fn read(&self, index: usize) -> T {
         // SAFETY: a live, aligned element of plain data; the kernel may change it meanwhile, hence
         // volatile: any bytes are a valid T.
         unsafe { self.element(index).read_volatile() }
     }
 
     /// Overwrites an element that the kernel side does not write at the moment.
-    pub fn put(&self, index: usize, value: T) {
+    pub(crate) fn put(&self, index: usize, value: T) {
         // SAFETY: a live, aligned element.
         unsafe { self.element(index).write_volatile(value) };
     }

@@ -1,11 +1,14 @@
 //! Threads, aggregates and stacks, out of the maps.
 
-use super::{Mapped, Probe, ProbeError};
+use super::{
+    Mapped, Probe, ProbeError,
+    aggregate::{ThreadTally, decode},
+};
 use bytemuck::Zeroable;
 use remora_common::{
     aggregate::{
-        Aggregate, AggregateKey, BLOCK_WORDS, Control, KIND_WAKE, STACK_FAULT, STACK_KERNEL,
-        STACK_LOST, STACK_NONE, STACK_SKIPPED, STACK_USER, STACK_WORDS, StackEntry,
+        Aggregate, AggregateKey, BLOCK_WORDS, Control, STACK_FAULT, STACK_KERNEL, STACK_LOST,
+        STACK_NONE, STACK_SKIPPED, STACK_USER, STACK_WORDS, StackEntry,
     },
     event_loop::EventLoop,
     python::unpack_ending,
@@ -31,30 +34,13 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// Python stacks that are read in one beat at the most.
 const NEW_STACKS: usize = 4096;
 
-/// One aggregate, its stacks resolved to frames.
-#[derive(Clone, Debug)]
-pub struct RawAggregate {
-    /// What it is about. `user` and `kernel` mean nothing any more, except for a wake-up.
-    pub key: AggregateKey,
-    /// The stack; `None` for a wake-up, and where it was lost.
-    pub stack: Option<RawStack>,
-    /// Samples, waits or wake-ups.
-    pub count: u64,
-    /// Time in them, in nanoseconds.
-    pub total_ns: u64,
-    /// The longest of them, in nanoseconds.
-    pub max_ns: u64,
-    /// Those inside of late iterations of an event loop.
-    pub late_count: u64,
-    /// Their time, in nanoseconds.
-    pub late_ns: u64,
-}
-
 /// What one bank of the tables held.
 #[derive(Clone, Debug, Default)]
 pub struct Drained {
     /// The aggregates.
-    pub aggregates: Vec<RawAggregate>,
+    pub tallies: Vec<ThreadTally>,
+    /// Aggregates of a kind that is unknown here.
+    pub unknown_kinds: u64,
     /// Stacks that an aggregate names and that could not be read.
     pub stacks_unreadable: u64,
 }
@@ -226,15 +212,19 @@ impl Probe {
         let per_bank = self.aggregates.len() / 2;
         let first = bank as usize * per_bank;
         let mut stacks = StackReader::new(&self.stacks);
-        let aggregates = (first..first + per_bank)
-            .map(|index| self.aggregates.read(index))
-            .filter(|aggregate| aggregate.hash != 0)
-            .map(|aggregate| resolve(&aggregate, &mut stacks))
-            .collect();
-        Drained {
-            aggregates,
-            stacks_unreadable: stacks.unreadable,
+        let mut drained = Drained::default();
+        for index in first..first + per_bank {
+            let aggregate = self.aggregates.read(index);
+            if aggregate.hash == 0 {
+                continue;
+            }
+            match decode(&aggregate, |key| stacks.read(key)) {
+                Some(tally) => drained.tallies.push(tally),
+                None => drained.unknown_kinds += 1,
+            }
         }
+        drained.stacks_unreadable = stacks.unreadable;
+        drained
     }
 
     fn clear_bank(&mut self, bank: u32) {
@@ -263,32 +253,6 @@ impl Probe {
             (&raw mut (*control).aggregates_used[bank]).write_volatile(0);
             (&raw mut (*control).stacks_used[bank]).write_volatile(0);
         }
-    }
-}
-
-fn resolve(aggregate: &Aggregate, stacks: &mut StackReader<'_>) -> RawAggregate {
-    let Aggregate {
-        hash: _,
-        key,
-        count,
-        total_ns,
-        max_ns,
-        late_count,
-        late_ns,
-    } = *aggregate;
-    let stack = if key.kind == KIND_WAKE {
-        None
-    } else {
-        stacks.read(&key)
-    };
-    RawAggregate {
-        key,
-        stack,
-        count,
-        total_ns,
-        max_ns,
-        late_count,
-        late_ns,
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) struct Running(Child);
 
 impl Running {
     /// Starts it; it executes its own image when this returns.
-    pub fn new(program: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn new(program: &str, arguments: &[&str]) -> Self {
         let child = Self::start(Command::new(program).args(arguments)).unwrap();
         // The call returns in the middle of the exec: name and arguments come a little later.
         until("image", || {
@@ -40,20 +40,20 @@ impl Running {
         }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.0.kill().unwrap();
     }
 
-    pub fn reap(&mut self) {
+    pub(crate) fn reap(&mut self) {
         self.0.wait().unwrap();
     }
 
     /// Waits until it has exited, and leaves it a zombie.
-    pub fn await_death(&self) {
+    pub(crate) fn await_death(&self) {
         let pid = Pid::from_child(&self.0);
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         rustix::process::waitid(WaitId::Pid(pid), options).unwrap();

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 /// Why there is no place for a report. One line each: what, why, what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum FolderError {
+pub(crate) enum FolderError {
     /// Something is there that is not a folder.
     #[error("{} exists and is not a folder: name another with --out", .0.display())]
     NotAFolder(PathBuf),
@@ -50,7 +50,7 @@ pub enum FolderError {
 
 /// A place for a report, checked.
 #[derive(Clone, Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     parent: PathBuf,
     name: OsString,
     fallbacks: Vec<PathBuf>,
@@ -59,7 +59,7 @@ pub struct Folder {
 impl Folder {
     /// Checks that a report can be written to `path`, or to `default_name` in the current folder.
     /// Leaves nothing behind, neither now nor when the folder is never written.
-    pub fn prepare(path: Option<&Path>, default_name: &str) -> Result<Self, FolderError> {
+    pub(crate) fn prepare(path: Option<&Path>, default_name: &str) -> Result<Self, FolderError> {
         let wanted = path.unwrap_or(Path::new(default_name));
         let refused = |error| unwritable(wanted, &error);
         let absolute = std::path::absolute(wanted).map_err(refused)?;
@@ -83,7 +83,7 @@ impl Folder {
 
     /// Writes all files: into the folder, or else into one of the same name in `$TMPDIR`,
     /// `/var/tmp` or `/dev/shm`, the first that takes them.
-    pub fn write(&self, artifacts: &[Artifact]) -> Result<Written, FolderError> {
+    pub(crate) fn write(&self, artifacts: &[Artifact]) -> Result<Written, FolderError> {
         let mut refused = Vec::new();
         let others = self.fallbacks.iter().filter(|place| **place != self.parent);
         for parent in std::iter::once(&self.parent).chain(others) {

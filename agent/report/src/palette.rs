@@ -9,10 +9,10 @@ use inferno::flamegraph::color::{Color, PaletteMap};
 use remora_model::FrameKind;
 
 /// The hues in words, for the picture's subtitle.
-pub const LEGEND: &str = "kernel blue, user orange";
+pub(crate) const LEGEND: &str = "kernel blue, user orange";
 
 /// Colours for every frame.
-pub fn colours(folded: &Folded) -> PaletteMap {
+pub(crate) fn colours(folded: &Folded) -> PaletteMap {
     let mut map = PaletteMap::default();
     // The frame of the whole has no name; inferno would give it a random colour.
     map.insert("", colour(Class::Note, ""));

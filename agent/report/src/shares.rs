@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Time by state. The parts add up to at most `observed`; what is missing was not accounted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shares {
+pub(crate) struct Shares {
     /// How long it was watched.
     pub observed: Duration,
     /// On a CPU.
@@ -24,7 +24,7 @@ pub struct Shares {
 
 impl Shares {
     /// The shares of every thread of a capture, in its order.
-    pub fn of_threads(capture: &Capture) -> Vec<Self> {
+    pub(crate) fn of_threads(capture: &Capture) -> Vec<Self> {
         let mut workers: BTreeMap<(usize, Reason), Duration> = BTreeMap::new();
         for wait in capture
             .waits
@@ -71,7 +71,7 @@ impl Shares {
     }
 
     /// The shares of several threads together, in thread time.
-    pub fn sum<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
+    pub(crate) fn sum<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut sum = Self::default();
         for part in parts {
             sum.observed = sum.observed.saturating_add(part.observed);
@@ -89,17 +89,17 @@ impl Shares {
     }
 
     /// Idle time.
-    pub fn idle_total(&self) -> Duration {
+    pub(crate) fn idle_total(&self) -> Duration {
         total(&self.idle)
     }
 
     /// Blocked time that is not idle.
-    pub fn blocked_total(&self) -> Duration {
+    pub(crate) fn blocked_total(&self) -> Duration {
         total(&self.blocked)
     }
 
     /// Time that no state accounts for.
-    pub fn unaccounted(&self) -> Duration {
+    pub(crate) fn unaccounted(&self) -> Duration {
         let parts = [
             self.on_cpu,
             self.run_queue,
@@ -113,7 +113,7 @@ impl Shares {
 }
 
 /// Reasons with their time, the longest first.
-pub fn longest_first(by_reason: &BTreeMap<Reason, Duration>) -> Vec<(Reason, Duration)> {
+pub(crate) fn longest_first(by_reason: &BTreeMap<Reason, Duration>) -> Vec<(Reason, Duration)> {
     let mut list: Vec<_> = by_reason
         .iter()
         .map(|(reason, time)| (*reason, *time))

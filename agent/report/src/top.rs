@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// Samples on the CPU that look the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OnCpu<T> {
+pub(crate) struct OnCpu<T> {
     /// What is shown of them.
     pub shown: T,
     /// Their number.
@@ -20,7 +20,7 @@ pub struct OnCpu<T> {
 
 /// What waits have in common, before it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub(crate) struct Place {
     /// Why.
     pub reason: Reason,
     /// The system call, where the reason alone does not say it.
@@ -33,7 +33,7 @@ pub struct Place {
 
 /// Waits off the CPU that look the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OffCpu<T> {
+pub(crate) struct OffCpu<T> {
     /// What is shown of them.
     pub shown: T,
     /// Time of the waits.
@@ -44,7 +44,7 @@ pub struct OffCpu<T> {
 
 /// Memory growth that looks the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grown<T> {
+pub(crate) struct Grown<T> {
     /// What is shown of its stacks.
     pub shown: T,
     /// Bytes.
@@ -57,7 +57,7 @@ pub struct Grown<T> {
 
 /// At most `limit` entries of a process's growth, the largest first; those that grew by nothing are
 /// left out.
-pub fn growth<T: Eq + Hash + Ord>(
+pub(crate) fn growth<T: Eq + Hash + Ord>(
     capture: &Capture,
     memory: &Memory,
     limit: usize,
@@ -86,7 +86,7 @@ pub fn growth<T: Eq + Hash + Ord>(
 }
 
 /// At most `limit` entries of what is outstanding of watched allocators, the largest first, by process.
-pub fn heap<T: Eq + Hash + Ord>(
+pub(crate) fn heap<T: Eq + Hash + Ord>(
     capture: &Capture,
     limit: usize,
     show: impl Fn(Option<&Stack>) -> T,
@@ -118,7 +118,7 @@ pub fn heap<T: Eq + Hash + Ord>(
 
 /// At most `limit` entries by samples, most first. `show` gives what is shown of a stack, which is
 /// `None` where a sample has none.
-pub fn on_cpu<T: Eq + Hash + Ord>(
+pub(crate) fn on_cpu<T: Eq + Hash + Ord>(
     capture: &Capture,
     limit: usize,
     show: impl Fn(Option<&Stack>) -> T,
@@ -144,7 +144,7 @@ pub fn on_cpu<T: Eq + Hash + Ord>(
 
 /// At most `limit` entries by time, most first; idle waits only when told. `show` gives what is
 /// shown of a place.
-pub fn off_cpu<T: Eq + Hash + Ord>(
+pub(crate) fn off_cpu<T: Eq + Hash + Ord>(
     capture: &Capture,
     limit: usize,
     idle: bool,
@@ -188,7 +188,7 @@ fn add<K: Eq + Hash>(sums: &mut HashMap<K, (Duration, u64)>, key: K, more: (Dura
 }
 
 /// Samples of all stacks.
-pub fn samples(capture: &Capture) -> u64 {
+pub(crate) fn samples(capture: &Capture) -> u64 {
     capture
         .samples
         .iter()

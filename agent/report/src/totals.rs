@@ -6,28 +6,28 @@ use remora_model::{Capture, Idleness, State, Wait};
 use std::time::Duration;
 
 /// Time on a CPU, of all threads.
-pub fn on_cpu(capture: &Capture) -> Duration {
+pub(crate) fn on_cpu(capture: &Capture) -> Duration {
     sum(capture.threads.iter().map(|thread| thread.on_cpu))
 }
 
 /// Time ready but waiting for a CPU, of all threads.
-pub fn run_queue(capture: &Capture) -> Duration {
+pub(crate) fn run_queue(capture: &Capture) -> Duration {
     let queues = capture.threads.iter().map(|thread| &thread.run_queue);
     sum(queues.map(|queue| queue.after_wake.saturating_add(queue.preempted)))
 }
 
 /// Time in normal idle waits.
-pub fn idle(capture: &Capture) -> Duration {
+pub(crate) fn idle(capture: &Capture) -> Duration {
     waits(capture, |wait| wait.idle != Idleness::Busy)
 }
 
 /// Time blocked; in idle waits only when told.
-pub fn blocked(capture: &Capture, with_idle: bool) -> Duration {
+pub(crate) fn blocked(capture: &Capture, with_idle: bool) -> Duration {
     waits(capture, |wait| with_idle || wait.idle == Idleness::Busy)
 }
 
 /// What the capture cost the host: `0.9 % of one CPU`.
-pub fn overhead(capture: &Capture) -> String {
+pub(crate) fn overhead(capture: &Capture) -> String {
     let cost = capture.overhead.bpf_cpu_pct + capture.overhead.agent_cpu_pct;
     let polls = capture.overhead.polls.map(|polls| {
         let time = duration(polls.length);
@@ -37,7 +37,7 @@ pub fn overhead(capture: &Capture) -> String {
 }
 
 /// `14 threads, 23 sockets, 6 locks`.
-pub fn watched(capture: &Capture) -> String {
+pub(crate) fn watched(capture: &Capture) -> String {
     let some = |number: usize, what: &str| (number > 0).then(|| counted(number as u64, what));
     let living = capture.threads.iter();
     let living = living
@@ -66,7 +66,7 @@ pub fn watched(capture: &Capture) -> String {
 }
 
 /// `816 ms blocked, 4.2 s with run queue`.
-pub fn off_cpu_words(capture: &Capture, with_idle: bool) -> String {
+pub(crate) fn off_cpu_words(capture: &Capture, with_idle: bool) -> String {
     let blocked = blocked(capture, with_idle);
     let whole = blocked.saturating_add(run_queue(capture));
     format!(
@@ -77,7 +77,7 @@ pub fn off_cpu_words(capture: &Capture, with_idle: bool) -> String {
 }
 
 /// Time of the waits that `counts` picks.
-pub fn waits(capture: &Capture, counts: impl Fn(&Wait) -> bool) -> Duration {
+pub(crate) fn waits(capture: &Capture, counts: impl Fn(&Wait) -> bool) -> Duration {
     let waits = capture.waits.iter().filter(|wait| counts(wait));
     sum(waits.map(|wait| wait.total))
 }

@@ -97,7 +97,7 @@ fn run(chosen: Vec<Program>, options: &Options) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let begun = Instant::now();
-    let left = Mutex::new(VecDeque::from_iter(chosen.into_iter().enumerate()));
+    let left: Mutex<VecDeque<_>> = Mutex::new(chosen.into_iter().enumerate().collect());
     let done: Mutex<Vec<(usize, Ran)>> = Mutex::default();
     scope(|threads| {
         for worker in 0..options.jobs {

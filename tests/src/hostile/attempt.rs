@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 const CANNOT_OBSERVE: i32 = 3;
 
 /// The exit code of a process that a signal ended, as shells tell it, is this and the number of the signal.
-pub const SIGNALLED: i32 = 128;
+pub(super) const SIGNALLED: i32 = 128;
 
 /// What a command has to do.
 #[derive(Debug)]
-pub struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     /// For messages.
     pub name: &'a str,
     /// As typed.
@@ -32,7 +32,7 @@ const LEFT_BEHIND: &str = "is left behind: it ends when what it waits for answer
 
 /// How it ended.
 #[derive(Debug)]
-pub enum Ended {
+pub(super) enum Ended {
     /// In time, with an answer or a refusal.
     Well(Run),
     /// Not as it should, in words.
@@ -43,7 +43,7 @@ pub enum Ended {
 
 impl Ended {
     /// What went wrong is said of this moment.
-    pub fn named(self, when: &str) -> Self {
+    pub(super) fn named(self, when: &str) -> Self {
         match self {
             Self::Well(run) => Self::Well(run),
             Self::Badly(fault) => Self::Badly(format!("{when}: {fault}")),
@@ -54,7 +54,7 @@ impl Ended {
 
 impl Attempt<'_> {
     /// Starts it.
-    pub fn start(&self) -> Running {
+    pub(super) fn start(&self) -> Running {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let prefix: Vec<&str> = self.prefix.iter().map(String::as_str).collect();
         let remora = Remora::with(&arguments);
@@ -66,7 +66,7 @@ impl Attempt<'_> {
     }
 
     /// Waits for its end, for so long since `start`.
-    pub fn judge(&self, mut running: Running, start: Instant, patience: Duration) -> Ended {
+    pub(super) fn judge(&self, mut running: Running, start: Instant, patience: Duration) -> Ended {
         if !running.ends_before(start + patience) {
             let places = whereabouts(running.agent());
             running.kill();
@@ -109,12 +109,12 @@ fn tail(text: &str) -> &str {
 }
 
 /// The JSON document of a run.
-pub fn document(run: &Run) -> Option<Value> {
+pub(super) fn document(run: &Run) -> Option<Value> {
     serde_json::from_str(&run.stdout).ok()
 }
 
 /// Whether a document names something that was not seen, or a run says that it saw nothing.
-pub fn names_a_gap(run: &Run) -> bool {
+pub(super) fn names_a_gap(run: &Run) -> bool {
     if run.status.code() == Some(CANNOT_OBSERVE) {
         return true;
     }
@@ -125,7 +125,7 @@ pub fn names_a_gap(run: &Run) -> bool {
 }
 
 /// Whether a document has a finding of this kind.
-pub fn has_finding(run: &Run, kind: &str) -> bool {
+pub(super) fn has_finding(run: &Run, kind: &str) -> bool {
     let document = document(run).unwrap_or_default();
     let findings = document["findings"].as_array();
     findings.is_some_and(|all| all.iter().any(|finding| finding["kind"] == kind))

@@ -21,14 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that was started here: killed and reaped when dropped, and by the kernel should the
 /// harness itself be killed.
-pub struct Process {
+pub(super) struct Process {
     child: Child,
     output: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Process {
     /// Starts `command` with its output kept, away from the terminal and its Ctrl-C.
-    pub fn start(command: &mut Command) -> Result<Self> {
+    pub(super) fn start(command: &mut Command) -> Result<Self> {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -54,12 +54,12 @@ impl Process {
     }
 
     /// Its process id, which stays its own until it is dropped.
-    pub fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// The lines it has printed so far, on either stream.
-    pub fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&output);
         text.lines()
@@ -70,12 +70,12 @@ impl Process {
     }
 
     /// How it ended, if it has.
-    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
     /// Asks it to finish as Ctrl-C would, and waits until it has.
-    pub fn finish(mut self, clock: &Clock) -> Result<()> {
+    pub(super) fn finish(mut self, clock: &Clock) -> Result<()> {
         if self.ended()?.is_none() {
             kill_process(Pid::from_child(&self.child), Signal::INT)?;
         }
@@ -85,7 +85,7 @@ impl Process {
     }
 
     /// The line that best says why it failed: the first that speaks of an error, else the last.
-    pub fn complaint(&self) -> String {
+    pub(super) fn complaint(&self) -> String {
         let lines = self.lines();
         complaint(&lines).unwrap_or("it said nothing").to_owned()
     }

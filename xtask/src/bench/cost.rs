@@ -66,7 +66,7 @@ impl Switches {
 ///
 /// # Errors
 /// When it holds no kernel program, or nothing switches.
-pub fn per_switch(
+pub(super) fn per_switch(
     switches: Switches,
     running: &mut Running,
     profiler: &Profiler,

@@ -34,7 +34,7 @@ const SAMPLER: [&str; 2] = ["cpu_sample", "perf"];
 ///
 /// # Errors
 /// No sample in a window, or nothing that takes samples.
-pub fn per_unwind(
+pub(super) fn per_unwind(
     profiler: &Profiler,
     plan: Plan,
     folder: &Path,

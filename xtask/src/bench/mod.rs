@@ -40,7 +40,7 @@ const QUIET_LOAD: f64 = 0.5;
 
 /// Options of `cargo xtask bench`.
 #[derive(Args, Debug)]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     /// Measure these workloads only
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Workload>,
@@ -132,7 +132,7 @@ impl BenchArgs {
 /// # Errors
 /// Not root, interrupted, or a file that cannot be written. Whatever else fails is left out of
 /// the tables and named below them.
-pub fn run(args: &BenchArgs) -> Result<()> {
+pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),
         "bench attaches kernel programs: run it as root, or with sudo"

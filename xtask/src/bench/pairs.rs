@@ -18,7 +18,7 @@ use super::{
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Windows of the project's own profiler; the others have every second one.
     pub pairs: u32,
     /// Length of a window.
@@ -32,13 +32,13 @@ impl Plan {
     }
 
     /// Windows of a profiler other than the project's own.
-    pub fn pairs_of_others(&self) -> u32 {
+    pub(super) fn pairs_of_others(&self) -> u32 {
         self.pairs.div_ceil(2)
     }
 }
 
 /// What one workload showed.
-pub struct Comparison {
+pub(super) struct Comparison {
     /// The workload by itself.
     pub baseline: Baseline,
     /// With each profiler.
@@ -60,7 +60,7 @@ struct Series<'a> {
 ///
 /// # Errors
 /// When the workload fails. A profiler that fails is left out from there on, and said.
-pub fn compare(
+pub(super) fn compare(
     workload: Workload,
     running: &mut Running,
     profilers: &[&Profiler],
@@ -130,7 +130,7 @@ impl<'a> Series<'a> {
 }
 
 /// A window of the workload alone.
-pub fn without(running: &mut Running, time: Duration, clock: &Clock) -> Result<Window> {
+pub(super) fn without(running: &mut Running, time: Duration, clock: &Clock) -> Result<Window> {
     let window = measure(running, time, clock)?;
     ensure!(
         window.ops > 0,
@@ -184,7 +184,7 @@ fn summarise(workload: Workload, baseline: &[Window], series: Vec<Series>) -> Re
 }
 
 /// The workload by itself.
-pub fn alone(workload: Workload, baseline: &[Window]) -> Result<Baseline> {
+pub(super) fn alone(workload: Workload, baseline: &[Window]) -> Result<Baseline> {
     let spread = |of: fn(&Window) -> f64| {
         let values: Vec<f64> = baseline.iter().map(of).collect();
         Spread::of(&values).context("no window without a profiler")
@@ -199,7 +199,7 @@ pub fn alone(workload: Workload, baseline: &[Window]) -> Result<Baseline> {
 
 /// The windows without a profiler against each other in the same way: what the figures of the
 /// profilers would be if these did nothing. `None` if there are fewer than three.
-pub fn noise(workload: Workload, baseline: &[Window]) -> Option<Ratio> {
+pub(super) fn noise(workload: Workload, baseline: &[Window]) -> Option<Ratio> {
     let ratios = baseline
         .windows(3)
         .map(|three| against(&three[0], &three[1], &three[2]));
@@ -215,7 +215,7 @@ pub fn noise(workload: Workload, baseline: &[Window]) -> Option<Ratio> {
 }
 
 /// Throughput and CPU time for an operation of a window, as ratios to its neighbours'.
-pub fn against(before: &Window, on: &Window, after: &Window) -> (f64, f64) {
+pub(super) fn against(before: &Window, on: &Window, after: &Window) -> (f64, f64) {
     let ratio = |of: fn(&Window) -> f64| against_neighbours(of(before), of(on), of(after));
     (ratio(Window::ops_per_s), ratio(Window::cpu_ns_per_op))
 }

@@ -23,7 +23,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 
 /// A kind of profiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tool {
+pub(super) enum Tool {
     /// This project.
     Remora,
     /// The same with one signal alone, or none, of those that can be turned off.
@@ -91,7 +91,7 @@ impl Signals {
 }
 
 /// What shows that a profiler is recording.
-pub enum Sign {
+pub(super) enum Sign {
     /// A line of its output that begins with this, its own name aside.
     Line(&'static str),
     /// An open file of this kind: its hooks are in place.
@@ -100,7 +100,7 @@ pub enum Sign {
 
 impl Tool {
     /// All, the project's own first.
-    pub const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Remora,
         Self::Perf,
         Self::PerfDwarf,
@@ -111,7 +111,7 @@ impl Tool {
     ];
 
     /// Its name in tables, with the arguments that matter.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Remora => "remora",
             Self::RemoraWith(signals) => signals.name(),
@@ -125,22 +125,22 @@ impl Tool {
     }
 
     /// Whether it is the project's own.
-    pub fn is_own(self) -> bool {
+    pub(super) fn is_own(self) -> bool {
         matches!(self, Self::Remora | Self::RemoraWith(_))
     }
 
     /// Whether it can profile `workload` at all.
-    pub fn fits(self, workload: Workload) -> bool {
+    pub(super) fn fits(self, workload: Workload) -> bool {
         !self.is_for_python() || workload == Workload::Asyncio
     }
 
     /// Whether it knows Python alone.
-    pub fn is_for_python(self) -> bool {
+    pub(super) fn is_for_python(self) -> bool {
         matches!(self, Self::PySpy | Self::PySpyNative)
     }
 
     /// Whether it works with kernel programs.
-    pub fn has_programs(self) -> bool {
+    pub(super) fn has_programs(self) -> bool {
         matches!(
             self,
             Self::Remora | Self::RemoraWith(_) | Self::LibbpfOffcputime | Self::BccOffcputime
@@ -213,7 +213,7 @@ impl Tool {
 }
 
 /// A profiler that is installed here.
-pub struct Profiler {
+pub(super) struct Profiler {
     /// Its kind.
     pub tool: Tool,
     program: PathBuf,
@@ -224,7 +224,7 @@ impl Profiler {
     ///
     /// # Errors
     /// Not installed, and how to get it.
-    pub fn find(tool: Tool, remora: &Path) -> Result<Self> {
+    pub(super) fn find(tool: Tool, remora: &Path) -> Result<Self> {
         match tool.find(remora) {
             Some(program) => Ok(Self { tool, program }),
             None => bail!("not installed ({})", tool.get_it()),
@@ -236,7 +236,7 @@ impl Profiler {
     ///
     /// # Errors
     /// When it ends instead, with its own words.
-    pub fn attach(&self, pid: u32, folder: &Path, clock: &Clock) -> Result<Attached> {
+    pub(super) fn attach(&self, pid: u32, folder: &Path, clock: &Clock) -> Result<Attached> {
         let output = TempDir::new_in(folder)?;
         let mut command = self.tool.command(&self.program, pid, output.path());
         let mut process = Process::start(command.current_dir(output.path()))?;
@@ -258,14 +258,14 @@ impl Profiler {
 }
 
 /// A profiler at work; ended when dropped.
-pub struct Attached {
+pub(super) struct Attached {
     process: Process,
     _output: TempDir,
 }
 
 impl Attached {
     /// The process that does the profiler's work.
-    pub fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         worker(self.process.pid())
     }
 
@@ -273,7 +273,7 @@ impl Attached {
     ///
     /// # Errors
     /// When it had ended by itself: the window before was not what it seemed.
-    pub fn detach(mut self, clock: &Clock) -> Result<()> {
+    pub(super) fn detach(mut self, clock: &Clock) -> Result<()> {
         let early = self.process.ended()?;
         ensure!(
             early.is_none(),
@@ -299,7 +299,7 @@ fn worker(started: u32) -> u32 {
 }
 
 /// Whether it has given its sign.
-pub fn shows(process: &Process, sign: &Sign) -> bool {
+pub(super) fn shows(process: &Process, sign: &Sign) -> bool {
     match sign {
         Sign::Line(start) => process.lines().iter().any(|line| {
             line.strip_prefix("remora: ")
@@ -317,7 +317,7 @@ pub fn shows(process: &Process, sign: &Sign) -> bool {
 }
 
 /// Looks `name` up in `PATH` and in the system's own folders, which a user's `PATH` may lack.
-pub fn in_path(name: &str) -> Option<PathBuf> {
+pub(super) fn in_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin", "/usr/bin"].map(PathBuf::from));
     folders

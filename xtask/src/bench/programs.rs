@@ -10,13 +10,13 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// BPF run-time statistics are on while this lives; then they are as before.
-pub struct Statistics {
+pub(super) struct Statistics {
     before: String,
 }
 
 impl Statistics {
     /// Switches them on.
-    pub fn enable() -> Result<Self> {
+    pub(super) fn enable() -> Result<Self> {
         let before = fs::read_to_string(SWITCH).with_context(|| format!("cannot read {SWITCH}"))?;
         fs::write(SWITCH, "1").with_context(|| format!("cannot write {SWITCH}"))?;
         Ok(Self { before })
@@ -36,7 +36,7 @@ impl Drop for Statistics {
 
 /// Runs and run time of one program so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cost {
+pub(super) struct Cost {
     /// How often it ran while statistics were on.
     pub runs: u64,
     /// Time in it, in nanoseconds.
@@ -44,16 +44,16 @@ pub struct Cost {
 }
 
 /// Costs by program id.
-pub type Costs = BTreeMap<u32, Cost>;
+pub(super) type Costs = BTreeMap<u32, Cost>;
 
 /// The programs that `pid` holds open.
-pub fn costs(pid: u32) -> Result<Costs> {
+pub(super) fn costs(pid: u32) -> Result<Costs> {
     let infos = fdinfo(pid)?;
     Ok(infos.iter().filter_map(|info| program(info)).collect())
 }
 
 /// What ran between two readings, by program.
-pub fn since(earlier: &Costs, now: &Costs) -> Costs {
+pub(super) fn since(earlier: &Costs, now: &Costs) -> Costs {
     let difference = |(id, now): (&u32, &Cost)| {
         let before = earlier.get(id).copied().unwrap_or_default();
         let cost = Cost {
@@ -66,7 +66,7 @@ pub fn since(earlier: &Costs, now: &Costs) -> Costs {
 }
 
 /// Names of the programs that `pid` holds: as `bpftool` says, else the hook, else the id.
-pub fn names(pid: u32) -> Result<BTreeMap<u32, String>> {
+pub(super) fn names(pid: u32) -> Result<BTreeMap<u32, String>> {
     let infos = fdinfo(pid)?;
     let ids = infos
         .iter()

@@ -7,7 +7,7 @@ use super::{jitter::Jitter, pairs::Plan, stats::Spread};
 
 /// Everything that one run measured.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(super) struct Report {
     /// Where.
     pub machine: Machine,
     /// How.
@@ -30,7 +30,7 @@ pub struct Report {
 
 /// The machine, as far as it matters for the figures.
 #[derive(Debug, Serialize)]
-pub struct Machine {
+pub(super) struct Machine {
     /// Kernel release.
     pub kernel: String,
     /// Model name of the first CPU.
@@ -46,7 +46,7 @@ pub struct Machine {
 
 impl Machine {
     /// This one; what cannot be read is `unknown`.
-    pub fn here() -> Self {
+    pub(super) fn here() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let cpuinfo = read("/proc/cpuinfo");
         let field = |name: &str| {
@@ -79,7 +79,7 @@ fn or_unknown(text: &str) -> String {
 
 /// The plan as it was carried out.
 #[derive(Debug, Serialize)]
-pub struct Method {
+pub(super) struct Method {
     /// Windows with remora, for each workload.
     pub pairs: u32,
     /// Windows with each other profiler.
@@ -100,7 +100,7 @@ impl From<Plan> for Method {
 
 /// A workload without any profiler.
 #[derive(Debug, Serialize)]
-pub struct Baseline {
+pub(super) struct Baseline {
     /// Name.
     pub workload: &'static str,
     /// What is counted.
@@ -113,7 +113,7 @@ pub struct Baseline {
 
 /// A workload with a profiler, against itself without: 1 is no cost.
 #[derive(Debug, Serialize)]
-pub struct Ratio {
+pub(super) struct Ratio {
     /// Name.
     pub workload: &'static str,
     /// Name, or that there was none.
@@ -130,7 +130,7 @@ pub struct Ratio {
 
 /// Run time of a profiler's kernel programs for a context switch.
 #[derive(Debug, Serialize)]
-pub struct SwitchCost {
+pub(super) struct SwitchCost {
     /// Name.
     pub profiler: &'static str,
     /// Whose context switches.
@@ -145,7 +145,7 @@ pub struct SwitchCost {
 
 /// Run time of the project's own sampler on a stack of a known depth.
 #[derive(Debug, Serialize)]
-pub struct UnwindCost {
+pub(super) struct UnwindCost {
     /// Calls below `main`.
     pub depth: u32,
     /// A sample, its stack and all, in nanoseconds.
@@ -158,7 +158,7 @@ pub struct UnwindCost {
 
 /// Looks of `remora triage`, from the start of the command to its end.
 #[derive(Debug, Serialize)]
-pub struct Answer {
+pub(super) struct Answer {
     /// Name.
     pub workload: &'static str,
     /// Until the verdict was there, in seconds; of it three are the look itself.
@@ -171,7 +171,7 @@ pub struct Answer {
 
 /// One kernel program over all windows.
 #[derive(Debug, Serialize)]
-pub struct ProgramCost {
+pub(super) struct ProgramCost {
     /// Name.
     pub program: String,
     /// Runs.
@@ -186,7 +186,7 @@ pub struct ProgramCost {
 
 /// Something that is not in the tables.
 #[derive(Debug, Serialize)]
-pub struct Missing {
+pub(super) struct Missing {
     /// Profiler, workload, or the one on the other.
     pub what: String,
     /// Why.
@@ -195,7 +195,7 @@ pub struct Missing {
 
 impl Missing {
     /// `what` is not in the tables because of `error`.
-    pub fn new(what: impl Into<String>, error: &anyhow::Error) -> Self {
+    pub(super) fn new(what: impl Into<String>, error: &anyhow::Error) -> Self {
         Self {
             what: what.into(),
             reason: format!("{error:#}"),

@@ -43,7 +43,7 @@ impl Snapshot {
 /// CPU time and context switches of a process: the sums over its live threads. The workloads keep
 /// theirs, so that nothing is missed with a thread that ends.
 #[derive(Clone, Copy, Debug)]
-pub struct Usage {
+pub(super) struct Usage {
     /// Time on a CPU, from `schedstat`: nanosecond steps, where `stat` counts ticks.
     pub cpu: Duration,
     /// Voluntary and involuntary context switches.
@@ -52,7 +52,7 @@ pub struct Usage {
 
 impl Usage {
     /// Reads `/proc/PID/task`.
-    pub fn of(pid: u32) -> Result<Self> {
+    pub(super) fn of(pid: u32) -> Result<Self> {
         Self::read(pid).with_context(|| format!("cannot read /proc/{pid}/task"))
     }
 

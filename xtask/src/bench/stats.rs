@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// Five-number summary of a non-empty set of finite numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
+pub(super) struct Spread {
     /// Smallest.
     pub min: f64,
     /// First quartile.
@@ -24,7 +24,7 @@ pub struct Spread {
 
 impl Spread {
     /// Summarises `values`; those that are not finite are left out. `None` if nothing remains.
-    pub fn of(values: &[f64]) -> Option<Self> {
+    pub(super) fn of(values: &[f64]) -> Option<Self> {
         let mut sorted: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
         sorted.sort_by(f64::total_cmp);
         Some(Self {
@@ -49,7 +49,7 @@ fn quantile(sorted: &[f64], p: f64) -> f64 {
 
 /// `on` against the mean of the measurements just before and after it, in which a steady drift of
 /// the machine cancels out.
-pub fn against_neighbours(before: f64, on: f64, after: f64) -> f64 {
+pub(super) fn against_neighbours(before: f64, on: f64, after: f64) -> f64 {
     on / f64::midpoint(before, after)
 }
 

@@ -6,7 +6,7 @@ use super::{jitter, report::Report, stats::Spread};
 
 /// How tables are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+pub(super) enum Style {
     /// Columns aligned with spaces.
     Terminal,
     /// Pipes.
@@ -14,7 +14,7 @@ pub enum Style {
 }
 
 /// A titled table.
-pub struct Section {
+pub(super) struct Section {
     /// Above it.
     pub title: &'static str,
     /// Of its columns.
@@ -24,7 +24,7 @@ pub struct Section {
 }
 
 /// Writes all tables, then how they came about and what is missing.
-pub fn render(report: &Report, style: Style) -> Result<String, fmt::Error> {
+pub(super) fn render(report: &Report, style: Style) -> Result<String, fmt::Error> {
     let mut out = String::new();
     for section in sections(report)
         .iter()

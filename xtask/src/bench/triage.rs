@@ -35,7 +35,7 @@ struct Look {
 ///
 /// # Errors
 /// The workload or the command fails, or the verdict is not that it is healthy.
-pub fn measure(
+pub(super) fn measure(
     remora: &Path,
     plan: Plan,
     folder: &Path,

@@ -13,7 +13,7 @@ const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const SOURCES: [&str; 2] = ["/etc/apt/sources.list", "/etc/apt/sources.list.d"];
 
 /// apt with a list of sources of its own.
-pub struct Apt {
+pub(super) struct Apt {
     folder: PathBuf,
 }
 
@@ -23,7 +23,7 @@ impl Apt {
     ///
     /// # Errors
     /// No mirror of Debian is known, the folder cannot be written, or the lists cannot be fetched.
-    pub fn with(folder: &Path, suites: &[String]) -> anyhow::Result<Self> {
+    pub(super) fn with(folder: &Path, suites: &[String]) -> anyhow::Result<Self> {
         let mirror = mirror()?;
         let source = |suite: &String| {
             let (archive, suite) = suite.split_once(' ').unwrap_or(("debian", suite));
@@ -44,7 +44,7 @@ impl Apt {
     }
 
     /// `apt-get` or `apt-cache`.
-    pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         for (option, file) in [
             ("Dir::Etc::sourcelist", "sources"),
@@ -68,7 +68,7 @@ impl Apt {
     ///
     /// # Errors
     /// It cannot be run, or refuses.
-    pub fn ask(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    pub(super) fn ask(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = self.command("apt-cache", arguments);
         let output = command.output();
         let output = output.with_context(|| format!("cannot start {}", line(&command)))?;

@@ -5,11 +5,11 @@
 //! line to [`HOOKS`].
 
 /// Debian 12's kernel.
-pub const V6_1: &str = "6.1";
+pub(super) const V6_1: &str = "6.1";
 /// The kernel of Debian 13, and of Debian 12's later ones.
-pub const V6_12: &str = "6.12";
+pub(super) const V6_12: &str = "6.12";
 /// The newest that Debian has for its stable release.
-pub const NEWEST: &str = "newest";
+pub(super) const NEWEST: &str = "newest";
 
 /// Before 6.16: no tracepoint at the exit of the scheduler.
 const OLD: &[&str] = &[V6_1, V6_12];
@@ -18,7 +18,7 @@ const EVERY: &[&str] = &[V6_1, V6_12, NEWEST];
 
 /// A kernel to boot.
 #[derive(Clone, Copy, Debug)]
-pub struct Kernel {
+pub(super) struct Kernel {
     /// How it is called here.
     pub name: &'static str,
     /// Its version begins so; the newest of these is taken. Empty: the newest of all.
@@ -33,7 +33,7 @@ const OLD_SIGNALS: &[(&str, &str)] = &[
 ];
 
 /// In the order in which they are booted.
-pub const KERNELS: &[Kernel] = &[
+pub(super) const KERNELS: &[Kernel] = &[
     Kernel {
         name: V6_1,
         series: "6.1.",
@@ -56,7 +56,7 @@ pub const KERNELS: &[Kernel] = &[
 
 /// A hook of `remora doctor`.
 #[derive(Clone, Copy, Debug)]
-pub struct Hook {
+pub(super) struct Hook {
     /// Its name begins so: compilers add suffixes.
     pub name: &'static str,
     /// The kernels that refuse it; on all others it must work.
@@ -71,7 +71,7 @@ const fn hook(name: &'static str) -> Hook {
 }
 
 /// Every hook that `remora doctor` tells, each to be found on each kernel.
-pub const HOOKS: &[Hook] = &[
+pub(super) const HOOKS: &[Hook] = &[
     hook("iter/task"),
     hook("iter.s/task"),
     hook("tp_btf/sched_switch"),
@@ -104,7 +104,7 @@ pub const HOOKS: &[Hook] = &[
 
 /// A test, and what it must do.
 #[derive(Clone, Copy, Debug)]
-pub struct Test {
+pub(super) struct Test {
     /// Its file and its own name: `state::a_stop_in_the_middle_is_timed`.
     pub name: &'static str,
     /// Kernels on which it says that it is skipped, and words of the reason that it gives.
@@ -115,7 +115,7 @@ pub struct Test {
 
 impl Test {
     /// On these kernels it must be skipped, by itself, with these words.
-    pub const fn skipped_on(
+    pub(super) const fn skipped_on(
         mut self,
         kernels: &'static [&'static str],
         words: &'static str,
@@ -125,14 +125,14 @@ impl Test {
     }
 
     /// It may leave parts out whose reason holds these words.
-    pub const fn without_parts(mut self, words: &'static str) -> Self {
+    pub(super) const fn without_parts(mut self, words: &'static str) -> Self {
         self.parts_skipped = Some(words);
         self
     }
 }
 
 /// A test that must run and pass on each kernel.
-pub const fn passes(name: &'static str) -> Test {
+pub(super) const fn passes(name: &'static str) -> Test {
     Test {
         name,
         skipped: (&[], ""),
@@ -141,7 +141,7 @@ pub const fn passes(name: &'static str) -> Test {
 }
 
 /// One line a test.
-pub const TESTS: &[Test] = &[
+pub(super) const TESTS: &[Test] = &[
     passes("bad_input::a_kernel_thread"),
     passes("bad_input::a_zombie"),
     passes("bad_input::no_such_process"),
@@ -202,7 +202,7 @@ pub const TESTS: &[Test] = &[
 
 /// Tests that run on no other kernel, by how their names begin, and why: three guests are to take ten
 /// minutes. A test that is in neither list fails the run.
-pub const LEFT_OUT: &[(&str, &str)] = &[
+pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     (
         "sockets::a_socket_in",
         "`ip netns add` does not work in the guest yet",

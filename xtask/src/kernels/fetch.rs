@@ -23,7 +23,7 @@ const FRESH: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// An image to boot.
 #[derive(Clone, Debug)]
-pub struct Image {
+pub(super) struct Image {
     /// `vmlinuz`.
     pub path: PathBuf,
     /// As its package is called: `6.1.0-56`.
@@ -34,7 +34,7 @@ pub struct Image {
 ///
 /// # Errors
 /// One is not in the cache, and cannot be fetched.
-pub fn images(cache: &Path, kernels: &[Kernel]) -> anyhow::Result<Vec<Image>> {
+pub(super) fn images(cache: &Path, kernels: &[Kernel]) -> anyhow::Result<Vec<Image>> {
     let cached = |kernel: &Kernel| look(&cache.join(kernel.name));
     if kernels.iter().any(|kernel| !is_fresh(cache, kernel))
         && let Err(error) = fetch_all(cache, kernels)

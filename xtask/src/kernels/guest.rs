@@ -33,7 +33,7 @@ const GIVES_UP: Duration = Duration::from_secs(30);
 
 /// How the guest's instructions are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accelerator {
+pub(super) enum Accelerator {
     /// By this machine's CPUs.
     Kvm,
     /// By emulation in software.
@@ -43,7 +43,7 @@ pub enum Accelerator {
 impl Accelerator {
     /// The better one that works: a device `/dev/kvm` may be there and fail, inside a virtual machine,
     /// so it is tried, by a boot that ends as it finds no disk.
-    pub fn find(kernel: &Path) -> Self {
+    pub(super) fn find(kernel: &Path) -> Self {
         let device = fs::File::options().read(true).write(true).open("/dev/kvm");
         if device.is_ok() && boots_by_kvm(kernel).unwrap_or(false) {
             Self::Kvm
@@ -75,7 +75,7 @@ fn boots_by_kvm(kernel: &Path) -> anyhow::Result<bool> {
 }
 
 /// What to boot, and on what.
-pub struct Guest<'a> {
+pub(super) struct Guest<'a> {
     /// The kernel's image.
     pub kernel: &'a Path,
     /// The disk; what the guest writes is thrown away.
@@ -94,7 +94,10 @@ impl Guest<'_> {
     /// # Errors
     /// The emulator cannot be started, the guest hangs or ends before its tests: with the last lines
     /// of its console.
-    pub fn run(&self, mut report: impl FnMut(&Transcript, &Mark)) -> anyhow::Result<Transcript> {
+    pub(super) fn run(
+        &self,
+        mut report: impl FnMut(&Transcript, &Mark),
+    ) -> anyhow::Result<Transcript> {
         let mut machine = Machine::start(self.command())?;
         let end = Instant::now() + self.limit;
         let mut transcript = Transcript::default();

@@ -30,13 +30,13 @@ const BY_NAME: [&str; 1] = ["libgcc_s.so.1"];
 const DISK_BYTES: u64 = 1 << 30;
 
 /// The tests of `remora-tests` by name: the file each is built from, and its executable.
-pub type Suites = BTreeMap<String, PathBuf>;
+pub(super) type Suites = BTreeMap<String, PathBuf>;
 
 /// Builds the end-to-end tests.
 ///
 /// # Errors
 /// They do not build.
-pub fn build_tests() -> anyhow::Result<Suites> {
+pub(super) fn build_tests() -> anyhow::Result<Suites> {
     let mut command = cargo();
     command.args(["test", "--package", "remora-tests", "--no-run"]);
     command.arg("--message-format=json-render-diagnostics");
@@ -64,7 +64,7 @@ pub fn build_tests() -> anyhow::Result<Suites> {
 ///
 /// # Errors
 /// A suite cannot be run.
-pub fn names(suites: &Suites) -> anyhow::Result<Vec<String>> {
+pub(super) fn names(suites: &Suites) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for (suite, executable) in suites {
         let output = Command::new(executable).arg("--list").output();
@@ -77,7 +77,7 @@ pub fn names(suites: &Suites) -> anyhow::Result<Vec<String>> {
 }
 
 /// What a guest's disk is filled with.
-pub struct Payload<'a> {
+pub(super) struct Payload<'a> {
     /// The agent.
     pub agent: &'a Path,
     /// The tests' executables.
@@ -92,7 +92,7 @@ pub struct Payload<'a> {
 ///
 /// # Errors
 /// A program is missing, or there is no room.
-pub fn make(payload: &Payload<'_>, folder: &Path, disk: &Path) -> anyhow::Result<()> {
+pub(super) fn make(payload: &Payload<'_>, folder: &Path, disk: &Path) -> anyhow::Result<()> {
     let _ = fs::remove_dir_all(folder);
     let root = Root(folder.to_owned());
     for place in ["dev", "proc", "sys", "run", "tmp", "usr/local"] {
@@ -109,7 +109,7 @@ pub fn make(payload: &Payload<'_>, folder: &Path, disk: &Path) -> anyhow::Result
 }
 
 /// Where a program is, the administrator's included: a user's path may lack their folder.
-pub fn find(program: &str) -> Option<PathBuf> {
+pub(super) fn find(program: &str) -> Option<PathBuf> {
     let of_root = || Some(Path::new("/usr/sbin").join(program)).filter(|path| path.exists());
     toolchain::find(program).or_else(of_root)
 }

@@ -7,19 +7,19 @@ use super::expect::{Hook, Kernel, Test};
 use super::transcript::{Ran, Transcript};
 
 /// The names that the guest gives to what it runs beside the tests.
-pub const DOCTOR: &str = "doctor";
+pub(super) const DOCTOR: &str = "doctor";
 /// A capture of one second.
-pub const CAPTURE: &str = "capture";
+pub(super) const CAPTURE: &str = "capture";
 
 /// How many these are.
-pub const BESIDE: usize = 2;
+pub(super) const BESIDE: usize = 2;
 
 /// Lines of a failed test that are shown.
 const LAST_LINES: usize = 40;
 
 /// What became of one check on one kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// It ran, all of it or all but what may be left out, and passed.
     Passed,
     /// It passed when it was tried again.
@@ -31,10 +31,10 @@ pub enum Verdict {
 }
 
 /// All that is checked on one kernel, by name.
-pub type Verdicts = Vec<(String, Verdict)>;
+pub(super) type Verdicts = Vec<(String, Verdict)>;
 
 /// Judges a guest: its hooks, its capture, each of the tests, and its kernel's own messages.
-pub fn judge(
+pub(super) fn judge(
     kernel: &Kernel,
     hooks: &[Hook],
     tests: &[&Test],

@@ -43,7 +43,7 @@ const CPUS_A_GUEST: usize = 2;
 ///
 /// # Errors
 /// A kernel cannot be had or does not come up, or something on it is not as the list says.
-pub fn test(filters: &[String]) -> anyhow::Result<()> {
+pub(crate) fn test(filters: &[String]) -> anyhow::Result<()> {
     let cache = cache();
     if let Err(why) = tools::ensure(&cache) {
         say(format!("skipped the other kernels: no emulator: {why:#}"));

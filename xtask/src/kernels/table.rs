@@ -3,10 +3,10 @@
 use super::judge::{Verdict, Verdicts};
 
 /// One kernel: its name, what is said of it above the table, its verdicts.
-pub type Column = (&'static str, String, Verdicts);
+pub(super) type Column = (&'static str, String, Verdicts);
 
 /// The table, a line for each test.
-pub fn lines(columns: &[Column]) -> Vec<String> {
+pub(super) fn lines(columns: &[Column]) -> Vec<String> {
     let mut lines: Vec<String> = columns
         .iter()
         .map(|(name, head, _)| format!("{name}: {head}"))

@@ -29,7 +29,7 @@ const TOOLS: [(&str, &str); 8] = [
 ///
 /// # Errors
 /// In words: what a person has to install.
-pub fn ensure(cache: &Path) -> anyhow::Result<()> {
+pub(super) fn ensure(cache: &Path) -> anyhow::Result<()> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("the kernels and the emulator are those of x86-64");
     }

@@ -9,7 +9,7 @@ const MOST_LINES: usize = 20_000;
 
 /// What the guest's first process says of its progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mark {
+pub(super) enum Mark {
     /// It is up, with this kernel.
     Boot(String),
     /// A test begins.
@@ -22,7 +22,7 @@ pub enum Mark {
 
 /// One test, or another program of the guest.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Ran {
+pub(super) struct Ran {
     /// Its exit code; `None` while it runs.
     pub code: Option<i32>,
     /// What it printed.
@@ -37,13 +37,13 @@ pub struct Ran {
 
 impl Ran {
     /// All lines.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         self.lines.join("\n")
     }
 
     /// The reasons for which the test says that it, or a part of it, is skipped; see
     /// `tests/src/gate.rs`.
-    pub fn skips(&self) -> Vec<&str> {
+    pub(super) fn skips(&self) -> Vec<&str> {
         // The runner's own line may stand before it: `test NAME ... skipped: NAME: WHY`.
         let lines = self.lines.iter();
         let said = lines.filter_map(|line| line.split_once("skipped: "));
@@ -52,7 +52,7 @@ impl Ran {
     }
 
     /// Whether the runner says that this one test ran and passed.
-    pub fn passed(&self) -> bool {
+    pub(super) fn passed(&self) -> bool {
         let said = |line: &String| line.starts_with("test result: ok. 1 passed;");
         self.code == Some(0) && self.lines.iter().any(said)
     }
@@ -60,7 +60,7 @@ impl Ran {
 
 /// All that the guest said so far.
 #[derive(Clone, Debug, Default)]
-pub struct Transcript {
+pub(super) struct Transcript {
     /// `uname -r`.
     pub release: String,
     /// By name.
@@ -71,7 +71,7 @@ pub struct Transcript {
 
 impl Transcript {
     /// Takes a line in.
-    pub fn read(&mut self, line: &str) -> Option<Mark> {
+    pub(super) fn read(&mut self, line: &str) -> Option<Mark> {
         // A test may leave its last line without an end.
         let (before, mark) = match line.split_once(MARK) {
             Some((before, mark)) => (before, Some(mark)),
@@ -124,12 +124,12 @@ impl Transcript {
     }
 
     /// Whether the guest came to its end.
-    pub fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.done
     }
 
     /// What it is at, and what that has printed.
-    pub fn place(&self) -> (&str, String) {
+    pub(super) fn place(&self) -> (&str, String) {
         match &self.current {
             Some(name) => (name, self.ran.get(name).map(Ran::text).unwrap_or_default()),
             None if self.release.is_empty() => ("its boot", String::new()),

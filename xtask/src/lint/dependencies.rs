@@ -39,7 +39,7 @@ struct Licenses {
 ///
 /// # Errors
 /// Names each package that must not be taken, and why.
-pub fn check() -> anyhow::Result<()> {
+pub(super) fn check() -> anyhow::Result<()> {
     say("licences, sources and compilers of dependencies");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(folder.join(LIST)).context("cannot read deny.toml")?;

@@ -35,7 +35,7 @@ const LOADER: (&str, &str) = ("aya", "probe");
 ///
 /// # Errors
 /// Names each arrow that is not meant.
-pub fn check() -> anyhow::Result<()> {
+pub(super) fn check() -> anyhow::Result<()> {
     say("floors: which crate knows which");
     let mut command = MetadataCommand::new();
     command.no_deps().other_options(["--locked".to_owned()]);

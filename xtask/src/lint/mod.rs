@@ -25,7 +25,7 @@ const DENY: [&str; 3] = ["--", "--deny", "warnings"];
 ///
 /// # Errors
 /// A check fails.
-pub fn lint() -> anyhow::Result<()> {
+pub(crate) fn lint() -> anyhow::Result<()> {
     tidy()?;
     say("format");
     run(cargo().args(["fmt", "--all", "--check"]))?;

@@ -17,7 +17,7 @@ use crate::toolchain::{self, Compiler, OLDEST_MINOR};
 ///
 /// # Errors
 /// The oldest compiler refuses one; or Cargo.toml names another one than the tool chain's set-up.
-pub fn check() -> anyhow::Result<()> {
+pub(super) fn check() -> anyhow::Result<()> {
     // `CARGO_PKG_RUST_VERSION` is the workspace's, which every crate inherits.
     let declared = env!("CARGO_PKG_RUST_VERSION");
     ensure!(

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 
 use crate::process::{cargo, is_root, line, run, say};
 use crate::toolchain::{self, Compiler, Seen};
-pub use plan::DEBIAN_TOOLCHAIN;
+pub(crate) use plan::DEBIAN_TOOLCHAIN;
 use plan::{Facts, Step};
 
 /// The version of bpf-linker that is installed.
@@ -23,7 +23,7 @@ const LINKER: &str = "bpf-linker@0.13.0";
 ///
 /// # Errors
 /// It cannot: what a person has to install, in one line.
-pub fn ensure() -> anyhow::Result<()> {
+pub(crate) fn ensure() -> anyhow::Result<()> {
     let mut done = Vec::new();
     loop {
         match plan::next(&observe(), &done) {
@@ -47,7 +47,7 @@ pub fn ensure() -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Something is missing, and could not or (with `check`) should not be installed.
-pub fn setup(check: bool) -> anyhow::Result<()> {
+pub(crate) fn setup(check: bool) -> anyhow::Result<()> {
     if !check {
         ensure()?;
     }
@@ -193,7 +193,7 @@ fn commands(step: &Step) -> anyhow::Result<Vec<Command>> {
 ///
 /// # Errors
 /// Not root, no apt-get, or apt-get fails.
-pub fn install_packages(packages: &[String]) -> anyhow::Result<()> {
+pub(crate) fn install_packages(packages: &[String]) -> anyhow::Result<()> {
     if !is_root() || toolchain::find("apt-get").is_none() {
         bail!("only root on Debian can install {}", packages.join(" "));
     }

@@ -11,7 +11,7 @@ use crate::toolchain::{Compiler, OLDEST_MINOR, OVERRIDE, Seen};
 const DEBIAN_RUST: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// rustup's name for Debian's compiler once it is linked.
-pub const DEBIAN_TOOLCHAIN: &str = "debian-web";
+pub(crate) const DEBIAN_TOOLCHAIN: &str = "debian-web";
 
 /// The LLVM versions that bpf-linker 0.13 builds on, the one that Debian 12 has first.
 const LLVMS: [u32; 3] = [22, 23, 21];
@@ -21,7 +21,7 @@ const C_COMPILER: [&str; 2] = ["gcc", "libc6-dev"];
 
 /// One thing to do; each is done once at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     /// Fetch Debian's lists of packages.
     Update,
     /// Install Debian packages.
@@ -38,7 +38,7 @@ pub enum Step {
 
 /// What was observed of the machine.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub(super) struct Facts {
     /// Compilers and linker.
     pub seen: Seen,
     /// The compiler in /usr/bin, when there is a rustup that may not know it.
@@ -62,7 +62,7 @@ pub struct Facts {
 }
 
 /// Every Debian package that a step may ask for.
-pub fn packages() -> Vec<String> {
+pub(super) fn packages() -> Vec<String> {
     let fixed = C_COMPILER.into_iter().chain(DEBIAN_RUST).map(str::to_owned);
     let mut all: Vec<_> = fixed
         .chain(LLVMS.into_iter().flat_map(llvm_packages))
@@ -84,7 +84,7 @@ fn llvm_packages(llvm: u32) -> [String; 4] {
 }
 
 /// Whether nothing is missing, given whether there is a C compiler.
-pub fn is_complete(seen: &Seen, cc: bool) -> bool {
+pub(super) fn is_complete(seen: &Seen, cc: bool) -> bool {
     cc && seen.complete().is_some()
 }
 
@@ -94,7 +94,7 @@ pub fn is_complete(seen: &Seen, cc: bool) -> bool {
 ///
 /// # Errors
 /// Nothing is left to try: what to install, in one line.
-pub fn next(facts: &Facts, done: &[Step]) -> Result<Option<Step>, String> {
+pub(super) fn next(facts: &Facts, done: &[Step]) -> Result<Option<Step>, String> {
     if is_complete(&facts.seen, facts.cc) {
         return Ok(None);
     }

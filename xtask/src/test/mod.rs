@@ -13,7 +13,7 @@ use crate::process::{cargo, is_root, line, run_and_read, say};
 use crate::tidy;
 use anyhow::ensure;
 use output::{Output, Told};
-pub use skips::must_be_complete;
+pub(crate) use skips::must_be_complete;
 use std::mem;
 use std::path::Path;
 use std::process::Command;
@@ -30,7 +30,7 @@ const SKIPS: &str = "tests/skips.toml";
 ///
 /// # Errors
 /// A test fails, too many need a second try, one is skipped that must not be, or the agent cannot be built.
-pub fn test(filters: &[String]) -> anyhow::Result<()> {
+pub(crate) fn test(filters: &[String]) -> anyhow::Result<()> {
     tidy::tidy()?;
     let known = skips::known()?;
     if is_root() {

@@ -10,7 +10,7 @@ const REASON_LINES: usize = 3;
 
 /// A test, and why it did not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub(super) struct Told {
     /// The name of the test.
     pub test: String,
     /// In words.
@@ -19,7 +19,7 @@ pub struct Told {
 
 /// What a run of test programs came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
+pub(super) struct Output {
     /// Tests that passed.
     pub passed: usize,
     /// Tests that failed, each name once.
@@ -37,7 +37,7 @@ impl Output {
     ///
     /// Skips come by standard error, which the test harness does not hold back, see
     /// `tests/src/gate.rs`.
-    pub fn read(output: &str, error: &str) -> Self {
+    pub(super) fn read(output: &str, error: &str) -> Self {
         let began = output.lines().filter(|line| is_beginning(line)).count();
         let results: Vec<usize> = output.lines().filter_map(passed).collect();
         Self {
@@ -50,7 +50,7 @@ impl Output {
     }
 
     /// Adds another run's.
-    pub fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed.extend(other.failed);
         self.skipped.extend(other.skipped);

@@ -15,7 +15,7 @@ const CI: &str = "CI";
 /// One that is known.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Known {
+pub(super) struct Known {
     /// The name of the test.
     test: String,
     /// What its reason holds.
@@ -31,7 +31,7 @@ struct List {
 }
 
 /// Whether everything that the tests need is meant to be here.
-pub fn must_be_complete() -> bool {
+pub(crate) fn must_be_complete() -> bool {
     std::env::var(CI).is_ok_and(|value| value == "true")
 }
 
@@ -39,7 +39,7 @@ pub fn must_be_complete() -> bool {
 ///
 /// # Errors
 /// It cannot be read.
-pub fn known() -> anyhow::Result<Vec<Known>> {
+pub(super) fn known() -> anyhow::Result<Vec<Known>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(LIST);
     let text = std::fs::read_to_string(&path);
     let text = text.with_context(|| format!("cannot read {}", path.display()))?;
@@ -51,13 +51,13 @@ fn parse(text: &str) -> anyhow::Result<Vec<Known>> {
 }
 
 /// Those that are not on the list.
-pub fn unknown<'a>(skipped: &'a [Told], known: &[Known]) -> Vec<&'a Told> {
+pub(super) fn unknown<'a>(skipped: &'a [Told], known: &[Known]) -> Vec<&'a Told> {
     let is_known = |told: &Told| known.iter().any(|known| is(known, told));
     skipped.iter().filter(|told| !is_known(told)).collect()
 }
 
 /// Entries of the list that nothing was skipped by, in words.
-pub fn stale(skipped: &[Told], known: &[Known]) -> Vec<String> {
+pub(super) fn stale(skipped: &[Told], known: &[Known]) -> Vec<String> {
     let unused = |known: &&Known| !skipped.iter().any(|told| is(known, told));
     let words = |known: &Known| format!("{}: {} ({})", known.test, known.says, known.because);
     known.iter().filter(unused).map(words).collect()

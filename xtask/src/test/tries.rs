@@ -8,7 +8,7 @@ const MOST: usize = 2;
 
 /// What became of the tests that failed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Tries {
+pub(super) struct Tries {
     /// They needed a second try, each with the reason why the first failed.
     pub recovered: Vec<Told>,
     /// They failed for good, in words.
@@ -22,7 +22,7 @@ pub struct Tries {
 ///
 /// # Errors
 /// The tests cannot be run.
-pub fn try_again<E>(
+pub(super) fn try_again<E>(
     first: Vec<Told>,
     mut again: impl FnMut(&[String]) -> Result<Vec<Told>, E>,
 ) -> Result<Tries, E> {

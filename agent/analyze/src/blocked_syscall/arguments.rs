@@ -20,7 +20,7 @@ const OPEN_FLAGS: [(u64, &str); 9] = [
 ];
 
 /// `openat(AT_FDCWD, "/run/queue", O_WRONLY|O_CREAT|O_CLOEXEC)`, with what stands behind the path.
-pub fn of(thread: &Thread, path: &str) -> String {
+pub(super) fn of(thread: &Thread, path: &str) -> String {
     let now = &thread.now;
     let Some(call) = now.syscall.map(Syscall::name) else {
         return match now.reason {

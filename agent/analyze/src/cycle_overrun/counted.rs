@@ -20,7 +20,7 @@ const LONG: f64 = 0.7;
 /// Counted for less, it says nothing.
 const LEAST: Duration = Duration::from_secs(1);
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(super) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let mut made = None;
     for (index, polls) in &scene.capture.polls {
         let Some(thread) = scene.capture.threads.get(*index) else {

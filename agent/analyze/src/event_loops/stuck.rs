@@ -30,7 +30,7 @@ const TOKIO_TASKS: u32 = 61;
 
 /// A loop that has not come back to its wait.
 #[derive(Clone, Copy, Debug)]
-pub struct Stuck {
+pub(crate) struct Stuck {
     /// What makes it a loop.
     pub kind: Kind,
     /// For how long.
@@ -49,7 +49,7 @@ pub struct Stuck {
 
 /// How it is known that a loop has not come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub(crate) enum Proof {
     /// It was seen.
     Seen,
     /// Polls were counted for a while, and it made none.
@@ -64,13 +64,13 @@ pub enum Proof {
 
 impl Stuck {
     /// Whether it may be told as a fact.
-    pub fn is_proven(&self) -> bool {
+    pub(crate) fn is_proven(&self) -> bool {
         !matches!(self.proof, Proof::Unknown | Proof::Batches)
     }
 }
 
 /// Whether a thread is an event loop, and stuck for at least `threshold`.
-pub fn stuck(
+pub(crate) fn stuck(
     scene: &Scene<'_>,
     places: &Places,
     (index, thread): (usize, &Thread),

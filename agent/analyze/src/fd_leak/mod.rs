@@ -27,7 +27,7 @@ use std::time::Duration;
 /// Names and peers that are shown.
 const SHOWN: usize = 3;
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let servers = Servers::of(scene.capture);
     let mut short = false;
     for descriptors in &scene.capture.descriptors {

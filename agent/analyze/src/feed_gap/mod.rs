@@ -49,7 +49,7 @@ struct Gap<'a> {
     asked: Option<Duration>,
 }
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let targets = scene.capture.processes.iter();
     for process in targets.filter(|process| process.is_target()) {
         let gaps = scene.sockets_of(process.pid);

@@ -9,7 +9,7 @@ use remora_model::{
 };
 
 /// A lock that one thread holds and others wait for.
-pub fn lock(capture: &Capture, address: u64, owner: usize, waiters: &[usize]) -> Lock {
+pub(crate) fn lock(capture: &Capture, address: u64, owner: usize, waiters: &[usize]) -> Lock {
     let thread = &capture.threads[owner];
     Lock {
         keepers: Vec::new(),
@@ -47,7 +47,7 @@ pub fn lock(capture: &Capture, address: u64, owner: usize, waiters: &[usize]) ->
 }
 
 /// A thread sleeps for a lock.
-pub fn blocks(capture: &mut Capture, thread: usize, address: u64, since: u64) {
+pub(crate) fn blocks(capture: &mut Capture, thread: usize, address: u64, since: u64) {
     let now = &mut capture.threads[thread].now;
     now.state = State::Blocked;
     now.reason = Some(Reason::Futex);

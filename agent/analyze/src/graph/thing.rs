@@ -97,7 +97,7 @@ pub enum Role {
 }
 
 /// What a node waits for, and who can end that: `glibc mutex 0x5581, held by writer-13`.
-pub fn waits_for(thing: &Thing, role: Role, parties: &str) -> String {
+pub(super) fn waits_for(thing: &Thing, role: Role, parties: &str) -> String {
     match (role, thing) {
         (Role::Holds, _) => format!("{thing}, held by {parties}"),
         (Role::MayHold, _) => format!("{thing}, held by one of {parties}"),

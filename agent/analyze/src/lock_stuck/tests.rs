@@ -120,3 +120,64 @@ fn waiters_that_are_parked_for_one_lock_are_told_at_once() {
         "{evidence:?}"
     );
 }
+
+/// A session of a database waits in these functions of the server's.
+fn session(module: &str, reason: Reason, words: &[&str]) -> Vec<Finding> {
+    let mut builder = Builder::new(1, module);
+    sleeps(&mut builder, 0, reason, words, 60);
+    let mut capture = builder.finish();
+    for frame in &mut capture.stacks.last_mut().expect("a stack").frames {
+        frame.module = Some(format!("/usr/sbin/{module}").into());
+    }
+    found(&capture)
+}
+
+#[test]
+fn a_session_of_a_database_that_waits_for_a_row_or_a_table_is_told_with_what_to_ask() {
+    let update = ["main", "PostmasterMain", "PostgresMain", "PortalRun"];
+    let row = ["heap_update", "XactLockTableWait", "LockAcquireExtended"];
+    let latch = ["ProcSleep", "WaitLatch", "WaitEventSetWait", "epoll_wait"];
+    let said = session(
+        "postgres",
+        Reason::Epoll,
+        &[&update[..], &row, &latch].concat(),
+    );
+    assert_eq!(said.len(), 1);
+    assert_eq!(said[0].kind.name(), "lock_stuck");
+    assert!(
+        said[0].next.contains("pg_blocking_pids(1)"),
+        "{}",
+        said[0].next
+    );
+    // Leaders of applications wait for an advisory lock for good; a session waits for its client.
+    for at_rest in [
+        &[
+            &update[..],
+            &["pg_advisory_lock_int8", "LockAcquire"],
+            &latch,
+        ]
+        .concat(),
+        &[
+            &update[..],
+            &["secure_read", "WaitEventSetWait", "epoll_wait"],
+        ]
+        .concat(),
+    ] {
+        assert_eq!(
+            session("postgres", Reason::Epoll, at_rest),
+            [],
+            "{at_rest:?}"
+        );
+    }
+    let alter = [
+        "start_thread",
+        "handle_one_connection",
+        "mysql_alter_table(THD*)",
+        "MDL_context::acquire_lock(MDL_request*, double)",
+        "MDL_wait::timed_wait(MDL_context_owner*, timespec*, bool, PSI_stage_info_v1 const*)",
+        "pthread_cond_timedwait",
+    ];
+    let said = session("mariadbd", Reason::Futex, &alter);
+    assert_eq!(said.len(), 1);
+    assert!(said[0].next.contains("processlist"), "{}", said[0].next);
+}

@@ -19,7 +19,7 @@ pub mod evidence;
 mod free;
 #[cfg(test)]
 mod tests;
-pub mod trend;
+pub(crate) mod trend;
 mod young;
 
 use super::{Findings, Scene};
@@ -50,7 +50,7 @@ const CONFIRMED_SHARE: f64 = 0.02;
 /// Later than this is never.
 const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let needed = scene.thresholds.memory_leak;
     let mut young = None;
     for series in &scene.capture.timeline.processes {

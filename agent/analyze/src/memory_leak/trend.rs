@@ -49,7 +49,7 @@ const BEGUN: f64 = 0.05;
 
 /// A value at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
+pub(crate) struct Point {
     /// Seconds.
     pub at_s: f64,
     /// Bytes, or whatever it is that grows.
@@ -58,7 +58,7 @@ pub struct Point {
 
 /// A series in figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Trend {
+pub(crate) struct Trend {
     /// What it looks like.
     pub form: GrowthForm,
     /// Value a second.
@@ -88,14 +88,14 @@ const CLEAR: f64 = 0.5;
 
 impl Trend {
     /// It grows at a pace that lasts, and the pace is known well: chance does not do that.
-    pub fn is_clear(&self) -> bool {
+    pub(crate) fn is_clear(&self) -> bool {
         self.form == GrowthForm::Steady && self.low >= self.slope * CLEAR
     }
 }
 
 /// The trend of a series, in the order of time; `None` where it is too short. Points that are no numbers,
 /// or not later than the one before, are left out.
-pub fn of(points: &[Point]) -> Option<Trend> {
+pub(crate) fn of(points: &[Point]) -> Option<Trend> {
     let mut points = thinned(&ordered(points));
     let mut by_low_points = false;
     loop {

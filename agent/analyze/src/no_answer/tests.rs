@@ -122,3 +122,46 @@ fn silence_that_is_normal_is_left_alone() {
         "it waits for work"
     );
 }
+
+#[test]
+fn a_worker_without_names_is_told_when_a_client_waits_for_it() {
+    let worker = |answered: bool| {
+        let mut builder = Builder::new(1, "php-fpm8.2");
+        let words = ["main", "?", "?", "recv"];
+        sleeps(&mut builder, 0, Reason::SocketReceive, &words, 60);
+        for frame in &mut builder.0.stacks[0].frames[1..3] {
+            frame.named = false;
+        }
+        builder.0.threads[0].now.args[0] = 5;
+        builder.0.sockets.push(asked(60, 61));
+        let mut server = socket(1, 8);
+        server.state = SocketState::Listen;
+        server.local = at(9000);
+        builder.0.sockets.push(server);
+        let sent = if answered { 59 } else { 70 };
+        let client = Socket {
+            local: at(9000),
+            peer: at(41_000),
+            fd: 9,
+            ..asked(sent, 61)
+        };
+        builder.0.sockets.push(client);
+        found(&builder.finish())
+    };
+    assert!(worker(false).is_some());
+    assert!(worker(true).is_none(), "nobody waits for it");
+}
+
+#[test]
+fn a_connection_that_was_never_agreed_on_has_no_last_send() {
+    let mut never = asked(28_000, 28_000);
+    if let Some(tcp) = &mut never.tcp {
+        (tcp.bytes_sent, tcp.bytes_received) = (0, 0);
+    }
+    let mut capture = capture(&["main", "connect"], never, 60);
+    capture.threads[0].now.reason = Some(Reason::SocketConnect);
+    let finding = found(&capture).expect("told");
+    let lines = finding.evidence.iter().map(|fact| fact.value.clone());
+    let text = lines.collect::<Vec<_>>().join("; ");
+    assert!(!text.contains("last send"), "{text}");
+}

@@ -10,7 +10,8 @@
 //! * idle connections in a pool, on which the server said something that nobody waits for (a session ticket,
 //!   a notice): few bytes, from another host, in no epoll set, on a connection that this process made. These
 //!   are left alone, as are pairs by which a loop wakes itself, and connections that the peer has closed
-//!   (`close_wait` speaks of these).
+//!   (`close_wait` speaks of these);
+//! * a master that opened a listening socket for its workers: it accepts nothing itself, they are asked.
 
 mod why;
 
@@ -74,12 +75,12 @@ impl Stuck<'_> {
     }
 }
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let servers = Servers::of(scene.capture);
     for process in &scene.capture.processes {
         let own = scene.sockets_that_matter(process);
         let mut unread = own
-            .filter(|socket| holds_something(scene, socket))
+            .filter(|socket| holds_something(scene, socket) && !is_for_workers(scene, socket))
             .peekable();
         if unread.peek().is_none() {
             continue;
@@ -124,6 +125,27 @@ fn holds_something(scene: &Scene<'_>, socket: &Socket) -> bool {
         )
         && socket.not_read_for >= look
         && socket.samples > 1
+}
+
+/// A listening socket that a child of the process has open, too.
+fn is_for_workers(scene: &Scene<'_>, socket: &Socket) -> bool {
+    let children = || {
+        let family = scene
+            .capture
+            .families
+            .iter()
+            .find(|it| it.pid == socket.pid);
+        let before = family.into_iter().flat_map(|it| &it.children);
+        let before = before.map(|child| child.pid);
+        let born = scene.capture.processes.iter();
+        let born = born.filter(|it| it.parent == Some(socket.pid));
+        before.chain(born.map(|it| it.pid))
+    };
+    let has_it = |pid: u32| {
+        let mut own = scene.sockets_of(pid);
+        own.any(|it| it.open && it.inode == socket.inode)
+    };
+    socket.state == SocketState::Listen && children().any(has_it)
 }
 
 fn stuck<'a>(
@@ -254,6 +276,8 @@ fn finding(scene: &Scene<'_>, readers: &Readers<'_>, group: &[Stuck<'_>]) -> Opt
         let own = readers.of_process(watch.pid);
         let threads = own.at_work().map(|(_, thread)| Subject::Thread(thread.tid));
         finding.because_of = threads.collect();
+    } else if let (Why::NotWatched, Some(it)) = (why, worst.thread) {
+        finding.because_of = vec![Subject::Thread(it.thread.tid)];
     } else if matches!(why, Why::NoReader) {
         let threads = readers.busy().map(|thread| Subject::Thread(thread.tid));
         finding.because_of = threads.collect();

@@ -244,6 +244,34 @@ fn connections_that_nobody_accepts() {
 }
 
 #[test]
+fn a_master_that_listens_for_its_workers_accepts_nothing_itself() {
+    let mut builder = idle_loop(74);
+    builder.process(2, "worker");
+    let server = |pid| {
+        let mut server = unread(74);
+        (server.pid, server.state) = (pid, SocketState::Listen);
+        server.peer_process = None;
+        server.backlog = Some(Backlog {
+            now: 3,
+            max: 3,
+            limit: 3,
+        });
+        server
+    };
+    let mut capture = builder.finish();
+    capture.sockets = vec![server(1), server(2)];
+    let pids = |capture: &Capture| {
+        let judgement = judge(capture, &Thresholds::default());
+        let all = judgement.findings().map(|finding| finding.pid);
+        all.collect::<Vec<_>>()
+    };
+    assert_eq!(pids(&capture), [1, 2], "two that are no relatives");
+    let worker = capture.processes.iter_mut().find(|it| it.pid == 2);
+    worker.expect("it was made above").parent = Some(1);
+    assert_eq!(pids(&capture), [2]);
+}
+
+#[test]
 fn sockets_with_one_reason_are_one_finding() {
     let mut builder = idle_loop(32);
     for fd in 20..30 {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// The reason, as far as it can be seen from outside.
 #[derive(Clone, Copy, Debug)]
-pub enum Why<'a> {
+pub(super) enum Why<'a> {
     /// Watched; the loop's thread is somewhere else and does not come back.
     Elsewhere(&'a Watch, LoopThread<'a>),
     /// A one-shot interest that has fired and was not set again.
@@ -45,7 +45,7 @@ const EDGE: u32 = 1 << 31;
 
 impl<'a> Why<'a> {
     /// Why, and the thread that it is about.
-    pub fn of(
+    pub(super) fn of(
         scene: &Scene<'_>,
         readers: &Readers<'a>,
         socket: &'a Socket,
@@ -92,7 +92,7 @@ impl<'a> Why<'a> {
     }
 
     /// What tells groups of sockets apart that have one explanation.
-    pub fn key(&self) -> (u8, u32) {
+    pub(super) fn key(&self) -> (u8, u32) {
         match self {
             Self::Elsewhere(_, thread) => (0, thread.thread.tid),
             Self::Spent(watch) => (1, watch.epoll_fd),
@@ -107,12 +107,12 @@ impl<'a> Why<'a> {
     }
 
     /// Whether somebody asked for it to be read.
-    pub const fn is_watched(&self) -> bool {
+    pub(super) const fn is_watched(&self) -> bool {
         !matches!(self, Self::NotWatched | Self::NoReader)
     }
 
     /// For so long the loop's thread cannot have read: it was elsewhere.
-    pub fn away_for(&self, scene: &Scene<'_>) -> Duration {
+    pub(super) fn away_for(&self, scene: &Scene<'_>) -> Duration {
         match self {
             Self::Elsewhere(_, thread) => thread.away_for(scene),
             _ => Duration::ZERO,
@@ -120,7 +120,7 @@ impl<'a> Why<'a> {
     }
 
     /// How it is known.
-    pub fn confidence(&self) -> Confidence {
+    pub(super) fn confidence(&self) -> Confidence {
         match self {
             Self::Elsewhere(_, thread) if thread.inferred => Confidence::Inferred,
             Self::Elsewhere(..) | Self::Spent(_) | Self::NotAskedFor(_) | Self::Missed(_) => {
@@ -132,7 +132,7 @@ impl<'a> Why<'a> {
     }
 
     /// The reason in words.
-    pub fn words(
+    pub(super) fn words(
         &self,
         scene: &Scene<'_>,
         readers: &Readers<'_>,
@@ -187,7 +187,7 @@ impl<'a> Why<'a> {
     }
 
     /// What to do; `place` is where the loop's thread is.
-    pub fn next(
+    pub(super) fn next(
         &self,
         scene: &Scene<'_>,
         readers: &Readers<'_>,

@@ -39,7 +39,7 @@ struct Stuck<'a> {
     since: Duration,
 }
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let servers = Servers::of(scene.capture);
     for process in &scene.capture.processes {
         let own = scene.sockets_that_matter(process);

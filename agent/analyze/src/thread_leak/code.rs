@@ -31,7 +31,7 @@ const BEGINNINGS: [&str; 9] = [
 const LIBRARY: &str = "/threading.py";
 
 /// The code that starts threads, from a sample or a wait that lies in it; `None` where none was seen.
-pub fn starter(scene: &Scene<'_>, pid: u32) -> Option<String> {
+pub(super) fn starter(scene: &Scene<'_>, pid: u32) -> Option<String> {
     let capture = scene.capture;
     let of_it = |thread: usize| capture.threads.get(thread).is_some_and(|it| it.pid == pid);
     let samples = capture
@@ -69,7 +69,7 @@ fn makes(frame: &Frame) -> bool {
 }
 
 /// The function of the program in which a thread began.
-pub fn start(stack: &Stack) -> Option<String> {
+pub(super) fn start(stack: &Stack) -> Option<String> {
     let has_python = stack
         .frames
         .iter()

@@ -40,7 +40,7 @@ struct Threads<'a> {
     nearest: Option<ThreadLimit>,
 }
 
-pub fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     let servers = Servers::of(scene.capture);
     let needed = scene.thresholds.thread_leak;
     let mut short = false;

@@ -7,7 +7,7 @@ use remora_model::display::text::{counted, share};
 use remora_model::{Fact, Finding, Notice, NoticeKind, Process, Subject, Thread, Topic};
 
 /// Those of targets of which no finding tells already.
-pub fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
+pub(super) fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
     let places = Places::new(scene);
     let told = |tid: u32| {
         let mut findings = found.iter();

@@ -10,7 +10,7 @@
 
 mod works;
 
-pub use works::someone_works;
+pub(crate) use works::someone_works;
 
 use super::graph::{End, Graph, Node};
 use super::{Scene, words};
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// Why a thread is at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
+pub(crate) enum Rest {
     /// An event loop in its own wait.
     EventLoop,
     /// A worker in the loop that fetches its work.
@@ -36,7 +36,7 @@ pub enum Rest {
 
 /// What a thread waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Nothing: it has nothing to do.
     Rest(Rest),
     /// Some time.
@@ -73,7 +73,7 @@ pub enum Kind {
 
 impl Kind {
     /// What the thread waits for, in words: `waits for …`.
-    pub const fn words(self) -> &'static str {
+    pub(crate) const fn words(self) -> &'static str {
         match self {
             Self::Rest(Rest::EventLoop) => "events of its loop",
             Self::Rest(Rest::Worker) => "work of its pool",
@@ -99,7 +99,7 @@ impl Kind {
     }
 
     /// Whether another thread, of this process or one that shares its memory, has to end the wait.
-    pub const fn wants_a_thread(self) -> bool {
+    pub(crate) const fn wants_a_thread(self) -> bool {
         matches!(
             self,
             Self::Rest(Rest::Worker | Rest::Bottom | Rest::Turn)
@@ -117,7 +117,7 @@ impl Kind {
 
 /// A thread that sleeps, and why.
 #[derive(Clone, Debug)]
-pub struct Waiting<'a> {
+pub(crate) struct Waiting<'a> {
     /// Index of the thread.
     pub index: usize,
     /// The thread.
@@ -132,20 +132,20 @@ pub struct Waiting<'a> {
 
 impl Waiting<'_> {
     /// For how long.
-    pub const fn since(&self) -> Duration {
+    pub(crate) const fn since(&self) -> Duration {
         self.thread.now.since
     }
 }
 
 /// The waits at the end of a capture.
-pub struct Waits<'a> {
+pub(crate) struct Waits<'a> {
     /// Of each thread that sleeps, in the order of the threads.
     pub all: Vec<Waiting<'a>>,
 }
 
 impl<'a> Waits<'a> {
     /// Explains them.
-    pub fn of(graph: &Graph<'a>) -> Self {
+    pub(crate) fn of(graph: &Graph<'a>) -> Self {
         let scene = graph.scene();
         let asleep = scene.living().filter(|(_, thread)| {
             thread.now.state == State::Blocked && thread.now.reason != Some(Reason::Stopped)
@@ -171,12 +171,15 @@ impl<'a> Waits<'a> {
     }
 
     /// Those of a process.
-    pub fn of_process(&self, pid: u32) -> impl Iterator<Item = &Waiting<'a>> {
+    pub(crate) fn of_process(&self, pid: u32) -> impl Iterator<Item = &Waiting<'a>> {
         self.all.iter().filter(move |it| it.thread.pid == pid)
     }
 
     /// Those of targets.
-    pub fn of_targets<'s>(&'s self, scene: &'s Scene<'_>) -> impl Iterator<Item = &'s Waiting<'a>> {
+    pub(crate) fn of_targets<'s>(
+        &'s self,
+        scene: &'s Scene<'_>,
+    ) -> impl Iterator<Item = &'s Waiting<'a>> {
         let is_target = |pid| {
             scene
                 .process(pid)
@@ -192,6 +195,8 @@ fn kind(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading)
         R::Futex => futex(graph, (index, thread), reading),
         R::Epoll => match reading.what {
             Some(Meaning::Handshake) => Kind::Handshake,
+            // Of a lock manager that wakes its waiters through a descriptor (PostgreSQL's latches).
+            Some(Meaning::Lock) if reading.is_lock() && !reading.guessed => Kind::Lock,
             _ => Kind::Rest(Rest::EventLoop),
         },
         R::SocketAccept | R::SignalWait | R::IoUring => Kind::Rest(Rest::Arrival),
@@ -212,6 +217,7 @@ fn data(reading: &Reading) -> Kind {
         Some(Meaning::Answer) => Kind::Answer,
         Some(Meaning::Child) => Kind::Child,
         Some(Meaning::Slot) => Kind::Slot,
+        Some(Meaning::Future) => Kind::Future,
         _ => Kind::Data,
     }
 }
@@ -351,12 +357,12 @@ fn own<'s>(stack: &'s Stack, reading: &Reading) -> Option<&'s str> {
 }
 
 /// A lock that a thread waits for, in words: `futex lock 0x… (heap)`.
-pub fn lock_words(lock: &Lock) -> String {
+pub(crate) fn lock_words(lock: &Lock) -> String {
     super::graph::Thing::of(lock).to_string()
 }
 
 /// What a wait is, for how long, and where: `worker-12 waits for a lock for ≥ 30.0 s`.
-pub fn line(waiting: &Waiting<'_>) -> String {
+pub(crate) fn line(waiting: &Waiting<'_>) -> String {
     let now = &waiting.thread.now;
     let who = words::thread(waiting.thread);
     let since = words::since(now.since, now.since_inferred);

@@ -9,7 +9,7 @@ const WORKS: f64 = 0.005;
 
 /// Whether a thread of the process runs, has run, or waits for somebody outside: for a peer's answer, a child, the
 /// disk, data.
-pub fn someone_works(scene: &Scene<'_>, waits: &Waits<'_>, pid: u32) -> bool {
+pub(crate) fn someone_works(scene: &Scene<'_>, waits: &Waits<'_>, pid: u32) -> bool {
     let span = scene.capture.duration.as_secs_f64();
     let mut own = scene.living().filter(|(_, thread)| thread.pid == pid);
     let runs = own.any(|(_, thread)| {

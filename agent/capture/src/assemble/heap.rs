@@ -7,7 +7,7 @@ use remora_model::{AgentLoss, HeapSite, HeapWatch, Losses};
 use std::{cmp::Reverse, collections::HashMap, time::Duration};
 
 /// The watch, with what is outstanding by stack.
-pub fn heap(
+pub(super) fn heap(
     raw: &mut RawCapture,
     stacks: &mut StackIndex,
     losses: &mut Losses,

@@ -6,23 +6,28 @@ mod special;
 use super::{StackIndex, Threads, waits::OpenWait};
 use crate::{
     inspect::{
-        futexes::{FutexState, Whereabouts},
-        owners::CodeOwners,
+        futexes::{FutexState, FutexStates, Whereabouts},
+        owners::{CodeOwners, OwnersByCode},
     },
-    record::raw::RawCapture,
-    store::aggregates::Sum,
+    store::aggregates::AggregateStore,
 };
-use builder::{Form, LockBuilder, host_tid};
+use builder::{Form, LockBuilder};
 use remora_common::{
     futex::{self, Mutex, OWNER_IN_WORD, OWNER_UNKNOWN},
     thread::ThreadSlot,
 };
+use remora_kernel::Arch;
 use remora_model::{
     AgentLoss, FutexOperation, Holder, Keeper, Lock, LockKind, LockStack, Losses, Owner, OwnerFrom,
-    Waiter,
+    Process, Waiter,
 };
+use remora_probe::Times;
 use remora_process as process;
-use std::{cmp::Reverse, collections::HashMap, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 /// Locks in a report, those with the longest waits first.
 const MAX_LOCKS: usize = 256;
@@ -30,15 +35,26 @@ const MAX_LOCKS: usize = 256;
 /// Stacks, waiters, wakers and holders of each.
 const MAX_OF_EACH: usize = 20;
 
+/// What was seen of futexes.
+pub(super) struct LocksSeen<'a> {
+    pub arch: Arch,
+    pub freq_hz: u32,
+    pub aggregates: &'a AggregateStore,
+    pub futexes: &'a FutexStates,
+    pub owners: &'a OwnersByCode,
+    pub processes: &'a BTreeMap<u32, Process>,
+    pub threads: &'a Threads,
+    /// The waits that last.
+    pub open: &'a [OpenWait],
+}
+
 /// All futexes that somebody waited for.
-pub fn locks(
-    raw: &RawCapture,
-    threads: &Threads,
-    open: &[OpenWait],
+pub(super) fn locks(
+    seen: &LocksSeen<'_>,
     stacks: &mut StackIndex,
     losses: &mut Losses,
 ) -> Vec<Lock> {
-    let mut builders = builder::builders(raw, threads, open, stacks);
+    let mut builders = builder::builders(seen, stacks);
     builders.sort_by_key(|builder| {
         (
             builder.waiting_now.is_empty(),
@@ -50,12 +66,12 @@ pub fn locks(
         AgentLoss::LocksLeftOut,
         builders.len().saturating_sub(MAX_LOCKS) as u64,
     );
-    losses.add(AgentLoss::FutexesNotLookedUp, raw.futexes.left_out);
+    losses.add(AgentLoss::FutexesNotLookedUp, seen.futexes.left_out);
     builders.truncate(MAX_LOCKS);
     let mut names = Names::default();
     builders
         .into_iter()
-        .map(|builder| lock(raw, threads, builder, stacks, &mut names))
+        .map(|builder| lock(seen, builder, stacks, &mut names))
         .collect()
 }
 
@@ -78,27 +94,26 @@ impl Names {
 }
 
 fn lock(
-    raw: &RawCapture,
-    threads: &Threads,
+    seen: &LocksSeen<'_>,
     mut builder: LockBuilder,
     stacks: &mut StackIndex,
     names: &mut Names,
 ) -> Lock {
     // Any number may stand where a mutex has its owner.
     let mut owners = std::mem::take(&mut builder.owners);
-    owners.retain(|tid, _| may_hold(*tid, threads, &builder));
-    let state = raw.futexes.states.get(&builder.at);
+    owners.retain(|tid, _| may_hold(*tid, seen.threads, &builder));
+    let state = seen.futexes.states.get(&builder.at);
     let form = builder
         .forms
         .iter()
         .max_by_key(|(_, ns)| **ns)
         .map_or(Form::Wait, |(form, _)| *form);
-    let by_memory = by_memory(raw, threads, &builder, state, form);
+    let by_memory = by_memory(seen, &builder, state, form);
     // Its memory named somebody when a wait began, or does now: glibc's.
     let named = by_memory.is_some() || !owners.is_empty();
     let words = state.and_then(|state| state.words.as_ref());
-    let ends = special::ending_thread(raw, threads, &builder, state);
-    let writer = special::writer(raw, &builder, state, form);
+    let ends = special::ending_thread(seen, &builder, state);
+    let writer = special::writer(seen, &builder, state, form);
     let (kind, kind_inferred) = match (ends, writer) {
         (Some(_), _) => (LockKind::ThreadEnd, false),
         (None, Some(_)) => (LockKind::ReadWrite, false),
@@ -109,9 +124,9 @@ fn lock(
         LockKind::ReadWrite => writer.map(|tid| (tid, OwnerFrom::Memory)),
         _ => by_memory,
     };
-    let owned = raw.owners.locks.get(&builder.at);
+    let owned = seen.owners.locks.get(&builder.at);
     let (kind, kind_inferred) = special::by_code((kind, kind_inferred), owned);
-    let by_code = code_owners(threads, owned, stacks, names);
+    let by_code = code_owners(seen.threads, owned, stacks, names);
     let mut operations: Vec<FutexOperation> =
         builder.forms.keys().map(|form| operation(*form)).collect();
     operations.dedup();
@@ -131,12 +146,12 @@ fn lock(
         total: Duration::from_nanos(builder.sum.total_ns),
         longest: Duration::from_nanos(builder.sum.max_ns),
         waiters: waiters(&builder),
-        owner: owner(raw, threads, &builder, by_memory, kind, names, &by_code),
+        owner: owner(seen, &builder, by_memory, kind, names, &by_code),
         keepers: by_code,
         readers: owned.map_or(0, |owned| owned.readers),
         parked_at: owned.and_then(|owned| owned.sort.is_parking().then_some(owned.address)),
-        wakers: wakers(threads, &builder, names),
-        holders: named_owners(threads, &owners, names),
+        wakers: wakers(seen.threads, &builder, names),
+        holders: named_owners(seen.threads, &owners, names),
         waiter_stacks: lock_stacks(&builder.waiter_stacks),
         holder_stacks: lock_stacks(&builder.holder_stacks),
     }
@@ -186,8 +201,8 @@ fn wakers(threads: &Threads, builder: &LockBuilder, names: &mut Names) -> Vec<(u
         .collect()
 }
 
-fn named_owners(threads: &Threads, sums: &HashMap<u32, Sum>, names: &mut Names) -> Vec<Holder> {
-    let mut sums: Vec<(&u32, &Sum)> = sums.iter().collect();
+fn named_owners(threads: &Threads, sums: &HashMap<u32, Times>, names: &mut Names) -> Vec<Holder> {
+    let mut sums: Vec<(&u32, &Times)> = sums.iter().collect();
     sums.sort_by_key(|(tid, sum)| (Reverse(sum.total_ns), **tid));
     sums.truncate(MAX_OF_EACH);
     let owners = sums.into_iter().map(|(tid, sum)| Holder {
@@ -200,7 +215,7 @@ fn named_owners(threads: &Threads, sums: &HashMap<u32, Sum>, names: &mut Names) 
     owners.collect()
 }
 
-fn lock_stacks(sums: &HashMap<(usize, usize), Sum>) -> Vec<LockStack> {
+fn lock_stacks(sums: &HashMap<(usize, usize), Times>) -> Vec<LockStack> {
     let mut stacks: Vec<LockStack> = sums
         .iter()
         .map(|((thread, stack), sum)| LockStack {
@@ -262,20 +277,20 @@ fn waiting<'a>(
 
 /// Whom its memory names as the owner while somebody waits, and where it does; if there is such a thread.
 fn by_memory(
-    raw: &RawCapture,
-    threads: &Threads,
+    seen: &LocksSeen<'_>,
     builder: &LockBuilder,
     state: Option<&FutexState>,
     form: Form,
 ) -> Option<(u32, OwnerFrom)> {
     let words = state?.while_waited.as_ref()?;
     // Of a robust one the value that is waited for names the owner, too: waiters may differ there.
-    let named = waiting(threads, builder).find_map(|waits| owner_in(words, form, waits.args[2]))?;
-    let tid = host_tid(raw, builder.at.tgid, named.0);
+    let named =
+        waiting(seen.threads, builder).find_map(|waits| owner_in(words, form, waits.args[2]))?;
+    let tid = seen.futexes.host_tid(builder.at.tgid, named.0);
     // Any number may stand there: it counts if such a thread is there. One that waits here itself may have been
     // woken in between, and then owns it since; else it waits for itself.
-    let moved = |slot: &ThreadSlot| raw.futexes.moved.contains(&slot.serial);
-    let is_waiter = waiting(threads, builder).any(|waits| waits.tid == tid && moved(waits));
+    let moved = |slot: &ThreadSlot| seen.futexes.moved.contains(&slot.serial);
+    let is_waiter = waiting(seen.threads, builder).any(|waits| waits.tid == tid && moved(waits));
     (!is_waiter && lives_for(tid, builder)).then_some((tid, named.1))
 }
 
@@ -295,18 +310,17 @@ fn owner_in(words: &Mutex, form: Form, expected: u64) -> Option<(u32, OwnerFrom)
 
 /// Who holds it while somebody waits: by its memory; else who woke a waiter last. Never one that waits.
 fn owner(
-    raw: &RawCapture,
-    threads: &Threads,
+    seen: &LocksSeen<'_>,
     builder: &LockBuilder,
     by_memory: Option<(u32, OwnerFrom)>,
     kind: LockKind,
     names: &mut Names,
     by_code: &[Keeper],
 ) -> Option<Owner> {
-    let is_waiter = |tid: u32| waiting(threads, builder).any(|slot| slot.tid == tid);
-    waiting(threads, builder).next()?;
+    let is_waiter = |tid: u32| waiting(seen.threads, builder).any(|slot| slot.tid == tid);
+    waiting(seen.threads, builder).next()?;
     let (tid, from) = if kind == LockKind::PythonGil {
-        let process = raw.processes.get(&builder.at.tgid)?;
+        let process = seen.processes.get(&builder.at.tgid)?;
         let holder = process.python.as_ref()?.gil_holder_tid;
         (holder.filter(|tid| !is_waiter(*tid))?, OwnerFrom::Memory)
     } else if let Some(named) = by_memory {
@@ -322,7 +336,7 @@ fn owner(
     } else {
         return None;
     };
-    let comm = names.of(threads, tid);
+    let comm = names.of(seen.threads, tid);
     Some(Owner { tid, comm, from })
 }
 

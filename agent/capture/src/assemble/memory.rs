@@ -5,8 +5,7 @@ mod overlay;
 mod spread;
 
 use super::{StackIndex, Threads};
-use crate::{inspect::memory::ProcessMemory, record::raw::RawCapture};
-use remora_common::aggregate::KIND_FAULT;
+use crate::{inspect::memory::ProcessMemory, record::raw::RawCapture, store::aggregates::Faults};
 use remora_model::{Growth, HookState, Mapping, MappingKind, Memory, MemorySource, SignalId};
 use remora_process::Region;
 use spread::{Row, spread};
@@ -16,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 const MAX_LISTED: usize = 100;
 
 /// The memory of every process that was seen, by process id.
-pub fn memory(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Memory> {
+pub(super) fn memory(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Memory> {
     let mut rows = rows(raw, threads, stacks);
     let watched = raw.signals.iter().any(|signal| {
         signal.id == SignalId::PageFaults && !matches!(signal.state, HookState::Off(_))
@@ -50,23 +49,27 @@ fn rows(
     threads: &Threads,
     stacks: &mut StackIndex,
 ) -> BTreeMap<u32, Vec<(u32, Row)>> {
-    let sums = raw.aggregates.sums.iter();
     let mut rows: BTreeMap<u32, Vec<(u32, Row)>> = BTreeMap::new();
-    for ((key, stack), sum) in sums.filter(|((key, _), _)| key.kind == KIND_FAULT) {
-        let Some((thread, slot)) = threads.find(key.serial) else {
+    for Faults {
+        place,
+        region,
+        samples,
+        faults,
+    } in raw.aggregates.faults()
+    {
+        let Some((thread, slot)) = threads.find(place.serial) else {
             continue;
         };
         let row = Row {
             thread,
-            stack: stacks.of(slot.tgid, key.generation, *stack),
-            region: key.object,
-            samples: sum.count,
-            // The sum of their weights.
-            faults: sum.total_ns,
+            stack: stacks.of(slot.tgid, place.generation, place.stack),
+            region,
+            samples,
+            faults,
         };
         rows.entry(slot.tgid)
             .or_default()
-            .push((key.generation, row));
+            .push((place.generation, row));
     }
     rows
 }

@@ -6,13 +6,16 @@ mod memory;
 mod names;
 mod python;
 mod series;
-pub mod unanswered;
+pub(crate) mod unanswered;
 mod waits;
 
-use crate::{record::raw::RawCapture, store::aggregates};
+use crate::{
+    record::raw::RawCapture,
+    store::{aggregates::Samples, threads::observed_ns},
+};
+use locks::LocksSeen;
 use names::StackIndex;
 use remora_common::{
-    aggregate::KIND_CPU,
     reason::NO_SYSCALL,
     thread::{
         FLAG_SINCE_INFERRED, STATE_BLOCKED, STATE_EXITED, STATE_PREEMPTED, STATE_RUNNING,
@@ -62,7 +65,7 @@ impl Threads {
 }
 
 /// Turns what was recorded into the model.
-pub fn capture(mut raw: RawCapture) -> Capture {
+pub(crate) fn capture(mut raw: RawCapture) -> Capture {
     let open = waits::close_all(&mut raw);
     raw.owners.gather_frames(&mut raw.aggregates);
     let slots = raw
@@ -81,7 +84,17 @@ pub fn capture(mut raw: RawCapture) -> Capture {
     let mut losses = losses(&raw, &threads);
     losses.add(AgentLoss::WaitStacksLost, waits::lost_count(&waits));
     waits::add_short(&threads, &mut waits);
-    let locks = locks::locks(&raw, &threads, &open, &mut stacks, &mut losses);
+    let seen = LocksSeen {
+        arch: raw.arch,
+        freq_hz: raw.freq_hz,
+        aggregates: &raw.aggregates,
+        futexes: &raw.futexes,
+        owners: &raw.owners,
+        processes: &raw.processes,
+        threads: &threads,
+        open: &open,
+    };
+    let locks = locks::locks(&seen, &mut stacks, &mut losses);
     let heap_watch = heap::heap(&mut raw, &mut stacks, &mut losses);
     let stacks = names::stacks(&mut raw, &stacks, &mut losses);
     let threads_named: Vec<Thread> = threads
@@ -141,22 +154,19 @@ pub fn capture(mut raw: RawCapture) -> Capture {
 }
 
 fn samples(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Sample> {
-    let sums = raw
-        .aggregates
-        .sums
-        .iter()
-        .filter(|((key, _), _)| key.kind == KIND_CPU);
-    sums.filter_map(|((key, stack), sum)| {
-        let (thread, slot) = threads.find(key.serial)?;
-        let stack = stacks.of(slot.tgid, key.generation, *stack);
-        Some(Sample {
-            thread,
-            stack,
-            count: sum.count,
-            late: sum.late_count,
+    let samples = raw.aggregates.samples();
+    samples
+        .filter_map(|Samples { place, count, late }| {
+            let (thread, slot) = threads.find(place.serial)?;
+            let stack = stacks.of(slot.tgid, place.generation, place.stack);
+            Some(Sample {
+                thread,
+                stack,
+                count,
+                late,
+            })
         })
-    })
-    .collect()
+        .collect()
 }
 
 fn losses(raw: &RawCapture, threads: &Threads) -> Losses {
@@ -165,11 +175,10 @@ fn losses(raw: &RawCapture, threads: &Threads) -> Losses {
         kernel: raw.kernel_losses.clone(),
         ..Losses::default()
     };
-    let orphans = aggregates
-        .sums
-        .keys()
-        .filter(|(key, _)| threads.find(key.serial).is_none());
+    let orphans = aggregates.serials();
+    let orphans = orphans.filter(|serial| threads.find(*serial).is_none());
     losses.add(AgentLoss::AggregatesWithoutThread, orphans.count() as u64);
+    losses.add(AgentLoss::AggregatesUnknown, aggregates.unknown_kinds);
     losses.add(AgentLoss::EndedThreadsDropped, aggregates.ended_dropped);
     losses.add(AgentLoss::EndedThreadsSummed, aggregates.threads_summed());
     losses.add(AgentLoss::FutexesMerged, aggregates.futexes_merged);
@@ -254,7 +263,7 @@ fn thread(raw: &RawCapture, slot: &ThreadSlot, stack: Option<usize>) -> Thread {
     let comm = name(slot);
     let summed = raw.aggregates.summed(slot.serial);
     let observed_ns = summed.map_or_else(
-        || aggregates::observed_ns(slot, raw.end_ns),
+        || observed_ns(slot, raw.end_ns),
         |summed| summed.observed_ns,
     );
     Thread {

@@ -4,9 +4,12 @@ use super::{
     Threads,
     python::{self, Placed},
 };
-use crate::{record::raw::RawCapture, store::spaces::SpaceKey};
-use remora_common::aggregate::KIND_WAKE;
+use crate::{
+    record::raw::RawCapture,
+    store::{aggregates::Wakes, spaces::SpaceKey},
+};
 use remora_model::{FrameKind, Losses, Outcome, PythonFrame, RawStack, Reason, Stack, Wake, Walk};
+use remora_probe::Waker;
 use remora_process as process;
 use remora_process::symbol::{self, Limits, Symbolizer, is_thread_start};
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -16,7 +19,7 @@ const MAX_WAKERS_NAMED: usize = 4096;
 
 /// Distinct (address space, stack) pairs, numbered in the order of their first use.
 #[derive(Default)]
-pub struct StackIndex {
+pub(super) struct StackIndex {
     order: Vec<(SpaceKey, Option<usize>)>,
     places: HashMap<(SpaceKey, Option<usize>), usize>,
 }
@@ -24,7 +27,7 @@ pub struct StackIndex {
 impl StackIndex {
     /// The number of a stack of this address space; `stack` is an index in what was gathered,
     /// `None` stands for a stack that was lost: an empty one.
-    pub fn of(&mut self, tgid: u32, generation: u32, stack: Option<usize>) -> usize {
+    pub(super) fn of(&mut self, tgid: u32, generation: u32, stack: Option<usize>) -> usize {
         let pair = (SpaceKey { tgid, generation }, stack);
         let next = self.order.len();
         let index = *self.places.entry(pair).or_insert(next);
@@ -36,7 +39,7 @@ impl StackIndex {
 }
 
 /// Names every stack, in the order of the index.
-pub fn stacks(raw: &mut RawCapture, index: &StackIndex, losses: &mut Losses) -> Vec<Stack> {
+pub(super) fn stacks(raw: &mut RawCapture, index: &StackIndex, losses: &mut Losses) -> Vec<Stack> {
     let empty = Arc::new(RawStack::default());
     let unnamed: Vec<(SpaceKey, Arc<RawStack>)> = index
         .order
@@ -114,7 +117,7 @@ fn root_is_missing(outcome: Option<Outcome>) -> bool {
 }
 
 /// Who woke whom, with the names of those that still live.
-pub fn wakes(raw: &RawCapture, threads: &Threads) -> Vec<Wake> {
+pub(super) fn wakes(raw: &RawCapture, threads: &Threads) -> Vec<Wake> {
     let mut names: HashMap<u32, String> = HashMap::new();
     let mut name = |tid: u32| {
         if tid == 0 || (names.len() >= MAX_WAKERS_NAMED && !names.contains_key(&tid)) {
@@ -125,31 +128,33 @@ pub fn wakes(raw: &RawCapture, threads: &Threads) -> Vec<Wake> {
             .or_insert_with(|| process::name(tid).unwrap_or_default())
             .clone()
     };
-    let sums = raw
-        .aggregates
-        .sums
-        .iter()
-        .filter(|((key, _), _)| key.kind == KIND_WAKE);
-    let mut wakes: HashMap<(usize, Reason, u32, u32), Wake> = HashMap::new();
-    for ((key, _), sum) in sums {
-        let Some((thread, _)) = threads.find(key.serial) else {
+    let mut wakes: HashMap<(usize, Reason, Waker), Wake> = HashMap::new();
+    for Wakes {
+        place,
+        wait,
+        waker,
+        times,
+        ..
+    } in raw.aggregates.wakes()
+    {
+        let Some((thread, _)) = threads.find(place.serial) else {
             continue;
         };
-        let reason = Reason::from_u8(key.reason);
+        let reason = wait.reason;
         let wake = wakes
-            .entry((thread, reason, key.user, key.kernel))
+            .entry((thread, reason, waker))
             .or_insert_with(|| Wake {
                 thread,
                 reason,
-                waker_tid: key.user,
-                waker_pid: key.kernel,
+                waker_tid: waker.tid,
+                waker_pid: waker.pid,
                 // Of threads that were summed the process is known.
-                waker: name(if key.user == 0 { key.kernel } else { key.user }),
+                waker: name(if waker.tid == 0 { waker.pid } else { waker.tid }),
                 count: 0,
                 blocked: Duration::ZERO,
             });
-        wake.count += sum.count;
-        wake.blocked += Duration::from_nanos(sum.total_ns);
+        wake.count += times.count;
+        wake.blocked += Duration::from_nanos(times.total_ns);
     }
     let mut wakes: Vec<Wake> = wakes.into_values().collect();
     wakes.sort_by_key(|wake| (wake.thread, std::cmp::Reverse(wake.blocked), wake.waker_tid));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// The Python frames of a stack, each in the place of the evaluation loop's frame that runs it.
 #[derive(Debug, Default)]
-pub struct Placed {
+pub(super) struct Placed {
     /// For the symboliser.
     pub stand_ins: Vec<StandIn>,
     /// How the frames were found; `None` for a thread that is none of an interpreter's.
@@ -17,7 +17,7 @@ pub struct Placed {
 }
 
 /// Names the Python frames of a stack, and places them. `interpreter` is the one of its process.
-pub fn place(stack: &RawStack, interpreter: Option<&Known>) -> Placed {
+pub(super) fn place(stack: &RawStack, interpreter: Option<&Known>) -> Placed {
     let (python, known) = match (&stack.python, interpreter) {
         (Some(python), Some(known)) => (python, known),
         (Some(python), None) => {

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// The event loops, by thread.
-pub fn loops(raw: &RawCapture, threads: &Threads) -> Vec<ThreadLoop> {
+pub(super) fn loops(raw: &RawCapture, threads: &Threads) -> Vec<ThreadLoop> {
     if !raw
         .signals
         .iter()
@@ -42,7 +42,7 @@ pub fn loops(raw: &RawCapture, threads: &Threads) -> Vec<ThreadLoop> {
 }
 
 /// The polls that were counted, by thread.
-pub fn polls(raw: &RawCapture, threads: &Threads) -> Vec<(usize, PollCount)> {
+pub(super) fn polls(raw: &RawCapture, threads: &Threads) -> Vec<(usize, PollCount)> {
     let counts = raw.polls.counts.iter();
     let mut polls: Vec<_> = counts
         .filter_map(|(serial, count)| Some((threads.find(*serial)?.0, *count)))
@@ -96,7 +96,7 @@ fn thread_loop(
 }
 
 /// The windows, by thread.
-pub fn timeline(raw: &RawCapture, threads: &Threads) -> Timeline {
+pub(super) fn timeline(raw: &RawCapture, threads: &Threads) -> Timeline {
     let spans = raw.windows.0.iter().map(|window| Span {
         start: Duration::from_nanos(window.start_ns),
         length: Duration::from_nanos(window.length_ns),

@@ -8,7 +8,7 @@ use remora_process::{escape, proc_fs};
 const MAX_MOUNTS_BYTES: u64 = 1 << 20;
 
 /// Notes all that was given up.
-pub fn note(capture: &mut Capture, given_up: Vec<GivenUp>) {
+pub(crate) fn note(capture: &mut Capture, given_up: Vec<GivenUp>) {
     if given_up.is_empty() {
         return;
     }

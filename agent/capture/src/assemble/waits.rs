@@ -4,13 +4,13 @@
 use super::{StackIndex, Threads, syscall};
 use crate::{
     record::raw::RawCapture,
-    store::aggregates::{self, Sum},
-};
-use remora_common::{
-    aggregate::{AggregateKey, KIND_WAIT},
-    thread::ThreadSlot,
+    store::{
+        aggregates::{Place, Waits},
+        threads,
+    },
 };
 use remora_model::{HookState, Idleness, Reason, SignalId, Site, Syscall, Wait};
+use remora_probe::{Times, WaitForm};
 use std::{collections::HashMap, time::Duration};
 
 /// `FUTEX_WAIT_BITSET`, and the bits of the operation that are the command
@@ -22,61 +22,49 @@ const FUTEX_COMMAND: u32 = 0x7f;
 const LOCK_CONTENDED: u32 = 2;
 
 /// A long wait that lasts beyond the end.
-pub struct OpenWait {
-    pub key: AggregateKey,
+pub(super) struct OpenWait {
+    pub place: Place,
+    pub wait: WaitForm,
     pub lasted_ns: u64,
-    /// Index in what was gathered.
-    pub stack: Option<usize>,
 }
 
 /// Ends what still goes on, at the end of the capture.
-pub fn close_all(raw: &mut RawCapture) -> Vec<OpenWait> {
+pub(super) fn close_all(raw: &mut RawCapture) -> Vec<OpenWait> {
     let min_block_ns = u64::try_from(raw.min_block.as_nanos()).unwrap_or(u64::MAX);
     let mut open = Vec::new();
     for slot in &mut raw.living {
-        let Some(lasted_ns) = aggregates::close(slot, raw.end_ns, min_block_ns) else {
+        let Some(lasted_ns) = threads::close(slot, raw.end_ns, min_block_ns) else {
             continue;
         };
-        let unnamed = raw.blocked.by_wait.remove(&(slot.serial, slot.since_ns));
-        let stack = unnamed.and_then(|stack| raw.aggregates.intern(stack));
+        let stack = raw.blocked.by_wait.remove(&(slot.serial, slot.since_ns));
         open.push(OpenWait {
-            key: key(slot),
+            place: Place {
+                serial: slot.serial,
+                generation: slot.generation,
+                stack: stack.and_then(|stack| raw.aggregates.intern(stack)),
+            },
+            wait: WaitForm {
+                reason: Reason::from_u8(slot.reason as u8),
+                syscall: slot.syscall as u16,
+                detail: slot.wait_form(),
+                futex: slot.wait_object(),
+            },
             lasted_ns,
-            stack,
         });
     }
     open
 }
 
-fn key(slot: &ThreadSlot) -> AggregateKey {
-    AggregateKey {
-        serial: slot.serial,
-        kind: KIND_WAIT,
-        reason: slot.reason as u8,
-        syscall: slot.syscall as u16,
-        user: 0,
-        kernel: 0,
-        generation: slot.generation,
-        detail: slot.wait_form(),
-        python: 0,
-        owner: 0,
-        object: slot.wait_object(),
-    }
-}
-
 /// The long waits that ended inside the capture.
-pub fn finished(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Wait> {
-    let sums = raw
-        .aggregates
-        .sums
-        .iter()
-        .filter(|((key, _), _)| key.kind == KIND_WAIT);
-    sums.filter_map(|((key, stack), sum)| wait(raw, threads, stacks, key, *stack, *sum))
+pub(super) fn finished(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Wait> {
+    let waits = raw.aggregates.waits();
+    waits
+        .filter_map(|waits| wait(raw, threads, stacks, &waits))
         .collect()
 }
 
 /// Adds the waits that last beyond the end; returns the stack of each thread that is in one.
-pub fn lasting(
+pub(super) fn lasting(
     raw: &RawCapture,
     threads: &Threads,
     stacks: &mut StackIndex,
@@ -84,19 +72,14 @@ pub fn lasting(
     waits: &mut Vec<Wait>,
 ) -> HashMap<usize, usize> {
     let mut now = HashMap::new();
-    for OpenWait {
-        key,
-        lasted_ns,
-        stack,
-    } in open
-    {
-        let sum = Sum {
-            count: 1,
-            total_ns: *lasted_ns,
-            max_ns: *lasted_ns,
-            ..Sum::default()
+    for open in open {
+        let one = Waits {
+            place: open.place,
+            wait: open.wait,
+            times: open.times(),
+            late_ns: 0,
         };
-        let Some(wait) = wait(raw, threads, stacks, key, *stack, sum) else {
+        let Some(wait) = wait(raw, threads, stacks, &one) else {
             continue;
         };
         if let Site::Stack(stack) = wait.site {
@@ -107,29 +90,44 @@ pub fn lasting(
     now
 }
 
+impl OpenWait {
+    /// It, as one wait.
+    pub(super) const fn times(&self) -> Times {
+        Times {
+            count: 1,
+            total_ns: self.lasted_ns,
+            max_ns: self.lasted_ns,
+        }
+    }
+}
+
 fn wait(
     raw: &RawCapture,
     threads: &Threads,
     stacks: &mut StackIndex,
-    key: &AggregateKey,
-    stack: Option<usize>,
-    sum: Sum,
+    waits: &Waits,
 ) -> Option<Wait> {
-    let (thread, slot) = threads.find(key.serial)?;
-    let site = match stack {
-        Some(_) => Site::Stack(stacks.of(slot.tgid, key.generation, stack)),
+    let Waits {
+        place,
+        wait,
+        times,
+        late_ns,
+    } = waits;
+    let (thread, slot) = threads.find(place.serial)?;
+    let site = match place.stack {
+        Some(_) => Site::Stack(stacks.of(slot.tgid, place.generation, place.stack)),
         None => Site::Lost,
     };
-    let syscall = syscall(raw.arch, key.syscall);
+    let syscall = syscall(raw.arch, wait.syscall);
     Some(Wait {
         thread,
-        reason: Reason::from_u8(key.reason),
+        reason: wait.reason,
         syscall,
         site,
-        count: sum.count,
-        total: Duration::from_nanos(sum.total_ns),
-        late: Duration::from_nanos(sum.late_ns),
-        event_form: is_event_form(syscall, key.detail),
+        count: times.count,
+        total: Duration::from_nanos(times.total_ns),
+        late: Duration::from_nanos(*late_ns),
+        event_form: is_event_form(syscall, wait.detail),
         idle: Idleness::Busy,
     })
 }
@@ -147,7 +145,7 @@ fn is_event_form(syscall: Option<Syscall>, detail: u32) -> bool {
 }
 
 /// Short waits: counted and timed by thread and reason, without a stack by design.
-pub fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
+pub(super) fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
     for (thread, slot) in threads.slots.iter().enumerate() {
         let by_reason = Reason::ALL.iter().zip(&slot.waits);
         waits.extend(by_reason.filter(|(_, totals)| totals.short_count > 0).map(
@@ -169,7 +167,12 @@ pub fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
 /// Makes the finished long waits of each thread and reason add up to its exact total: what has no
 /// stack stands as lost; where stacks were sampled at switch-out, those that there are stand for
 /// all. The waits that last are exact as they are, and come later.
-pub fn balance(raw: &RawCapture, threads: &Threads, open: &[OpenWait], waits: &mut Vec<Wait>) {
+pub(super) fn balance(
+    raw: &RawCapture,
+    threads: &Threads,
+    open: &[OpenWait],
+    waits: &mut Vec<Wait>,
+) {
     let sampled = raw.signals.iter().any(|signal| {
         signal.id == SignalId::WaitStacks && matches!(signal.state, HookState::Degraded(_))
     });
@@ -199,14 +202,14 @@ pub fn balance(raw: &RawCapture, threads: &Threads, open: &[OpenWait], waits: &m
 }
 
 /// Long waits that stand without a stack.
-pub fn lost_count(waits: &[Wait]) -> u64 {
+pub(super) fn lost_count(waits: &[Wait]) -> u64 {
     let lost = waits.iter().filter(|wait| wait.site == Site::Lost);
     lost.map(|wait| wait.count).sum()
 }
 
 /// What the waits add up to, by thread and reason.
-fn booked(waits: &[Wait]) -> HashMap<(usize, Reason), Sum> {
-    let mut booked: HashMap<(usize, Reason), Sum> = HashMap::new();
+fn booked(waits: &[Wait]) -> HashMap<(usize, Reason), Times> {
+    let mut booked: HashMap<(usize, Reason), Times> = HashMap::new();
     for wait in waits {
         let sum = booked.entry((wait.thread, wait.reason)).or_default();
         sum.count += wait.count;
@@ -216,23 +219,23 @@ fn booked(waits: &[Wait]) -> HashMap<(usize, Reason), Sum> {
 }
 
 /// What the kernel counted of long waits that ended, by thread and reason.
-fn finished_totals(threads: &Threads, open: &[OpenWait]) -> HashMap<(usize, Reason), Sum> {
-    let mut totals: HashMap<(usize, Reason), Sum> = HashMap::new();
+fn finished_totals(threads: &Threads, open: &[OpenWait]) -> HashMap<(usize, Reason), Times> {
+    let mut totals: HashMap<(usize, Reason), Times> = HashMap::new();
     for (thread, slot) in threads.slots.iter().enumerate() {
         for (reason, waits) in Reason::ALL.iter().zip(&slot.waits) {
-            let sum = Sum {
+            let times = Times {
                 count: waits.long_count.into(),
                 total_ns: waits.long_ns,
-                ..Sum::default()
+                ..Times::default()
             };
-            totals.insert((thread, *reason), sum);
+            totals.insert((thread, *reason), times);
         }
     }
     for wait in open {
-        let Some((thread, _)) = threads.find(wait.key.serial) else {
+        let Some((thread, _)) = threads.find(wait.place.serial) else {
             continue;
         };
-        let place = (thread, Reason::from_u8(wait.key.reason));
+        let place = (thread, wait.wait.reason);
         if let Some(sum) = totals.get_mut(&place) {
             sum.count = sum.count.saturating_sub(1);
             sum.total_ns = sum.total_ns.saturating_sub(wait.lasted_ns);

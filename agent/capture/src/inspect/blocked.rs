@@ -17,15 +17,15 @@ use remora_probe::{BlockedThread, Probe, ProbeError};
 use remora_process::deadline::{self, Step, Subject};
 use remora_process::unwind;
 use remora_process::{maps::Snapshot, memory::ProcessMemory};
-pub use rows::Rows;
+pub(crate) use rows::Rows;
 use std::collections::{BTreeMap, HashMap};
 
 /// A thread's present wait: its serial, and when it began.
-pub type WaitId = (u32, u64);
+pub(crate) type WaitId = (u32, u64);
 
 /// Stacks by wait, as far as they could be taken.
 #[derive(Debug, Default)]
-pub struct BlockedStacks {
+pub(crate) struct BlockedStacks {
     /// By (serial, beginning of the wait).
     pub by_wait: HashMap<WaitId, RawStack>,
     /// User registers of those threads.
@@ -36,7 +36,7 @@ pub struct BlockedStacks {
 
 /// Takes the stacks of `seen`, the threads that were asleep a moment ago, where they have been so
 /// for `min_block_ns` at `end_ns`; walks those that the kernel side has not.
-pub fn walk(
+pub(crate) fn walk(
     probe: &mut Probe,
     spaces: &mut Spaces,
     machine: Machine,

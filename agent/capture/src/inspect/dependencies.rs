@@ -12,7 +12,7 @@ use remora_process::deadline::{self, Step, Subject};
 use remora_process::{ResidentMemory, memory::Memory};
 use std::time::{Duration, Instant};
 
-/// Threads that are found at.
+/// Threads that are looked at.
 const MAX_THREADS: usize = 1024;
 /// The search for the other ends of pipes takes so long at the most.
 const SEARCH: Duration = Duration::from_millis(300);
@@ -20,7 +20,7 @@ const SEARCH: Duration = Duration::from_millis(300);
 const P_PID: u64 = 1;
 
 /// What the threads that sleep wait for. Of processes that do not answer nothing is found.
-pub fn inspect(slots: &[ThreadSlot], arch: Arch) -> Vec<Dependency> {
+pub(crate) fn inspect(slots: &[ThreadSlot], arch: Arch) -> Vec<Dependency> {
     let answers = slots
         .iter()
         .filter(|slot| !deadline::is_stuck(Subject::Process(slot.tgid)));

@@ -21,7 +21,7 @@ const MAX_NAMES: usize = 4096;
 const MAX_LIMITS_BYTES: u64 = 8192;
 
 /// The descriptors of these processes at the start.
-pub fn begin(pids: &[u32]) -> Vec<Descriptors> {
+pub(crate) fn begin(pids: &[u32]) -> Vec<Descriptors> {
     let deadline = Instant::now() + TIME;
     let looked_at = pids.iter().take(MAX_PROCESSES);
     looked_at
@@ -38,7 +38,7 @@ pub fn begin(pids: &[u32]) -> Vec<Descriptors> {
 }
 
 /// And at the end. Of one that has gone, what was there at the start stays.
-pub fn end(all: &mut [Descriptors]) {
+pub(crate) fn end(all: &mut [Descriptors]) {
     let deadline = Instant::now() + TIME;
     for descriptors in all {
         if let Some(end) = census(descriptors.pid, deadline) {

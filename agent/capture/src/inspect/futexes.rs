@@ -3,9 +3,8 @@
 
 mod rwlock;
 
-use crate::store::aggregates::AggregateStore;
+use crate::store::aggregates::{AggregateStore, Wakes};
 use remora_common::{
-    aggregate::KIND_WAKE,
     futex::Mutex,
     reason::Reason,
     thread::{STATE_BLOCKED, ThreadSlot},
@@ -22,7 +21,7 @@ const MAX_FUTEXES: usize = 4096;
 
 /// A futex in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FutexKey {
+pub(crate) struct FutexKey {
     /// Process id.
     pub tgid: u32,
     /// Address.
@@ -31,7 +30,7 @@ pub struct FutexKey {
 
 /// Where a futex lies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Whereabouts {
+pub(crate) enum Whereabouts {
     /// It was not looked up, or its process was gone.
     #[default]
     Unknown,
@@ -43,7 +42,7 @@ pub enum Whereabouts {
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
-pub struct FutexState {
+pub(crate) struct FutexState {
     /// Where it lies.
     pub place: Whereabouts,
     /// The words of a mutex that may lie there; `None` when they could not be read without fetching.
@@ -58,7 +57,7 @@ pub struct FutexState {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct FutexStates {
+pub(crate) struct FutexStates {
     /// By futex.
     pub states: HashMap<FutexKey, FutexState>,
     /// Thread ids as a process in a PID namespace of its own has them, to those of the host; no entry for
@@ -71,8 +70,16 @@ pub struct FutexStates {
     pub moved: HashSet<u32>,
 }
 
+impl FutexStates {
+    /// The id here of a thread that its process knows by another.
+    pub(crate) fn host_tid(&self, tgid: u32, tid: u32) -> u32 {
+        let ids = self.namespaces.get(&tgid);
+        ids.and_then(|ids| ids.get(&tid)).copied().unwrap_or(tid)
+    }
+}
+
 /// The words of futexes that threads waited for while they were read.
-pub type WaitedWords = HashMap<FutexKey, Mutex>;
+pub(crate) type WaitedWords = HashMap<FutexKey, Mutex>;
 
 /// The futex in which a thread sleeps, or from which it has not come back.
 fn sleeps_in(slot: &ThreadSlot) -> Option<FutexKey> {
@@ -91,7 +98,10 @@ fn waits_for(slot: &ThreadSlot) -> Option<FutexKey> {
 /// Reads the words of every lock that a thread waits for now: an owner changes within microseconds, so
 /// this is for the moment at which counting stops. `waiting` are the threads before it, `still` gives
 /// them after it: words that are read while nobody is known to wait tell of another time.
-pub fn read_waited(waiting: &[ThreadSlot], still: impl FnOnce() -> Vec<ThreadSlot>) -> WaitedWords {
+pub(crate) fn read_waited(
+    waiting: &[ThreadSlot],
+    still: impl FnOnce() -> Vec<ThreadSlot>,
+) -> WaitedWords {
     let wanted: BTreeSet<FutexKey> = waiting.iter().filter_map(waits_for).collect();
     let mut by_process: BTreeMap<u32, Vec<FutexKey>> = BTreeMap::new();
     for futex in wanted.into_iter().take(MAX_FUTEXES) {
@@ -123,7 +133,7 @@ fn keep_waited(words: &mut WaitedWords, before: &[ThreadSlot], after: &[ThreadSl
 }
 
 /// Looks at every futex that somebody waited or waits for. `waited` is what was read of those at the end.
-pub fn inspect(
+pub(crate) fn inspect(
     aggregates: &AggregateStore,
     living: &[ThreadSlot],
     waited: &WaitedWords,
@@ -155,14 +165,17 @@ fn wanted(aggregates: &AggregateStore, living: &[ThreadSlot]) -> (Vec<FutexKey>,
         .chain(&aggregates.ended)
         .map(|slot| (slot.serial, slot.tgid))
         .collect();
-    for ((key, _), sum) in &aggregates.sums {
-        let is_futex = key.kind == KIND_WAKE && key.reason == Reason::Futex as u8;
-        if let (true, Some(tgid)) = (is_futex, process_of.get(&key.serial)) {
+    for Wakes {
+        place, wait, times, ..
+    } in aggregates.wakes()
+    {
+        let is_futex = wait.reason == Reason::Futex;
+        if let (true, Some(tgid)) = (is_futex, process_of.get(&place.serial)) {
             let futex = FutexKey {
                 tgid: *tgid,
-                address: key.object,
+                address: wait.futex,
             };
-            *waited.entry(futex).or_default() += sum.total_ns;
+            *waited.entry(futex).or_default() += times.total_ns;
         }
     }
     for futex in living.iter().filter_map(sleeps_in) {
@@ -240,9 +253,9 @@ pub(super) fn mutex(memory: &impl Memory, address: u64) -> Option<Mutex> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::aggregates::Sum;
     use bytemuck::Zeroable;
-    use remora_common::{aggregate::AggregateKey, thread::STATE_EXITED};
+    use remora_common::{reason::NO_SYSCALL, thread::STATE_EXITED};
+    use remora_probe::{Drained, Tally, ThreadTally, Times, WaitForm, Waker};
 
     fn waiter(serial: u32, address: u64) -> ThreadSlot {
         ThreadSlot {
@@ -292,17 +305,27 @@ mod tests {
         let lock: [u32; 5] = [2, 0, 4711, 1, 0];
         let address = &raw const lock as u64;
         let mut aggregates = AggregateStore::default();
-        let wake = |object: u64| AggregateKey {
+        let wakes = |futex: u64| ThreadTally {
             serial: 7,
-            kind: KIND_WAKE,
-            reason: Reason::Futex as u8,
-            object,
-            ..Zeroable::zeroed()
+            generation: 0,
+            tally: Tally::Wakes {
+                wait: WaitForm {
+                    reason: Reason::Futex,
+                    syscall: NO_SYSCALL,
+                    detail: 0,
+                    futex,
+                },
+                waker: Waker { tid: 1, pid: 1 },
+                lock_owner: 0,
+                times: Times::default(),
+                last_ns: 0,
+            },
         };
-        aggregates
-            .sums
-            .insert((wake(address), None), Sum::default());
-        aggregates.sums.insert((wake(0), None), Sum::default());
+        let drained = Drained {
+            tallies: vec![wakes(address), wakes(0)],
+            ..Drained::default()
+        };
+        aggregates.add(drained, None);
         aggregates.ended.push(ThreadSlot {
             state: STATE_EXITED,
             ..waiter(7, address)

@@ -27,7 +27,7 @@ const MAX_BACKOFF: u32 = 16;
 type Awaited = HashMap<(u32, u64), u64>;
 
 /// One process with an interpreter.
-pub struct Known {
+pub(crate) struct Known {
     /// What was found.
     pub python: Arc<Python>,
     memory: Arc<ProcessMemory>,
@@ -50,7 +50,7 @@ enum Found {
 
 /// The interpreters of all processes.
 #[derive(Default)]
-pub struct Interpreters {
+pub(crate) struct Interpreters {
     finder: Finder,
     by_space: HashMap<SpaceKey, Found>,
     on: bool,
@@ -60,7 +60,7 @@ pub struct Interpreters {
 
 impl Interpreters {
     /// None yet; `on`: they are looked for.
-    pub fn new(on: bool) -> Self {
+    pub(crate) fn new(on: bool) -> Self {
         Self {
             on,
             ..Self::default()
@@ -69,7 +69,7 @@ impl Interpreters {
 
     /// Looks for the interpreter of a process, where it was not found yet. Returns what the kernel
     /// side must know of it.
-    pub fn find(&mut self, key: SpaceKey, snapshot: &Snapshot) -> Option<Interpreter> {
+    pub(crate) fn find(&mut self, key: SpaceKey, snapshot: &Snapshot) -> Option<Interpreter> {
         if !self.on {
             return None;
         }
@@ -122,7 +122,7 @@ impl Interpreters {
     }
 
     /// The processes whose interpreter was not ready, and should be asked again at this beat.
-    pub fn due(&mut self) -> Vec<SpaceKey> {
+    pub(crate) fn due(&mut self) -> Vec<SpaceKey> {
         let mut due = Vec::new();
         for (key, found) in &mut self.by_space {
             if let Found::Later { rest, backoff, .. } = found {
@@ -138,33 +138,33 @@ impl Interpreters {
     }
 
     /// Forgets a process that has ended, whose id was given to another.
-    pub fn forget(&mut self, tgid: u32) {
+    pub(crate) fn forget(&mut self, tgid: u32) {
         self.by_space.retain(|key, _| key.tgid != tgid);
     }
 
     /// An image that was replaced by an exec is not searched for an interpreter any more.
-    pub fn replaced(&mut self, key: SpaceKey) {
+    pub(crate) fn replaced(&mut self, key: SpaceKey) {
         if let Some(found @ Found::Later { .. }) = self.by_space.get_mut(&key) {
             *found = Found::No;
         }
     }
 
     /// Whether any process has an interpreter.
-    pub fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         self.by_space
             .values()
             .any(|found| matches!(found, Found::Yes(_)))
     }
 
     /// Reads the code objects of these frames, as far as they are not known.
-    pub fn learn(&mut self, key: SpaceKey, frames: &[PythonFrame]) {
+    pub(crate) fn learn(&mut self, key: SpaceKey, frames: &[PythonFrame]) {
         if let Some(Found::Yes(known)) = self.by_space.get_mut(&key) {
             known.learn(key.tgid, frames);
         }
     }
 
     /// The interpreter of a process, to look code objects up in.
-    pub fn get(&self, key: SpaceKey) -> Option<&Known> {
+    pub(crate) fn get(&self, key: SpaceKey) -> Option<&Known> {
         match self.by_space.get(&key) {
             Some(Found::Yes(known)) => Some(known),
             _ => None,
@@ -172,7 +172,7 @@ impl Interpreters {
     }
 
     /// The interpreter of a process that has not executed another program.
-    pub fn of(&self, tgid: u32) -> Option<Python> {
+    pub(crate) fn of(&self, tgid: u32) -> Option<Python> {
         let found = self.by_space.get(&SpaceKey {
             tgid,
             generation: 0,
@@ -184,7 +184,7 @@ impl Interpreters {
     }
 
     /// Notes once what each task awaits, to tell at the end who still awaits the same.
-    pub fn note_tasks(&mut self) {
+    pub(crate) fn note_tasks(&mut self) {
         if self.early.is_some() || !self.any() {
             return;
         }
@@ -197,7 +197,7 @@ impl Interpreters {
     }
 
     /// The asyncio tasks of each process at this moment, of those that have any.
-    pub fn tasks(&self) -> Vec<(u32, Tasks)> {
+    pub(crate) fn tasks(&self) -> Vec<(u32, Tasks)> {
         let mut all = self.read_tasks();
         let Some((then, early)) = &self.early else {
             return all;
@@ -231,7 +231,7 @@ impl Interpreters {
     }
 
     /// Where loops of processes stand in their callbacks now.
-    pub fn ready_heads(&self, pids: &BTreeSet<u32>) -> Vec<(u32, ReadyHead)> {
+    pub(crate) fn ready_heads(&self, pids: &BTreeSet<u32>) -> Vec<(u32, ReadyHead)> {
         let mut all = Vec::new();
         for (key, found) in &self.by_space {
             let Found::Yes(known) = found else { continue };
@@ -246,7 +246,7 @@ impl Interpreters {
     }
 
     /// Processes without an interpreter that can be read, and why, the lowest process id first.
-    pub fn without(&self) -> Vec<(u32, NotFound)> {
+    pub(crate) fn without(&self) -> Vec<(u32, NotFound)> {
         let without = self.by_space.iter().filter_map(|(key, found)| match found {
             Found::Yes(_) => None,
             Found::Refused(why) => Some((key.tgid, *why)),
@@ -259,7 +259,7 @@ impl Interpreters {
     }
 
     /// What serves Python frames; `None` where no target runs Python.
-    pub fn signal(&self) -> Option<Signal> {
+    pub(crate) fn signal(&self) -> Option<Signal> {
         let refused = self
             .without()
             .into_iter()
@@ -277,7 +277,7 @@ impl Interpreters {
     }
 
     /// What could not be read, by name in `report.json`.
-    pub fn losses(&self) -> [(AgentLoss, u64); 3] {
+    pub(crate) fn losses(&self) -> [(AgentLoss, u64); 3] {
         let is_refused = |found: &&Found| matches!(found, Found::Refused(_));
         let refused = self.by_space.values().filter(is_refused).count();
         let (mut unreadable, mut replaced) = (0, 0);
@@ -311,7 +311,7 @@ impl Known {
 
     /// Reads the code objects of these frames, as far as they are not known. Where the process does not answer,
     /// what was known before stays.
-    pub fn learn(&mut self, pid: u32, frames: &[PythonFrame]) {
+    pub(crate) fn learn(&mut self, pid: u32, frames: &[PythonFrame]) {
         let unknown = frames.iter().filter(|frame| !self.resolver.knows(frame));
         let unknown: Vec<PythonFrame> = unknown.copied().collect();
         if unknown.is_empty() {
@@ -330,7 +330,7 @@ impl Known {
     }
 
     /// The code object of a frame; `None` when it was not there any more, or was never asked for.
-    pub fn code(&self, frame: &PythonFrame) -> Option<Arc<Code>> {
+    pub(crate) fn code(&self, frame: &PythonFrame) -> Option<Arc<Code>> {
         self.resolver.known(frame)
     }
 }

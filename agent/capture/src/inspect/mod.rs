@@ -15,15 +15,15 @@
 //! | `sockets` | queues, peers, the loops that watch them |
 //! | `thread_limits` | how many threads a process may have |
 
-pub mod blocked;
-pub mod constraints;
-pub mod dependencies;
-pub mod descriptors;
-pub mod futexes;
-pub mod interpreters;
-pub mod memory;
-pub mod objects;
-pub mod owners;
-pub mod polls;
-pub mod sockets;
-pub mod thread_limits;
+pub(crate) mod blocked;
+pub(crate) mod constraints;
+pub(crate) mod dependencies;
+pub(crate) mod descriptors;
+pub(crate) mod futexes;
+pub(crate) mod interpreters;
+pub(crate) mod memory;
+pub(crate) mod objects;
+pub(crate) mod owners;
+pub(crate) mod polls;
+pub(crate) mod sockets;
+pub(crate) mod thread_limits;

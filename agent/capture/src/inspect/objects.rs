@@ -48,13 +48,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What was found in the processes.
 #[derive(Debug, Default)]
-pub struct HeapCensus {
+pub(crate) struct HeapCensus {
     pub objects: Vec<PythonObjects>,
     pub heaps: Vec<HeapSizes>,
 }
 
 /// The thread, seen from outside.
-pub struct ObjectWatch {
+pub(crate) struct ObjectWatch {
     /// Asks for the second look.
     end: SyncSender<()>,
     found: Receiver<HeapCensus>,
@@ -64,7 +64,10 @@ pub struct ObjectWatch {
 impl ObjectWatch {
     /// Looks at these processes and the interpreters in them, for a capture of this length; `None` where
     /// there is nothing to look at, or no time.
-    pub fn start(mut targets: Vec<(u32, Option<Python>)>, capture: Duration) -> Option<Self> {
+    pub(crate) fn start(
+        mut targets: Vec<(u32, Option<Python>)>,
+        capture: Duration,
+    ) -> Option<Self> {
         targets.truncate(MAX_PROCESSES);
         if targets.is_empty() || capture < MIN_CAPTURE {
             return None;
@@ -96,7 +99,7 @@ impl ObjectWatch {
     }
 
     /// Asks for the second look.
-    pub fn ending(&self) {
+    pub(crate) fn ending(&self) {
         let asked = self.end.try_send(());
         debug_assert!(
             asked.is_ok(),
@@ -105,7 +108,7 @@ impl ObjectWatch {
     }
 
     /// What was found; nothing when it does not come in time.
-    pub fn finish(self) -> Option<HeapCensus> {
+    pub(crate) fn finish(self) -> Option<HeapCensus> {
         let longest = (self.time * Budget::WAITS + PATIENCE).min(Step::HeapCensus.limit());
         let found = deadline::receive(&self.found, Instant::now() + longest);
         if found.is_none() {

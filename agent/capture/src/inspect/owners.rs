@@ -46,7 +46,7 @@ use std::{
 };
 use words::{Unowned, unowned};
 
-pub use words::Sort;
+pub(crate) use words::Sort;
 
 /// A wait of this length asks for the owner.
 const LONG_NS: u64 = 500_000_000;
@@ -61,7 +61,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 
 /// A thread that will free a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CodeOwner {
+pub(crate) struct CodeOwner {
     /// Thread id.
     pub tid: u32,
     /// Its serial.
@@ -76,9 +76,9 @@ pub struct CodeOwner {
 
 /// Who has a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CodeOwners {
+pub(crate) struct CodeOwners {
     /// Where it lies; threads may wait for it elsewhere.
-    pub address: u64,
+    pub(crate) address: u64,
     /// How many read under it, by its word; 0: one has it alone.
     pub readers: u32,
     /// What it is.
@@ -89,7 +89,7 @@ pub struct CodeOwners {
 
 /// All that was found.
 #[derive(Debug, Default)]
-pub struct OwnersByCode {
+pub(crate) struct OwnersByCode {
     /// By the futex that is waited for.
     pub locks: HashMap<FutexKey, CodeOwners>,
     /// Threads, or calls of theirs, that were left out: there were too many, the time was over, or the process could
@@ -99,7 +99,7 @@ pub struct OwnersByCode {
 
 impl OwnersByCode {
     /// Puts the frames among the stacks that get names.
-    pub fn gather_frames(&mut self, aggregates: &mut AggregateStore) {
+    pub(crate) fn gather_frames(&mut self, aggregates: &mut AggregateStore) {
         for owner in self.locks.values_mut().flat_map(|lock| &mut lock.owners) {
             owner.frame = aggregates.intern(RawStack {
                 user: vec![owner.call],
@@ -118,7 +118,7 @@ struct Sleeper {
 
 /// Finds who owns the locks that threads have long waited for. `living` are the threads at `end_ns`, `still` gives
 /// them after the look: who moved meanwhile holds nothing that was seen.
-pub fn inspect(
+pub(crate) fn inspect(
     living: &[ThreadSlot],
     blocked: &BlockedStacks,
     spaces: &Spaces,
@@ -353,7 +353,7 @@ impl Inspection<'_> {
         let row = |address| rows.find(space, address);
         let (frames, _) = unwind::frames(self.machine, registers, self.memory, row);
         // A guard that it has had before the wait is that of the lock which it waits for.
-        let given_up = own.is_some() && self.waits_for_condition(&frames);
+        let mut given_up = None;
         let mut state = State::default();
         let mut freed: HashMap<u64, u8> = HashMap::new();
         let mut owned: Vec<(u64, u64)> = Vec::new();
@@ -375,10 +375,13 @@ impl Inspection<'_> {
                 *sum = sum.saturating_add(*times);
                 let waits = own.is_some_and(|own| own.addresses().any(|at| at == *lock));
                 let enough = if waits { 2 } else { 1 };
-                if waits && given_up {
+                if *times == 0 || *sum < enough || done.contains(lock) {
                     continue;
                 }
-                if *times > 0 && *sum >= enough && done.insert(*lock) {
+                if waits && *given_up.get_or_insert_with(|| self.waits_for_condition(&frames)) {
+                    continue;
+                }
+                if done.insert(*lock) {
                     let call = if at == 0 { ip } else { ip.wrapping_sub(1) };
                     owned.push((*lock, call));
                 }

@@ -42,7 +42,7 @@ const BUSY: f64 = 0.5;
 const INSTANCES_TIME: Duration = Duration::from_millis(50);
 
 /// The counting, from before it to after it.
-pub struct PollWatch {
+pub(crate) struct PollWatch {
     stage: Stage,
     seen: PollsSeen,
     /// No CPU is kept for somebody.
@@ -72,7 +72,7 @@ struct Counting {
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub struct PollsSeen {
+pub(crate) struct PollsSeen {
     /// By the thread's serial.
     pub counts: HashMap<u32, PollCount>,
     /// What it cost; `None`: nobody seemed stuck, or the kernel refused.
@@ -85,7 +85,7 @@ pub struct PollsSeen {
 
 impl PollsSeen {
     /// Notes with the loops of asyncio which of them turned.
-    pub fn mark(&self, all: &mut [(u32, Tasks)]) {
+    pub(crate) fn mark(&self, all: &mut [(u32, Tasks)]) {
         for (pid, tasks) in all {
             for own in &mut tasks.loops {
                 own.turns = self.turned.contains(&(*pid, own.id));
@@ -94,7 +94,7 @@ impl PollsSeen {
     }
 
     /// Says in the signals what was counted.
-    pub fn tell(&self, signals: &mut [Signal]) {
+    pub(crate) fn tell(&self, signals: &mut [Signal]) {
         let words = match (&self.cost, &self.refused) {
             (Some(cost), _) => format!(
                 "; at the end of the capture all polls were counted for {:.2} s (tp_btf/sys_enter)",
@@ -114,7 +114,7 @@ impl PollsSeen {
 }
 
 /// What the watch looks at.
-pub struct Senses<'a> {
+pub(crate) struct Senses<'a> {
     pub probe: &'a mut Probe,
     pub sockets: &'a Sockets,
     pub interpreters: &'a Interpreters,
@@ -122,7 +122,7 @@ pub struct Senses<'a> {
 
 impl PollWatch {
     /// For a capture that began then, on a host that keeps these CPUs for somebody.
-    pub fn new(probe: &Probe, kept: &Cpus, began: Instant, duration: Duration) -> Self {
+    pub(crate) fn new(probe: &Probe, kept: &Cpus, began: Instant, duration: Duration) -> Self {
         let into = duration.saturating_sub(LEAD).max(duration / 4);
         let wanted = probe.wants_polls_counted() || probe.loops_are_exact();
         let stage = match began.checked_add(into) {
@@ -137,7 +137,7 @@ impl PollWatch {
     }
 
     /// When it wants to be looked at.
-    pub const fn due(&self) -> Option<Instant> {
+    pub(crate) const fn due(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Due(due) => Some(*due),
             Stage::Counting(counting) => Some(counting.next),
@@ -146,7 +146,7 @@ impl PollWatch {
     }
 
     /// Its time has come: begins, looks, or ends.
-    pub fn inspect(&mut self, senses: &mut Senses<'_>) {
+    pub(crate) fn inspect(&mut self, senses: &mut Senses<'_>) {
         match &mut self.stage {
             Stage::Due(_) => self.begin(senses),
             Stage::Counting(counting) => {
@@ -163,7 +163,7 @@ impl PollWatch {
     }
 
     /// The capture is over: what was not due yet is done now, and what has begun gets its time.
-    pub async fn catch_up(&mut self, senses: &mut Senses<'_>, end: End) {
+    pub(crate) async fn catch_up(&mut self, senses: &mut Senses<'_>, end: End) {
         if end == End::TargetsExited {
             return;
         }
@@ -179,7 +179,7 @@ impl PollWatch {
     }
 
     /// The capture is over, and so is the counting.
-    pub fn finish(&mut self, senses: &mut Senses<'_>) -> PollsSeen {
+    pub(crate) fn finish(&mut self, senses: &mut Senses<'_>) -> PollsSeen {
         self.end(senses);
         std::mem::take(&mut self.seen)
     }

@@ -17,7 +17,7 @@ const UNIFIED: &str = "/sys/fs/cgroup";
 const PIDS: &str = "/sys/fs/cgroup/pids";
 
 /// The limits of these processes; one that has gone has none.
-pub fn read(pids: &[u32]) -> Vec<ThreadLimits> {
+pub(crate) fn read(pids: &[u32]) -> Vec<ThreadLimits> {
     let host = host();
     let all = pids.iter().take(MAX_PROCESSES);
     all.map(|pid| {

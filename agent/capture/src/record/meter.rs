@@ -21,7 +21,7 @@ const BEATS_APART: u32 = 5;
 const SLICE: Duration = Duration::from_millis(100);
 
 /// Measures from its making to [`Meter::finish`].
-pub struct Meter {
+pub(super) struct Meter {
     began: Instant,
     cpu_began: Duration,
     beat: u32,
@@ -42,7 +42,7 @@ struct On {
 impl Meter {
     /// Starts, with statistics on: a short capture has its one measurement at its beginning, and so has one on a host
     /// that keeps CPUs for somebody (`kept`).
-    pub fn start(probe: &Probe, kept: &Cpus) -> Self {
+    pub(super) fn start(probe: &Probe, kept: &Cpus) -> Self {
         let mut meter = Self {
             began: Instant::now(),
             cpu_began: own_cpu(),
@@ -71,7 +71,7 @@ impl Meter {
     }
 
     /// Ends the present measurement.
-    pub fn off(&mut self, probe: &Probe) {
+    pub(super) fn off(&mut self, probe: &Probe) {
         let Some(On {
             statistics,
             since,
@@ -115,12 +115,12 @@ impl Meter {
     }
 
     /// When the present measurement is over, if one goes on.
-    pub fn over_at(&self) -> Option<Instant> {
+    pub(super) fn over_at(&self) -> Option<Instant> {
         self.on.as_ref().map(|on| on.since + SLICE)
     }
 
     /// One beat has passed.
-    pub fn beat(&mut self, probe: &Probe) {
+    pub(super) fn beat(&mut self, probe: &Probe) {
         self.beat += 1;
         if is_due(self.beat, self.apart) {
             self.on(probe);
@@ -128,7 +128,7 @@ impl Meter {
     }
 
     /// What it was, all in all.
-    pub fn finish(mut self, probe: &Probe) -> Overhead {
+    pub(super) fn finish(mut self, probe: &Probe) -> Overhead {
         self.off(probe);
         let hooks = self
             .programs

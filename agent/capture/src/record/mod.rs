@@ -12,18 +12,18 @@
 //! | `raw` | what it leaves behind |
 
 mod error;
-pub mod heap;
+pub(crate) mod heap;
 mod meter;
 mod plan;
-pub mod raw;
+pub(crate) mod raw;
 mod sampling;
 mod session;
 mod tables;
-pub mod timeline;
+pub(crate) mod timeline;
 
 pub use error::CaptureError;
 pub use heap::HeapPlan;
 pub use plan::{Plan, Progress, PythonMode};
 pub use sampling::CpuChoice;
-pub use session::{Recording, record};
+pub(crate) use session::{Recording, record};
 pub use timeline::Keep;

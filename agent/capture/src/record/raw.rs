@@ -21,7 +21,7 @@ use std::{
 };
 
 /// Everything that a session leaves behind.
-pub struct RawCapture {
+pub(crate) struct RawCapture {
     pub started_unix_s: f64,
     pub start_ns: u64,
     pub end_ns: u64,

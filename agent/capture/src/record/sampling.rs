@@ -46,7 +46,7 @@ impl CpuChoice {
 
 /// The CPUs of one capture.
 #[derive(Debug)]
-pub struct Sampling {
+pub(super) struct Sampling {
     /// Below it lies the host's sysfs.
     root: PathBuf,
     choice: CpuChoice,
@@ -67,7 +67,7 @@ pub struct Sampling {
 
 impl Sampling {
     /// Finds out where the targets may run. `root`: `/` but for tests.
-    pub fn begin(root: &Path, choice: &CpuChoice, targets: &[Target]) -> Self {
+    pub(super) fn begin(root: &Path, choice: &CpuChoice, targets: &[Target]) -> Self {
         let mut sampling = Self::new(root, choice);
         let threads = targets.iter().flat_map(|target| &target.threads);
         let threads: Vec<u32> = threads.copied().take(ASKED_AT_START).collect();
@@ -90,7 +90,7 @@ impl Sampling {
     }
 
     /// CPUs that are to be sampled now.
-    pub fn wanted(&self) -> Cpus {
+    pub(super) fn wanted(&self) -> Cpus {
         match &self.choice.only {
             Some(only) => only.and(&self.topology.online),
             None if self.choice.isolated => self.reach.and(&self.topology.online),
@@ -102,12 +102,12 @@ impl Sampling {
     }
 
     /// CPUs that are kept for somebody.
-    pub fn kept(&self) -> Cpus {
+    pub(super) fn kept(&self) -> Cpus {
         self.topology.kept()
     }
 
     /// The events of these CPUs are open, of those that were wanted.
-    pub fn opened(&mut self, sampled: &Cpus) {
+    pub(super) fn opened(&mut self, sampled: &Cpus) {
         for cpu in self.wanted().iter() {
             match sampled.has(cpu) {
                 true => self.is_open(cpu, cpus::generation(&self.root, cpu)),
@@ -117,7 +117,7 @@ impl Sampling {
     }
 
     /// Looks again: events of CPUs that went are closed, those of CPUs that came, or that targets may use now, opened.
-    pub fn beat(&mut self, probe: &mut Probe) {
+    pub(super) fn beat(&mut self, probe: &mut Probe) {
         let threads = probe.thread_ids();
         let turn = self.turn(&threads);
         self.ask(&turn);
@@ -147,7 +147,7 @@ impl Sampling {
     }
 
     /// CPUs that were sampled, and those within the targets' reach that were not.
-    pub fn finish(&self) -> CpuSampling {
+    pub(super) fn finish(&self) -> CpuSampling {
         let sampled: Cpus = self.sampled.iter().copied().collect();
         let mut missing: BTreeMap<Unsampled, BTreeSet<u32>> = BTreeMap::new();
         for cpu in self.reach.without(&sampled).iter() {
@@ -163,12 +163,12 @@ impl Sampling {
     }
 
     /// How often a CPU came back and had no event until then.
-    pub const fn reopened(&self) -> u64 {
+    pub(super) const fn reopened(&self) -> u64 {
         self.reopened
     }
 
     /// Says in the signals what is not sampled.
-    pub fn tell(&self, signals: &mut [Signal]) {
+    pub(super) fn tell(&self, signals: &mut [Signal]) {
         let sampling = self.finish();
         let Some(why) = sampling.why() else { return };
         for signal in signals {

@@ -85,7 +85,7 @@ struct Session {
 }
 
 /// A recording that is over.
-pub struct Recording {
+pub(crate) struct Recording {
     /// What was seen.
     pub raw: RawCapture,
     /// The targets' descriptors as they were when it began.
@@ -99,7 +99,7 @@ pub struct Recording {
 }
 
 /// Records until the plan's time is over, `interrupt` completes, or no target is left.
-pub async fn record(
+pub(crate) async fn record(
     plan: &Plan,
     interrupt: impl Future<Output = ()>,
     progress: &mut impl FnMut(Progress<'_>),

@@ -3,9 +3,9 @@
 
 mod packed;
 
-pub use packed::Windows;
+pub(crate) use packed::Windows;
 
-use crate::store::aggregates;
+use crate::store::threads;
 use remora_common::{
     event_loop::{EventLoop, LOOP_BUCKETS},
     reason::Reason,
@@ -55,7 +55,7 @@ pub struct Keep {
 
 /// What else belongs to a window: see [`Window`].
 #[derive(Clone, Debug, Default)]
-pub struct Others {
+pub(crate) struct Others {
     pub sockets: Vec<SocketWindow>,
     /// Sockets of earlier windows that will not be in the report.
     pub sockets_gone: Vec<u32>,
@@ -63,7 +63,7 @@ pub struct Others {
 }
 
 /// Records windows.
-pub struct Recorder {
+pub(crate) struct Recorder {
     keep: Keep,
     start_ns: u64,
     /// End of the last window.
@@ -79,14 +79,14 @@ pub struct Recorder {
     bytes: usize,
     budget_bytes: usize,
     coarsened: u64,
-    /// Sockets that packed windows may still name in vain, and when they are threads through next.
+    /// Sockets that packed windows may still name in vain, and when they are looked through next.
     gone: HashSet<u32>,
     clean_in: u32,
 }
 
 impl Recorder {
     /// Records from `start_ns` on.
-    pub fn new(keep: Keep, start_ns: u64, min_block_ns: u64) -> Self {
+    pub(crate) fn new(keep: Keep, start_ns: u64, min_block_ns: u64) -> Self {
         Self {
             keep,
             start_ns,
@@ -105,7 +105,7 @@ impl Recorder {
     }
 
     /// Takes the last figures of a thread that ended.
-    pub fn end(&mut self, slot: &ThreadSlot, event_loop: Option<&EventLoop>) {
+    pub(crate) fn end(&mut self, slot: &ThreadSlot, event_loop: Option<&EventLoop>) {
         let now_ns = slot.since_ns;
         let last = self.read(slot, event_loop, now_ns);
         self.seen.remove(&slot.serial);
@@ -113,7 +113,7 @@ impl Recorder {
     }
 
     /// Ends the present window at `now_ns`, with the figures of all threads that are there. Gives it.
-    pub fn close(
+    pub(crate) fn close(
         &mut self,
         now_ns: u64,
         threads: &[ThreadSlot],
@@ -143,7 +143,7 @@ impl Recorder {
     }
 
     /// Adds threads that ended to sums: `into` names the sum's serial for the serial of each.
-    pub fn fold(&mut self, into: &HashMap<u32, u32>) {
+    pub(crate) fn fold(&mut self, into: &HashMap<u32, u32>) {
         if into.is_empty() {
             return;
         }
@@ -187,12 +187,12 @@ impl Recorder {
     }
 
     /// The windows, oldest first, and how many were merged.
-    pub fn finish(mut self) -> (Windows, u64) {
+    pub(crate) fn finish(mut self) -> (Windows, u64) {
         self.pack();
         (Windows(self.windows), self.coarsened)
     }
 
-    /// What a thread did since it was threads at last.
+    /// What a thread did since it was looked at last.
     fn read(
         &mut self,
         slot: &ThreadSlot,
@@ -287,7 +287,7 @@ fn crowded_most(windows: &VecDeque<Packed>) -> usize {
 /// All of a thread's time so far by activity, with what lasts.
 fn times(slot: &ThreadSlot, now_ns: u64, min_block_ns: u64) -> [u64; ACTIVITIES] {
     let mut slot = *slot;
-    aggregates::close(&mut slot, now_ns, min_block_ns);
+    threads::close(&mut slot, now_ns, min_block_ns);
     let mut time_ns = [0; ACTIVITIES];
     time_ns[Activity::OnCpu as usize] = slot.on_cpu_ns;
     time_ns[Activity::RunQueue as usize] = slot.woken_wait_ns + slot.preempted_wait_ns;

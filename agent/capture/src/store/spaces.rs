@@ -11,7 +11,7 @@ const MAX_SPACES: usize = 4096;
 
 /// Name of an address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SpaceKey {
+pub(crate) struct SpaceKey {
     /// Process id.
     pub tgid: u32,
     /// Execs before it.
@@ -20,7 +20,7 @@ pub struct SpaceKey {
 
 /// The mappings of every address space that was seen.
 #[derive(Debug, Default)]
-pub struct Spaces {
+pub(crate) struct Spaces {
     files: Files,
     by_key: HashMap<SpaceKey, Snapshot>,
     /// As they were read last, without what was there before.
@@ -31,7 +31,7 @@ pub struct Spaces {
 
 impl Spaces {
     /// Reads the mappings of a living process, and joins them with what was read before.
-    pub fn read(&mut self, key: SpaceKey, now_ns: u64) {
+    pub(crate) fn read(&mut self, key: SpaceKey, now_ns: u64) {
         match Snapshot::read(key.tgid, now_ns, &mut self.files) {
             Ok(now) => {
                 if self.latest.len() < MAX_SPACES || self.latest.contains_key(&key) {
@@ -46,7 +46,7 @@ impl Spaces {
     }
 
     /// Reads the mappings of a living process again, once: libraries may have been loaded since.
-    pub fn refresh(&mut self, key: SpaceKey, now_ns: u64) {
+    pub(crate) fn refresh(&mut self, key: SpaceKey, now_ns: u64) {
         let fresh = self
             .by_key
             .get(&key)
@@ -57,13 +57,13 @@ impl Spaces {
     }
 
     /// The latest generation of a process that was seen, 0 when none was.
-    pub fn latest(&self, tgid: u32) -> u32 {
+    pub(crate) fn latest(&self, tgid: u32) -> u32 {
         let generations = self.by_key.keys().filter(|key| key.tgid == tgid);
         generations.map(|key| key.generation).max().unwrap_or(0)
     }
 
     /// A child starts with its parent's mappings.
-    pub fn inherit(&mut self, child: SpaceKey, parent: SpaceKey, now_ns: u64) {
+    pub(crate) fn inherit(&mut self, child: SpaceKey, parent: SpaceKey, now_ns: u64) {
         match self.by_key.get(&parent).cloned() {
             Some(snapshot) => {
                 if let Some(latest) = self.latest.get(&parent).cloned() {
@@ -84,28 +84,28 @@ impl Spaces {
     }
 
     /// The mappings of an address space as they were read last: what code lies there now.
-    pub fn now(&self, key: SpaceKey) -> Option<&Snapshot> {
+    pub(crate) fn now(&self, key: SpaceKey) -> Option<&Snapshot> {
         self.latest.get(&key)
     }
 
     /// An address space that is used no more: its mappings stay, for names.
-    pub fn ended(&mut self, key: SpaceKey) {
+    pub(crate) fn ended(&mut self, key: SpaceKey) {
         self.latest.remove(&key);
     }
 
     /// Forgets a process that has ended, whose id was given to another.
-    pub fn forget(&mut self, tgid: u32) {
+    pub(crate) fn forget(&mut self, tgid: u32) {
         self.by_key.retain(|key, _| key.tgid != tgid);
         self.latest.retain(|key, _| key.tgid != tgid);
     }
 
     /// All mappings that an address space has had, if they could be read.
-    pub fn get(&self, key: SpaceKey) -> Option<&Snapshot> {
+    pub(crate) fn get(&self, key: SpaceKey) -> Option<&Snapshot> {
         self.by_key.get(&key)
     }
 
     /// What could not be read or kept, by name in `report.json`.
-    pub fn losses(&self) -> [(AgentLoss, u64); 4] {
+    pub(crate) fn losses(&self) -> [(AgentLoss, u64); 4] {
         let files = self.files.losses();
         [
             (AgentLoss::MappingsUnreadable, self.unreadable),

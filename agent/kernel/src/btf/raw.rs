@@ -24,7 +24,7 @@ pub(super) struct Sections<'a> {
 
 impl<'a> Sections<'a> {
     /// Reads the header and cuts out the sections.
-    pub fn of(data: &'a [u8]) -> Result<Self, BtfError> {
+    pub(super) fn of(data: &'a [u8]) -> Result<Self, BtfError> {
         let short = BtfError::Truncated { what: "header" };
         let header = data.get(..HEADER_BYTES).ok_or(short.clone())?;
         match u16::from_le_bytes([header[0], header[1]]) {
@@ -145,7 +145,7 @@ pub(super) struct Type<'a> {
 
 impl<'a> Type<'a> {
     /// Reads the record at byte `at` and says where the next one begins. `id` is for the error.
-    pub fn read(types: &'a [u8], at: usize, id: u32) -> Result<(Self, usize), BtfError> {
+    pub(super) fn read(types: &'a [u8], at: usize, id: u32) -> Result<(Self, usize), BtfError> {
         let truncated = BtfError::Truncated { what: "type" };
         let record = types.get(at..).ok_or(truncated.clone())?;
         let (Some(name), Some(info), Some(size_or_type)) =
@@ -174,12 +174,12 @@ impl<'a> Type<'a> {
     }
 
     /// Whether this is a struct or a union.
-    pub fn is_aggregate(&self) -> bool {
+    pub(super) fn is_aggregate(&self) -> bool {
         matches!(self.kind, Kind::Struct | Kind::Union)
     }
 
     /// The members of a struct or union, in their order.
-    pub fn fields(&self) -> impl Iterator<Item = Field> + use<'a> {
+    pub(super) fn fields(&self) -> impl Iterator<Item = Field> + use<'a> {
         let flag = self.flag;
         self.elements.chunks_exact(12).filter_map(move |member| {
             let (name, kind, place) = (u32_at(member, 0)?, u32_at(member, 4)?, u32_at(member, 8)?);

@@ -14,7 +14,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             types: Vec::new(),
             strings: vec![0],
@@ -23,7 +23,7 @@ impl Writer {
     }
 
     /// The finished blob.
-    pub fn finish(&self) -> Vec<u8> {
+    pub(crate) fn finish(&self) -> Vec<u8> {
         let lengths = [self.types.len() as u32, self.strings.len() as u32];
         let mut out = vec![0x9f, 0xeb, 1, 0];
         for word in [24, 0, lengths[0], lengths[0], lengths[1]] {
@@ -44,7 +44,7 @@ impl Writer {
         self.last_id
     }
 
-    pub fn int(&mut self, name: &str, bytes: u32) -> u32 {
+    pub(crate) fn int(&mut self, name: &str, bytes: u32) -> u32 {
         self.record(name, info(Kind::Int, false, 0), bytes, &[bytes * 8])
     }
 
@@ -54,12 +54,12 @@ impl Writer {
     }
 
     /// The id that the next record will have: to refer to what is yet to be written.
-    pub fn next_id(&self) -> u32 {
+    pub(crate) fn next_id(&self) -> u32 {
         self.last_id + 1
     }
 
     /// A struct, written with bit-field sizes if any member has one.
-    pub fn structure(&mut self, name: &str, bytes: u32, fields: &[FieldSpec<'_>]) -> u32 {
+    pub(crate) fn structure(&mut self, name: &str, bytes: u32, fields: &[FieldSpec<'_>]) -> u32 {
         self.aggregate(Kind::Struct, name, bytes, fields)
     }
 
@@ -79,7 +79,7 @@ impl Writer {
         self.record(name, info(kind, flag, fields.len()), bytes, &rest)
     }
 
-    pub fn enumeration(&mut self, name: &str, values: &[(&str, i32)]) -> u32 {
+    pub(crate) fn enumeration(&mut self, name: &str, values: &[(&str, i32)]) -> u32 {
         let mut rest = Vec::new();
         for (name, value) in values {
             rest.extend([self.name(name), value.cast_unsigned()]);
@@ -88,7 +88,7 @@ impl Writer {
         self.record(name, info(Kind::Enum, signed, values.len()), 4, &rest)
     }
 
-    pub fn enumeration64(&mut self, name: &str, values: &[(&str, u64)]) -> u32 {
+    pub(crate) fn enumeration64(&mut self, name: &str, values: &[(&str, u64)]) -> u32 {
         let mut rest = Vec::new();
         for (name, value) in values {
             rest.extend([self.name(name), *value as u32, (value >> 32) as u32]);
@@ -97,13 +97,13 @@ impl Writer {
     }
 
     /// A function of this name with so many parameters.
-    pub fn function(&mut self, name: &str, parameters: usize) -> u32 {
+    pub(crate) fn function(&mut self, name: &str, parameters: usize) -> u32 {
         let prototype = self.prototype(parameters);
         self.refer(Kind::Func, name, prototype)
     }
 
     /// What the kernel emits for a tracepoint: typedef, pointer, prototype, `__data` first.
-    pub fn tracepoint(&mut self, name: &str, args: usize) -> u32 {
+    pub(crate) fn tracepoint(&mut self, name: &str, args: usize) -> u32 {
         let prototype = self.prototype(args + 1);
         let pointer = self.refer(Kind::Ptr, "", prototype);
         self.refer(Kind::Typedef, &format!("btf_trace_{name}"), pointer)

@@ -16,7 +16,7 @@ pub enum Call {
 
 /// What stands before the names of an allocator that is linked into a program beside the C library's own.
 /// `""` stands for the allocator that `malloc` leads to.
-pub const PREFIXES: [&str; 5] = ["", "je_", "_rjem_", "mi_", "tc_"];
+pub(super) const PREFIXES: [&str; 5] = ["", "je_", "_rjem_", "mi_", "tc_"];
 
 const fn sized(size: u8) -> Call {
     Call::Allocates(Arguments {
@@ -57,7 +57,7 @@ const POSIX_MEMALIGN: Call = Call::Allocates(Arguments {
 });
 
 /// `mmap`: anonymous memory only.
-pub const MMAP: Call = Call::Allocates(Arguments {
+pub(super) const MMAP: Call = Call::Allocates(Arguments {
     size: 2,
     count: 0,
     old: 0,
@@ -94,7 +94,7 @@ const CALLS: [(&str, Call); 21] = [
 ];
 
 /// The function of this name: the place of its prefix in [`PREFIXES`], and what it does.
-pub fn call(name: &str) -> Option<(usize, Call)> {
+pub(super) fn call(name: &str) -> Option<(usize, Call)> {
     let found = |(at, prefix): (usize, &&str)| {
         let name = name.strip_prefix(prefix)?;
         let (_, call) = CALLS.iter().find(|(known, _)| *known == name)?;

@@ -18,14 +18,14 @@ pub struct Place {
 }
 
 /// Bytes of a function that are looked at.
-pub const BYTES: usize = 24;
+pub(super) const BYTES: usize = 24;
 
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 /// `test %rdi,%rdi`
 const TEST: [u8; 3] = [0x48, 0x85, 0xff];
 
 /// The place in a function that begins with `code`.
-pub fn place(code: &[u8], call: Call) -> Place {
+pub(super) fn place(code: &[u8], call: Call) -> Place {
     if !cfg!(target_arch = "x86_64") {
         return Place {
             skip: 0,

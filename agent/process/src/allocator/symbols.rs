@@ -13,7 +13,7 @@ const LONGEST: usize = 32;
 
 /// A function.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Function {
+pub(super) struct Function {
     /// Its name.
     pub name: String,
     /// Where its code begins in the file, in bytes.
@@ -24,7 +24,7 @@ pub struct Function {
 
 /// What a file defines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Defined {
+pub(super) struct Defined {
     /// The functions whose names were wanted.
     pub functions: Vec<Function>,
     /// It asks for a dynamic linker.
@@ -33,7 +33,11 @@ pub struct Defined {
 
 /// Reads the functions of a file whose names `wanted` agrees to; of a program (not a library) those that it
 /// keeps to itself too. `None` where the file cannot be read as ELF for 64 bits.
-pub fn defined(content: &Content, program: bool, wanted: impl Fn(&str) -> bool) -> Option<Defined> {
+pub(super) fn defined(
+    content: &Content,
+    program: bool,
+    wanted: impl Fn(&str) -> bool,
+) -> Option<Defined> {
     let elf = Elf::open_64(content).ok()?;
     if elf.endian() != Endianness::default() {
         return None;

@@ -13,18 +13,18 @@ const NICE: i32 = 1;
 
 /// Which CPUs are sampled.
 #[derive(Clone, Debug, clap::Args)]
-pub struct SampledCpus {
+pub(super) struct SampledCpus {
     /// CPUs to sample, such as 0-3,8 [default: those that the targets may use]
-    #[arg(long, value_name = "LIST", value_parser = units::cpus, allow_hyphen_values = true)]
+    #[arg(help_heading = "CPU and stacks", long, value_name = "LIST", value_parser = units::cpus, allow_hyphen_values = true)]
     cpus: Option<Cpus>,
-    /// Sample nohz_full CPUs too: a timer ends their quiet
-    #[arg(long)]
+    /// Also sample nohz_full CPUs, which then have a timer tick
+    #[arg(help_heading = "CPU and stacks", long)]
     sample_isolated: bool,
 }
 
 impl SampledCpus {
     /// The choice, if it leaves a CPU.
-    pub fn choice(&self) -> Result<CpuChoice, Failure> {
+    pub(super) fn choice(&self) -> Result<CpuChoice, Failure> {
         let choice = CpuChoice {
             only: self.cpus.clone(),
             isolated: self.sample_isolated,
@@ -37,7 +37,7 @@ impl SampledCpus {
 
 /// Keeps this process off the CPUs that are kept for others, before it has any other thread, and gives way a little.
 /// Where it is allowed no others it runs there, and says so.
-pub fn step_aside() {
+pub(super) fn step_aside() {
     // Who may not lower his own claim keeps it.
     let _as_it_was = setpriority_process(None, NICE);
     // A host with more CPUs than the call has room for: everything stays as it is.

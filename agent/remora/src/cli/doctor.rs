@@ -12,7 +12,7 @@ use std::fmt::Write;
 
 /// How to print it.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -86,7 +86,7 @@ impl From<FeatureProbe> for HookState {
 }
 
 /// Examines and prints.
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(super) fn run(args: Args) -> Result<(), Failure> {
     deadline::prepare().map_err(|error| Failure::new(CANNOT_OBSERVE, error))?;
     let document = examine();
     let text = if args.json {

@@ -8,7 +8,7 @@ use std::io;
 /// What `completions` is given.
 #[derive(Debug, Args)]
 pub(super) struct Completions {
-    /// Shell to complete in
+    /// Shell that reads the script
     #[arg(value_enum)]
     shell: Shell,
 }
@@ -16,7 +16,7 @@ pub(super) struct Completions {
 /// What `man` is given.
 #[derive(Debug, Args)]
 pub(super) struct Man {
-    /// Command to describe: `record`, `triage`, `doctor`; without one, remora itself
+    /// Command to describe: record, triage or doctor [default: remora itself]
     command: Option<String>,
 }
 

@@ -17,7 +17,7 @@ const HURRY: Duration = Duration::from_secs(3);
 const COMPLAINT: Duration = Duration::from_millis(200);
 
 /// Listens from now on. The handle is notified at the first signal.
-pub fn listen() -> Result<Arc<Notify>, Failure> {
+pub(super) fn listen() -> Result<Arc<Notify>, Failure> {
     deadline::prepare().map_err(|error| Failure::new(CANNOT_OBSERVE, error))?;
     let mut signals =
         Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| Failure::new(FAILED, error))?;

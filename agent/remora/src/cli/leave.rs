@@ -9,7 +9,7 @@ use std::{fs::File, os::fd::AsRawFd};
 use syscalls::{Sysno, syscall};
 
 /// Ends the process now: no destructor runs, nothing is flushed.
-pub fn at_once(code: i32) -> ! {
+pub(super) fn at_once(code: i32) -> ! {
     let_go_of_descriptors();
     let_go_of_mappings();
     signal_hook::low_level::exit(code)
@@ -17,12 +17,12 @@ pub fn at_once(code: i32) -> ! {
 
 /// Ends a process that was forked: what follows in the program is its parent's.
 #[expect(clippy::exit, reason = "there is no main to return to")]
-pub fn as_usual(code: u8) -> ! {
+pub(super) fn as_usual(code: u8) -> ! {
     std::process::exit(code.into())
 }
 
 /// The same, if a thread hangs; else the caller ends the process as usual.
-pub fn if_something_hangs(code: u8) {
+pub(super) fn if_something_hangs(code: u8) {
     if deadline::anything_hangs() {
         at_once(code.into());
     }

@@ -53,9 +53,9 @@ enum Command {
     Triage(triage::Args),
     /// Check which BPF hooks and privileges this host offers
     Doctor(doctor::Args),
-    /// Print completions for a shell
+    /// Print a completion script for a shell
     Completions(generate::Completions),
-    /// Print a manual page
+    /// Print a manual page (roff; read it with man -l -)
     Man(generate::Man),
 }
 
@@ -107,7 +107,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// Runs the command that was typed.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let Cli { command, record } = match Cli::try_parse() {
         Ok(typed) => typed,
         Err(error) => return usage(&error),

@@ -19,7 +19,7 @@ const LEAST: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// One line on standard error, under our name; none where nobody takes it.
-pub fn complain(line: &str) {
+pub(super) fn complain(line: &str) {
     tell(&format!("remora: {line}\n"));
 }
 
@@ -36,7 +36,7 @@ fn tell(text: &str) {
 ///
 /// # Errors
 /// The system's; `TimedOut` when nobody reads and the user's time is over.
-pub fn print(bytes: &[u8]) -> io::Result<()> {
+pub(super) fn print(bytes: &[u8]) -> io::Result<()> {
     let (give, given) = sync_channel(1);
     let whole = bytes.to_vec();
     let begun = deadline::begin(Subject::Host, move || {
@@ -72,14 +72,14 @@ fn write(bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Whether standard output wants colours: a terminal, whose user did not object.
-pub fn wants_colour() -> bool {
+pub(super) fn wants_colour() -> bool {
     io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Whether the locale writes UTF-8: by the first of these variables that is set.
-pub fn wants_unicode() -> bool {
+pub(super) fn wants_unicode() -> bool {
     let variables = ["LC_ALL", "LC_CTYPE", "LANG"];
     let mut set = variables.into_iter().filter_map(std::env::var_os);
     let locale = set.find(|value| !value.is_empty()).unwrap_or_default();
@@ -88,20 +88,20 @@ pub fn wants_unicode() -> bool {
 }
 
 /// Columns of the terminal behind standard output, if it is one.
-pub fn width() -> Option<usize> {
+pub(super) fn width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0).then_some(size.ws_col.into())
 }
 
 /// A line on a terminal's standard error that the next one overwrites; nothing elsewhere.
-pub struct Status {
+pub(super) struct Status {
     terminal: bool,
     shown: bool,
 }
 
 impl Status {
     /// For standard error.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             terminal: io::stderr().is_terminal(),
             shown: false,
@@ -109,7 +109,7 @@ impl Status {
     }
 
     /// Shows `text` in place of what was shown before.
-    pub fn show(&mut self, text: &str) {
+    pub(super) fn show(&mut self, text: &str) {
         if self.terminal {
             self.shown = true;
             tell(&format!("\r\x1b[2K{text}"));
@@ -117,7 +117,7 @@ impl Status {
     }
 
     /// Takes it away.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {
             tell("\r\x1b[2K");
         }

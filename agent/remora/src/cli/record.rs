@@ -31,18 +31,18 @@ use std::{
 use tokio::sync::Notify;
 
 /// The end of `--help`.
-pub const EXIT_CODES: &str = "Exit codes:\n  0  recorded\n  1  the report could not be written\n  2  usage\n  \
+pub(super) const EXIT_CODES: &str = "Exit codes:\n  0  recorded\n  1  the report could not be written\n  2  wrong usage\n  \
     3  cannot observe (no such process, no privileges, the kernel refuses)\n\
     Ctrl-C ends the capture early and still writes the report. A second Ctrl-C quits.";
 
 /// What to record and where to put it.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
-    /// Process IDs as seen from the host, comma-separated
+pub(super) struct Args {
+    /// Processes to watch: IDs as the host sees them, comma-separated
     #[arg(help_heading = "Target", short, long, value_name = "PID", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
-    /// All processes with this name (/proc/PID/comm) at the start
+    /// Watch all processes that have this name (/proc/PID/comm) at the start
     #[arg(help_heading = "Target", long, value_name = "NAME")]
     comm: Option<String>,
     /// Include child processes, existing and new
@@ -58,14 +58,14 @@ pub struct Args {
     freq: u32,
     #[command(flatten)]
     cpus: cpus::SampledCpus,
-    /// Record stacks of waits at least this long; count shorter ones
+    /// Record stacks of waits at least this long; shorter waits are only counted
     #[arg(help_heading = "CPU and stacks", long, value_name = "TIME", default_value = "1ms", value_parser = units::min_block,
           allow_hyphen_values = true)]
     min_block: Duration,
     /// Include idle waits in the flamegraphs
     #[arg(help_heading = "CPU and stacks", long)]
     idle: bool,
-    /// Hook for off-CPU stacks
+    /// Hook that takes off-CPU stacks
     #[arg(
         help_heading = "CPU and stacks",
         long,
@@ -92,31 +92,31 @@ pub struct Args {
         default_value = "auto"
     )]
     event_loop: EventLoop,
-    /// Report iterations at least this long as late
+    /// An iteration at least this long is late
     #[arg(help_heading = "Event loops", long = "loop-late", value_name = "TIME", default_value = "100ms", value_parser = units::late,
           allow_hyphen_values = true)]
     late: Duration,
-    /// Timeline resolution
+    /// Length of a window of the timeline
     #[arg(help_heading = "Timeline", long, value_name = "TIME", default_value = "1s", value_parser = units::window,
           allow_hyphen_values = true)]
     window: Duration,
-    /// Keep full resolution for this long, then merge windows
+    /// Keep single windows for this long, then merge them
     #[arg(help_heading = "Timeline", long, value_name = "TIME", default_value = "10m", value_parser = units::duration,
           allow_hyphen_values = true)]
     keep: Duration,
-    /// Also write each window to FILE as a JSON line
+    /// Write each window to FILE when it ends, one JSON line each
     #[arg(help_heading = "Timeline", long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
     /// Socket sample rate in Hz (0: off)
     #[arg(help_heading = "Sockets", long, value_name = "HZ", default_value = "2", value_parser = units::socket_hz,
           allow_negative_numbers = true)]
     socket_hz: f64,
-    /// For threads with many page faults, record the stack of 1 in N (0: off)
+    /// Record the stack of 1 in N page faults of a thread that has many (0: off)
     #[arg(help_heading = "Memory", long, value_name = "N", default_value_t = DEFAULT_FAULT_PERIOD,
           value_parser = clap::value_parser!(u32).range(..=1_000_000),
           allow_negative_numbers = true)]
     fault_period: u32,
-    /// Hook for page faults
+    /// Hook that sees page faults
     #[arg(
         help_heading = "Memory",
         long,
@@ -124,18 +124,18 @@ pub struct Args {
         default_value = "auto"
     )]
     fault_hook: FaultHookArg,
-    /// Track unfreed allocations by stack. PATCHES the target (uprobes), slows every malloc and free
+    /// Find unfreed allocations by stack. PATCHES the target (uprobes): each malloc and free gets slower
     #[arg(help_heading = "Memory", long)]
     heap: bool,
-    /// Stop heap tracking after TIME
+    /// With --heap: stop tracking after TIME
     #[arg(help_heading = "Memory", long, value_name = "TIME", default_value = "30s", value_parser = units::duration,
           allow_negative_numbers = true)]
     heap_for: Duration,
-    /// Stop heap tracking above this measured slow-down
+    /// With --heap: stop tracking if it slows the target down by more than this
     #[arg(help_heading = "Memory", long, value_name = "PERCENT", default_value = "20%", value_parser = units::heap_budget,
           allow_negative_numbers = true)]
     heap_budget: f64,
-    /// Average bytes between heap samples (0: every allocation)
+    /// With --heap: average bytes from one sampled allocation to the next (0: sample each)
     #[arg(help_heading = "Memory", long, value_name = "SIZE", default_value = "16KiB", value_parser = units::heap_sample)]
     heap_sample: ByteSize,
     /// Override a threshold, e.g. loop-blocked=2s (repeatable; names: docs/findings.md)
@@ -145,7 +145,7 @@ pub struct Args {
         value_name = "NAME=VALUE"
     )]
     thresholds: Vec<String>,
-    /// Report folder, must be new or empty [default: remora-NAME-PID-TIME]
+    /// Folder for the report, new or empty [default: remora-NAME-PID-TIME]
     #[arg(help_heading = "Output", short, long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print the result as JSON
@@ -157,7 +157,7 @@ pub struct Args {
 enum Python {
     /// If a supported interpreter is found
     Auto,
-    /// Required, else fail
+    /// Required: fail without a supported interpreter
     On,
     /// Native frames only
     Off,
@@ -171,7 +171,7 @@ enum EventLoop {
     Exact,
     /// Between waits that block; durations are upper bounds
     Blocked,
-    /// Off
+    /// Do not measure
     Off,
     /// Exactly, by these and nothing else: for tests
     #[value(hide = true)]
@@ -186,7 +186,7 @@ enum EventLoop {
 enum FaultHookArg {
     /// Best available
     Auto,
-    /// Software perf event, 1 of N per CPU
+    /// Software perf event: 1 in N faults of each CPU
     Counter,
 }
 
@@ -194,11 +194,11 @@ enum FaultHookArg {
 enum StackHook {
     /// Best available
     Auto,
-    /// On return, tp_btf/sched_exit_tp (Linux 6.16 and later)
+    /// When the thread runs again, at tp_btf/sched_exit_tp (Linux 6.16 and later)
     Exit,
-    /// On return, finish_task_switch (fentry or kprobe)
+    /// When the thread runs again, at finish_task_switch (fentry or kprobe)
     Finish,
-    /// At switch-out, 1 of 8 waits
+    /// When the thread leaves its CPU, for 1 of 8 waits
     Switch,
 }
 
@@ -259,7 +259,7 @@ impl Args {
 }
 
 /// Records and reports.
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(super) fn run(args: Args) -> Result<(), Failure> {
     if args.pid.is_empty() && args.comm.is_none() {
         let missing = anyhow::anyhow!(
             "no target: name one with --pid PID or --comm NAME (`remora --help` for the rest)"

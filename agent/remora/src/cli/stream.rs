@@ -17,7 +17,7 @@ use std::{
 const MAX_WAITING: usize = 64;
 
 /// The file, seen from the capture.
-pub struct Stream {
+pub(super) struct Stream {
     path: PathBuf,
     lines: SyncSender<Vec<u8>>,
     /// What became of them, when the writer ends.
@@ -38,7 +38,7 @@ impl Stream {
     ///
     /// # Errors
     /// When it cannot be written: known before the capture begins.
-    pub fn create(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
         let wanted = path.to_owned();
         let made = deadline::run(Step::Report, Subject::Host, move || File::create(wanted));
         let made = made.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
@@ -57,7 +57,7 @@ impl Stream {
     }
 
     /// Has a window written, as far as there is room.
-    pub fn write(&mut self, window: &Window) {
+    pub(super) fn write(&mut self, window: &Window) {
         let sent = jsonl::line(window)
             .ok()
             .map(|line| self.lines.try_send(line));
@@ -69,7 +69,7 @@ impl Stream {
     }
 
     /// Ends the file; what went wrong, in a line, `None` if nothing did.
-    pub fn finish(self) -> Option<String> {
+    pub(super) fn finish(self) -> Option<String> {
         drop(self.lines);
         let until = Instant::now() + Step::Report.limit();
         let ended = deadline::receive(&self.ended, until);

@@ -42,7 +42,7 @@ enum Event {
 }
 
 /// Runs `work` in a process of its own, and returns its exit code. To be called before there are threads.
-pub fn run(work: impl FnOnce() -> u8) -> u8 {
+pub(super) fn run(work: impl FnOnce() -> u8) -> u8 {
     let parent = getpid();
     let Ok((said, say)) = pipe() else {
         return work();

@@ -31,7 +31,7 @@ struct About<'a> {
 
 /// What to look at, and how to print it.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub(super) struct Options {
     /// The process.
     pub pid: u32,
     /// The whole stack of each task.
@@ -41,7 +41,7 @@ pub struct Options {
 }
 
 /// Looks and prints.
-pub fn run(args: Options) -> Result<(), Failure> {
+pub(super) fn run(args: Options) -> Result<(), Failure> {
     let selection = Selection {
         pids: vec![args.pid],
         ..Selection::default()

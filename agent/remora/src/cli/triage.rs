@@ -23,18 +23,18 @@ use std::{io, path::PathBuf, time::Duration};
 use tokio::sync::Notify;
 
 /// The end of `--help`.
-pub const EXIT_CODES: &str = "Exit codes:\n  0   healthy, idle or unclear\n  10  a finding\n  11  unclear (with --strict)\n  \
-    1   the result could not be written\n  2   usage\n  3   cannot observe (no such process, no privileges, the kernel refuses)\n\
+pub(super) const EXIT_CODES: &str = "Exit codes:\n  0   healthy, idle or unclear\n  10  a finding\n  11  unclear (with --strict)\n  \
+    1   the result could not be written\n  2   wrong usage\n  3   cannot observe (no such process, no privileges, the kernel refuses)\n\
     With --tasks: 0, 1, 2 or 3.";
 
 /// What to watch, and how to print the result.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
-    /// Process IDs as seen from the host, comma-separated
+pub(super) struct Args {
+    /// Processes to watch: IDs as the host sees them, comma-separated
     #[arg(help_heading = "Target", short, long, value_name = "PID", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
-    /// All processes with this name (/proc/PID/comm) at the start
+    /// Watch all processes that have this name (/proc/PID/comm) at the start
     #[arg(help_heading = "Target", long, value_name = "NAME")]
     comm: Option<String>,
     /// Include child processes, existing and new
@@ -53,7 +53,7 @@ pub struct Args {
         value_name = "NAME=VALUE"
     )]
     thresholds: Vec<String>,
-    /// Report a thread or socket that is silent for longer than TIME (repeatable):
+    /// Report a thread or socket that is silent for longer than TIME (repeatable), such as
     /// thread=NAME,every=300s, socket=PORT,every=5s or socket=fd:9,every=5s
     #[arg(
         help_heading = "Findings",
@@ -64,14 +64,14 @@ pub struct Args {
     /// List asyncio tasks instead (CPython 3.8 to 3.13): state, awaited object, location
     #[arg(help_heading = "Output", long)]
     tasks: bool,
-    /// With --tasks: full stacks
+    /// With --tasks: show full stacks
     #[arg(help_heading = "Output", long, requires = "tasks")]
     stacks: bool,
     /// Print the result as JSON
     #[arg(help_heading = "Output", long)]
     json: bool,
-    /// Exit with 11 where it is unclear whether something is wrong
-    #[arg(long)]
+    /// Exit with 11 if the verdict is unclear
+    #[arg(help_heading = "Output", long)]
     strict: bool,
     /// Keep what was seen, for a test of the analyzers
     #[arg(long, hide = true, value_name = "FILE")]
@@ -79,7 +79,7 @@ pub struct Args {
 }
 
 /// Captures, prints the verdict; the exit code says whether there is a finding.
-pub fn run(args: Args) -> Result<u8, Failure> {
+pub(super) fn run(args: Args) -> Result<u8, Failure> {
     if args.tasks {
         let [pid] = args.pid[..] else {
             let one = anyhow!("--tasks needs one process: name it with --pid PID");

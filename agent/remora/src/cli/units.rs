@@ -19,7 +19,7 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 /// Length of a capture.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let duration = time(text)?;
     if duration < Duration::from_millis(100) {
         return Err("too short to see anything: at least 100ms".into());
@@ -31,7 +31,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Threshold of a long wait; 0 makes every wait a long one.
-pub fn min_block(text: &str) -> Result<Duration, String> {
+pub(super) fn min_block(text: &str) -> Result<Duration, String> {
     let threshold = time(text)?;
     if threshold > LONGEST_BLOCK {
         return Err("at most 60s: with more, no wait would get a stack".into());
@@ -40,7 +40,7 @@ pub fn min_block(text: &str) -> Result<Duration, String> {
 }
 
 /// Length from which an iteration of an event loop is late.
-pub fn late(text: &str) -> Result<Duration, String> {
+pub(super) fn late(text: &str) -> Result<Duration, String> {
     let threshold = time(text)?;
     if threshold < Duration::from_micros(1) || threshold > LONGEST_BLOCK {
         return Err("choose a time from 1us to 60s".into());
@@ -49,7 +49,7 @@ pub fn late(text: &str) -> Result<Duration, String> {
 }
 
 /// Length of a window of the timeline.
-pub fn window(text: &str) -> Result<Duration, String> {
+pub(super) fn window(text: &str) -> Result<Duration, String> {
     let window = time(text)?;
     if window < Duration::from_millis(100) || window > Duration::from_secs(3600) {
         return Err("choose a time from 100ms to 1h".into());
@@ -58,7 +58,7 @@ pub fn window(text: &str) -> Result<Duration, String> {
 }
 
 /// Samples of the sockets a second.
-pub fn socket_hz(text: &str) -> Result<f64, String> {
+pub(super) fn socket_hz(text: &str) -> Result<f64, String> {
     let hz: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if hz == 0.0 || (0.01..=100.0).contains(&hz) {
         Ok(hz)
@@ -68,7 +68,7 @@ pub fn socket_hz(text: &str) -> Result<f64, String> {
 }
 
 /// A slow-down in percent, with or without the sign; as a share.
-pub fn heap_budget(text: &str) -> Result<f64, String> {
+pub(super) fn heap_budget(text: &str) -> Result<f64, String> {
     let number = text.trim().trim_end_matches('%').trim_end();
     let percent: f64 = number.parse().map_err(|_| "not a number".to_owned())?;
     if (0.1..=1000.0).contains(&percent) {
@@ -79,7 +79,7 @@ pub fn heap_budget(text: &str) -> Result<f64, String> {
 }
 
 /// Bytes from a sampled one to the next, in the mean.
-pub fn heap_sample(text: &str) -> Result<ByteSize, String> {
+pub(super) fn heap_sample(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse()?;
     if size <= ByteSize::gib(1) {
         Ok(size)
@@ -89,7 +89,7 @@ pub fn heap_sample(text: &str) -> Result<ByteSize, String> {
 }
 
 /// CPUs as the kernel lists them, one at least.
-pub fn cpus(text: &str) -> Result<Cpus, String> {
+pub(super) fn cpus(text: &str) -> Result<Cpus, String> {
     let cpus: Cpus = text.parse()?;
     if cpus.is_empty() {
         return Err("names no CPU: write 0-3,8".to_owned());
@@ -98,7 +98,7 @@ pub fn cpus(text: &str) -> Result<Cpus, String> {
 }
 
 /// Thresholds, each as `NAME=VALUE`, over the defaults.
-pub fn thresholds(pairs: &[String]) -> Result<Thresholds, String> {
+pub(super) fn thresholds(pairs: &[String]) -> Result<Thresholds, String> {
     let mut thresholds = Thresholds::default();
     for pair in pairs {
         thresholds.set_pair(pair)?;
@@ -107,7 +107,7 @@ pub fn thresholds(pairs: &[String]) -> Result<Thresholds, String> {
 }
 
 /// Kernel memory for unwind tables.
-pub fn unwind_memory(text: &str) -> Result<ByteSize, String> {
+pub(super) fn unwind_memory(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text
         .parse()
         .map_err(|_| "not a size: write 64MiB or 1GiB".to_owned())?;

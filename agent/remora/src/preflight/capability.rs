@@ -62,7 +62,7 @@ impl Capability {
 
 /// Whether we have a capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CapState {
+pub(crate) struct CapState {
     /// Which one.
     pub capability: Capability,
     /// It is effective, or CAP_SYS_ADMIN is in its place.
@@ -71,7 +71,7 @@ pub struct CapState {
 
 /// What an effective set (`CapEff` of `/proc/self/status`) grants: one entry each of
 /// [`Capability::ALL`], in that order.
-pub fn states(effective: u64) -> Vec<CapState> {
+pub(super) fn states(effective: u64) -> Vec<CapState> {
     let has = |capability: Capability| effective & (1 << capability as u8) != 0;
     let granted = |capability: Capability| {
         has(capability) || capability.is_part_of_sys_admin() && has(Capability::SysAdmin)

@@ -8,8 +8,8 @@ mod capability;
 mod problem;
 mod sources;
 
-pub use capability::{CapState, Capability};
-pub use problem::CannotObserve;
+pub(crate) use capability::{CapState, Capability};
+pub(crate) use problem::CannotObserve;
 
 use remora_process::{escape, proc_fs};
 use rustix::process::Resource;
@@ -21,7 +21,7 @@ const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
 /// Kernel lockdown, kernel_lockdown(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lockdown {
+pub(crate) enum Lockdown {
     /// Off.
     None,
     /// The kernel may not be changed from user space: no harm to us.
@@ -34,7 +34,7 @@ pub enum Lockdown {
 
 /// What decides whether we can observe, and how well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Preflight {
+pub(crate) struct Preflight {
     /// Effective user id.
     pub uid: u32,
     /// Capabilities that matter; `None` when `/proc` cannot be read.
@@ -69,7 +69,7 @@ pub struct Preflight {
 
 impl Preflight {
     /// Reads the facts of this host and this process.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let uname = rustix::system::uname();
         let status = proc_fs::status("self").ok();
         Self {
@@ -96,7 +96,7 @@ impl Preflight {
     }
 
     /// Whether a capability is granted; `false` when that is not known.
-    pub fn has(&self, capability: Capability) -> bool {
+    pub(crate) fn has(&self, capability: Capability) -> bool {
         let states = self.caps.as_deref().unwrap_or_default();
         states
             .iter()
@@ -111,7 +111,7 @@ impl Preflight {
 ///
 /// # Errors
 /// All that stands in the way.
-pub fn check() -> Result<Preflight, CannotObserve> {
+pub(crate) fn check() -> Result<Preflight, CannotObserve> {
     let preflight = Preflight::read();
     let problems = preflight.problems();
     if problems.is_empty() {

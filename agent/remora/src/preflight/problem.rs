@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Something without which nothing can be observed; one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// What is wrong.
     pub what: String,
     /// Why that stands in the way.
@@ -23,7 +23,7 @@ impl fmt::Display for Problem {
 /// All that stands in the way: one line each, at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(.problems))]
-pub struct CannotObserve {
+pub(crate) struct CannotObserve {
     /// The gravest first.
     pub problems: Vec<Problem>,
 }
@@ -46,7 +46,7 @@ fn problem(what: &str, why: impl Into<String>, todo: &str) -> Problem {
 
 impl Preflight {
     /// What stands in the way, the gravest first; empty: we may observe.
-    pub fn problems(&self) -> Vec<Problem> {
+    pub(crate) fn problems(&self) -> Vec<Problem> {
         let checks = [
             self.proc_unreadable(),
             self.inside_pid_namespace(),

@@ -28,7 +28,7 @@ const FIRST_FUNCTION: &str = "function get_params()";
 const BOX: &str = "<g><title>";
 
 /// The short names of the frames that have one, by the name that the picture shows.
-pub fn labels(folded: &Folded) -> HashMap<&str, String> {
+pub(super) fn labels(folded: &Folded) -> HashMap<&str, String> {
     let code = folded.classes().filter_map(|(name, class)| {
         let Class::Code(kind) = class else {
             return None;
@@ -49,7 +49,7 @@ fn without_suffix(name: &str, kind: FrameKind) -> &str {
 }
 
 /// The picture with `labels` in its boxes.
-pub fn put(svg: &str, labels: &HashMap<&str, String>) -> String {
+pub(super) fn put(svg: &str, labels: &HashMap<&str, String>) -> String {
     let svg = &svg.replace(TEXT_OF_BOX, LABEL_OF_BOX).replacen(
         FIRST_FUNCTION,
         &format!("{LABEL_OF}{FIRST_FUNCTION}"),

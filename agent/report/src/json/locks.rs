@@ -9,7 +9,7 @@ const STACKS: usize = 5;
 
 /// A futex.
 #[derive(Serialize)]
-pub struct Lock<'a> {
+pub(super) struct Lock<'a> {
     pid: u32,
     /// Hexadecimal.
     address: String,
@@ -95,7 +95,7 @@ struct Stack<'a> {
 }
 
 /// All of them.
-pub fn locks(capture: &Capture) -> Vec<Lock<'_>> {
+pub(super) fn locks(capture: &Capture) -> Vec<Lock<'_>> {
     capture
         .locks
         .iter()

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// A thread's event loop.
 #[derive(Serialize)]
-pub struct Loop<'a> {
+pub(super) struct Loop<'a> {
     pid: u32,
     tid: u32,
     comm: &'a str,
@@ -35,7 +35,7 @@ pub struct Loop<'a> {
 }
 
 /// All of them.
-pub fn loops(capture: &Capture) -> Vec<Loop<'_>> {
+pub(super) fn loops(capture: &Capture) -> Vec<Loop<'_>> {
     let loops = capture.loops.iter().filter_map(|event_loop| {
         let thread = capture.threads.get(event_loop.thread)?;
         let quantiles = event_loop.lengths.quantiles(event_loop.longest);
@@ -70,7 +70,7 @@ pub fn loops(capture: &Capture) -> Vec<Loop<'_>> {
 
 /// The polls of a thread that seemed not to come back to them, counted for a moment.
 #[derive(Serialize)]
-pub struct Polls<'a> {
+pub(super) struct Polls<'a> {
     pid: u32,
     tid: u32,
     comm: &'a str,
@@ -84,7 +84,7 @@ pub struct Polls<'a> {
 }
 
 /// All of them.
-pub fn polls(capture: &Capture) -> Vec<Polls<'_>> {
+pub(super) fn polls(capture: &Capture) -> Vec<Polls<'_>> {
     let polls = capture.polls.iter().filter_map(|(thread, polls)| {
         let thread = capture.threads.get(*thread)?;
         Some(Polls {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// A thread, a socket, a lock… Members that do not belong to its kind are left out.
 #[derive(Serialize)]
-pub struct About {
+pub(super) struct About {
     /// `process`, `thread`, `lock`, `socket`, `pipe`, `task`, `memory`, `files` or `heartbeat`.
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,7 +23,7 @@ pub struct About {
 }
 
 /// All of them.
-pub fn list(subjects: &[Subject]) -> Vec<About> {
+pub(super) fn list(subjects: &[Subject]) -> Vec<About> {
     subjects.iter().copied().map(about).collect()
 }
 

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// The windows, and columns over them.
 #[derive(Serialize)]
-pub struct Timeline<'a> {
+pub(crate) struct Timeline<'a> {
     window_s: f64,
     /// Windows that were merged into longer ones.
     coarsened_windows: u64,
@@ -74,7 +74,7 @@ struct Loop {
 }
 
 /// Share of a window, in percent, to two digits.
-pub fn share_pct(time: Duration, window: Duration) -> f64 {
+pub(crate) fn share_pct(time: Duration, window: Duration) -> f64 {
     if window.is_zero() {
         return 0.0;
     }
@@ -83,13 +83,13 @@ pub fn share_pct(time: Duration, window: Duration) -> f64 {
 }
 
 /// What there is of each activity, in their order, by its key.
-pub fn shares_by_key<T>(shares: [T; ACTIVITIES]) -> BTreeMap<&'static str, T> {
+pub(crate) fn shares_by_key<T>(shares: [T; ACTIVITIES]) -> BTreeMap<&'static str, T> {
     let keys = Activity::ALL.iter().map(|activity| activity.share_key());
     keys.zip(shares).collect()
 }
 
 /// The whole.
-pub fn timeline(capture: &Capture) -> Timeline<'_> {
+pub(crate) fn timeline(capture: &Capture) -> Timeline<'_> {
     let timeline = &capture.timeline;
     let threads = timeline.threads.iter();
     Timeline {

@@ -4,7 +4,7 @@ use crate::text::count;
 
 /// An axis from one value to another, drawn from one place to another.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Axis {
+pub(super) struct Axis {
     pub from: f64,
     pub to: f64,
     pub first: f64,
@@ -13,7 +13,7 @@ pub struct Axis {
 
 impl Axis {
     /// The place of a value; beyond the axis it is its end.
-    pub fn place(&self, value: f64) -> f64 {
+    pub(super) fn place(&self, value: f64) -> f64 {
         let share = (value - self.from) / (self.to - self.from).max(f64::MIN_POSITIVE);
         self.first + share.clamp(0.0, 1.0) * (self.last - self.first)
     }
@@ -25,18 +25,18 @@ const STEPS_S: [f64; 20] = [
 ];
 
 /// Round times between two, `most` at the most, in seconds.
-pub fn times(from: f64, to: f64, most: f64) -> Vec<f64> {
+pub(super) fn times(from: f64, to: f64, most: f64) -> Vec<f64> {
     let step = STEPS_S.iter().find(|step| (to - from) / **step <= most);
     marks(from, to, *step.unwrap_or(&((to - from) / 2.0)))
 }
 
 /// Round sizes between two, six at the most.
-pub fn sizes(from: f64, to: f64) -> Vec<f64> {
+pub(super) fn sizes(from: f64, to: f64) -> Vec<f64> {
     marks(from, to, size_step((to - from) / 6.0))
 }
 
 /// The smallest step that is at least so large, and round in its unit.
-pub fn size_step(least: f64) -> f64 {
+pub(super) fn size_step(least: f64) -> f64 {
     let mut unit = 1_024.0;
     while unit * 1_000.0 < least {
         unit *= 1_024.0;
@@ -60,7 +60,7 @@ fn marks(from: f64, to: f64, step: f64) -> Vec<f64> {
 }
 
 /// A time inside the capture: seconds in a short one, as a clock in a long one.
-pub fn clock(at_s: f64, whole_s: f64) -> String {
+pub(super) fn clock(at_s: f64, whole_s: f64) -> String {
     let seconds = at_s.max(0.0).round() as u64;
     match whole_s {
         ..180.0 => format!("{seconds} s"),
@@ -82,7 +82,7 @@ const UNITS: [(f64, &str); 4] = [
 ];
 
 /// A mark of the axis of sizes: whole where it is.
-pub fn size(bytes: f64) -> String {
+pub(super) fn size(bytes: f64) -> String {
     let Some((unit, name)) = UNITS.iter().find(|(unit, _)| bytes >= *unit) else {
         return format!("{}", bytes.round());
     };

@@ -19,7 +19,7 @@ const LATE_S: f64 = 2.5;
 
 /// The words of a panel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caption {
+pub(super) struct Caption {
     /// The verdict.
     pub word: &'static str,
     /// How bad it is.
@@ -29,7 +29,7 @@ pub struct Caption {
 }
 
 /// What there is to say.
-pub fn of(process: &Process<'_>) -> Caption {
+pub(super) fn of(process: &Process<'_>) -> Caption {
     let Some(trend) = process.trend else {
         let why = not_judged(process)
             .unwrap_or_else(|| "there are too few readings for a trend".to_owned());

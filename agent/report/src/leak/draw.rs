@@ -4,19 +4,19 @@ use crate::text::clean;
 use svg::node::element::{Line, Text};
 
 /// Width of the picture, in pixels.
-pub const WIDTH: f64 = 1200.0;
+pub(super) const WIDTH: f64 = 1200.0;
 
 /// Where text begins.
-pub const MARGIN: f64 = 28.0;
+pub(super) const MARGIN: f64 = 28.0;
 
-pub const INK: &str = "#1d2329";
-pub const SOFT: &str = "#5c6670";
-pub const GRID: &str = "#e8eaed";
-pub const BAD: &str = "#b3261e";
+pub(super) const INK: &str = "#1d2329";
+pub(super) const SOFT: &str = "#5c6670";
+pub(super) const GRID: &str = "#e8eaed";
+pub(super) const BAD: &str = "#b3261e";
 
 /// How bad what is said of a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
+pub(super) enum Mark {
     /// Confirmed.
     Bad,
     /// Suspected.
@@ -29,7 +29,7 @@ pub enum Mark {
 
 impl Mark {
     /// White text can be read on it.
-    pub const fn colour(self) -> &'static str {
+    pub(super) const fn colour(self) -> &'static str {
         match self {
             Self::Bad => BAD,
             Self::Doubtful => "#b25a00",
@@ -40,7 +40,7 @@ impl Mark {
 }
 
 /// Text from the left, on its base line; whatever it says.
-pub fn text(x: f64, y: f64, size: f64, colour: &str, words: &str) -> Text {
+pub(super) fn text(x: f64, y: f64, size: f64, colour: &str, words: &str) -> Text {
     Text::new(clean(words))
         .set("x", round(x))
         .set("y", round(y))
@@ -48,7 +48,7 @@ pub fn text(x: f64, y: f64, size: f64, colour: &str, words: &str) -> Text {
         .set("fill", colour)
 }
 
-pub fn line(from: (f64, f64), to: (f64, f64), colour: &str) -> Line {
+pub(super) fn line(from: (f64, f64), to: (f64, f64), colour: &str) -> Line {
     Line::new()
         .set("x1", round(from.0))
         .set("y1", round(from.1))
@@ -58,7 +58,7 @@ pub fn line(from: (f64, f64), to: (f64, f64), colour: &str) -> Line {
 }
 
 /// To the tenth of a pixel: what nobody sees does not make the file larger.
-pub fn round(value: f64) -> f64 {
+pub(super) fn round(value: f64) -> f64 {
     let tenths = (value * 10.0).round() / 10.0;
     // Never "-0", nor anything that is no number.
     if tenths.is_finite() {

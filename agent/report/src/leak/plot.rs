@@ -61,7 +61,7 @@ struct Plot<'a> {
 }
 
 /// The plot with its top there, and its height.
-pub fn draw(process: &Process<'_>, top: f64, mark: Mark) -> (Group, f64) {
+pub(super) fn draw(process: &Process<'_>, top: f64, mark: Mark) -> (Group, f64) {
     let plot = Plot::of(process, top, mark);
     let mut group = Group::new().set("class", "plot").add(plot.grid());
     group = group.add(plot.areas()).add(plot.heap());

@@ -4,11 +4,11 @@ use remora_model::MemoryReading;
 use remora_model::timeline::{ProcessSeries, Span};
 
 /// Kinds of memory, from the ground up: what counts for a leak lies at the bottom, so that its top is its size.
-pub const KINDS: usize = 4;
+pub(super) const KINDS: usize = 4;
 
 /// One reading.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
+pub(super) struct Point {
     /// Seconds since the beginning of the capture.
     pub at_s: f64,
     /// By kind, in bytes.
@@ -17,26 +17,26 @@ pub struct Point {
 
 impl Point {
     /// Anonymous memory, swapped out or not.
-    pub fn counted(&self) -> f64 {
+    pub(super) fn counted(&self) -> f64 {
         self.bytes[0] + self.bytes[1]
     }
 
     /// All kinds.
-    pub fn total(&self) -> f64 {
+    pub(super) fn total(&self) -> f64 {
         self.bytes.iter().sum()
     }
 }
 
 /// All readings of a process.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Series {
+pub(super) struct Series {
     /// In the order of time; two at the least.
     pub points: Vec<Point>,
 }
 
 impl Series {
     /// Each reading stands at the end of its window; `None` where there are not two.
-    pub fn of(spans: &[Span], series: &ProcessSeries) -> Option<Self> {
+    pub(super) fn of(spans: &[Span], series: &ProcessSeries) -> Option<Self> {
         let windows = spans.iter().skip(series.first).zip(&series.readings);
         let mut points: Vec<Point> = Vec::new();
         for (span, reading) in windows {
@@ -50,13 +50,13 @@ impl Series {
     }
 
     /// First and last time, in seconds.
-    pub fn span(&self) -> (f64, f64) {
+    pub(super) fn span(&self) -> (f64, f64) {
         let at = |point: Option<&Point>| point.map_or(0.0, |point| point.at_s);
         (at(self.points.first()), at(self.points.last()))
     }
 
     /// The smallest and the largest of a figure.
-    pub fn range(&self, of: fn(&Point) -> f64) -> (f64, f64) {
+    pub(super) fn range(&self, of: fn(&Point) -> f64) -> (f64, f64) {
         let values = || self.points.iter().map(of);
         (
             values().fold(f64::INFINITY, f64::min),
@@ -66,7 +66,7 @@ impl Series {
 
     /// What a picture of so many columns shows: of each column the lowest and the highest reading and the ends,
     /// and of readings that are all alike the first and the last.
-    pub fn thinned(&self, columns: usize) -> Vec<Point> {
+    pub(super) fn thinned(&self, columns: usize) -> Vec<Point> {
         let (from, to) = self.span();
         let column = |point: &Point| {
             let share = (point.at_s - from) / (to - from).max(1e-9);

@@ -45,7 +45,7 @@ struct Row {
 }
 
 /// The table with its top there, and its height.
-pub fn draw(process: &Process<'_>, top: f64) -> (Group, f64) {
+pub(super) fn draw(process: &Process<'_>, top: f64) -> (Group, f64) {
     let whole = process.memory.grown_bytes();
     let mut group = Group::new().set("class", "table");
     if whole < WORTH_SAYING {

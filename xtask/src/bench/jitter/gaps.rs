@@ -4,11 +4,11 @@ use std::time::Duration;
 
 /// From this length on it counts as a thread that ran there: interrupts took 7 to 80 µs where this was written, a switch
 /// to another thread and back mostly more.
-pub const LONG: Duration = Duration::from_micros(100);
+pub(super) const LONG: Duration = Duration::from_micros(100);
 
 /// A time in which the spinner did not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
+pub(super) struct Gap {
     /// When it was over, on the monotonic clock.
     pub end_ns: u64,
     /// How long it was.
@@ -17,14 +17,14 @@ pub struct Gap {
 
 /// The gaps of a span, by length.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Gaps {
+pub(super) struct Gaps {
     sorted_ns: Vec<u64>,
     seconds: f64,
 }
 
 impl Gaps {
     /// Those that ended in this span.
-    pub fn within(all: &[Gap], from_ns: u64, to_ns: u64) -> Self {
+    pub(super) fn within(all: &[Gap], from_ns: u64, to_ns: u64) -> Self {
         let inside = all
             .iter()
             .filter(|gap| (from_ns..to_ns).contains(&gap.end_ns));
@@ -43,7 +43,7 @@ impl Gaps {
     }
 
     /// Those of several spans.
-    pub fn together<'a>(spans: impl Iterator<Item = &'a Self>) -> Self {
+    pub(super) fn together<'a>(spans: impl Iterator<Item = &'a Self>) -> Self {
         let (mut lengths_ns, mut seconds) = (Vec::new(), 0.0);
         for span in spans {
             lengths_ns.extend(&span.sorted_ns);
@@ -53,23 +53,23 @@ impl Gaps {
     }
 
     /// Length of the span.
-    pub fn seconds(&self) -> f64 {
+    pub(super) fn seconds(&self) -> f64 {
         self.seconds
     }
 
     /// Gaps a second.
-    pub fn per_s(&self) -> f64 {
+    pub(super) fn per_s(&self) -> f64 {
         self.sorted_ns.len() as f64 / self.seconds
     }
 
     /// Time in short gaps, in microseconds a second: what interrupts took.
-    pub fn short_us_per_s(&self) -> f64 {
+    pub(super) fn short_us_per_s(&self) -> f64 {
         let (short, _) = self.sorted_ns.split_at(self.count_of_short());
         self.us_per_s(short)
     }
 
     /// Time in the others: what threads took that ran there.
-    pub fn long_us_per_s(&self) -> f64 {
+    pub(super) fn long_us_per_s(&self) -> f64 {
         let (_, long) = self.sorted_ns.split_at(self.count_of_short());
         self.us_per_s(long)
     }
@@ -84,7 +84,7 @@ impl Gaps {
     }
 
     /// This share of the gaps is no longer, in microseconds; 0 where there is none.
-    pub fn quantile_us(&self, share: f64) -> f64 {
+    pub(super) fn quantile_us(&self, share: f64) -> f64 {
         let rank = (self.sorted_ns.len() as f64 * share).ceil() as usize;
         let length = self.sorted_ns.get(rank.saturating_sub(1));
         length.copied().unwrap_or(0) as f64 / 1e3

@@ -9,7 +9,7 @@ mod gaps;
 mod sources;
 mod spinner;
 mod subject;
-pub mod table;
+pub(super) mod table;
 
 use anyhow::{Context, Result};
 use gaps::Gaps;
@@ -32,7 +32,7 @@ const PHASES: [&str; 3] = ["start", "steady", "end"];
 
 /// One row of the table: the windows of one kind, each a number, and their gaps together.
 #[derive(Debug, Serialize)]
-pub struct Jitter {
+pub(super) struct Jitter {
     /// What ran, or `nothing`.
     pub what: &'static str,
     /// Whether it watched the spinner itself.
@@ -61,7 +61,7 @@ pub struct Jitter {
 
 /// Something that the kernel counts on a CPU.
 #[derive(Debug, Serialize)]
-pub struct Counted {
+pub(super) struct Counted {
     /// Its name.
     pub what: &'static str,
     /// How often.
@@ -72,7 +72,7 @@ pub struct Counted {
 ///
 /// # Errors
 /// The spinner cannot be had. A tool that fails is left out, and said.
-pub fn measure(
+pub(super) fn measure(
     remora: &Path,
     plan: Plan,
     folder: &Path,

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use std::fs;
 
 /// What [`Sources::all`] gives.
-pub const NAMES: [&str; 8] = [
+pub(super) const NAMES: [&str; 8] = [
     "timer",
     "reschedule",
     "function call",
@@ -17,7 +17,7 @@ pub const NAMES: [&str; 8] = [
 
 /// Counts so far, or of a span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sources {
+pub(super) struct Sources {
     /// Timer interrupts: the tick, timers, CPU clocks of perf events.
     pub timer: u64,
     /// Requests to reschedule: somebody was woken here.
@@ -41,7 +41,7 @@ impl Sources {
     ///
     /// # Errors
     /// Files of `/proc` that cannot be read.
-    pub fn now(cpu: usize, spinner: u32) -> Result<Self> {
+    pub(super) fn now(cpu: usize, spinner: u32) -> Result<Self> {
         let read = |path: &str| fs::read_to_string(path).with_context(|| path.to_owned());
         let status = read(&format!("/proc/{spinner}/status"))?;
         let found = Self::parse(
@@ -85,7 +85,7 @@ impl Sources {
     }
 
     /// What was counted since an earlier reading.
-    pub fn since(&self, earlier: &Self) -> Self {
+    pub(super) fn since(&self, earlier: &Self) -> Self {
         Self {
             timer: self.timer.saturating_sub(earlier.timer),
             reschedule: self.reschedule.saturating_sub(earlier.reschedule),
@@ -99,7 +99,7 @@ impl Sources {
     }
 
     /// All, in the order of [`NAMES`].
-    pub fn all(&self) -> [u64; 8] {
+    pub(super) fn all(&self) -> [u64; 8] {
         [
             self.timer,
             self.reschedule,

@@ -21,7 +21,7 @@ use super::{
 use crate::bench::{child::Process, clock::Clock, workload};
 
 /// Shorter gaps are not noted: reading the clock takes 30 ns, a cache miss or a correctable page walk a microsecond.
-pub const SHORTEST: Duration = Duration::from_micros(5);
+pub(super) const SHORTEST: Duration = Duration::from_micros(5);
 
 /// As `jitter.c` lays it out: a page with the count, then a ring of gaps.
 const PAGE: u64 = 4096;
@@ -34,7 +34,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 const THROTTLING: &str = "/proc/sys/kernel/sched_rt_runtime_us";
 
 /// Real-time threads have the whole CPU while this lives; then it is as before.
-pub struct Unthrottled {
+pub(super) struct Unthrottled {
     before: String,
 }
 
@@ -43,7 +43,7 @@ impl Unthrottled {
     ///
     /// # Errors
     /// The kernel or a container refuses.
-    pub fn set() -> Result<Self> {
+    pub(super) fn set() -> Result<Self> {
         let before = fs::read_to_string(THROTTLING).context(THROTTLING)?;
         fs::write(THROTTLING, "-1").with_context(|| format!("cannot write {THROTTLING}"))?;
         Ok(Self { before })
@@ -62,7 +62,7 @@ impl Drop for Unthrottled {
 }
 
 /// Which CPU is the spinner's, and which are everybody's.
-pub struct Cpus {
+pub(super) struct Cpus {
     /// The spinner's.
     pub own: usize,
     /// The others.
@@ -74,7 +74,7 @@ impl Cpus {
     ///
     /// # Errors
     /// There is one CPU only.
-    pub fn divide() -> Result<Self> {
+    pub(super) fn divide() -> Result<Self> {
         let allowed = sched_getaffinity(None).context("cannot tell the CPUs")?;
         let mut others: Vec<usize> = (0..CpuSet::MAX_CPU)
             .filter(|&cpu| allowed.is_set(cpu))
@@ -91,19 +91,19 @@ impl Cpus {
     }
 
     /// `program` where the spinner is not.
-    pub fn beside(&self, program: &Path) -> Command {
+    pub(super) fn beside(&self, program: &Path) -> Command {
         workload::on(&self.others, program)
     }
 
     /// `program` where it likes, as if nobody had told it of the spinner.
-    pub fn anywhere(&self, program: &Path) -> Command {
+    pub(super) fn anywhere(&self, program: &Path) -> Command {
         let all: Vec<usize> = self.others.iter().copied().chain([self.own]).collect();
         workload::on(&all, program)
     }
 }
 
 /// At work until it is dropped.
-pub struct Spinner {
+pub(super) struct Spinner {
     process: Process,
     memory: File,
     cpu: usize,
@@ -111,14 +111,14 @@ pub struct Spinner {
 
 /// A moment: the clock, and what was counted until then.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub(super) struct Moment {
     at_ns: u64,
     sources: Sources,
 }
 
 /// What happened between two moments.
 #[derive(Clone, Debug, Default)]
-pub struct Span {
+pub(super) struct Span {
     /// The gaps.
     pub gaps: Gaps,
     /// Where they may come from.
@@ -130,7 +130,7 @@ impl Spinner {
     ///
     /// # Errors
     /// It cannot be compiled, or may not be what it has to be.
-    pub fn start(cpus: &Cpus, folder: &Path, clock: &Clock) -> Result<Self> {
+    pub(super) fn start(cpus: &Cpus, folder: &Path, clock: &Clock) -> Result<Self> {
         let program = workload::compile("jitter", folder)?;
         let memory = memfd_create("gaps", MemfdFlags::CLOEXEC).context("memory for gaps")?;
         ftruncate(&memory, PAGE + ROOM * GAP_BYTES as u64)?;
@@ -152,7 +152,7 @@ impl Spinner {
     }
 
     /// Its process id.
-    pub fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.process.pid()
     }
 
@@ -160,7 +160,7 @@ impl Spinner {
     ///
     /// # Errors
     /// It has ended.
-    pub fn now(&mut self) -> Result<Moment> {
+    pub(super) fn now(&mut self) -> Result<Moment> {
         self.check()?;
         let now = clock_gettime(ClockId::Monotonic);
         Ok(Moment {
@@ -173,7 +173,7 @@ impl Spinner {
     ///
     /// # Errors
     /// More gaps than there was room for.
-    pub fn between(&self, from: &Moment, to: &Moment) -> Result<Span> {
+    pub(super) fn between(&self, from: &Moment, to: &Moment) -> Result<Span> {
         let gaps = self.gaps()?;
         let lost = gaps.len() as u64 == ROOM && gaps.iter().all(|gap| gap.end_ns >= from.at_ns);
         ensure!(!lost, "more gaps than there is room for: {ROOM}");

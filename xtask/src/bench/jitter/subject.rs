@@ -19,7 +19,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 
 /// What is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tool {
+pub(super) enum Tool {
     /// `remora triage`.
     Triage,
     /// `remora record`, as it comes.
@@ -32,7 +32,7 @@ pub enum Tool {
 
 /// Whom it watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Watched {
+pub(super) enum Watched {
     /// A process that may not run on the spinner's CPU.
     Other,
     /// The spinner itself.
@@ -41,7 +41,7 @@ pub enum Watched {
 
 /// One of them on the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subject {
+pub(super) struct Subject {
     /// What is started.
     pub tool: Tool,
     /// Whom it watches.
@@ -49,11 +49,11 @@ pub struct Subject {
 }
 
 /// The moments of a run: started, recording, asked to end, gone.
-pub struct Moments(pub [Moment; 4]);
+pub(super) struct Moments(pub [Moment; 4]);
 
 impl Subject {
     /// All, in the order of the table.
-    pub fn all() -> impl Iterator<Item = Self> {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
         [Watched::Other, Watched::Spinner]
             .into_iter()
             .flat_map(|watched| {
@@ -63,7 +63,7 @@ impl Subject {
     }
 
     /// The command, as in the table.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self.tool {
             Tool::Triage => "remora triage",
             Tool::Record => "remora record",
@@ -76,7 +76,7 @@ impl Subject {
     ///
     /// # Errors
     /// It is not there, fails, or hangs.
-    pub fn run(
+    pub(super) fn run(
         self,
         remora: &Path,
         (target, window): (u32, Duration),

@@ -4,7 +4,7 @@ use super::{Jitter, gaps::LONG, sources::NAMES, spinner::SHORTEST};
 use crate::bench::{report::Report, stats::Spread, table::Section};
 
 /// How long gaps are and how often, then what the kernel counted on that CPU.
-pub fn sections(report: &Report) -> [Section; 2] {
+pub(crate) fn sections(report: &Report) -> [Section; 2] {
     [gaps(&report.jitter), sources(&report.jitter)]
 }
 
@@ -87,7 +87,7 @@ fn name(row: &Jitter) -> [String; 3] {
 }
 
 /// How the tables came about.
-pub fn method(report: &Report) -> String {
+pub(crate) fn method(report: &Report) -> String {
     let window_s = report.method.window_s;
     let (machine, rounds) = (&report.machine, report.method.pairs);
     let place = format!(

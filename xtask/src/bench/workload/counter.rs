@@ -11,7 +11,7 @@ use std::{
 };
 
 /// A running count.
-pub enum Counter {
+pub(super) enum Counter {
     /// A 64-bit number that the workload keeps in a mapped file.
     File(File),
     /// `total_commands_processed` of a redis server.
@@ -20,7 +20,7 @@ pub enum Counter {
 
 impl Counter {
     /// The count in the file `path`, which is created.
-    pub fn file(path: &Path) -> Result<Self> {
+    pub(super) fn file(path: &Path) -> Result<Self> {
         let file = File::options()
             .read(true)
             .write(true)
@@ -32,7 +32,7 @@ impl Counter {
     }
 
     /// The count of the redis server on the loopback `port`.
-    pub fn redis(port: u16) -> Result<Self> {
+    pub(super) fn redis(port: u16) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -40,7 +40,7 @@ impl Counter {
     }
 
     /// Operations so far.
-    pub fn read(&mut self) -> Result<u64> {
+    pub(super) fn read(&mut self) -> Result<u64> {
         match self {
             Self::File(file) => {
                 let mut count = [0; size_of::<u64>()];

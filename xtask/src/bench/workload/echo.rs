@@ -11,7 +11,7 @@ use super::{
 use crate::bench::{child::Process, clock::Clock};
 
 /// Starts the server and a client with 16 connections.
-pub fn start(folder: &Path, clock: &Clock) -> Result<Running> {
+pub(super) fn start(folder: &Path, clock: &Clock) -> Result<Running> {
     let client = compile("echo_client", folder)?;
     let script = Path::new(SOURCES).join("echo_server.py");
     let mut server = Process::start(place::measured("python3")?.arg("-I").arg(script))?;

@@ -9,7 +9,7 @@ mod native;
 mod place;
 mod redis;
 
-pub use place::on;
+pub(super) use place::on;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -110,17 +110,17 @@ impl Workload {
 }
 
 /// Compiles a program of the bench that is no workload by itself.
-pub fn compile(name: &str, folder: &Path) -> Result<PathBuf> {
+pub(super) fn compile(name: &str, folder: &Path) -> Result<PathBuf> {
     native::compile(name, folder)
 }
 
 /// The program `deep`, at so many calls below its `main`.
-pub fn deep(program: &Path, calls: u32) -> Result<Process> {
+pub(super) fn deep(program: &Path, calls: u32) -> Result<Process> {
     Process::start(place::measured(program)?.arg(calls.to_string()))
 }
 
 /// A process that does nothing.
-pub fn sleeper() -> Result<Process> {
+pub(super) fn sleeper() -> Result<Process> {
     Process::start(Command::new("sleep").arg("infinity"))
 }
 

@@ -10,13 +10,13 @@ use super::{Counter, Running, place};
 use crate::bench::child::Process;
 
 /// The sources, beside this module's.
-pub const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bench/workloads");
+pub(super) const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bench/workloads");
 
 /// The programs that the tests have too.
 const SPECIMENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/specimens");
 
 /// Compiles and starts the workload `name`, whose only argument is its counter file.
-pub fn start(name: &str, folder: &Path) -> Result<Running> {
+pub(super) fn start(name: &str, folder: &Path) -> Result<Running> {
     let count = folder.join(format!("{name}.count"));
     let counter = Counter::file(&count)?;
     let subject = Process::start(place::measured(compile(name, folder)?)?.arg(&count))?;
@@ -24,7 +24,7 @@ pub fn start(name: &str, folder: &Path) -> Result<Running> {
 }
 
 /// Compiles `name`.c; returns the program.
-pub fn compile(name: &str, folder: &Path) -> Result<PathBuf> {
+pub(super) fn compile(name: &str, folder: &Path) -> Result<PathBuf> {
     let program = folder.join(name);
     let folders = [SOURCES, SPECIMENS].map(|folder| Path::new(folder).join(format!("{name}.c")));
     let source = folders.iter().find(|source| source.exists());

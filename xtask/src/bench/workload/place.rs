@@ -9,13 +9,13 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 use std::{ffi::OsStr, process::Command};
 
 /// `program` as a command that runs on the CPU of measured processes.
-pub fn measured(program: impl AsRef<OsStr>) -> Result<Command> {
+pub(super) fn measured(program: impl AsRef<OsStr>) -> Result<Command> {
     let (last, _) = cpus()?;
     Ok(on(&[last], program))
 }
 
 /// `program` as a command that runs on the other CPUs, if there are any.
-pub fn load(program: impl AsRef<OsStr>) -> Result<Command> {
+pub(super) fn load(program: impl AsRef<OsStr>) -> Result<Command> {
     let (last, others) = cpus()?;
     Ok(if others.is_empty() {
         on(&[last], program)
@@ -35,7 +35,7 @@ fn cpus() -> Result<(usize, Vec<usize>)> {
 }
 
 /// `taskset` becomes the program, under the same process id.
-pub fn on(cpus: &[usize], program: impl AsRef<OsStr>) -> Command {
+pub(crate) fn on(cpus: &[usize], program: impl AsRef<OsStr>) -> Command {
     let list: Vec<String> = cpus.iter().map(usize::to_string).collect();
     let mut command = Command::new("taskset");
     command.arg("--cpu-list").arg(list.join(",")).arg(program);

@@ -10,7 +10,7 @@ use super::{Counter, Running, START_LIMIT, place};
 use crate::bench::{child::Process, clock::Clock};
 
 /// Starts the server and its load: 20 clients, one GET each under way.
-pub fn start(folder: &Path, clock: &Clock) -> Result<Running> {
+pub(super) fn start(folder: &Path, clock: &Clock) -> Result<Running> {
     let port = free_port()?;
     let port_text = port.to_string();
     let mut server = place::measured("redis-server")?;

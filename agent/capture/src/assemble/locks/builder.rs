@@ -1,18 +1,19 @@
 //! The waits for each futex joined, over threads and processes.
 
-use super::super::{StackIndex, Threads, waits::OpenWait};
+use super::{super::StackIndex, LocksSeen};
 use crate::{
+    assemble::waits::OpenWait,
     inspect::futexes::{FutexKey, Whereabouts},
-    record::raw::RawCapture,
-    store::aggregates::{Entry, Sum},
+    store::aggregates::{Doing, OwnerDid, Place, Waits, Wakes},
 };
 use remora_common::{
-    aggregate::{AggregateKey, KIND_HOLD, KIND_WAIT, KIND_WAKE},
     futex,
-    thread::STATE_BLOCKED,
+    thread::{STATE_BLOCKED, ThreadSlot},
 };
+use remora_kernel::Arch;
 use remora_model::{Gil, Reason, Syscall};
-use remora_process::Place;
+use remora_probe::{Times, WaitForm};
+use remora_process as process;
 use std::collections::{
     BTreeMap, HashMap,
     btree_map::Entry::{Occupied, Vacant},
@@ -28,7 +29,7 @@ enum Identity {
 
 /// How a futex was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Form {
+pub(super) enum Form {
     /// By `futex`: the operation, and behind its 16 bits the expected value, 3 for anything larger.
     Futex(u32),
     /// By `futex_wait` (6.7).
@@ -38,11 +39,11 @@ pub enum Form {
 }
 
 impl Form {
-    fn of(raw: &RawCapture, key: &AggregateKey) -> Self {
-        match super::super::syscall(raw.arch, key.syscall).map(Syscall::name) {
+    fn of(arch: Arch, wait: &WaitForm) -> Self {
+        match super::super::syscall(arch, wait.syscall).map(Syscall::name) {
             Some("futex_waitv") => Self::Waitv,
             Some("futex_wait") => Self::Wait,
-            _ => Self::Futex(key.detail),
+            _ => Self::Futex(wait.detail),
         }
     }
 
@@ -52,7 +53,7 @@ impl Form {
     }
 
     /// Operation without its flags, and expected value; `None` of other calls.
-    pub fn command(self) -> Option<(u64, u64)> {
+    pub(super) fn command(self) -> Option<(u64, u64)> {
         match self {
             Self::Futex(detail) => {
                 Some((u64::from(detail) & futex::COMMAND, u64::from(detail >> 16)))
@@ -63,19 +64,19 @@ impl Form {
 }
 
 /// A lock in the making.
-pub struct LockBuilder {
+pub(super) struct LockBuilder {
     pub at: FutexKey,
     pub shared: bool,
     /// Operation and expected value, by time.
     pub forms: BTreeMap<Form, u64>,
-    pub sum: Sum,
-    pub waiters: HashMap<usize, Sum>,
+    pub sum: Times,
+    pub waiters: HashMap<usize, Times>,
     pub waiting_now: Vec<usize>,
     /// Number of wake-ups, and when the last was, by thread.
     pub wakers: HashMap<u32, (u64, u64)>,
-    pub owners: HashMap<u32, Sum>,
-    pub waiter_stacks: HashMap<(usize, usize), Sum>,
-    pub holder_stacks: HashMap<(usize, usize), Sum>,
+    pub owners: HashMap<u32, Times>,
+    pub waiter_stacks: HashMap<(usize, usize), Times>,
+    pub holder_stacks: HashMap<(usize, usize), Times>,
     pub is_gil: bool,
 }
 
@@ -85,7 +86,7 @@ impl LockBuilder {
             at,
             shared: false,
             forms: BTreeMap::new(),
-            sum: Sum::default(),
+            sum: Times::default(),
             waiters: HashMap::new(),
             waiting_now: Vec::new(),
             wakers: HashMap::new(),
@@ -94,6 +95,14 @@ impl LockBuilder {
             holder_stacks: HashMap::new(),
             is_gil: false,
         }
+    }
+
+    /// A thread waited for it.
+    fn waited(&mut self, thread: usize, form: Form, times: &Times) {
+        add(&mut self.sum, times);
+        add(self.waiters.entry(thread).or_default(), times);
+        *self.forms.entry(form).or_default() += times.total_ns + 1;
+        self.shared |= form.is_shared();
     }
 
     fn woke(&mut self, waker: u32, count: u64, last_ns: u64) {
@@ -120,31 +129,33 @@ impl LockBuilder {
     }
 }
 
-fn add_all<K: Eq + std::hash::Hash>(sums: &mut HashMap<K, Sum>, more: HashMap<K, Sum>) {
+fn add_all<K: Eq + std::hash::Hash>(sums: &mut HashMap<K, Times>, more: HashMap<K, Times>) {
     for (key, sum) in more {
         add(sums.entry(key).or_default(), &sum);
     }
 }
 
 /// All of them.
-pub fn builders(
-    raw: &RawCapture,
-    threads: &Threads,
-    open: &[OpenWait],
-    stacks: &mut StackIndex,
-) -> Vec<LockBuilder> {
-    let mut builders: HashMap<Identity, LockBuilder> = HashMap::new();
-    for (entry, sum) in &raw.aggregates.sums {
-        take(raw, threads, stacks, &mut builders, entry, sum);
+pub(super) fn builders(seen: &LocksSeen<'_>, stacks: &mut StackIndex) -> Vec<LockBuilder> {
+    let mut builders = Builders {
+        seen,
+        stacks,
+        by_identity: HashMap::new(),
+    };
+    for wakes in seen.aggregates.wakes() {
+        builders.take_wakes(&wakes);
     }
-    for wait in open {
-        if wait.key.reason == Reason::Futex as u8 {
-            take_open(raw, threads, stacks, &mut builders, wait);
-        }
+    for waits in seen.aggregates.waits() {
+        builders.take_waits(&waits);
     }
-    let waited = builders
-        .into_values()
-        .filter(|builder| builder.sum.count > 0);
+    for owner in seen.aggregates.lock_owners() {
+        builders.take_owner(owner);
+    }
+    for open in seen.open {
+        builders.take_open(open);
+    }
+    let all = builders.by_identity.into_values();
+    let waited = all.filter(|builder| builder.sum.count > 0);
     join_gils(waited.collect())
 }
 
@@ -166,142 +177,140 @@ fn join_gils(builders: Vec<LockBuilder>) -> Vec<LockBuilder> {
     all
 }
 
-fn identity(raw: &RawCapture, at: FutexKey) -> Identity {
-    match raw.futexes.states.get(&at).map(|state| &state.place) {
-        Some(Whereabouts::At(Place {
-            shared: Some((device, inode, offset)),
-            ..
-        })) => Identity::Shared(*device, *inode, *offset),
-        _ => Identity::Private(at),
-    }
+/// The locks in the making, each once.
+struct Builders<'a> {
+    seen: &'a LocksSeen<'a>,
+    stacks: &'a mut StackIndex,
+    by_identity: HashMap<Identity, LockBuilder>,
 }
 
-/// Takes one aggregate in.
-fn take(
-    raw: &RawCapture,
-    threads: &Threads,
-    stacks: &mut StackIndex,
-    builders: &mut HashMap<Identity, LockBuilder>,
-    (key, stack): &Entry,
-    sum: &Sum,
-) {
-    if key.kind != KIND_HOLD && key.reason != Reason::Futex as u8 {
-        return;
+impl<'a> Builders<'a> {
+    fn at(&mut self, at: FutexKey) -> &mut LockBuilder {
+        let state = self.seen.futexes.states.get(&at);
+        let identity = match state.map(|state| &state.place) {
+            Some(Whereabouts::At(process::Place {
+                shared: Some((device, inode, offset)),
+                ..
+            })) => Identity::Shared(*device, *inode, *offset),
+            _ => Identity::Private(at),
+        };
+        let builder = self.by_identity.entry(identity);
+        builder.or_insert_with(|| LockBuilder::new(at))
     }
-    if !matches!(key.kind, KIND_HOLD | KIND_WAIT | KIND_WAKE) {
-        return;
+
+    /// The thread, its process and the futex that it waited for; `None` where one of them is not known.
+    fn waiter(&self, place: &Place, wait: &WaitForm) -> Option<(usize, &'a ThreadSlot, FutexKey)> {
+        let (thread, slot) = self.seen.threads.find(place.serial)?;
+        let at = FutexKey {
+            tgid: slot.tgid,
+            address: wait.futex,
+        };
+        // Of summed threads there is no address: counted as `futexes_merged`.
+        (wait.reason == Reason::Futex && wait.futex != 0).then_some((thread, slot, at))
     }
-    let Some((thread, slot)) = threads.find(key.serial) else {
-        return;
-    };
-    if key.object == 0 {
-        // Of summed threads: counted as `futexes_merged`.
-        return;
+
+    /// A thread and the number of its stack, where there is one.
+    fn stack(&mut self, thread: usize, slot: &ThreadSlot, place: &Place) -> Option<(usize, usize)> {
+        place.stack?;
+        let stack = self.stacks.of(slot.tgid, place.generation, place.stack);
+        Some((thread, stack))
     }
-    let at = FutexKey {
-        tgid: slot.tgid,
-        address: key.object,
-    };
-    let builder = builders
-        .entry(identity(raw, at))
-        .or_insert_with(|| LockBuilder::new(at));
-    let place = stack.map(|stack| (thread, stacks.of(slot.tgid, key.generation, Some(stack))));
-    match key.kind {
-        KIND_WAKE => {
-            add(&mut builder.sum, sum);
-            add(builder.waiters.entry(thread).or_default(), sum);
-            let form = Form::of(raw, key);
-            *builder.forms.entry(form).or_default() += sum.total_ns + 1;
-            builder.shared |= form.is_shared();
-            builder.woke(key.user, sum.count, sum.late_ns);
-            if key.owner != 0 {
-                add(
-                    builder
-                        .owners
-                        .entry(host_tid(raw, at.tgid, key.owner))
-                        .or_default(),
-                    sum,
-                );
-            }
+
+    fn take_wakes(&mut self, wakes: &Wakes) {
+        let Some((thread, _, at)) = self.waiter(&wakes.place, &wakes.wait) else {
+            return;
+        };
+        let form = Form::of(self.seen.arch, &wakes.wait);
+        let owner = self.seen.futexes.host_tid(at.tgid, wakes.lock_owner);
+        let builder = self.at(at);
+        builder.waited(thread, form, &wakes.times);
+        builder.woke(wakes.waker.tid, wakes.times.count, wakes.last_ns);
+        if wakes.lock_owner != 0 {
+            add(builder.owners.entry(owner).or_default(), &wakes.times);
         }
-        KIND_WAIT => {
-            builder.is_gil |= stack.is_some_and(|stack| waits_for_gil(raw, stack));
-            if let Some(place) = place {
-                add(builder.waiter_stacks.entry(place).or_default(), sum);
-            }
+    }
+
+    fn take_waits(&mut self, waits: &Waits) {
+        let Some((thread, slot, at)) = self.waiter(&waits.place, &waits.wait) else {
+            return;
+        };
+        let is_gil = self.waits_for_gil(&waits.place);
+        let stack = self.stack(thread, slot, &waits.place);
+        let builder = self.at(at);
+        builder.is_gil |= is_gil;
+        if let Some(stack) = stack {
+            add(
+                builder.waiter_stacks.entry(stack).or_default(),
+                &waits.times,
+            );
         }
-        _ => {
+    }
+
+    fn take_owner(&mut self, did: OwnerDid) {
+        let Some((thread, slot)) = self.seen.threads.find(did.place.serial) else {
+            return;
+        };
+        let Some(stack) = self.stack(thread, slot, &did.place) else {
+            return;
+        };
+        let at = FutexKey {
+            tgid: slot.tgid,
+            address: did.lock,
+        };
+        let times = match did.doing {
+            Doing::Waited(times) => times,
             // A sample stands for a share of a second.
-            let mut sum = *sum;
-            if key.reason == Reason::Unknown as u8 && sum.total_ns == 0 {
-                sum.total_ns = sum.count * 1_000_000_000 / u64::from(raw.freq_hz.max(1));
-            }
-            if let Some(place) = place {
-                add(builder.holder_stacks.entry(place).or_default(), &sum);
-            }
+            Doing::Ran(samples) => Times {
+                count: samples,
+                total_ns: samples * 1_000_000_000 / u64::from(self.seen.freq_hz.max(1)),
+                max_ns: 0,
+            },
+        };
+        let builder = self.at(at);
+        add(builder.holder_stacks.entry(stack).or_default(), &times);
+    }
+
+    fn take_open(&mut self, open: &OpenWait) {
+        let times = open.times();
+        if open.wait.reason != Reason::Futex {
+            return;
+        }
+        let Some((thread, slot)) = self.seen.threads.find(open.place.serial) else {
+            return;
+        };
+        let at = FutexKey {
+            tgid: slot.tgid,
+            address: open.wait.futex,
+        };
+        let form = Form::of(self.seen.arch, &open.wait);
+        let owner = self.seen.futexes.host_tid(at.tgid, slot.lock_owner);
+        let is_gil = self.waits_for_gil(&open.place);
+        let stack = self.stack(thread, slot, &open.place);
+        let builder = self.at(at);
+        builder.waited(thread, form, &times);
+        if slot.state == STATE_BLOCKED && !slot.is_woken() {
+            builder.waiting_now.push(thread);
+        }
+        if slot.lock_owner != 0 {
+            add(builder.owners.entry(owner).or_default(), &times);
+        }
+        builder.is_gil |= is_gil;
+        if let Some(stack) = stack {
+            add(builder.waiter_stacks.entry(stack).or_default(), &times);
         }
     }
-}
 
-fn take_open(
-    raw: &RawCapture,
-    threads: &Threads,
-    stacks: &mut StackIndex,
-    builders: &mut HashMap<Identity, LockBuilder>,
-    wait: &OpenWait,
-) {
-    let Some((thread, slot)) = threads.find(wait.key.serial) else {
-        return;
-    };
-    let at = FutexKey {
-        tgid: slot.tgid,
-        address: wait.key.object,
-    };
-    let sum = Sum {
-        count: 1,
-        total_ns: wait.lasted_ns,
-        max_ns: wait.lasted_ns,
-        ..Sum::default()
-    };
-    let builder = builders
-        .entry(identity(raw, at))
-        .or_insert_with(|| LockBuilder::new(at));
-    add(&mut builder.sum, &sum);
-    add(builder.waiters.entry(thread).or_default(), &sum);
-    let form = Form::of(raw, &wait.key);
-    *builder.forms.entry(form).or_default() += sum.total_ns + 1;
-    builder.shared |= form.is_shared();
-    if slot.state == STATE_BLOCKED && !slot.is_woken() {
-        builder.waiting_now.push(thread);
-    }
-    if slot.lock_owner != 0 {
-        let owner = host_tid(raw, at.tgid, slot.lock_owner);
-        add(builder.owners.entry(owner).or_default(), &sum);
-    }
-    if let Some(stack) = wait.stack {
-        builder.is_gil |= waits_for_gil(raw, stack);
-        let index = stacks.of(slot.tgid, wait.key.generation, Some(stack));
-        add(
-            builder.waiter_stacks.entry((thread, index)).or_default(),
-            &sum,
-        );
+    fn waits_for_gil(&self, place: &Place) -> bool {
+        let stack = place
+            .stack
+            .and_then(|at| self.seen.aggregates.stacks.get(at));
+        let python = stack.and_then(|stack| stack.python.as_ref());
+        python.is_some_and(|python| python.gil == Gil::WaitedFor)
     }
 }
 
-fn add(sum: &mut Sum, more: &Sum) {
+fn add(sum: &mut Times, more: &Times) {
     sum.count += more.count;
     sum.total_ns += more.total_ns;
     sum.max_ns = sum.max_ns.max(more.max_ns);
-}
-
-fn waits_for_gil(raw: &RawCapture, stack: usize) -> bool {
-    let raw = raw.aggregates.stacks.get(stack);
-    let python = raw.and_then(|raw| raw.python.as_ref());
-    python.is_some_and(|python| python.gil == Gil::WaitedFor)
-}
-
-/// The id here of a thread that its process knows by another.
-pub fn host_tid(raw: &RawCapture, tgid: u32, tid: u32) -> u32 {
-    let ids = raw.futexes.namespaces.get(&tgid);
-    ids.and_then(|ids| ids.get(&tid)).copied().unwrap_or(tid)
 }

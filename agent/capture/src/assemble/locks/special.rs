@@ -1,16 +1,13 @@
 //! Futexes that are no locks of one owner: the end of a thread, and read-write locks.
 
 use super::{
-    super::Threads,
-    builder::{Form, LockBuilder, host_tid},
+    LocksSeen,
+    builder::{Form, LockBuilder},
     lives_for, waiting,
 };
-use crate::{
-    inspect::{
-        futexes::FutexState,
-        owners::{CodeOwners, Sort},
-    },
-    record::raw::RawCapture,
+use crate::inspect::{
+    futexes::FutexState,
+    owners::{CodeOwners, Sort},
 };
 use remora_common::futex;
 use remora_model::LockKind;
@@ -18,27 +15,26 @@ use remora_process as process;
 
 /// The thread whose end is waited for: glibc's `pthread_join` waits for the id of the thread to go from its
 /// `struct pthread`, by the kernel's hand (`CLONE_CHILD_CLEARTID`).
-pub fn ending_thread(
-    raw: &RawCapture,
-    threads: &Threads,
+pub(super) fn ending_thread(
+    seen: &LocksSeen<'_>,
     builder: &LockBuilder,
     state: Option<&FutexState>,
 ) -> Option<u32> {
-    let waits = waiting(threads, builder).next()?;
+    let waits = waiting(seen.threads, builder).next()?;
     let word = state?.while_waited.as_ref()?.lock;
     let operation = waits.args[1] & futex::COMMAND;
     let waits_for_word = matches!(operation, futex::WAIT | futex::WAIT_BITSET)
         && waits.args[2] == u64::from(word)
         && u64::from(word) > futex::CONTENDED;
-    let tid = host_tid(raw, builder.at.tgid, word);
+    let tid = seen.futexes.host_tid(builder.at.tgid, word);
     let lives = || process::process_of(tid) == Some(builder.at.tgid);
     (waits_for_word && tid != waits.tid && lives()).then_some(tid)
 }
 
 /// The thread that has locked a read-write lock for writing; `None`: it is none, as far as its memory and the way
 /// it is waited for tell, or readers have it, who are not noted.
-pub fn writer(
-    raw: &RawCapture,
+pub(super) fn writer(
+    seen: &LocksSeen<'_>,
     builder: &LockBuilder,
     state: Option<&FutexState>,
     form: Form,
@@ -48,13 +44,13 @@ pub fn writer(
         form.command(),
         Some((futex::WAIT_BITSET | futex::WAIT, 2..))
     );
-    let tid = host_tid(raw, builder.at.tgid, writer);
+    let tid = seen.futexes.host_tid(builder.at.tgid, writer);
     (is_wait && lives_for(tid, builder)).then_some(tid)
 }
 
 /// What a lock is of which only its owners' code tells, and whether that is inferred: else its waits look like
 /// those for a condition.
-pub fn by_code(known: (LockKind, bool), owned: Option<&CodeOwners>) -> (LockKind, bool) {
+pub(super) fn by_code(known: (LockKind, bool), owned: Option<&CodeOwners>) -> (LockKind, bool) {
     match (known.0, owned) {
         (LockKind::Event | LockKind::Futex | LockKind::FutexLock, Some(owned))
             if !owned.owners.is_empty() =>

@@ -7,7 +7,7 @@ use crate::inspect::memory::Vma;
 use remora_model::{Mapping, MappingKind};
 
 /// One [`Mapping`] for each set of mappings that overlap, by address. Both lists are by address.
-pub fn overlay(start: &[Vma], end: &[Vma]) -> Vec<Mapping> {
+pub(super) fn overlay(start: &[Vma], end: &[Vma]) -> Vec<Mapping> {
     let before = start.iter().map(|one| (one, false));
     let mut all: Vec<(&Vma, bool)> = before.chain(end.iter().map(|one| (one, true))).collect();
     all.sort_by_key(|(one, is_end)| (one.start, one.end, *is_end));

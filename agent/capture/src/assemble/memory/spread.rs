@@ -27,7 +27,7 @@ const ENOUGH: f64 = 25.0;
 
 /// Sampled faults of one thread in one stack and one region.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub(super) struct Row {
     pub thread: usize,
     pub stack: usize,
     /// Number of the region, 0 where it was not kept.
@@ -39,7 +39,7 @@ pub struct Row {
 
 /// What each row has of the growth.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Shares {
+pub(super) struct Shares {
     /// Bytes, in the order of the rows.
     pub bytes: Vec<f64>,
     /// Growth without a fault that explains it, in bytes.
@@ -56,7 +56,7 @@ struct Part {
 }
 
 /// Shares out. `mappings` are by address and apart; `page` is the size of one in bytes.
-pub fn spread(
+pub(super) fn spread(
     mappings: &[Mapping],
     rows: &[Row],
     regions: &HashMap<u64, Region>,

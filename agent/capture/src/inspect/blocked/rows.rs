@@ -29,7 +29,7 @@ const NO_ROW: Row = Row {
 
 /// The tables that were made.
 #[derive(Debug)]
-pub struct Rows {
+pub(crate) struct Rows {
     tables: HashMap<Arc<Identity>, Result<Table, CompileError>>,
     room: usize,
     until: Instant,
@@ -38,7 +38,7 @@ pub struct Rows {
 
 impl Rows {
     /// None yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             tables: HashMap::new(),
             room: MAX_ROWS,
@@ -48,7 +48,7 @@ impl Rows {
     }
 
     /// The row for an address, as [`remora_process::unwind::walk`] asks for it.
-    pub fn find(&mut self, space: &Snapshot, address: u64) -> Option<Row> {
+    pub(crate) fn find(&mut self, space: &Snapshot, address: u64) -> Option<Row> {
         let mapping = space.find(address)?;
         // Code made at run time has no table.
         let Some(module) = &mapping.module else {
@@ -71,7 +71,7 @@ impl Rows {
     }
 
     /// Whether a file had no table, since this was asked last.
-    pub fn take_missed(&mut self) -> bool {
+    pub(crate) fn take_missed(&mut self) -> bool {
         std::mem::take(&mut self.missed)
     }
 

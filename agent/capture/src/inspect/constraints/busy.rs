@@ -18,7 +18,7 @@ const SHOWN: usize = 5;
 const LEAST: f64 = 0.02;
 
 /// CPU times, and when they were read.
-pub struct CpuTimes {
+pub(super) struct CpuTimes {
     at: Instant,
     /// By process and start: clock ticks.
     ticks: HashMap<(u32, u64), u64>,
@@ -26,7 +26,7 @@ pub struct CpuTimes {
 
 impl CpuTimes {
     /// As they are now.
-    pub fn read() -> Self {
+    pub(super) fn read() -> Self {
         let at = Instant::now();
         let processes = proc_fs::processes().unwrap_or_default();
         let ticks = processes
@@ -43,7 +43,7 @@ impl CpuTimes {
     }
 
     /// Who used the most since.
-    pub fn busiest(&self) -> Vec<Busy> {
+    pub(super) fn busiest(&self) -> Vec<Busy> {
         let now = Self::read();
         let passed = now.at.duration_since(self.at).as_secs_f64();
         let a_second = rustix::param::clock_ticks_per_second() as f64;

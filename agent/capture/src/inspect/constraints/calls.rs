@@ -49,7 +49,7 @@ const NO_DESCRIPTOR: [&str; 12] = [
 ];
 
 /// What the calls are about in which these threads of a process are blocked.
-pub fn of(pid: u32, slots: &[&ThreadSlot], arch: Arch) -> Vec<Call> {
+pub(super) fn of(pid: u32, slots: &[&ThreadSlot], arch: Arch) -> Vec<Call> {
     let asleep = slots.iter().filter(|slot| {
         slot.state == STATE_BLOCKED
             && !slot.is_woken()

@@ -26,7 +26,7 @@ struct Tree {
 
 /// The trees that matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Groups {
+pub(super) struct Groups {
     unified: Option<Tree>,
     cpu: Option<Tree>,
     freezer: Option<Tree>,
@@ -34,7 +34,7 @@ pub struct Groups {
 
 /// What a group says of its CPU time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Usage {
+pub(super) struct Usage {
     path: String,
     quota_cpus: Option<f64>,
     periods: u64,
@@ -44,7 +44,7 @@ pub struct Usage {
 
 impl Groups {
     /// Finds where they are mounted.
-    pub fn find() -> Self {
+    pub(super) fn find() -> Self {
         let text = proc_fs::read("/proc/self/mountinfo", 4 << 20).unwrap_or_default();
         Self::parse(&String::from_utf8_lossy(&text))
     }
@@ -82,7 +82,7 @@ impl Groups {
     }
 
     /// The frozen group that a process is in.
-    pub fn frozen(&self, pid: u32) -> Option<String> {
+    pub(super) fn frozen(&self, pid: u32) -> Option<String> {
         let own = Membership::of(pid)?;
         let unified = group(self.unified.as_ref(), own.unified.as_deref());
         if let Some((folder, name)) = unified
@@ -97,7 +97,7 @@ impl Groups {
     }
 
     /// What the groups of a process that limit its CPU time say, from its own upwards.
-    pub fn usage(&self, pid: u32) -> Vec<Usage> {
+    pub(super) fn usage(&self, pid: u32) -> Vec<Usage> {
         let Some(own) = Membership::of(pid) else {
             return Vec::new();
         };
@@ -225,7 +225,7 @@ fn quota(folder: &Path) -> Option<f64> {
 }
 
 /// The limit that held a process back the most between two readings; without any that did, the tightest.
-pub fn limit(before: &[Usage], now: Vec<Usage>) -> Option<CpuLimit> {
+pub(super) fn limit(before: &[Usage], now: Vec<Usage>) -> Option<CpuLimit> {
     let limits = now.into_iter().map(|now| {
         let was = before.iter().find(|before| before.path == now.path);
         let was = was.cloned().unwrap_or_else(|| now.clone());

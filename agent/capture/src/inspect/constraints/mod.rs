@@ -35,7 +35,7 @@ const TIME: Duration = Duration::from_millis(300);
 const LACKED: Duration = Duration::from_millis(100);
 
 /// Follows the conditions of the targets.
-pub struct ConstraintWatch {
+pub(crate) struct ConstraintWatch {
     groups: Arc<Groups>,
     /// What stood in the control groups when a process was first seen.
     limits: BTreeMap<u32, Vec<Usage>>,
@@ -47,7 +47,7 @@ pub struct ConstraintWatch {
 
 impl ConstraintWatch {
     /// Nobody is watched yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             groups: Arc::new(Groups::find()),
             limits: BTreeMap::new(),
@@ -58,7 +58,7 @@ impl ConstraintWatch {
     }
 
     /// A process is watched from now on.
-    pub fn began(&mut self, pid: u32) {
+    pub(crate) fn began(&mut self, pid: u32) {
         if self.limits.len() >= MAX_PROCESSES || self.is_silent {
             self.left_out += 1;
             return;
@@ -73,7 +73,7 @@ impl ConstraintWatch {
     }
 
     /// What holds the processes now; and how many were not looked at, for there were too many or they do not answer.
-    pub fn finish(
+    pub(crate) fn finish(
         mut self,
         processes: &BTreeMap<u32, Process>,
         living: &[ThreadSlot],

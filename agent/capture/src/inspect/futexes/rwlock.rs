@@ -14,7 +14,7 @@ const WRITE_LOCKED: u32 = 2;
 
 /// Who has locked the read-write lock one of whose futexes lies at an address for writing, as its own PID
 /// namespace has it; `None`: there is none that is locked so.
-pub fn writer(memory: &impl Memory, address: u64) -> Option<u32> {
+pub(super) fn writer(memory: &impl Memory, address: u64) -> Option<u32> {
     [2, 3].into_iter().find_map(|futex: u64| {
         let bytes: [u8; 4 * RWLOCK_WORDS] = memory.bytes(address.checked_sub(4 * futex)?)?;
         let mut words = [0; RWLOCK_WORDS];

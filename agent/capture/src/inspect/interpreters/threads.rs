@@ -15,7 +15,7 @@ use std::collections::HashMap;
 impl Interpreters {
     /// What the interpreters look like at this moment, by process. A thread state belongs to the thread
     /// that the kernel side found it for.
-    pub fn inspect(&self, slots: &[ThreadSlot]) -> Vec<(u32, model::Python)> {
+    pub(crate) fn inspect(&self, slots: &[ThreadSlot]) -> Vec<(u32, model::Python)> {
         let mut states = Vec::new();
         for (key, found) in &self.by_space {
             let Found::Yes(known) = found else { continue };
@@ -28,7 +28,7 @@ impl Interpreters {
     }
 
     /// What threads that sleep in a futex wait for, where that is a lock or a join of Python's `threading`.
-    pub fn waits(&self, slots: &[ThreadSlot]) -> Vec<model::PythonWait> {
+    pub(crate) fn waits(&self, slots: &[ThreadSlot]) -> Vec<model::PythonWait> {
         let mut all = Vec::new();
         for (key, found) in &self.by_space {
             let Found::Yes(known) = found else { continue };
@@ -43,7 +43,7 @@ impl Interpreters {
     }
 
     /// What Python's `threading` calls its threads, by thread id.
-    pub fn names(&self, slots: &[ThreadSlot]) -> HashMap<u32, String> {
+    pub(crate) fn names(&self, slots: &[ThreadSlot]) -> HashMap<u32, String> {
         let mut all = HashMap::new();
         for (key, found) in &self.by_space {
             let Found::Yes(known) = found else { continue };
@@ -62,7 +62,7 @@ impl Interpreters {
     }
 
     /// Executors of `concurrent.futures`, those with most queued jobs first.
-    pub fn pools(&self, slots: &[ThreadSlot]) -> Vec<model::PythonPool> {
+    pub(crate) fn pools(&self, slots: &[ThreadSlot]) -> Vec<model::PythonPool> {
         let mut all = Vec::new();
         for (key, found) in &self.by_space {
             let Found::Yes(known) = found else { continue };
@@ -83,7 +83,7 @@ impl Interpreters {
 
 impl Interpreters {
     /// Pools of connections that threads wait for a slot of.
-    pub fn slots(&self, slots: &[ThreadSlot]) -> Vec<model::SlotPool> {
+    pub(crate) fn slots(&self, slots: &[ThreadSlot]) -> Vec<model::SlotPool> {
         let mut all = Vec::new();
         for (key, found) in &self.by_space {
             let Found::Yes(known) = found else { continue };
@@ -146,7 +146,7 @@ fn slots_of(
     named.collect()
 }
 
-/// What an interpreter found like at this moment. A thread state belongs to the thread that the kernel side found
+/// What an interpreter looks like at this moment. A thread state belongs to the thread that the kernel side found
 /// it for.
 fn gil(python: &Python, memory: &ProcessMemory, own: &[ThreadSlot]) -> Option<model::Python> {
     let seen = lock(python, memory);

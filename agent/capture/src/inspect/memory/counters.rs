@@ -15,7 +15,7 @@ const MAX_STATUS_BYTES: u64 = 64 << 10;
 const MAX_STAT_BYTES: u64 = 4096;
 
 /// A reading, and the process's start in clock ticks since boot: which process it was.
-pub fn read(pid: u32) -> Option<(MemoryReading, u64)> {
+pub(super) fn read(pid: u32) -> Option<(MemoryReading, u64)> {
     let stat = proc_fs::read(format!("/proc/{pid}/stat"), MAX_STAT_BYTES).ok()?;
     let start_ticks = Stat::parse(&stat)?.start_ticks;
     let (minor_faults, major_faults) = faults(&stat)?;

@@ -46,7 +46,7 @@ const V1: Version = Version {
 };
 
 /// The limits of a process, the nearest first.
-pub fn read(pid: u32) -> Vec<MemoryLimit> {
+pub(crate) fn read(pid: u32) -> Vec<MemoryLimit> {
     let pid = proc_fs::speaker(pid);
     let own = |name: &str| proc_fs::read(format!("/proc/{pid}/{name}"), MAX_BYTES);
     let mut limits: Vec<MemoryLimit> = Vec::new();
@@ -64,7 +64,7 @@ pub fn read(pid: u32) -> Vec<MemoryLimit> {
 }
 
 /// How old a process is that started so many clock ticks after boot.
-pub fn age(start_ticks: u64) -> Option<Duration> {
+pub(crate) fn age(start_ticks: u64) -> Option<Duration> {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let now = Duration::try_from(now).ok()?;
     let ticks = rustix::param::clock_ticks_per_second();

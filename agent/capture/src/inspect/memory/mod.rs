@@ -15,11 +15,11 @@ pub(crate) mod limits;
 mod reader;
 mod smaps;
 
-pub use smaps::{Smaps, Vma};
+pub(crate) use smaps::{Smaps, Vma};
 
 use crate::store::aggregates::AggregateStore;
 use reader::{Phase, Reader};
-use remora_common::{aggregate::KIND_FAULT, thread::ThreadSlot};
+use remora_common::thread::ThreadSlot;
 use remora_model::{AgentLoss, MemoryLimit, MemoryReading, Resident};
 use remora_process::deadline::{self, Step, Subject};
 use remora_process::{PageFlags, Pagemap, Region};
@@ -41,11 +41,11 @@ const MAX_MAPPED: usize = 64;
 const MAX_REGIONS: usize = 65_536;
 
 /// A region of a process: process id and number.
-pub type RegionId = (u32, u64);
+pub(crate) type RegionId = (u32, u64);
 
 /// What is known of the memory of one process.
 #[derive(Debug, Default)]
-pub struct ProcessMemory {
+pub(crate) struct ProcessMemory {
     /// Its start in clock ticks since boot: which process it is.
     start_ticks: u64,
     /// Execs so far: what is known is of its present address space.
@@ -68,7 +68,7 @@ pub struct ProcessMemory {
 
 /// What a capture leaves behind.
 #[derive(Debug, Default)]
-pub struct MemoryRecord {
+pub(crate) struct MemoryRecord {
     /// By process id.
     pub processes: BTreeMap<u32, ProcessMemory>,
     /// What is left of the regions that were faulted in.
@@ -78,7 +78,7 @@ pub struct MemoryRecord {
 }
 
 /// Watches the memory of the targets.
-pub struct MemoryWatch {
+pub(crate) struct MemoryWatch {
     record: MemoryRecord,
     reader: Reader,
     /// Where the next beat begins.
@@ -94,7 +94,7 @@ impl MemoryWatch {
     ///
     /// # Errors
     /// When there can be no thread for it.
-    pub fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self {
             record: MemoryRecord::default(),
             reader: Reader::start()?,
@@ -108,7 +108,7 @@ impl MemoryWatch {
 
     /// A process is watched from now on: at the start of the capture, or at its fork, with the memory
     /// that it has from its parent.
-    pub fn began(&mut self, pid: u32) {
+    pub(crate) fn began(&mut self, pid: u32) {
         if self.record.processes.len() >= MAX_PROCESSES && !self.record.processes.contains_key(&pid)
         {
             self.dropped += 1;
@@ -132,7 +132,7 @@ impl MemoryWatch {
     }
 
     /// A process has a new address space: all that is in it came during the capture.
-    pub fn replaced(&mut self, pid: u32, generation: u32) {
+    pub(crate) fn replaced(&mut self, pid: u32, generation: u32) {
         if let Some(known) = self.record.processes.get_mut(&pid) {
             *known = ProcessMemory {
                 start_ticks: known.start_ticks,
@@ -146,7 +146,7 @@ impl MemoryWatch {
     }
 
     /// Once a second: the counters of each process, or of as many as a beat may cost, in turn.
-    pub fn beat(&mut self) {
+    pub(crate) fn beat(&mut self) {
         self.take_mappings();
         let alive: Vec<u32> = {
             let all = self.record.processes.iter();
@@ -168,7 +168,7 @@ impl MemoryWatch {
     }
 
     /// The latest reading of each process that is there, by pid.
-    pub fn latest(&self) -> Vec<(u32, MemoryReading)> {
+    pub(crate) fn latest(&self) -> Vec<(u32, MemoryReading)> {
         let living = self
             .record
             .processes
@@ -194,7 +194,7 @@ impl MemoryWatch {
     }
 
     /// The capture is over: the mappings are read while the rest of it is taken down.
-    pub fn ending(&mut self) {
+    pub(crate) fn ending(&mut self) {
         self.beat();
         let wanted = self
             .record
@@ -245,7 +245,7 @@ impl MemoryWatch {
     }
 
     /// What was seen. `threads` are those of the targets, to tell whose faults were sampled.
-    pub fn finish<'a>(
+    pub(crate) fn finish<'a>(
         mut self,
         aggregates: &AggregateStore,
         threads: impl Iterator<Item = &'a ThreadSlot>,
@@ -298,13 +298,12 @@ fn regions<'a>(
     processes: &BTreeMap<u32, ProcessMemory>,
 ) -> BTreeSet<RegionId> {
     let owners: HashMap<u32, u32> = threads.map(|slot| (slot.serial, slot.tgid)).collect();
-    let faults = aggregates.sums.keys().map(|(key, _)| key);
-    let known = faults.filter(|key| key.kind == KIND_FAULT && key.object != 0);
-    let here = known.filter_map(|key| {
-        let pid = *owners.get(&key.serial)?;
+    let known = aggregates.faults().filter(|faults| faults.region != 0);
+    let here = known.filter_map(|faults| {
+        let pid = *owners.get(&faults.place.serial)?;
         let process = processes.get(&pid)?;
-        let there = process.end.is_some() && process.generation == key.generation;
-        there.then_some((pid, key.object))
+        let there = process.end.is_some() && process.generation == faults.place.generation;
+        there.then_some((pid, faults.region))
     });
     here.collect()
 }
@@ -333,7 +332,7 @@ fn inspect(wanted: impl Iterator<Item = RegionId>) -> (HashMap<RegionId, Region>
 
 impl ProcessMemory {
     /// What was resident at the start, what is at the end; exact where all mappings were read at both.
-    pub fn ends(&self) -> Option<(Resident, Resident, bool)> {
+    pub(crate) fn ends(&self) -> Option<(Resident, Resident, bool)> {
         if let (Some(start), Some(end)) = (&self.start, &self.end)
             && !start.truncated
             && !end.truncated

@@ -17,14 +17,14 @@ const MAX_WAITING: usize = 256;
 /// For which of its two readings, of which process (its start in clock ticks) and which of its address
 /// spaces (execs before it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(super) enum Phase {
     Start(u64, u32),
     End(u64, u32),
 }
 
 /// What was read.
 #[derive(Debug)]
-pub struct Answer {
+pub(super) struct Answer {
     pub pid: u32,
     pub phase: Phase,
     /// `None`: it is gone, or another process by now.
@@ -32,7 +32,7 @@ pub struct Answer {
 }
 
 /// The thread, seen from outside.
-pub struct Reader {
+pub(super) struct Reader {
     requests: Option<SyncSender<(u32, Phase)>>,
     answers: Receiver<Answer>,
     waiting: u64,
@@ -43,7 +43,7 @@ impl Reader {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn start() -> io::Result<Self> {
+    pub(super) fn start() -> io::Result<Self> {
         let (requests, wanted) = sync_channel(MAX_WAITING);
         let (given, answers) = sync_channel(MAX_WAITING);
         thread::Builder::new()
@@ -57,7 +57,7 @@ impl Reader {
     }
 
     /// Asks for the mappings of a process; whether there was room.
-    pub fn ask(&mut self, pid: u32, phase: Phase) -> bool {
+    pub(super) fn ask(&mut self, pid: u32, phase: Phase) -> bool {
         let sent = match &self.requests {
             Some(requests) => requests.try_send((pid, phase)),
             None => Err(TrySendError::Disconnected((pid, phase))),
@@ -67,14 +67,14 @@ impl Reader {
     }
 
     /// An answer, if there is one.
-    pub fn answered(&mut self) -> Option<Answer> {
+    pub(super) fn answered(&mut self) -> Option<Answer> {
         let answer = self.answers.try_recv().ok()?;
         self.waiting = self.waiting.saturating_sub(1);
         Some(answer)
     }
 
     /// Waits for the rest, within reason; the answers, and how many did not come.
-    pub fn finish(mut self) -> (Vec<Answer>, u64) {
+    pub(super) fn finish(mut self) -> (Vec<Answer>, u64) {
         self.requests = None;
         let mut answers = Vec::new();
         let until = Instant::now() + Step::MappingSizes.limit();

@@ -29,7 +29,7 @@ const MAX_GUARD_BYTES: u64 = 64 << 10;
 
 /// One mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vma {
+pub(crate) struct Vma {
     /// First address.
     pub start: u64,
     /// Address behind the last.
@@ -52,7 +52,7 @@ pub struct Vma {
 
 /// All mappings of a process, by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Smaps {
+pub(crate) struct Smaps {
     /// By address.
     pub mappings: Vec<Vma>,
     /// There were more than are read.
@@ -64,7 +64,7 @@ impl Smaps {
     ///
     /// # Errors
     /// When it is gone, hidden, or its memory is (a zombie, a kernel thread).
-    pub fn read(pid: u32) -> io::Result<Self> {
+    pub(crate) fn read(pid: u32) -> io::Result<Self> {
         let file = File::open(format!("/proc/{}/smaps", speaker(pid)))?;
         Self::parse(BufReader::with_capacity(1 << 16, file.take(MAX_BYTES)))
     }
@@ -73,7 +73,7 @@ impl Smaps {
     ///
     /// # Errors
     /// Those of the reader.
-    pub fn parse(mut text: impl BufRead) -> io::Result<Self> {
+    pub(crate) fn parse(mut text: impl BufRead) -> io::Result<Self> {
         let mut smaps = Self::default();
         let mut line = Vec::new();
         loop {
@@ -98,7 +98,7 @@ impl Smaps {
     }
 
     /// What is resident, by kind. Private copies of pages of files are anonymous.
-    pub fn resident(&self) -> Resident {
+    pub(crate) fn resident(&self) -> Resident {
         let mut sum = Resident::default();
         for mapping in &self.mappings {
             let rest = mapping.rss.saturating_sub(mapping.anonymous);
@@ -114,7 +114,7 @@ impl Smaps {
     }
 
     /// Resident in huge pages, in bytes.
-    pub fn huge_bytes(&self) -> u64 {
+    pub(crate) fn huge_bytes(&self) -> u64 {
         let huge = self.mappings.iter().map(|mapping| mapping.huge);
         huge.fold(0, u64::saturating_add)
     }

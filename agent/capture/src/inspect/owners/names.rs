@@ -11,7 +11,7 @@ use std::collections::HashMap;
 const MAX_NAMED: usize = 256;
 
 /// Names of functions, each looked up once.
-pub struct Functions<'a> {
+pub(super) struct Functions<'a> {
     space: &'a Snapshot,
     symbolizer: Symbolizer,
     known: HashMap<u64, Act>,
@@ -21,7 +21,7 @@ pub struct Functions<'a> {
 
 impl<'a> Functions<'a> {
     /// Those of an address space.
-    pub fn new(space: &'a Snapshot) -> Self {
+    pub(super) fn new(space: &'a Snapshot) -> Self {
         Self {
             space,
             symbolizer: Symbolizer::new(Limits::default()),

@@ -28,11 +28,11 @@ const READER_GOES: u64 = 0_u64.wrapping_sub(16);
 /// The longest instruction of x86-64, in bytes.
 const LONGEST: usize = 15;
 /// Locks that are looked for at a time: bits of a mask.
-pub const MAX_LOCKS: usize = 64;
+pub(super) const MAX_LOCKS: usize = 64;
 
 /// What a function that is called does to a lock that it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub(super) enum Act {
     /// It takes the lock that it is given, or that of the guard that it is given.
     Takes,
     /// It frees it.
@@ -48,14 +48,14 @@ pub enum Act {
 }
 
 /// What functions do, by their addresses.
-pub trait Names {
+pub(super) trait Names {
     /// Of the function at an address.
     fn act(&mut self, address: u64) -> Act;
 }
 
 /// What the ways from a return address on have in common.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub(super) struct Found {
     /// How often each lock is freed on one way, without being taken before: up to 2.
     pub freed: Vec<u8>,
     /// The registers at a return to the caller.
@@ -74,14 +74,14 @@ struct Way {
 }
 
 /// Follows code.
-pub struct Follower<'f, 'm, M> {
+pub(super) struct Follower<'f, 'm, M> {
     /// The target's memory.
     pub pages: &'f mut Pages<'m, M>,
     /// Addresses of locks.
     pub locks: &'f [u64],
     /// Those of them that are `parking_lot`'s, as a mask: they are free as soon as a comparison puts 0 into them. Of others
     /// nobody knows what such a comparison means.
-    pub compared: u64,
+    pub(crate) compared: u64,
     /// What called functions do.
     pub names: &'f mut dyn Names,
     /// Calls that are followed at this moment.
@@ -91,7 +91,7 @@ pub struct Follower<'f, 'm, M> {
 impl<M: Memory> Follower<'_, '_, M> {
     /// From a return address on. `caller_sp` is the stack pointer behind the return of this frame, where it is
     /// known.
-    pub fn follow(&mut self, ip: u64, state: State, caller_sp: Option<u64>) -> Found {
+    pub(super) fn follow(&mut self, ip: u64, state: State, caller_sp: Option<u64>) -> Found {
         let mut found = Found {
             freed: vec![0; self.locks.len()],
             returned: None,

@@ -19,13 +19,13 @@ const HIGH: [Register; 4] = [Register::AH, Register::BH, Register::CH, Register:
 
 /// Registers and written words: what is known of them.
 #[derive(Clone, Debug, Default)]
-pub struct State {
+pub(super) struct State {
     registers: [Option<u64>; 16],
     stores: BTreeMap<u64, Option<u64>>,
 }
 
 /// The number of the 64-bit register that a register is a part of.
-pub fn number(register: Register) -> Option<usize> {
+pub(super) fn number(register: Register) -> Option<usize> {
     register
         .is_gpr()
         .then(|| register.full_register().number())
@@ -34,7 +34,7 @@ pub fn number(register: Register) -> Option<usize> {
 
 impl State {
     /// A caller's, whose callee's registers are these at its return.
-    pub fn returned(&self, sp: u64, fp: u64) -> Self {
+    pub(super) fn returned(&self, sp: u64, fp: u64) -> Self {
         let mut state = Self::default();
         for kept in KEPT {
             state.registers[kept] = self.registers[kept];
@@ -45,7 +45,7 @@ impl State {
     }
 
     /// What a register holds.
-    pub fn get(&self, register: Register) -> Option<u64> {
+    pub(super) fn get(&self, register: Register) -> Option<u64> {
         let whole = (*self.registers.get(number(register)?)?)?;
         match register.size() {
             8 => Some(whole),
@@ -56,7 +56,7 @@ impl State {
     }
 
     /// Writes a register; one of 32 bits clears the upper half.
-    pub fn set(&mut self, register: Register, value: Option<u64>) {
+    pub(super) fn set(&mut self, register: Register, value: Option<u64>) {
         let Some(slot) = number(register).and_then(|at| self.registers.get_mut(at)) else {
             return;
         };
@@ -68,18 +68,18 @@ impl State {
     }
 
     /// The stack pointer.
-    pub fn sp(&self) -> Option<u64> {
+    pub(super) fn sp(&self) -> Option<u64> {
         self.registers[RSP]
     }
 
     /// Moves the stack pointer.
-    pub fn move_sp(&mut self, by: i32) {
+    pub(super) fn move_sp(&mut self, by: i32) {
         let moved = |sp: u64| sp.wrapping_add_signed(by.into());
         self.registers[RSP] = self.registers[RSP].map(moved);
     }
 
     /// After a call: what a callee need not keep is not known.
-    pub fn forget_called(&mut self) {
+    pub(super) fn forget_called(&mut self) {
         for (number, value) in self.registers.iter_mut().enumerate() {
             if number != RSP && !KEPT.contains(&number) {
                 *value = None;
@@ -88,7 +88,7 @@ impl State {
     }
 
     /// The address of an instruction's operand in memory.
-    pub fn address(&self, instruction: &Instruction) -> Option<u64> {
+    pub(super) fn address(&self, instruction: &Instruction) -> Option<u64> {
         if instruction.is_ip_rel_memory_operand() {
             return Some(instruction.ip_rel_memory_address());
         }
@@ -110,7 +110,7 @@ impl State {
     }
 
     /// A word of memory, as it will be here.
-    pub fn load<M: Memory>(&self, pages: &mut Pages<'_, M>, address: u64) -> Option<u64> {
+    pub(super) fn load<M: Memory>(&self, pages: &mut Pages<'_, M>, address: u64) -> Option<u64> {
         match self.stores.get(&address) {
             Some(written) => *written,
             None => pages.bytes(address).map(u64::from_ne_bytes),
@@ -118,14 +118,14 @@ impl State {
     }
 
     /// Notes a write of a word.
-    pub fn store(&mut self, address: u64, value: Option<u64>) {
+    pub(super) fn store(&mut self, address: u64, value: Option<u64>) {
         if self.stores.len() < MAX_STORES || self.stores.contains_key(&address) {
             self.stores.insert(address, value);
         }
     }
 
     /// What the second operand of an instruction is.
-    pub fn source<M: Memory>(
+    pub(super) fn source<M: Memory>(
         &self,
         pages: &mut Pages<'_, M>,
         instruction: &Instruction,

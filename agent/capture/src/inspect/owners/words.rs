@@ -15,11 +15,11 @@ const GLIBC_FUTEXES: [u64; 2] = [8, 12];
 /// Bits of `__readers` that are no count (`nptl/pthread_rwlock_common.c`).
 const GLIBC_COUNT_SHIFT: u32 = 3;
 /// A thread reads under a lock so many times at once, at the most.
-pub const READS_A_THREAD: u32 = 4;
+pub(crate) const READS_A_THREAD: u32 = 4;
 
 /// What sort of lock it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sort {
+pub(crate) enum Sort {
     /// Its waiters sleep in its own word: Rust's, and others.
     Word,
     /// A read-write lock of glibc.
@@ -32,34 +32,34 @@ pub enum Sort {
 
 impl Sort {
     /// Whether its waiters sleep each in a word of its own.
-    pub const fn is_parking(self) -> bool {
+    pub(crate) const fn is_parking(self) -> bool {
         matches!(self, Self::ParkingMutex | Self::ParkingRwLock)
     }
 }
 
 /// A lock that somebody has, and whose word does not say who.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unowned {
+pub(super) struct Unowned {
     /// Where its code begins to use it: the word that is counted or exchanged, or the object.
-    pub address: u64,
+    pub(crate) address: u64,
     /// The object that it is the last part of, where guards have that one's address.
-    pub whole: Option<u64>,
+    pub(crate) whole: Option<u64>,
     /// How many read under it; 0: one has it alone.
-    pub readers: u32,
+    pub(crate) readers: u32,
     /// What it is.
-    pub sort: Sort,
+    pub(crate) sort: Sort,
 }
 
 impl Unowned {
     /// The addresses by which code uses it.
-    pub fn addresses(&self) -> impl Iterator<Item = u64> {
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = u64> {
         std::iter::once(self.address).chain(self.whole)
     }
 }
 
 /// What a thread waits for, that sleeps with this operation and value on the futex at `address`. Its process has
 /// `threads`: there are no more readers. What stands before a mutex by chance, half of a pointer say, is a larger number.
-pub fn unowned(
+pub(super) fn unowned(
     memory: &impl Memory,
     address: u64,
     operation: u64,

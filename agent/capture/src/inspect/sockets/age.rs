@@ -27,7 +27,7 @@ pub(super) struct Arrivals {
 impl Arrivals {
     /// Takes in a sample: at `at_ns` so many bytes had been received, the last of them at `last_ns` at the
     /// latest, and the reader has taken those before `taken`.
-    pub fn sample(&mut self, at_ns: u64, received: u64, taken: u64, last_ns: u64) {
+    pub(super) fn sample(&mut self, at_ns: u64, received: u64, taken: u64, last_ns: u64) {
         if self
             .marks
             .back()
@@ -65,7 +65,7 @@ impl Arrivals {
     }
 
     /// How long the byte behind the first `taken` ones has been there at `now_ns`; `None`: it has not come.
-    pub fn age(&self, now_ns: u64, taken: u64) -> Option<Unread> {
+    pub(super) fn age(&self, now_ns: u64, taken: u64) -> Option<Unread> {
         let came = self.marks.iter().find(|mark| mark.received > taken)?;
         let before = self.marks.iter().rfind(|mark| mark.received <= taken);
         Some(Unread {
@@ -76,7 +76,7 @@ impl Arrivals {
     }
 
     /// Since when nothing has come, at the latest.
-    pub fn last_ns(&self) -> Option<u64> {
+    pub(super) fn last_ns(&self) -> Option<u64> {
         Some(self.marks.back()?.first_ns)
     }
 }
@@ -93,7 +93,7 @@ pub(super) struct Head {
 
 impl Head {
     /// Takes in a sample; `head` 0 means an empty queue.
-    pub fn sample(&mut self, at_ns: u64, head: u64) {
+    pub(super) fn sample(&mut self, at_ns: u64, head: u64) {
         if head == 0 {
             self.empty_ns = Some(at_ns);
         } else if head != self.head {
@@ -103,7 +103,7 @@ impl Head {
     }
 
     /// How long the first message has been there. Everything in the queue came after it was empty last.
-    pub fn age(&self, now_ns: u64) -> Option<Unread> {
+    pub(super) fn age(&self, now_ns: u64) -> Option<Unread> {
         (self.head != 0).then(|| Unread {
             min: since(self.first_ns, now_ns),
             max: self.empty_ns.map(|empty| since(empty, now_ns)),

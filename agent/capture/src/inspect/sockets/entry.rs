@@ -89,7 +89,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub fn new(id: u32, pass: u64, record: &SocketRecord, name: &[u8], tick_ns: u64) -> Self {
+    pub(super) fn new(
+        id: u32,
+        pass: u64,
+        record: &SocketRecord,
+        name: &[u8],
+        tick_ns: u64,
+    ) -> Self {
         let mut entry = Self {
             id,
             pass,
@@ -117,7 +123,7 @@ impl Entry {
     }
 
     /// Takes in a sample of the same descriptor and inode.
-    pub fn sample(&mut self, pass: u64, record: &SocketRecord, tick_ns: u64) {
+    pub(super) fn sample(&mut self, pass: u64, record: &SocketRecord, tick_ns: u64) {
         let before = std::mem::replace(&mut self.last, *record);
         self.pass = pass;
         self.samples += 1;
@@ -157,7 +163,7 @@ impl Entry {
     }
 
     /// Ends a window of the timeline: last and largest depth in it, received and sent.
-    pub fn end_window(&mut self) -> [u32; 4] {
+    pub(super) fn end_window(&mut self) -> [u32; 4] {
         let window = [
             self.last.receive_queue,
             self.receive.window,
@@ -194,7 +200,7 @@ impl Entry {
     }
 
     /// As plain data; `start_ns` is the beginning of the capture.
-    pub fn model(&self, open: bool, start_ns: u64, tick_ns: u64) -> Socket {
+    pub(super) fn model(&self, open: bool, start_ns: u64, tick_ns: u64) -> Socket {
         let last = &self.last;
         let family = Family::of(last.family);
         let connectionless = last.kind == SOCK_DGRAM;
@@ -279,14 +285,14 @@ impl Entry {
         }
     }
 
-    pub fn local(&self) -> Option<Address> {
+    pub(super) fn local(&self) -> Option<Address> {
         match self.last.flags & SOCKET_NAME_OF_PEER {
             0 => address(&self.last, &self.name, false),
             _ => address(&self.last, &[], false),
         }
     }
 
-    pub fn peer(&self) -> Option<Address> {
+    pub(super) fn peer(&self) -> Option<Address> {
         match self.last.flags & SOCKET_NAME_OF_PEER {
             0 => address(&self.last, &[], true),
             _ => address(&self.last, &self.name, true),

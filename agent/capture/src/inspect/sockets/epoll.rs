@@ -52,7 +52,7 @@ pub(super) struct Loops {
 
 impl Loops {
     /// Takes in what threads wait for now, or did last.
-    pub fn note(&mut self, threads: &[ThreadSlot]) {
+    pub(super) fn note(&mut self, threads: &[ThreadSlot]) {
         for slot in threads {
             if slot.reason != Reason::Epoll as u32 || slot.state != STATE_BLOCKED {
                 continue;
@@ -73,14 +73,14 @@ impl Loops {
     }
 
     /// Whether a thread was seen waiting where others wait too.
-    pub fn takes_turns(&self, thread: &ThreadSlot) -> bool {
+    pub(super) fn takes_turns(&self, thread: &ThreadSlot) -> bool {
         let own = self.waits.range((thread.tgid, 0)..=(thread.tgid, u32::MAX));
         own.into_iter()
             .any(|(_, tids)| tids.len() > 1 && tids.contains(&thread.tid))
     }
 
     /// Adds to the sockets who watches them; returns how many epoll instances could not be read.
-    pub fn join(&mut self, processes: &BTreeSet<u32>, sockets: &mut [Socket]) -> u64 {
+    pub(super) fn join(&mut self, processes: &BTreeSet<u32>, sockets: &mut [Socket]) -> u64 {
         let deadline = Instant::now() + TIME;
         let known: HashSet<(u32, u32)> = sockets
             .iter()
@@ -172,7 +172,7 @@ fn add(
 }
 
 /// How many epoll instances a process has; `None` where that takes too long to tell.
-pub fn count_instances(pid: u32, deadline: Instant) -> Option<usize> {
+pub(crate) fn count_instances(pid: u32, deadline: Instant) -> Option<usize> {
     let mut links = MAX_LINKS;
     let found = instances(pid, &HashSet::new(), &mut links, deadline)?;
     Some(found.len())

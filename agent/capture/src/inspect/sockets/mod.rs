@@ -16,7 +16,7 @@ mod peers;
 mod tracker;
 
 use epoll::Loops;
-pub use epoll::count_instances;
+pub(crate) use epoll::count_instances;
 use remora_common::thread::ThreadSlot;
 use remora_model::timeline::SocketWindow;
 use remora_model::{AgentLoss, Socket, SocketCounts};
@@ -51,7 +51,7 @@ const PEERS_TIME: Duration = Duration::from_secs(1);
 const FIRST_PEERS_TIME: Duration = Duration::from_millis(200);
 
 /// A pass that ended.
-pub struct Passed {
+pub(crate) struct Passed {
     probe: SocketProbe,
     output: Vec<u8>,
     result: io::Result<()>,
@@ -71,7 +71,7 @@ enum Work {
 }
 
 /// The sampling of sockets, and what came of it so far.
-pub struct Sockets {
+pub(crate) struct Sockets {
     work: Work,
     period: Duration,
     due: Instant,
@@ -88,7 +88,7 @@ pub struct Sockets {
 
 /// What a capture knows of sockets.
 #[derive(Debug, Default)]
-pub struct SocketsSeen {
+pub(crate) struct SocketsSeen {
     /// By process, descriptor and age.
     pub sockets: Vec<Socket>,
     /// How many came and went.
@@ -99,7 +99,7 @@ pub struct SocketsSeen {
 
 impl Sockets {
     /// Samples every `period`; never without `probe`.
-    pub fn new(probe: Option<SocketProbe>, period: Option<Duration>) -> Self {
+    pub(crate) fn new(probe: Option<SocketProbe>, period: Option<Duration>) -> Self {
         let work = match (probe, period) {
             (Some(probe), Some(_)) => Work::Idle(probe, Vec::new()),
             _ => Work::Off,
@@ -120,13 +120,13 @@ impl Sockets {
     }
 
     /// From the next sample on the sockets of this process are looked at.
-    pub fn watch(&mut self, pid: u32) {
+    pub(crate) fn watch(&mut self, pid: u32) {
         self.processes.insert(pid);
     }
 
     /// The next sample, when its time has come and its pass is over; give it to
     /// [`settle`](Self::settle). May be dropped at any time: nothing is lost.
-    pub async fn passed(&mut self) -> Passed {
+    pub(crate) async fn passed(&mut self) -> Passed {
         loop {
             match &mut self.work {
                 Work::Off => pending().await,
@@ -167,7 +167,7 @@ impl Sockets {
     }
 
     /// Takes a sample in. `threads` tells which of them wait in which epoll.
-    pub fn settle(&mut self, passed: Passed, threads: &[ThreadSlot]) {
+    pub(crate) fn settle(&mut self, passed: Passed, threads: &[ThreadSlot]) {
         self.last_took = passed.took;
         let whole = passed.result.is_ok();
         self.failed += u64::from(!whole);
@@ -196,12 +196,12 @@ impl Sockets {
     }
 
     /// Whether a thread was seen taking turns with others at one epoll instance.
-    pub fn takes_turns(&self, thread: &ThreadSlot) -> bool {
+    pub(crate) fn takes_turns(&self, thread: &ThreadSlot) -> bool {
         self.loops.takes_turns(thread)
     }
 
     /// The last sample, now.
-    pub async fn last(&mut self, threads: &[ThreadSlot]) {
+    pub(crate) async fn last(&mut self, threads: &[ThreadSlot]) {
         if let Work::Running(_) = self.work {
             let limit = deadline::left(Step::Sockets.limit());
             match timeout(limit, self.passed()).await {
@@ -220,7 +220,7 @@ impl Sockets {
 
     /// Who holds the other ends of these sockets, told by process and descriptor: pairs of the first process
     /// and one that does. Nothing while a sample is under way.
-    pub fn peers_of(&self, wanted: &[(u32, u32)], start_ns: u64) -> Vec<(u32, u32)> {
+    pub(crate) fn peers_of(&self, wanted: &[(u32, u32)], start_ns: u64) -> Vec<(u32, u32)> {
         let Work::Idle(probe, _) = &self.work else {
             return Vec::new();
         };
@@ -245,18 +245,18 @@ impl Sockets {
     }
 
     /// Ends a window of the timeline: see [`Tracker::window`].
-    pub fn window(&mut self) -> Vec<SocketWindow> {
+    pub(crate) fn window(&mut self) -> Vec<SocketWindow> {
         self.tracker.window()
     }
 
     /// See [`Tracker::gone`].
-    pub fn gone(&mut self) -> Vec<u32> {
+    pub(crate) fn gone(&mut self) -> Vec<u32> {
         self.tracker.gone()
     }
 
     /// After the capture, which began at `start_ns`: who watches them, and who is at the other end. Takes
     /// a second at the most.
-    pub fn finish(&mut self, start_ns: u64) -> SocketsSeen {
+    pub(crate) fn finish(&mut self, start_ns: u64) -> SocketsSeen {
         let mut seen = SocketsSeen {
             sockets: self.tracker.sockets(start_ns),
             counts: self.tracker.counts(),

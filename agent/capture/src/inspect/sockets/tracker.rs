@@ -24,7 +24,7 @@ type Key = (u32, u32, u64);
 
 /// The sockets of the targets, from sample to sample.
 #[derive(Debug, Default)]
-pub struct Tracker {
+pub(super) struct Tracker {
     open: HashMap<Key, Entry>,
     closed: Vec<Entry>,
     /// Numbers that were opened in the present pass.
@@ -44,7 +44,7 @@ pub struct Tracker {
 
 impl Tracker {
     /// `tick_ns`: length of the kernel's timer tick.
-    pub fn new(tick_ns: u64) -> Self {
+    pub(super) fn new(tick_ns: u64) -> Self {
         Self {
             tick_ns,
             ..Self::default()
@@ -54,7 +54,7 @@ impl Tracker {
     /// Takes in one pass over all descriptors of the targets.
     ///
     /// `whole` is `false` for a pass that broke off: what it did not show is not gone.
-    pub fn pass<'a>(
+    pub(super) fn pass<'a>(
         &mut self,
         records: impl Iterator<Item = (SocketRecord, &'a [u8])>,
         whole: bool,
@@ -120,7 +120,7 @@ impl Tracker {
     }
 
     /// Sockets that have something to send and did not send for a moment.
-    pub fn stuck_senders(&self) -> Vec<Socket> {
+    pub(super) fn stuck_senders(&self) -> Vec<Socket> {
         let stuck = self.open.values().filter(|entry| {
             let sent = entry.last.flags & SOCKET_LAST_SEND != 0;
             let ticks = u64::from(entry.last.last_send_jiffies);
@@ -134,7 +134,7 @@ impl Tracker {
 
     /// Ends a window of the timeline, once a beat: the sockets in whose queues something was meanwhile.
     /// Those that are not named were empty in every sample.
-    pub fn window(&mut self) -> Vec<SocketWindow> {
+    pub(super) fn window(&mut self) -> Vec<SocketWindow> {
         let windows = self.open.values_mut().filter_map(|entry| {
             let [receive_last, receive_max, send_last, send_max] = entry.end_window();
             let any = receive_max > 0 || send_max > 0;
@@ -151,18 +151,18 @@ impl Tracker {
     }
 
     /// Sockets that a window named, and that were closed and not kept since this was asked last.
-    pub fn gone(&mut self) -> Vec<u32> {
+    pub(super) fn gone(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.gone)
     }
 
     /// Counts so far.
-    pub fn counts(&self) -> SocketCounts {
+    pub(super) fn counts(&self) -> SocketCounts {
         self.counts
     }
 
     /// Every socket as plain data, by process, descriptor and age; `start_ns` is the beginning of the
     /// capture.
-    pub fn sockets(&self, start_ns: u64) -> Vec<Socket> {
+    pub(super) fn sockets(&self, start_ns: u64) -> Vec<Socket> {
         let open = self.open.values().map(|entry| (entry, true));
         let closed = self.closed.iter().map(|entry| (entry, false));
         let mut sockets: Vec<_> = open

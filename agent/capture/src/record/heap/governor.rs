@@ -16,7 +16,7 @@ const MAX_READINGS: usize = 1024;
 
 /// What was counted until a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
+pub(super) struct Reading {
     /// Since the beginning of the watch.
     pub at: Duration,
     /// What the probes took.
@@ -27,7 +27,7 @@ pub struct Reading {
 
 /// Judges readings as they come.
 #[derive(Debug)]
-pub struct Governor {
+pub(super) struct Governor {
     budget: f64,
     readings: VecDeque<Reading>,
     worst: f64,
@@ -35,7 +35,7 @@ pub struct Governor {
 
 impl Governor {
     /// Lets slow-downs pass up to `budget`, a share. `first` is the reading of the beginning.
-    pub fn new(budget: f64, first: Reading) -> Self {
+    pub(super) fn new(budget: f64, first: Reading) -> Self {
         Self {
             budget,
             readings: VecDeque::from([first]),
@@ -44,12 +44,12 @@ impl Governor {
     }
 
     /// The largest slow-down that was judged.
-    pub fn worst(&self) -> f64 {
+    pub(super) fn worst(&self) -> f64 {
         self.worst
     }
 
     /// Takes a reading in; the slow-down where it is over the budget.
-    pub fn judge(&mut self, now: Reading) -> Option<f64> {
+    pub(super) fn judge(&mut self, now: Reading) -> Option<f64> {
         let used = |from: &Reading| now.targets.saturating_sub(from.targets);
         let until = now.at.saturating_sub(SPAN);
         // The latest that lies far enough back and has enough behind it.

@@ -41,7 +41,7 @@ pub struct HeapPlan {
 
 /// What a watch leaves behind.
 #[derive(Debug)]
-pub struct HeapRecord {
+pub(crate) struct HeapRecord {
     /// All but the stacks.
     pub watch: HeapWatch,
     /// Sampled blocks that were not freed.
@@ -55,7 +55,7 @@ pub struct HeapRecord {
 }
 
 /// A watch, from its beginning to its end.
-pub struct Watch {
+pub(crate) struct Watch {
     plan: HeapPlan,
     began: Instant,
     processes: Vec<WatchedProcess>,
@@ -84,7 +84,7 @@ struct On {
 
 impl Watch {
     /// Attaches to the allocators of the processes. `before` is told what is about to be patched.
-    pub fn begin(
+    pub(crate) fn begin(
         plan: HeapPlan,
         probe: &mut Probe,
         spaces: &Spaces,
@@ -152,12 +152,12 @@ impl Watch {
     }
 
     /// When it wants to be looked at; `None`: no more.
-    pub fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.on.as_ref().map(|on| on.next)
     }
 
     /// Looks at the cost and the time; what there is to say where it ends.
-    pub fn check(&mut self, probe: &mut Probe) -> Option<String> {
+    pub(crate) fn check(&mut self, probe: &mut Probe) -> Option<String> {
         self.on.as_ref()?;
         let Some(now) = self.read(probe) else {
             self.stop(probe, WatchEnd::Unmeasured);
@@ -182,7 +182,7 @@ impl Watch {
     }
 
     /// The capture ends: what is outstanding now is what is outstanding.
-    pub fn end(&mut self, probe: &mut Probe) {
+    pub(crate) fn end(&mut self, probe: &mut Probe) {
         if self.on.is_some() {
             self.read(probe);
             self.stop(probe, WatchEnd::Capture);
@@ -217,7 +217,7 @@ impl Watch {
     }
 
     /// Waits until the probes are out, and says what was seen. Stacks have no names yet.
-    pub fn finish(self, probe: &Probe) -> HeapRecord {
+    pub(crate) fn finish(self, probe: &Probe) -> HeapRecord {
         let detaching = self.detached.map_or(Duration::ZERO, |(since, detached)| {
             detached.wait();
             since.elapsed()
@@ -256,7 +256,7 @@ impl Watch {
     }
 
     /// Which hook it took, or why it is off.
-    pub fn signal(&self) -> Signal {
+    pub(crate) fn signal(&self) -> Signal {
         let partly = self.processes.iter().any(|one| one.why_not.is_some());
         let state = match &self.end {
             WatchEnd::NotAttached(why) => HookState::Off(why.clone()),
@@ -291,7 +291,7 @@ impl Watch {
 }
 
 /// Signals of a capture in which no allocator was to be watched.
-pub fn not_asked_for() -> Signal {
+pub(crate) fn not_asked_for() -> Signal {
     Signal {
         id: SignalId::Heap,
         hook: "uprobe, uretprobe".to_owned(),

@@ -5,7 +5,7 @@ use remora_process::deadline::{self, Step, Subject};
 use std::ops::{Deref, DerefMut};
 
 /// A probe that is let go of on a thread that nobody joins.
-pub struct Held(Option<Probe>);
+pub(crate) struct Held(Option<Probe>);
 
 impl Held {
     pub(super) const fn new(probe: Probe) -> Self {

@@ -9,11 +9,11 @@ use std::{
 
 /// How long a walk that began before may take: programs run for microseconds, virtual CPUs may be
 /// descheduled for longer.
-pub const GRACE: Duration = Duration::from_millis(100);
+pub(super) const GRACE: Duration = Duration::from_millis(100);
 
 /// The pool's free list.
 #[derive(Debug)]
-pub struct Chunks {
+pub(super) struct Chunks {
     free: Vec<u32>,
     given_back: VecDeque<(Instant, Vec<u32>)>,
     made: u32,
@@ -22,7 +22,7 @@ pub struct Chunks {
 
 impl Chunks {
     /// A pool that may grow to `budget` chunks.
-    pub fn new(budget: u32) -> Self {
+    pub(super) fn new(budget: u32) -> Self {
         Self {
             free: Vec::new(),
             given_back: VecDeque::new(),
@@ -32,29 +32,29 @@ impl Chunks {
     }
 
     /// Chunks that could be had at once, after growing.
-    pub fn available(&mut self, now: Instant) -> usize {
+    pub(super) fn available(&mut self, now: Instant) -> usize {
         self.reclaim(now);
         self.free.len() + self.budget.saturating_sub(self.made) as usize
     }
 
     /// Whether so many chunks can be had at all, with everything else given up.
-    pub fn could_hold(&self, count: usize) -> bool {
+    pub(super) fn could_hold(&self, count: usize) -> bool {
         count <= self.budget as usize
     }
 
     /// Chunks that were given back lately and are not available yet.
-    pub fn resting(&self) -> usize {
+    pub(super) fn resting(&self) -> usize {
         self.given_back.iter().map(|(_, chunks)| chunks.len()).sum()
     }
 
     /// Segments that must be added before `count` chunks can be taken.
-    pub fn segments_missing(&self, count: usize) -> u32 {
+    pub(super) fn segments_missing(&self, count: usize) -> u32 {
         let missing = count.saturating_sub(self.free.len());
         (missing as u32).div_ceil(SEGMENT_CHUNKS)
     }
 
     /// A segment was added.
-    pub fn grew(&mut self) {
+    pub(super) fn grew(&mut self) {
         let first = self.made;
         self.made += SEGMENT_CHUNKS;
         // The last one in is the first one out: low numbers first.
@@ -62,19 +62,19 @@ impl Chunks {
     }
 
     /// Takes a chunk.
-    pub fn take(&mut self) -> Option<u32> {
+    pub(super) fn take(&mut self) -> Option<u32> {
         self.free.pop()
     }
 
     /// Gives chunks back that no new walk will read.
-    pub fn give_back(&mut self, chunks: Vec<u32>, now: Instant) {
+    pub(super) fn give_back(&mut self, chunks: Vec<u32>, now: Instant) {
         if !chunks.is_empty() {
             self.given_back.push_back((now, chunks));
         }
     }
 
     /// Bytes that tables take now.
-    pub fn used_bytes(&self) -> u64 {
+    pub(super) fn used_bytes(&self) -> u64 {
         let unused = self.free.len() + self.resting();
         (u64::from(self.made) - unused as u64) * 4096
     }

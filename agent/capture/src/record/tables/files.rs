@@ -21,7 +21,7 @@ const SETTLED: u64 = 2;
 
 /// A table in the kernel.
 #[derive(Debug)]
-pub struct Ready {
+pub(super) struct Ready {
     /// Chunk of the tree's root.
     pub root: u32,
     /// Levels of the tree.
@@ -35,7 +35,7 @@ pub struct Ready {
 
 /// What became of a file's table.
 #[derive(Debug)]
-pub enum State {
+pub(super) enum State {
     /// It is being compiled.
     Wanted,
     /// It is in the kernel.
@@ -51,7 +51,7 @@ pub enum State {
 
 /// What could not be had.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct TableLosses {
+pub(super) struct TableLosses {
     /// Files without usable call frame information.
     pub unparsable: u64,
     /// Tables that found no room in the budget.
@@ -72,7 +72,7 @@ struct File {
 }
 
 /// All files that somebody maps.
-pub struct FileTables {
+pub(super) struct FileTables {
     worker: Worker,
     chunks: Chunks,
     files: HashMap<Arc<Identity>, File>,
@@ -85,7 +85,7 @@ pub struct FileTables {
 
 impl FileTables {
     /// None yet; room for `budget_bytes`.
-    pub fn new(budget_bytes: u64) -> io::Result<Self> {
+    pub(super) fn new(budget_bytes: u64) -> io::Result<Self> {
         // Whole segments: the pool grows by them.
         let segment = u64::from(SEGMENT_CHUNKS) * size_of::<Chunk>() as u64;
         let segments = u32::try_from(budget_bytes / segment).unwrap_or(u32::MAX);
@@ -100,7 +100,7 @@ impl FileTables {
     }
 
     /// Asks for the tables of all files of an address space that were not asked for before.
-    pub fn want(&mut self, snapshot: &Snapshot) {
+    pub(super) fn want(&mut self, snapshot: &Snapshot) {
         for module in snapshot.mappings().iter().filter_map(|m| m.module.as_ref()) {
             let readable = !matches!(module.content, Content::Missing) && module.layout.is_some();
             if self.files.contains_key(&module.identity) {
@@ -127,7 +127,7 @@ impl FileTables {
     }
 
     /// Asks again for tables that were given up and are missed, as far as there is room.
-    pub fn want_missed(&mut self) {
+    pub(super) fn want_missed(&mut self) {
         for file in self.files.values_mut() {
             let missed = matches!(file.state, State::GivenUp { missed: true });
             if missed && self.worker.compile(&file.module) {
@@ -137,37 +137,37 @@ impl FileTables {
     }
 
     /// What became of a file's table; `None` when it was never asked for.
-    pub fn state(&self, identity: &Identity) -> Option<&State> {
+    pub(super) fn state(&self, identity: &Identity) -> Option<&State> {
         self.files.get(identity).map(|file| &file.state)
     }
 
     /// Files that are being compiled.
-    pub fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.worker.waiting()
     }
 
     /// The next table that is done.
-    pub async fn next(&mut self) -> Compiled {
+    pub(super) async fn next(&mut self) -> Compiled {
         self.worker.next().await
     }
 
     /// One that is done already.
-    pub fn try_next(&mut self) -> Option<Compiled> {
+    pub(super) fn try_next(&mut self) -> Option<Compiled> {
         self.worker.try_next()
     }
 
     /// A table that waits for room which may be free by now.
-    pub fn take_parked(&mut self) -> Option<Compiled> {
+    pub(super) fn take_parked(&mut self) -> Option<Compiled> {
         self.parked.pop()
     }
 
     /// Time passes for [`FileTables::was_used`].
-    pub fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         self.time += 1;
     }
 
     /// The kernel side looked for a row in this mapping.
-    pub fn was_used(&mut self, mapping: &maps::Mapping) {
+    pub(super) fn was_used(&mut self, mapping: &maps::Mapping) {
         let Some(module) = &mapping.module else {
             return;
         };
@@ -179,14 +179,14 @@ impl FileTables {
     }
 
     /// Whether others may have to be given up for this one.
-    pub fn room_is_short(&mut self, compiled: &Compiled) -> bool {
+    pub(super) fn room_is_short(&mut self, compiled: &Compiled) -> bool {
         let available = self.chunks.available(Instant::now());
         let needed = compiled.table.as_ref().map_or(0, Table::chunks);
         needed > available
     }
 
     /// Puts a table into the kernel; returns whether others were given up for it.
-    pub fn place(&mut self, probe: &mut Probe, compiled: Compiled, now: Instant) -> bool {
+    pub(super) fn place(&mut self, probe: &mut Probe, compiled: Compiled, now: Instant) -> bool {
         let Compiled { identity, table } = compiled;
         let table = match table {
             Ok(table) => table,
@@ -226,14 +226,14 @@ impl FileTables {
     }
 
     /// Bytes of kernel memory that tables take, and how many tables there are.
-    pub fn memory(&self) -> (u64, u64) {
+    pub(super) fn memory(&self) -> (u64, u64) {
         let ready = |file: &&File| matches!(file.state, State::Ready(_));
         let count = self.files.values().filter(ready).count();
         (self.chunks.used_bytes(), count as u64)
     }
 
     /// What could not be had so far.
-    pub fn losses(&self) -> TableLosses {
+    pub(super) fn losses(&self) -> TableLosses {
         let parked = self.parked.len() as u64;
         let wanted = |file: &&File| matches!(file.state, State::Wanted);
         let wanted = self.files.values().filter(wanted).count() as u64;

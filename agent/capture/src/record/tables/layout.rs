@@ -8,7 +8,7 @@ use remora_process::maps::{self, Snapshot};
 ///
 /// Code made at run time is listed as such: an address in it is not unknown. Where there are too many
 /// mappings, that goes first.
-pub fn mappings(snapshot: &Snapshot, files: &FileTables) -> (Vec<Mapping>, u64) {
+pub(super) fn mappings(snapshot: &Snapshot, files: &FileTables) -> (Vec<Mapping>, u64) {
     // The page for vsyscalls lies in the kernel's half: nothing runs there for long.
     let below = snapshot.mappings().iter().filter(|m| m.start < NO_MAPPING);
     let (of_files, anonymous): (Vec<_>, Vec<_>) = below.partition(|m| m.module.is_some());

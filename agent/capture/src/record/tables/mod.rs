@@ -55,7 +55,7 @@ struct Bound {
 }
 
 /// All unwind tables of a capture.
-pub struct Tables {
+pub(super) struct Tables {
     files: FileTables,
     numbers: Numbers,
     bound: HashMap<SpaceKey, Bound>,
@@ -75,7 +75,7 @@ impl Tables {
     ///
     /// # Errors
     /// When the system gives no thread to compile in.
-    pub fn new(probe: &Probe, budget_bytes: u64) -> io::Result<Self> {
+    pub(super) fn new(probe: &Probe, budget_bytes: u64) -> io::Result<Self> {
         Ok(Self {
             files: FileTables::new(budget_bytes)?,
             numbers: Numbers::new(probe.spaces()),
@@ -92,7 +92,7 @@ impl Tables {
     /// Python interpreter; `None` keeps the one that is known.
     ///
     /// Returns whether other files are mapped than the last time; code made at run time comes and goes.
-    pub fn bind(
+    pub(super) fn bind(
         &mut self,
         probe: &mut Probe,
         key: SpaceKey,
@@ -122,7 +122,7 @@ impl Tables {
     }
 
     /// The process is gone, or has another address space now.
-    pub fn unbind(&mut self, probe: &mut Probe, key: SpaceKey) {
+    pub(super) fn unbind(&mut self, probe: &mut Probe, key: SpaceKey) {
         if let Some(bound) = self.bound.remove(&key) {
             probe.unbind_space(key.tgid, key.generation);
             self.numbers.release(bound.number);
@@ -130,7 +130,7 @@ impl Tables {
     }
 
     /// Lets go of a process that has ended, whose id was given to another.
-    pub fn forget(&mut self, probe: &mut Probe, tgid: u32) {
+    pub(super) fn forget(&mut self, probe: &mut Probe, tgid: u32) {
         let own = self.bound.keys().filter(|key| key.tgid == tgid);
         let own: Vec<SpaceKey> = own.copied().collect();
         own.into_iter().for_each(|key| self.unbind(probe, key));
@@ -149,7 +149,7 @@ impl Tables {
     }
 
     /// Waits for the tables of what is mapped already, for a while.
-    pub async fn first(&mut self, probe: &mut Probe) {
+    pub(super) async fn first(&mut self, probe: &mut Probe) {
         let deadline = tokio::time::Instant::now() + FIRST_TABLES;
         while self.files.waiting() > 0 {
             let next = tokio::time::timeout_at(deadline, self.files.next());
@@ -162,12 +162,12 @@ impl Tables {
     }
 
     /// Completes when a table was compiled; [`Tables::settle`] takes it.
-    pub async fn compiled(&mut self) -> worker::Compiled {
+    pub(super) async fn compiled(&mut self) -> worker::Compiled {
         self.files.next().await
     }
 
     /// Puts a compiled table, and all others that are done, into the kernel.
-    pub fn settle(&mut self, probe: &mut Probe, compiled: worker::Compiled) {
+    pub(super) fn settle(&mut self, probe: &mut Probe, compiled: worker::Compiled) {
         self.place(probe, compiled);
         while let Some(compiled) = self.files.try_next() {
             self.place(probe, compiled);
@@ -178,7 +178,7 @@ impl Tables {
     /// At each beat: tables that were given up and are missed are asked for again. Returns the
     /// processes whose mappings should be read again, for the kernel side met addresses that lie in
     /// none of them.
-    pub fn beat(&mut self, probe: &mut Probe) -> Vec<SpaceKey> {
+    pub(super) fn beat(&mut self, probe: &mut Probe) -> Vec<SpaceKey> {
         self.beats += 1;
         self.files.tick();
         if let Some(parked) = self.files.take_parked() {
@@ -197,7 +197,7 @@ impl Tables {
     /// Whether the mappings of a process should be read again now: the kernel side met an address
     /// that lies in none of them, and the last look was not just now. Where looks find nothing new,
     /// the pauses between them grow.
-    pub fn check_again(&mut self, probe: &Probe, key: SpaceKey) -> bool {
+    pub(super) fn check_again(&mut self, probe: &Probe, key: SpaceKey) -> bool {
         let Some(bound) = self.bound.get_mut(&key) else {
             return false;
         };
@@ -214,19 +214,19 @@ impl Tables {
     }
 
     /// The mappings of a process had changed indeed: the next look may come soon.
-    pub fn changed(&mut self, key: SpaceKey) {
+    pub(super) fn changed(&mut self, key: SpaceKey) {
         if let Some(bound) = self.bound.get_mut(&key) {
             bound.pause = SHORTEST_PAUSE;
         }
     }
 
     /// Bytes of kernel memory that tables take, and how many tables there are.
-    pub fn memory(&self) -> (u64, u64) {
+    pub(super) fn memory(&self) -> (u64, u64) {
         self.files.memory()
     }
 
     /// What could not be had, by name in `report.json`.
-    pub fn losses(&self) -> [(AgentLoss, u64); 9] {
+    pub(super) fn losses(&self) -> [(AgentLoss, u64); 9] {
         let files = self.files.losses();
         [
             (AgentLoss::UnwindTablesUnparsable, files.unparsable),

@@ -13,7 +13,7 @@ use std::{
 
 /// What makes two address spaces the same to the kernel side.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Content {
+pub(super) struct Content {
     /// By address, at most [`remora_common::unwind::MAX_MAPPINGS`].
     pub mappings: Vec<Mapping>,
     /// The Python interpreter in it.
@@ -38,7 +38,7 @@ impl Content {
 
 /// Who has which number.
 #[derive(Debug)]
-pub struct Numbers {
+pub(super) struct Numbers {
     by_content: HashMap<Content, u32>,
     held: HashMap<u32, (Content, usize)>,
     /// First in, first out, each with the time from which it rests: a walk that began before may still
@@ -49,7 +49,7 @@ pub struct Numbers {
 
 impl Numbers {
     /// Numbers 1 up to `count`.
-    pub fn new(count: u32) -> Self {
+    pub(super) fn new(count: u32) -> Self {
         Self {
             by_content: HashMap::new(),
             held: HashMap::new(),
@@ -61,7 +61,7 @@ impl Numbers {
     /// The number of this content, written with `put` when it is new; `None` when all are taken.
     /// `held` is the caller's present number: unless it is returned, it stays his until he releases
     /// it.
-    pub fn of(
+    pub(super) fn of(
         &mut self,
         content: Content,
         held: Option<u32>,
@@ -93,7 +93,7 @@ impl Numbers {
     }
 
     /// One holder less.
-    pub fn release(&mut self, number: Option<u32>) {
+    pub(super) fn release(&mut self, number: Option<u32>) {
         let Some(number) = number else { return };
         let Some((_, holders)) = self.held.get_mut(&number) else {
             return;

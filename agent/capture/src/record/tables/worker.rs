@@ -20,7 +20,7 @@ const MAX_WAITING: usize = 4096;
 const MAX_DONE: usize = 16;
 
 /// What was compiled.
-pub struct Compiled {
+pub(crate) struct Compiled {
     /// The file.
     pub identity: Arc<Identity>,
     /// Its table, or why there is none.
@@ -28,7 +28,7 @@ pub struct Compiled {
 }
 
 /// The thread that compiles. It ends when this is dropped.
-pub struct Worker {
+pub(super) struct Worker {
     jobs: SyncSender<Arc<Module>>,
     done: mpsc::Receiver<Compiled>,
     waiting: usize,
@@ -39,7 +39,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start() -> io::Result<Self> {
+    pub(super) fn start() -> io::Result<Self> {
         let (jobs, todo) = sync_channel::<Arc<Module>>(MAX_WAITING);
         let (finished, done) = mpsc::channel(MAX_DONE);
         thread::Builder::new()
@@ -66,19 +66,19 @@ impl Worker {
     }
 
     /// Asks for a file's table; whether there was room for that.
-    pub fn compile(&mut self, module: &Arc<Module>) -> bool {
+    pub(super) fn compile(&mut self, module: &Arc<Module>) -> bool {
         let sent = self.jobs.try_send(Arc::clone(module)).is_ok();
         self.waiting += usize::from(sent);
         sent
     }
 
     /// Files that are not compiled yet.
-    pub fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.waiting
     }
 
     /// The next that is done; never, when nothing is waited for.
-    pub async fn next(&mut self) -> Compiled {
+    pub(super) async fn next(&mut self) -> Compiled {
         if self.waiting > 0
             && let Some(compiled) = self.done.recv().await
         {
@@ -89,7 +89,7 @@ impl Worker {
     }
 
     /// One that is done already.
-    pub fn try_next(&mut self) -> Option<Compiled> {
+    pub(super) fn try_next(&mut self) -> Option<Compiled> {
         let compiled = self.done.try_recv().ok()?;
         self.waiting -= 1;
         Some(compiled)

@@ -16,7 +16,7 @@ const HAS_LOOP: u64 = 1 << ACTIVITIES;
 
 /// One window, packed.
 #[derive(Debug)]
-pub struct Packed {
+pub(crate) struct Packed {
     pub start_ns: u64,
     pub length_ns: u64,
     pub merged: u32,
@@ -27,23 +27,23 @@ pub struct Packed {
 
 /// All windows, oldest first.
 #[derive(Debug, Default)]
-pub struct Windows(pub VecDeque<Packed>);
+pub(crate) struct Windows(pub VecDeque<Packed>);
 
 impl Windows {
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// One after the other, each unpacked when it is asked for.
-    pub fn iter(&self) -> impl Iterator<Item = Window> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Window> + '_ {
         self.0.iter().map(Packed::unpack)
     }
 }
 
 impl Packed {
     /// Packs a window whose threads and sockets are in order.
-    pub fn new(window: Window) -> Self {
+    pub(crate) fn new(window: Window) -> Self {
         Self {
             start_ns: window.start_ns,
             length_ns: window.length_ns,
@@ -55,7 +55,7 @@ impl Packed {
     }
 
     /// As it was.
-    pub fn unpack(&self) -> Window {
+    pub(crate) fn unpack(&self) -> Window {
         Window {
             start_ns: self.start_ns,
             length_ns: self.length_ns,
@@ -67,7 +67,7 @@ impl Packed {
     }
 
     /// Memory that it takes, in bytes.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.threads.len()
             + self.sockets.len()
@@ -75,14 +75,14 @@ impl Packed {
     }
 
     /// Adds threads to others: `into` names the serial of the sum for each.
-    pub fn fold(&mut self, into: &HashMap<u32, u32>) {
+    pub(crate) fn fold(&mut self, into: &HashMap<u32, u32>) {
         if self.threads().any(|it| into.contains_key(&it.serial)) {
             self.threads = pack_threads(&fold(self.threads().collect(), into));
         }
     }
 
     /// Leaves sockets out.
-    pub fn forget_sockets(&mut self, gone: &HashSet<u32>) {
+    pub(crate) fn forget_sockets(&mut self, gone: &HashSet<u32>) {
         if self.sockets().any(|it| gone.contains(&it.id)) {
             let kept: Vec<_> = self.sockets().filter(|it| !gone.contains(&it.id)).collect();
             self.sockets = pack_sockets(&kept);
@@ -136,7 +136,7 @@ impl Packed {
 }
 
 /// The same threads, in order, those that `into` names added to their sums.
-pub fn fold(threads: Vec<ThreadWindow>, into: &HashMap<u32, u32>) -> Vec<ThreadWindow> {
+pub(super) fn fold(threads: Vec<ThreadWindow>, into: &HashMap<u32, u32>) -> Vec<ThreadWindow> {
     let mut all: BTreeMap<u32, ThreadWindow> = BTreeMap::new();
     for mut thread in threads {
         if let Some(sum) = into.get(&thread.serial) {

@@ -1,12 +1,13 @@
 //! Threads that come and go without end: beyond a number of them, those that ended and did least are added
 //! up by process and name. Their times, samples, waits and stacks stay; which of them it was does not.
 
-use super::{AggregateStore, Entry, Sum};
-use remora_common::{
-    aggregate::{KIND_FAULT, KIND_WAIT, KIND_WAKE},
-    event_loop::EventLoop,
-    thread::ThreadSlot,
+use super::{
+    AggregateStore,
+    sums::{Key, Sum, What},
 };
+use crate::store::threads::observed_ns;
+use remora_common::{event_loop::EventLoop, thread::ThreadSlot};
+use remora_probe::WaitForm;
 use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
@@ -34,7 +35,7 @@ const COMM: usize = 16;
 
 /// What a sum of threads is, beside its [`ThreadSlot`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summed {
+pub(crate) struct Summed {
     /// How many threads.
     pub threads: u64,
     /// How long they were watched, together, in nanoseconds.
@@ -63,24 +64,24 @@ impl Groups {
 
 impl AggregateStore {
     /// What stands behind a serial that is a sum of threads; `None` for a thread.
-    pub fn summed(&self, serial: u32) -> Option<Summed> {
+    pub(crate) fn summed(&self, serial: u32) -> Option<Summed> {
         let at = (u32::MAX - serial) as usize;
         self.groups.summed.get(at).copied()
     }
 
     /// Threads that stand in sums only.
-    pub fn threads_summed(&self) -> u64 {
+    pub(crate) fn threads_summed(&self) -> u64 {
         self.groups.summed.iter().map(|sum| sum.threads).sum()
     }
 
     /// Whether so many threads ended since [`AggregateStore::fold`] that the tables are to be emptied for it.
-    pub fn is_crowded(&self) -> bool {
+    pub(crate) fn is_crowded(&self) -> bool {
         self.ended.len() >= self.groups.left + MANY
     }
 
     /// Adds ended threads up, where there are many of them: of the first `complete` ended ones there is
     /// nothing left in the kernel's tables. Returns the sum's serial for the serial of each.
-    pub fn fold(&mut self, complete: usize) -> HashMap<u32, u32> {
+    pub(crate) fn fold(&mut self, complete: usize) -> HashMap<u32, u32> {
         let sums = self.groups.summed.len();
         let mut alone: Vec<ThreadSlot> = self.ended.drain(sums..complete.max(sums)).collect();
         let late = self.ended.split_off(sums);
@@ -94,7 +95,7 @@ impl AggregateStore {
             for slot in self.alone_in_name(&rest, &mut alone) {
                 match self.group(&slot) {
                     Some(at) => {
-                        self.take(at, &slot);
+                        self.join_thread(at, &slot);
                         into.insert(slot.serial, Groups::serial(at));
                         ids.insert(slot.tid);
                     }
@@ -160,13 +161,13 @@ impl AggregateStore {
         Some(at)
     }
 
-    fn take(&mut self, at: usize, slot: &ThreadSlot) {
+    fn join_thread(&mut self, at: usize, slot: &ThreadSlot) {
         let (Some(sum), Some(summed)) = (self.ended.get_mut(at), self.groups.summed.get_mut(at))
         else {
             return;
         };
         summed.threads += 1;
-        summed.observed_ns += super::observed_ns(slot, slot.since_ns);
+        summed.observed_ns += observed_ns(slot, slot.since_ns);
         add(sum, slot);
     }
 
@@ -174,29 +175,44 @@ impl AggregateStore {
     /// by its process alone.
     fn join_sums(&mut self, into: &HashMap<u32, u32>, ids: &HashSet<u32>) {
         let groups = &self.groups;
-        let fine = self.sums.keys().filter(|(key, _)| groups.has(key.serial));
+        let fine = self.serials().filter(|serial| groups.has(*serial));
         let coarse = fine.count() > MAX_FINE;
         // All of them out and in again: places that single ones leave behind are not free for others, and
         // a table in which they add up is doubled, though there is room.
-        let all: Vec<(Entry, Sum)> = self.sums.drain().collect();
-        for ((mut key, stack), sum) in all {
-            let is_sum = into.contains_key(&key.serial) || self.groups.has(key.serial);
+        let all: Vec<(Key, Sum)> = self.sums.drain().collect();
+        for ((mut place, mut what), sum) in all {
+            let is_sum = into.contains_key(&place.serial) || self.groups.has(place.serial);
             if !is_sum {
-                self.sums.insert((key, stack), sum);
+                self.sums.insert((place, what), sum);
                 continue;
             }
-            key.serial = into.get(&key.serial).copied().unwrap_or(key.serial);
-            if key.kind == KIND_WAKE && (coarse || ids.contains(&key.user)) {
-                key.user = 0;
+            place.serial = into.get(&place.serial).copied().unwrap_or(place.serial);
+            let mut merged = |wait: &mut WaitForm| {
+                self.futexes_merged += u64::from(coarse && wait.futex != 0);
+                wait.futex = if coarse { 0 } else { wait.futex };
+            };
+            match &mut what {
+                What::Wakes {
+                    wait,
+                    waker,
+                    lock_owner,
+                } => {
+                    merged(wait);
+                    if coarse {
+                        *lock_owner = 0;
+                    }
+                    if coarse || ids.contains(&waker.tid) {
+                        waker.tid = 0;
+                    }
+                }
+                What::Waits(wait) => merged(wait),
+                _ => {}
             }
-            if coarse && matches!(key.kind, KIND_WAIT | KIND_WAKE) {
-                self.futexes_merged += u64::from(key.object != 0);
-                (key.object, key.owner) = (0, 0);
-            }
-            let kind = key.kind;
-            self.sums.entry((key, stack)).or_default().merge(kind, &sum);
+            let known = self.sums.entry((place, what)).or_default();
+            known.merge(what, &sum);
         }
-        let faults = self.sums.keys().filter(|(key, _)| key.kind == KIND_FAULT);
+        let faults = self.sums.keys();
+        let faults = faults.filter(|(_, what)| matches!(what, What::Faults { .. }));
         self.fault_rows = faults.count();
     }
 

@@ -33,7 +33,7 @@ type Bytes = [u8; GENERATOR_BYTES];
 
 /// How far a coroutine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(super) enum Stage {
     /// It has not begun.
     New,
     /// It awaits, or has yielded.
@@ -46,7 +46,7 @@ pub enum Stage {
 
 /// A coroutine of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
+pub(super) struct Link {
     /// Address of its frame.
     pub frame: u64,
     /// Address of its code object.
@@ -59,7 +59,7 @@ pub struct Link {
 
 /// A chain of coroutines, outermost first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chain {
+pub(super) struct Chain {
     /// The coroutines.
     pub links: Vec<Link>,
     /// Outer ones were left out.

@@ -12,12 +12,12 @@ use remora_common::python::ABSENT;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Interpreters of a process that are looked at.
-pub const MAX_INTERPRETERS: usize = 256;
+pub(super) const MAX_INTERPRETERS: usize = 256;
 /// Threads of an interpreter that are looked at.
 const MAX_THREADS: usize = 4096;
 /// Python frames of a thread that are looked at for its running task, and those that are kept.
 const MAX_FRAMES: usize = 4096;
-pub const MAX_RUNNING: usize = 64;
+pub(super) const MAX_RUNNING: usize = 64;
 /// `PyModuleObject.md_dict`
 const MODULE_DICT: u64 = 16;
 /// `PyRunningLoopHolder.rl_loop` (up to 3.11).
@@ -33,7 +33,7 @@ const CURRENT: &str = "_current_tasks";
 
 /// What `asyncio.tasks` keeps, as addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registry {
+pub(super) struct Registry {
     /// Sets of weak references to tasks.
     weak: Vec<u64>,
     /// A set of tasks.
@@ -44,7 +44,7 @@ pub struct Registry {
 
 /// The tasks of an interpreter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub(super) struct Found {
     /// Addresses.
     pub tasks: BTreeSet<u64>,
     /// Tasks beyond the bound.
@@ -55,7 +55,7 @@ pub struct Found {
 
 /// A thread that runs a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoopThread {
+pub(super) struct LoopThread {
     /// Address of its `PyThreadState`.
     pub state: u64,
     /// `pthread_self()`.

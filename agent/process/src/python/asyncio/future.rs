@@ -7,7 +7,7 @@ use crate::memory::Memory;
 use crate::python::object::{OBJECT_TYPE, Type, word_at};
 
 /// `tp_name` of the accelerator's types, and of those that it replaces.
-pub const C_TASK: &str = "_asyncio.Task";
+pub(super) const C_TASK: &str = "_asyncio.Task";
 const C_FUTURE: &str = "_asyncio.Future";
 const PYTHON_TASK: &str = "Task";
 const PYTHON_FUTURE: &str = "Future";
@@ -20,7 +20,7 @@ const CELL: u64 = 16;
 
 /// What tells a task at one moment from the same at another. Addresses, 0 for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Essentials {
+pub(super) struct Essentials {
     /// Its type.
     pub class: u64,
     /// Not done.
@@ -38,12 +38,12 @@ pub struct Essentials {
 }
 
 /// Whether instances of a type are tasks.
-pub fn is_task(kind: &Type) -> bool {
+pub(super) fn is_task(kind: &Type) -> bool {
     kind.is_a(C_TASK) || (kind.is_a(PYTHON_TASK) && kind.is_a(PYTHON_FUTURE))
 }
 
 /// Whether instances of a type are futures (tasks are).
-pub fn is_future(kind: &Type) -> bool {
+pub(super) fn is_future(kind: &Type) -> bool {
     kind.is_a(C_FUTURE) || kind.is_a(PYTHON_FUTURE)
 }
 

@@ -5,16 +5,16 @@
 //! [`TaskLayout::size`] before a task is read by it.
 
 /// `FutureObj.fut_loop`, `.fut_callback0`: the same in all versions.
-pub const LOOP: usize = 16;
+pub(super) const LOOP: usize = 16;
 /// See [`LOOP`].
-pub const CALLBACK: u64 = 24;
+pub(super) const CALLBACK: u64 = 24;
 
 /// `fut_state`: `STATE_PENDING`.
-pub const PENDING: u32 = 0;
+pub(super) const PENDING: u32 = 0;
 
 /// Where a thread's running loop is noted, from the beginning of its `PyThreadState`, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunningLoop {
+pub(super) enum RunningLoop {
     /// In its `dict`, which is there.
     Dict(u64),
     /// In `_PyThreadStateImpl.asyncio_running_loop` (3.13 on).
@@ -23,7 +23,7 @@ pub enum RunningLoop {
 
 /// Members of `TaskObj` and of what it needs, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TaskLayout {
+pub(super) struct TaskLayout {
     /// `sizeof(TaskObj)`.
     pub size: u64,
     /// `fut_state`, an `int`.
@@ -49,7 +49,7 @@ pub struct TaskLayout {
 impl TaskLayout {
     /// The layout of CPython 3.`minor`; `None` when it is not known. 3.14 keeps its tasks in lists
     /// of its own.
-    pub fn of(minor: u8) -> Option<Self> {
+    pub(super) fn of(minor: u8) -> Option<Self> {
         let v3_8 = Self {
             size: 144,
             state: 72,

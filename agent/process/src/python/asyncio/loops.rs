@@ -15,14 +15,14 @@ const PTHREAD_TID: Option<u64> = None;
 
 /// What was seen of loops while tasks were read.
 #[derive(Debug, Default)]
-pub struct Loops {
+pub(super) struct Loops {
     threads: BTreeMap<u64, LoopThread>,
     current: BTreeMap<u64, u64>,
 }
 
 impl Loops {
     /// Adds the loops of an interpreter: their threads, their running tasks.
-    pub fn add(&mut self, threads: BTreeMap<u64, LoopThread>, current: BTreeMap<u64, u64>) {
+    pub(super) fn add(&mut self, threads: BTreeMap<u64, LoopThread>, current: BTreeMap<u64, u64>) {
         self.threads.extend(threads);
         self.current.extend(current);
     }

@@ -16,7 +16,7 @@ const ATTEMPTS: usize = 4;
 
 /// What became of an attempt to read a task.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reading {
+pub(super) enum Reading {
     /// It was read, or is torn.
     Task(Box<Task>),
     /// It is done.
@@ -28,7 +28,7 @@ pub enum Reading {
 }
 
 /// What is the same for all tasks of an interpreter.
-pub struct Surroundings<'s> {
+pub(super) struct Surroundings<'s> {
     /// The thread of each loop that runs.
     pub threads: &'s BTreeMap<u64, LoopThread>,
     /// `CLOCK_MONOTONIC`.

@@ -84,7 +84,7 @@ impl<M: Memory> Walk<'_, M> {
     }
 
     /// The address of the thread's innermost frame, 0 when it runs none.
-    pub fn first(&self, state: u64) -> Option<u64> {
+    pub(super) fn first(&self, state: u64) -> Option<u64> {
         let first = self.memory.u64(at(state, self.layout.thread.frame))?;
         match self.layout.thread.cframe_frame {
             ABSENT => Some(first),
@@ -147,7 +147,7 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Reads as much as is needed and no more: a frame may lie at the end of its memory.
-    pub fn read<M: Memory>(walk: &Walk<'_, M>, address: u64) -> Option<Self> {
+    pub(super) fn read<M: Memory>(walk: &Walk<'_, M>, address: u64) -> Option<Self> {
         let layout = &walk.layout.frame;
         let mut bytes = [0; FRAME_BYTES];
         let end = usize::from(layout.bytes());

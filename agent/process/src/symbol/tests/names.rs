@@ -175,7 +175,7 @@ fn libc_and_vdso_have_names() {
 }
 
 /// The address of `getppid` of libc.
-pub fn libc_function() -> u64 {
+pub(super) fn libc_function() -> u64 {
     // SAFETY: a look-up of a name in the libraries that are loaded.
     unsafe { libc_symbol(c"getppid".as_ptr()) as u64 }
 }

@@ -32,7 +32,7 @@ strip -s prog
 objcopy --add-section .gnu_debugdata=mini.xz prog
 ";
 
-pub fn run(folder: &Path, script: &str) {
+pub(super) fn run(folder: &Path, script: &str) {
     let mut shell = Command::new("sh");
     let output = shell.args(["-c", script]).current_dir(folder).output();
     assert!(output.unwrap().status.success());

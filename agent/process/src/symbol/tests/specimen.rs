@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 /// A C program: prints the address of `find_me` and waits for the end of its input.
-pub const C: &str = r#"
+pub(super) const C: &str = r#"
 #include <stdio.h>
 __attribute__((noinline)) void find_me(void) { __asm__ volatile("nop\nnop\nnop\nnop"); }
 int main(void) {
@@ -18,7 +18,7 @@ int main(void) {
 "#;
 
 /// The same in C++, the function in a namespace and with a parameter.
-pub const CPP: &str = r#"
+pub(super) const CPP: &str = r#"
 #include <cstdio>
 #include <vector>
 namespace sea { struct Shark {
@@ -35,7 +35,7 @@ int main() {
 "#;
 
 /// Compiles with `compiler`; `None`, with the reason printed, when there is none.
-pub fn compile(compiler: &str, source: &str, flags: &[&str]) -> Option<(TempDir, PathBuf)> {
+pub(super) fn compile(compiler: &str, source: &str, flags: &[&str]) -> Option<(TempDir, PathBuf)> {
     let (version, command, name) = match compiler {
         "g++" => ("--version", &[][..], "prog.cc"),
         "go" => ("version", &["build"][..], "prog.go"),
@@ -62,17 +62,17 @@ pub fn compile(compiler: &str, source: &str, flags: &[&str]) -> Option<(TempDir,
 }
 
 /// A running program; it is ended and reaped when this is dropped.
-pub struct Running {
+pub(super) struct Running {
     child: Child,
     pub address: u64,
 }
 
 impl Running {
-    pub fn start(program: &Path) -> Self {
+    pub(super) fn start(program: &Path) -> Self {
         Self::wait_for(Command::new(program))
     }
 
-    pub fn wait_for(mut command: Command) -> Self {
+    pub(super) fn wait_for(mut command: Command) -> Self {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
@@ -83,7 +83,7 @@ impl Running {
         Self { child, address }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 }

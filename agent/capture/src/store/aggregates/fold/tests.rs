@@ -3,10 +3,10 @@
 use super::*;
 use bytemuck::Zeroable;
 use remora_common::{
-    aggregate::{AggregateKey, KIND_CPU},
+    reason::{NO_SYSCALL, Reason},
     thread::STATE_EXITED,
 };
-use remora_probe::{Drained, RawAggregate};
+use remora_probe::{Drained, Tally, ThreadTally, Times, Waker};
 
 fn comm(name: &str) -> [u8; COMM] {
     let mut comm = [0; COMM];
@@ -29,28 +29,33 @@ fn ended(serial: u32, tgid: u32, name: &str) -> ThreadSlot {
     }
 }
 
-fn aggregate(serial: u32, kind: u8, user: u32, object: u64) -> RawAggregate {
-    RawAggregate {
-        key: AggregateKey {
-            serial,
-            kind,
-            user,
-            object,
-            ..Zeroable::zeroed()
-        },
-        stack: None,
+/// Something of a thread, for its serial in nanoseconds.
+fn times(serial: u32) -> Times {
+    Times {
         count: 1,
         total_ns: serial.into(),
         max_ns: serial.into(),
-        late_count: 0,
-        late_ns: 0,
     }
 }
 
-fn add_all(store: &mut AggregateStore, aggregates: impl IntoIterator<Item = RawAggregate>) {
+fn wait(futex: u64) -> WaitForm {
+    WaitForm {
+        reason: Reason::Futex,
+        syscall: NO_SYSCALL,
+        detail: 0,
+        futex,
+    }
+}
+
+fn add_all(store: &mut AggregateStore, tallies: impl IntoIterator<Item = (u32, Tally)>) {
+    let counted = |(serial, tally)| ThreadTally {
+        serial,
+        generation: 0,
+        tally,
+    };
     let drained = Drained {
-        aggregates: aggregates.into_iter().collect(),
-        stacks_unreadable: 0,
+        tallies: tallies.into_iter().map(counted).collect(),
+        ..Drained::default()
     };
     store.add(drained, None);
 }
@@ -62,7 +67,12 @@ fn nothing_is_lost_but_who_it_was() {
     let mut summed = 0;
     for serial in 1..=ALL {
         aggregates.end(ended(serial, 7, &format!("worker-{serial}")), None);
-        add_all(&mut aggregates, [aggregate(serial, KIND_CPU, 0, 0)]);
+        let samples = Tally::Samples {
+            stack: None,
+            count: 1,
+            late: 0,
+        };
+        add_all(&mut aggregates, [(serial, samples)]);
         if aggregates.is_crowded() {
             summed += aggregates.fold(aggregates.ended.len()).len();
         }
@@ -82,10 +92,7 @@ fn nothing_is_lost_but_who_it_was() {
     let samples: u64 = aggregates.sums.values().map(|sum| sum.count).sum();
     assert_eq!((on_cpu, samples), (whole, ALL.into()));
     let alone = &aggregates.ended[1..];
-    let observed: u64 = alone
-        .iter()
-        .map(|slot| super::super::observed_ns(slot, 0))
-        .sum();
+    let observed: u64 = alone.iter().map(|slot| observed_ns(slot, 0)).sum();
     let of_sum = aggregates
         .summed(sum.serial)
         .expect("it is one")
@@ -118,10 +125,15 @@ fn those_that_did_most_and_those_that_are_alone_stay() {
 #[test]
 fn a_waker_that_is_in_a_sum_is_known_by_its_process() {
     let mut aggregates = AggregateStore::default();
-    let wake = |serial, waker| {
-        let mut wake = aggregate(serial, KIND_WAKE, waker, 0);
-        wake.key.kernel = 7;
-        wake
+    let wake = |serial, tid| {
+        let wakes = Tally::Wakes {
+            wait: wait(0),
+            waker: Waker { tid, pid: 7 },
+            lock_owner: 0,
+            times: times(serial),
+            last_ns: 0,
+        };
+        (serial, wakes)
     };
     // Each is woken by the next one, and all by one that lives.
     for serial in 1..4_000 {
@@ -133,10 +145,9 @@ fn a_waker_that_is_in_a_sum_is_known_by_its_process() {
     }
     aggregates.fold(aggregates.ended.len());
     let wakers: HashMap<u32, u64> = aggregates
-        .sums
-        .iter()
-        .filter(|((key, _), _)| key.serial == u32::MAX)
-        .map(|((key, _), sum)| (key.user, sum.count))
+        .wakes()
+        .filter(|wakes| wakes.place.serial == u32::MAX)
+        .map(|wakes| (wakes.waker.tid, wakes.times.count))
         .collect();
     let summed = aggregates.threads_summed();
     assert_eq!(wakers.get(&42), Some(&summed));
@@ -149,8 +160,14 @@ fn locks_of_their_own_do_not_fill_the_memory() {
     let mut aggregates = AggregateStore::default();
     for serial in 1..=80_000 {
         aggregates.end(ended(serial, 7, "worker"), None);
-        let waits = aggregate(serial, KIND_WAIT, 0, u64::from(serial) * 64);
-        add_all(&mut aggregates, [waits]);
+        let waits = Tally::Waits {
+            wait: wait(u64::from(serial) * 64),
+            stack: None,
+            times: times(serial),
+            late_count: 0,
+            late_ns: 0,
+        };
+        add_all(&mut aggregates, [(serial, waits)]);
         if aggregates.is_crowded() {
             aggregates.fold(aggregates.ended.len());
         }
