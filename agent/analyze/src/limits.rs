@@ -59,12 +59,22 @@ pub(crate) fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
             switched.count(),
             "greenlets that are switched out not seen",
         );
+        for runtime in [Runtime::Go, Runtime::Erlang] {
+            let at_rest = own.iter().filter(|it| rests_in(scene, it, runtime));
+            add(LimitOf::UserThreads, at_rest.count(), runtime.words());
+        }
         let java = own.iter().filter(|it| is_java(scene, it));
-        add(
-            LimitOf::JavaFrames,
-            java.count(),
-            "parked in Java code without names, idle or waiting for a lock",
-        );
+        let (of, what) = match refused(scene, process) {
+            Some(why) => (
+                LimitOf::JavaLocks,
+                format!("parked in Java, idle or waiting for a lock; {why}"),
+            ),
+            None => (
+                LimitOf::JavaFrames,
+                "parked in Java code without names, idle or waiting for a lock".to_owned(),
+            ),
+        };
+        add(of, java.count(), &what);
         limits.extend(tokio(scene, process, &own));
     }
     limits.extend(samples(scene));
@@ -181,6 +191,39 @@ fn has_greenlets(scene: &Scene<'_>, thread: &Thread) -> bool {
     })
 }
 
+/// A runtime that parks in its own tables what waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Runtime {
+    Go,
+    Erlang,
+}
+
+impl Runtime {
+    /// A function of its own, by which its threads are known.
+    fn has(self, function: &str) -> bool {
+        match self {
+            Self::Go => function.starts_with("runtime."),
+            Self::Erlang => function.starts_with("erts_") || function.starts_with("ethr_"),
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Go => "goroutines that are parked not seen",
+            Self::Erlang => "Erlang processes that are parked not seen",
+        }
+    }
+}
+
+/// It has no work, whoever waits without a thread.
+fn rests_in(scene: &Scene<'_>, thread: &Thread, runtime: Runtime) -> bool {
+    let stack = scene.stack_now(thread).filter(|_| is_long(thread));
+    stack.is_some_and(|stack| {
+        let mut native = stack.frames.iter();
+        native.any(|frame| frame.kind == FrameKind::Native && runtime.has(&frame.name))
+    })
+}
+
 /// A runtime of tokio, whose tasks are not read. Its threads are judged as any are: this has no share.
 fn tokio(scene: &Scene<'_>, process: &Process, own: &[&Thread]) -> Option<JudgeLimit> {
     let runs = |thread: &&Thread| {
@@ -198,8 +241,20 @@ fn tokio(scene: &Scene<'_>, process: &Process, own: &[&Thread]) -> Option<JudgeL
     })
 }
 
-/// It parks in the Java virtual machine, and none of Java's own functions on its stack has a name.
+/// Why the Java virtual machine of a process was not read.
+fn refused(scene: &Scene<'_>, process: &Process) -> Option<String> {
+    let mut machines = scene.capture.java.iter();
+    let machine = machines.find(|machine| machine.pid == process.pid)?;
+    Some(clean(machine.refused.as_deref()?).into_owned())
+}
+
+/// It parks in the Java virtual machine, none of Java's own functions on its stack has a name, and the machine does not
+/// say on what.
 fn is_java(scene: &Scene<'_>, thread: &Thread) -> bool {
+    let told = scene.java_wait(thread.tid);
+    if told.is_some_and(|wait| !wait.classes.is_empty()) {
+        return false;
+    }
     let reading = scene.reading_now(thread);
     let Some(stack) = scene
         .stack_now(thread)
@@ -306,6 +361,25 @@ mod tests {
         assert!(!few[0].is_large());
         builder.0.samples.last_mut().expect("a sample").count = 200;
         assert!(limits(&builder)[0].is_large());
+    }
+
+    #[test]
+    fn what_a_runtime_parks_without_a_thread_is_not_seen() {
+        let mut builder = Builder::new(1, "caddy");
+        builder.thread(1, 2, "caddy");
+        let parks = ["runtime.mstart", "runtime.findRunnable", "runtime.futex"];
+        sleeps(&mut builder, 0, Reason::Futex, &parks, 5);
+        sleeps(&mut builder, 1, Reason::Futex, &["main", "wait"], 5);
+        let [(of, why)] = &said(&builder)[..] else {
+            panic!("{:?}", said(&builder))
+        };
+        assert_eq!(*of, LimitOf::UserThreads);
+        assert_eq!(
+            why,
+            "1 thread of 2 in caddy (1): goroutines that are parked not seen"
+        );
+        builder.0.threads[0].now.since = Duration::ZERO;
+        assert!(said(&builder).is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@
 
 pub(crate) mod database;
 
-use super::waits::{Kind, Waiting, Waits, someone_works};
+use super::waits::{Kind, Waiting, Waits, java::is_behind_rest, someone_works};
 use super::{Findings, Scene, graph::Graph, graph::Node, words};
 use remora_model::display::text::{clean, counted};
 use remora_model::places::Meaning;
@@ -53,7 +53,7 @@ fn stuck<'w, 'a>(graph: &Graph<'a>, waits: &'w Waits<'a>) -> Vec<Stuck<'w, 'a>> 
     let mut by_lock: BTreeMap<Subject, Vec<&Waiting<'_>>> = BTreeMap::new();
     for waiting in waits.of_targets(scene) {
         let long = waiting.since() >= scene.thresholds.lock_stuck;
-        if long && !dead.contains(&waiting.index) && is_lock(scene, waits, waiting) {
+        if long && !dead.contains(&waiting.index) && is_lock(graph, waits, waiting) {
             let of_lock = by_lock.entry(subject(graph, waiting)).or_default();
             of_lock.push(waiting);
         }
@@ -79,9 +79,11 @@ fn deadlocked(graph: &Graph<'_>) -> HashSet<usize> {
     threads.collect()
 }
 
-fn is_lock(scene: &Scene<'_>, waits: &Waits<'_>, waiting: &Waiting<'_>) -> bool {
+fn is_lock(graph: &Graph<'_>, waits: &Waits<'_>, waiting: &Waiting<'_>) -> bool {
+    let scene = graph.scene();
     match waiting.kind {
-        Kind::Lock => true,
+        // Behind one that seems to be at rest it is not certain that anything is wrong.
+        Kind::Lock => !is_behind_rest(graph, waits, waiting),
         // A semaphore that nobody gives back; one that counts jobs at work is a limit that does what it should.
         Kind::Slot => {
             is_semaphore(scene, waiting) && !someone_works(scene, waits, waiting.thread.pid)
@@ -99,20 +101,20 @@ pub(crate) fn is_semaphore(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
         && file.is_some_and(|file| file.ends_with("threading.py"))
 }
 
-/// Of a lock object of Python's the object, of one that its waiters park for the lock, else the futex, which may be
-/// the thread's own; of one that has no futex the thread.
+/// Of a lock object of Python's or Java's the object, of one that its waiters park for the lock, else the futex, which
+/// may be the thread's own; of one that has no futex the thread.
 fn subject(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Subject {
     let (scene, thread) = (graph.scene(), waiting.thread);
     if thread.now.reason != Some(Reason::Futex) {
         return Subject::Thread(thread.tid);
     }
-    let parked_at = graph.lock(waiting.index).and_then(|lock| lock.parked_at);
     let mut python = scene.capture.python_waits.iter();
     let object = python
         .find(|wait| wait.tid == thread.tid)
-        .map(|it| it.object);
-    let lock = object.or(parked_at);
-    Subject::Lock(thread.pid, lock.unwrap_or(thread.now.args[0]))
+        .map(|it| it.object)
+        .or_else(|| scene.java_wait(thread.tid).map(|it| it.object))
+        .or_else(|| graph.lock(waiting.index)?.parked_at);
+    Subject::Lock(thread.pid, object.unwrap_or(thread.now.args[0]))
 }
 
 /// What is waited for, and whether memory says so.
@@ -126,6 +128,9 @@ fn name(graph: &Graph<'_>, waiting: &Waiting<'_>) -> (String, bool) {
             _ => "Lock",
         };
         return (format!("threading.{kind} {:#x}", wait.object), true);
+    }
+    if let Some(wait) = scene.java_wait(waiting.thread.tid) {
+        return (clean(&wait.thing()).into_owned(), true);
     }
     let stack = scene.stack_now(waiting.thread);
     let by = waiting.reading.by.and_then(|at| stack?.frames.get(at));
@@ -162,32 +167,41 @@ fn finding(
     let scene = graph.scene();
     let thread = first.thread;
     let now = &thread.now;
-    let since = words::since(now.since, now.since_inferred);
+    let since = words::since(first.since(), first.at_least());
     let (what, certain) = name(graph, first);
     let node = Node::Thread(first.index);
     let wait = graph.wait(node);
     let chain = graph.chain(first.index);
     let mut finding = scene.about_thread(FindingKind::LockStuck, Severity::Critical, thread);
-    finding.since = Some(now.since);
-    finding.since_at_least = now.since_inferred;
+    finding.since = Some(first.since());
+    finding.since_at_least = first.at_least();
     if !certain || !chain.is_certain() {
         finding.confidence = Confidence::Inferred;
     }
     let holder = wait.and_then(|wait| graph.only_party(wait));
+    let java = scene.java_wait(thread.tid);
+    let gone = java.and_then(|wait| wait.ended_holder.as_deref());
     finding.summary = words::Headline {
         who: &words::thread(thread),
         of: &scene.process_name(thread.pid),
         what: &format!("waits for a lock for {since}"),
-        detail: holder.as_deref().unwrap_or("holder unknown"),
+        detail: holder.as_deref().unwrap_or(match gone {
+            Some(_) => "its holder has exited",
+            None => "holder unknown",
+        }),
     }
     .fitted();
     if chain.steps.is_empty() {
-        let why = format!(
-            "{} waits for {what}; its holder is unknown",
-            words::thread(thread)
-        );
+        let who = words::thread(thread);
+        let why = match gone {
+            Some(_) => format!("{who} waits for {what}"),
+            None => format!("{who} waits for {what}; its holder is unknown"),
+        };
         finding = finding.fact(Topic::Waits, why);
-        finding = finding.fact(Topic::Unknown, unknown(graph, first));
+        finding = match gone {
+            Some(name) => finding.fact(Topic::Holder, ended(name)),
+            None => finding.fact(Topic::Unknown, unknown(graph, first)),
+        };
     } else {
         finding.evidence.extend(chain.facts(graph));
     }
@@ -216,6 +230,15 @@ fn finding(
     finding.because_of = chain.because_of(graph);
     finding.because_of.retain(|it| !finding.about.contains(it));
     finding
+}
+
+/// A holder that has ended, by its name.
+fn ended(name: &str) -> String {
+    let who = match name {
+        "" => "a thread".to_owned(),
+        name => format!("thread \"{}\"", clean(name)),
+    };
+    format!("{who} exited without releasing it; nobody can release it")
 }
 
 /// Why nobody knows the holder.

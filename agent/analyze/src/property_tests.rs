@@ -73,6 +73,7 @@ fn thread() -> impl Strategy<Value = Thread> {
             pid,
             comm: "t\u{1b}[31mfeed".into(),
             python_name: Some("p\u{1b}[31mool".into()),
+            java_name: Some("p\u{1b}[31mool".into()),
             summed: 0,
             observed,
             on_cpu,

@@ -1,14 +1,15 @@
 //! What all analyzers look at: the capture, with an index of what they ask it for.
 
+use super::event_loops::{Places, framework};
 use super::{Heartbeat, Thresholds, connections::Servers};
 use remora_model::display::text::clean;
 use remora_model::places::{self, Reading};
 use remora_model::{
-    Capture, Finding, FindingKind, IdlePlaces, Process, Socket, Stack, State, Thread,
+    Capture, Finding, FindingKind, IdlePlaces, JavaWait, Process, Socket, Stack, State, Thread,
 };
 use remora_model::{Confidence, HookState, PollCount, Severity, SignalId, ThreadLoop};
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// The last sample is a little before the end.
@@ -30,10 +31,13 @@ pub struct Scene<'a> {
     processes: HashMap<u32, &'a Process>,
     loops: HashMap<usize, &'a ThreadLoop>,
     polls: HashMap<usize, PollCount>,
+    java_waits: HashMap<u32, &'a JavaWait>,
     sockets: HashMap<(u32, u32), &'a Socket>,
     sockets_by_process: HashMap<u32, Vec<&'a Socket>>,
     readings: Vec<OnceCell<Reading>>,
     servers: OnceCell<Servers>,
+    places: OnceCell<Places>,
+    loop_threads: OnceCell<HashSet<usize>>,
 }
 
 impl<'a> Scene<'a> {
@@ -58,12 +62,15 @@ impl<'a> Scene<'a> {
             processes: capture.processes.iter().map(|p| (p.pid, p)).collect(),
             loops: capture.loops.iter().map(|l| (l.thread, l)).collect(),
             polls: capture.polls.iter().copied().collect(),
+            java_waits: capture.java_waits.iter().map(|w| (w.tid, w)).collect(),
             sockets: open
                 .map(|socket| ((socket.pid, socket.fd), socket))
                 .collect(),
             sockets_by_process,
             readings: vec![OnceCell::new(); capture.stacks.len()],
             servers: OnceCell::new(),
+            places: OnceCell::new(),
+            loop_threads: OnceCell::new(),
         }
     }
 
@@ -94,6 +101,11 @@ impl<'a> Scene<'a> {
         self.polls.get(&thread).copied()
     }
 
+    /// What a thread of a Java program, by its id, waits for.
+    pub fn java_wait(&self, tid: u32) -> Option<&'a JavaWait> {
+        self.java_waits.get(&tid).copied()
+    }
+
     /// Whether each poll is seen, not only those that sleep.
     pub fn sees_each_poll(&self) -> bool {
         let mut signals = self.capture.signals.iter();
@@ -115,6 +127,27 @@ impl<'a> Scene<'a> {
     pub fn is_accepted(&self, socket: &Socket) -> bool {
         let servers = self.servers.get_or_init(|| Servers::of(self.capture));
         servers.accepted(socket)
+    }
+
+    /// Where each thread was, by its samples and waits.
+    pub(crate) fn places(&self) -> &Places {
+        self.places.get_or_init(|| Places::new(self))
+    }
+
+    /// Whether the function of an event loop stands in a stack of a thread, by its index: where it is now, or was in a
+    /// sample or a wait.
+    pub(crate) fn shows_loop(&self, thread: usize) -> bool {
+        let all = self.loop_threads.get_or_init(|| {
+            let stacks = self.capture.stacks.iter();
+            let is_loop: Vec<bool> = stacks.map(|stack| framework(stack).is_some()).collect();
+            let shows = |at: usize| is_loop.get(at).copied().unwrap_or(false);
+            let threads = self.living().filter(|(index, thread)| {
+                let mut places = self.places().of(*index).iter();
+                thread.now.stack.is_some_and(shows) || places.any(|it| shows(it.stack))
+            });
+            threads.map(|(index, _)| index).collect()
+        });
+        all.contains(&thread)
     }
 
     /// How long something must have stood still in a socket to have done so in the whole look: nearly as long

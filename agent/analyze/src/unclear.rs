@@ -7,13 +7,13 @@
 
 mod loops;
 
-use super::waits::{Kind, Waiting, Waits, line, someone_works};
+use super::waits::java::is_behind_rest;
+use super::waits::{Kind, Waiting, Waits, always, always_for_locks, line, someone_works};
 use super::{Scene, graph::Graph, graph::Node, lock_stuck, words};
 use remora_model::display::text::clean;
 use remora_model::places::{self, Meaning};
-use remora_model::{Fact, Finding, Notice, NoticeKind, Site, Subject, Topic, takes_lock};
+use remora_model::{Fact, Finding, Notice, NoticeKind, Subject, Topic};
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 /// Notices that are told, of all processes.
 const MAX_NOTICES: usize = 8;
@@ -34,8 +34,10 @@ pub(crate) fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
         .filter(|it| !told.contains(&Subject::Thread(it.thread.tid)))
         .filter(|it| {
             let is_long = it.since() >= scene.thresholds.unclear;
+            let is_stuck = it.since() >= scene.thresholds.lock_stuck;
             asks_again(scene, it)
                 || asks_for_result(scene, &waits, it)
+                || (is_stuck && is_behind_rest(&graph, &waits, it))
                 || (is_long && is_unclear(scene, &graph, &waits, it))
         })
         .collect();
@@ -45,21 +47,10 @@ pub(crate) fn notices(scene: &Scene<'_>, found: &[Finding]) -> Vec<Notice> {
     loops.into_iter().chain(waits).take(MAX_NOTICES).collect()
 }
 
-/// Share of its time that a thread has to spend in waits for locks.
-const ALWAYS: f64 = 0.95;
-/// A shorter look says nothing.
-const LEAST: Duration = Duration::from_secs(2);
-
 /// A lock whose waiters wake up by themselves to ask again, as a monitor of HotSpot does after a second at most: no
 /// single wait is long, and the thread did nothing else in the whole capture.
 fn asks_again(scene: &Scene<'_>, waiting: &Waiting<'_>) -> bool {
-    let thread = waiting.thread;
-    if waiting.kind != Kind::Lock || !waiting.timed || thread.observed < LEAST {
-        return false;
-    }
-    always(scene, waiting, |at| {
-        scene.capture.stacks.get(at).is_some_and(takes_lock)
-    })
+    waiting.kind == Kind::Lock && waiting.timed && always_for_locks(scene, waiting.index)
 }
 
 /// A job that waits for the result of another by asking again and again, as a client of a broker does: no single wait is
@@ -68,23 +59,11 @@ fn asks_for_result(scene: &Scene<'_>, waits: &Waits<'_>, waiting: &Waiting<'_>) 
     waiting.kind == Kind::Future
         && waiting.reading.job
         && waiting.thread.observed >= scene.thresholds.unclear
-        && always(scene, waiting, |at| {
-            let stack = scene.capture.stacks.get(at);
-            stack.is_some_and(|stack| {
-                let reading = places::read(stack);
-                reading.job && reading.what == Some(Meaning::Future)
-            })
+        && always(scene, waiting.index, |stack| {
+            let reading = places::read(stack);
+            reading.job && reading.what == Some(Meaning::Future)
         })
         && !someone_works(scene, waits, waiting.thread.pid)
-}
-
-/// Whether a thread spent its time in waits of such stacks alone.
-fn always(scene: &Scene<'_>, waiting: &Waiting<'_>, is_it: impl Fn(usize) -> bool) -> bool {
-    let waits = scene.capture.waits.iter();
-    let own = waits.filter(|wait| wait.thread == waiting.index);
-    let such = own.filter(|wait| matches!(wait.site, Site::Stack(at) if is_it(at)));
-    let total: Duration = such.map(|wait| wait.total).sum();
-    total.as_secs_f64() >= ALWAYS * waiting.thread.observed.as_secs_f64()
 }
 
 fn is_unclear(
@@ -112,14 +91,14 @@ fn is_unclear(
 fn notice(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Notice {
     let scene = graph.scene();
     let thread = waiting.thread;
-    let now = &thread.now;
-    let asks = now.since < scene.thresholds.unclear;
+    let asks = waiting.since() < scene.thresholds.unclear;
     let (time, at_least) = match asks {
         true => (thread.observed, true),
-        false => (now.since, now.since_inferred),
+        false => (waiting.since(), waiting.at_least()),
     };
     let since = words::since(time, at_least);
     let name = scene.process_name(thread.pid);
+    let node = Node::Thread(waiting.index);
     let mut evidence = vec![Fact {
         what: Topic::Waits,
         value: format!(
@@ -128,15 +107,20 @@ fn notice(graph: &Graph<'_>, waiting: &Waiting<'_>) -> Notice {
             waiting.kind.words()
         ),
     }];
-    let node = Node::Thread(waiting.index);
     let code = graph.code(node).map(|value| Fact {
         what: Topic::Where,
         value,
     });
     evidence.extend(code);
+    let chain = graph.chain(waiting.index);
+    evidence.extend(chain.facts(graph));
     evidence.push(Fact {
         what: Topic::Unknown,
-        value: unknown(waiting.kind).to_owned(),
+        value: match chain.steps.is_empty() {
+            true => unknown(waiting.kind),
+            false => "whether its holder waits for work, or for what only those behind it can do",
+        }
+        .to_owned(),
     });
     let place = graph.place(node);
     let place = place.as_deref().map_or("its place", |place| place);

@@ -97,7 +97,7 @@ pub(crate) fn place(stack: &Stack) -> Option<String> {
 }
 
 /// Code of the program itself, as far as its file says: not of a shared library, a language's own, a package.
-fn is_program(frame: &Frame) -> bool {
+pub(crate) fn is_program(frame: &Frame) -> bool {
     let module = frame.module.as_deref().unwrap_or_default();
     let file = frame.file.as_deref().unwrap_or_default();
     let in_library = match frame.kind {
@@ -183,7 +183,7 @@ pub(crate) fn at(place: Option<&str>) -> String {
 }
 
 /// Characters of a name that Python gave a thread.
-const PYTHON_NAME: usize = 24;
+const OWN_NAME: usize = 24;
 
 /// Characters of a headline.
 const HEADLINE: usize = 100;
@@ -242,11 +242,11 @@ fn without_folders(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// `worker-4712`, with the name that Python gave it: `python3-4712 (pump)`; safe to print.
+/// `worker-4712`, with the name that Python or Java gave it: `python3-4712 (pump)`; safe to print.
 pub(crate) fn thread(thread: &Thread) -> String {
     let name = clean(&label::thread_name(thread)).into_owned();
-    match &thread.python_name {
-        Some(python) => format!("{name} ({})", fit(&clean(python), PYTHON_NAME)),
+    match thread.python_name.as_ref().or(thread.java_name.as_ref()) {
+        Some(own) => format!("{name} ({})", fit(&clean(own), OWN_NAME)),
         None => name,
     }
 }

@@ -223,10 +223,14 @@ pub enum LimitOf {
     Greenlets,
     /// Threads that wait in Java code without names.
     JavaFrames,
+    /// Threads of a Java virtual machine whose locks are not read.
+    JavaLocks,
     /// CPU samples whose stacks say nothing.
     CpuStacks,
     /// Tasks of tokio's runtime, which are not read.
     TokioTasks,
+    /// Threads at rest in a runtime that parks what waits without a thread.
+    UserThreads,
 }
 
 impl LimitOf {

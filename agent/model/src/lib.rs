@@ -16,6 +16,7 @@ mod heap_watch;
 mod histogram;
 mod idle;
 mod idle_places;
+mod java;
 mod ledger;
 mod lock;
 mod loss;
@@ -58,6 +59,7 @@ pub use heap_watch::{HeapSite, HeapWatch, WatchCost, WatchEnd, WatchedFile, Watc
 pub use histogram::{Histogram, Quantiles};
 pub use idle::{Idleness, classify, is_event_loop, takes_lock, user_sites};
 pub use idle_places::IdlePlaces;
+pub use java::{Java, JavaAwaited, JavaWait};
 pub use ledger::{HookState, Losses, Overhead, ProgramCost, Signal, SignalId, Unanswered};
 pub use lock::{
     FutexOperation, Holder, Keeper, Lock, LockKind, LockStack, Owner, OwnerFrom, Waiter,
@@ -273,6 +275,12 @@ pub struct Capture {
     pub dependencies: Vec<Dependency>,
     /// The same in locks and joins of Python's `threading`.
     pub python_waits: Vec<PythonWait>,
+    /// Java virtual machines, by process.
+    #[serde(default)]
+    pub java: Vec<Java>,
+    /// What threads of Java programs that sleep wait for.
+    #[serde(default)]
+    pub java_waits: Vec<JavaWait>,
     /// Executors of Python programs that have threads, most queued jobs first.
     #[serde(default)]
     pub python_pools: Vec<PythonPool>,

@@ -92,6 +92,8 @@ losses! {
     GaveUpInterests, "given-up step";
     /// A step that was given up: Python interpreter.
     GaveUpInterpreter, "given-up step";
+    /// A step that was given up: Java virtual machine.
+    GaveUpJava, "given-up step";
     /// A step that was given up: names of run-time code.
     GaveUpJitNames, "given-up step";
     /// A step that was given up: BPF programs.

@@ -80,6 +80,19 @@ impl Mapping {
     pub fn offset_of(&self, address: u64) -> u64 {
         address.wrapping_sub(self.start).wrapping_add(self.offset)
     }
+
+    /// What to add to an address of the file to get the process's: by the middle of the mapping, as its
+    /// first page may begin in the segment in front.
+    pub fn bias(&self) -> Option<u64> {
+        let layout = self.module.as_ref()?.layout.as_ref()?;
+        let inside = self.end.checked_sub(self.start)? / 2;
+        let address = layout.address(self.offset.checked_add(inside)?);
+        let (address, inside) = match address {
+            Some(address) => (address, inside),
+            None => (layout.address(self.offset)?, 0),
+        };
+        Some(self.start.wrapping_add(inside).wrapping_sub(address))
+    }
 }
 
 #[derive(Debug)]

@@ -7,6 +7,7 @@ mod dependencies;
 mod descriptors;
 pub mod findings;
 mod heap;
+mod java;
 mod locks;
 mod loops;
 mod memory;
@@ -96,6 +97,9 @@ struct Document<'a> {
     /// Threads that wait in locks of Python's `threading`.
     python_waits: Vec<dependencies::InPython<'a>>,
     python_pools: Vec<dependencies::Pool<'a>>,
+    /// Java virtual machines, and what their threads wait for.
+    java: Vec<java::Machine<'a>>,
+    java_waits: Vec<java::Wait<'a>>,
     /// Pools that threads of Python wait for a slot of.
     slot_pools: Vec<dependencies::Slots<'a>>,
     #[serde(flatten)]
@@ -295,6 +299,8 @@ fn document(report: &Report) -> Result<Document<'_>, serde_json::Error> {
         dependencies: dependencies::waits(capture),
         python_waits: dependencies::in_python(capture),
         python_pools: dependencies::pools(capture),
+        java: java::machines(capture),
+        java_waits: java::waits(capture),
         slot_pools: dependencies::slots(capture),
         foot: foot(capture),
     })

@@ -34,7 +34,9 @@ pub enum Program {
     Package(&'static str, &'static str),
     /// A mode of a Python program: name of its source.
     Python(&'static str, &'static str),
-    /// The same where an interpreter has this module.
+    /// The same on one version of CPython: `3.8`, its source, mode.
+    PythonOf(&'static str, &'static str, &'static str),
+    /// The same on one that has these modules.
     PythonWith(&'static str, &'static str, &'static str),
     /// A mode of a program of node: name of its source, mode, and one more argument.
     Node(&'static str, &'static str, &'static str),

@@ -269,10 +269,25 @@ pub fn start(program: Program) -> Result<Specimen, String> {
             let newest = interpreters.last().ok_or("there is no CPython here")?;
             start_python(newest, name, mode)
         }
-        Program::PythonWith(module, name, mode) => {
-            let able = python::interpreters_with(module);
-            let missing = || format!("no CPython here has {module}");
-            start_python(able.last().ok_or_else(missing)?, name, mode)
+        Program::PythonOf(version, name, mode) => {
+            let wanted = format!("python{version}");
+            let interpreters = python::interpreters();
+            let mut of = interpreters.iter().filter(|it| it.ends_with(&wanted));
+            let found = of.next();
+            start_python(
+                found.ok_or_else(|| format!("there is no CPython {version} here"))?,
+                name,
+                mode,
+            )
+        }
+        Program::PythonWith(modules, name, mode) => {
+            let found = python::interpreters_with(modules);
+            let newest = found.last();
+            start_python(
+                newest.ok_or_else(|| format!("no CPython here has {modules}"))?,
+                name,
+                mode,
+            )
         }
     }
 }

@@ -133,6 +133,7 @@ const fn is_lock(thing: &Thing) -> bool {
         Thing::Lock { .. }
             | Thing::PythonLock(_)
             | Thing::PythonRLock(_)
+            | Thing::Java(_)
             | Thing::AsyncioLock(_)
             | Thing::FileLock(_)
     )

@@ -19,6 +19,8 @@ pub enum Thing {
     PythonRLock(u64),
     /// A `threading.Semaphore`.
     PythonSemaphore(u64),
+    /// A lock or monitor of Java's: `ReentrantLock 0x…`.
+    Java(String),
     /// An `asyncio.Lock`.
     AsyncioLock(u64),
     /// The interpreter lock.
@@ -66,6 +68,7 @@ impl fmt::Display for Thing {
             Self::PythonLock(object) => write!(out, "threading.Lock {object:#x}"),
             Self::PythonRLock(object) => write!(out, "threading.RLock {object:#x}"),
             Self::PythonSemaphore(object) => write!(out, "threading.Semaphore {object:#x}"),
+            Self::Java(lock) => out.write_str(lock),
             Self::AsyncioLock(object) => write!(out, "asyncio.Lock {object:#x}"),
             Self::Gil => out.write_str("the Python GIL"),
             Self::ThreadExit => out.write_str("a thread exit"),

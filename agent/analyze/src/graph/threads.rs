@@ -1,6 +1,7 @@
 //! What threads wait for in futexes: a lock, with who holds it.
 
 use super::{Clue, Needs, Node, Party, Role, Thing, Wait, channels};
+use crate::waits::java::{asked_again, is_lock};
 use crate::{Scene, words};
 use remora_model::display::text::clean;
 use remora_model::{
@@ -55,6 +56,7 @@ pub(super) fn waits(scene: &Scene<'_>, locks: &Locks<'_>) -> Vec<Option<Wait>> {
     for (index, thread) in scene.living() {
         if let Some(slot) = waits.get_mut(index) {
             *slot = python(scene, &in_python, thread)
+                .or_else(|| java(scene, index, thread))
                 .or_else(|| futex(scene, locks, index, thread))
                 .or_else(|| channels::wait(scene, &looked_up, thread));
         }
@@ -101,6 +103,31 @@ fn python(scene: &Scene<'_>, waits: &HashMap<u32, &PythonWait>, thread: &Thread)
         since: now.since,
         at_least: now.since_inferred,
         timed: is_timed(thread),
+    })
+}
+
+/// A lock or monitor of Java's, as the machine's memory tells.
+fn java(scene: &Scene<'_>, index: usize, thread: &Thread) -> Option<Wait> {
+    let wait = scene.java_wait(thread.tid)?;
+    let now = &thread.now;
+    let holder = wait.holder.filter(|holder| *holder != thread.tid)?;
+    if now.state != State::Blocked || !is_lock(wait) {
+        return None;
+    }
+    let (holder, _) = scene.thread(holder)?;
+    let always = asked_again(scene, (index, thread)).filter(|always| *always > now.since);
+    Some(Wait {
+        what: Thing::Java(clean(&wait.thing()).into_owned()),
+        role: Role::Holds,
+        subject: Some(Subject::Lock(thread.pid, wait.object)),
+        parties: vec![Party::Node(Node::Thread(holder))],
+        other_end: None,
+        needs: Needs::Any,
+        certain: true,
+        how: None,
+        since: always.unwrap_or(now.since),
+        at_least: always.is_some() || now.since_inferred,
+        timed: always.is_none() && is_timed(thread),
     })
 }
 

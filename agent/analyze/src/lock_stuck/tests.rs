@@ -98,29 +98,6 @@ fn a_semaphore_that_counts_jobs_at_work_is_a_limit_and_no_lock() {
     assert_eq!(found(&builder.0).len(), 1, "nobody works");
 }
 
-#[test]
-fn waiters_that_are_parked_for_one_lock_are_told_at_once() {
-    let mut capture = two(60).finish();
-    let parked = |capture: &Capture, futex: u64, waiter: usize| Lock {
-        owner: None,
-        kind: LockKind::Futex,
-        parked_at: Some(0x55aa_0010),
-        ..lock(capture, futex, 0, &[waiter])
-    };
-    for (futex, waiter) in [(0x1000, 1), (0x2000, 2)] {
-        let lock = parked(&capture, futex, waiter);
-        capture.locks.push(lock);
-    }
-    let said = found(&capture);
-    assert_eq!(said.len(), 1, "{said:#?}");
-    let evidence: Vec<_> = said[0].evidence.iter().map(|it| &*it.value).collect();
-    let has = |words: &str| evidence.iter().any(|it| it.contains(words));
-    assert!(
-        has("a lock 0x55aa0010 in") && has("1 more waiter"),
-        "{evidence:?}"
-    );
-}
-
 /// A session of a database waits in these functions of the server's.
 fn session(module: &str, reason: Reason, words: &[&str]) -> Vec<Finding> {
     let mut builder = Builder::new(1, module);
@@ -180,4 +157,27 @@ fn a_session_of_a_database_that_waits_for_a_row_or_a_table_is_told_with_what_to_
     let said = session("mariadbd", Reason::Futex, &alter);
     assert_eq!(said.len(), 1);
     assert!(said[0].next.contains("processlist"), "{}", said[0].next);
+}
+
+#[test]
+fn waiters_that_are_parked_for_one_lock_are_told_at_once() {
+    let mut capture = two(60).finish();
+    let parked = |capture: &Capture, futex: u64, waiter: usize| Lock {
+        owner: None,
+        kind: LockKind::Futex,
+        parked_at: Some(0x55aa_0010),
+        ..lock(capture, futex, 0, &[waiter])
+    };
+    for (futex, waiter) in [(0x1000, 1), (0x2000, 2)] {
+        let lock = parked(&capture, futex, waiter);
+        capture.locks.push(lock);
+    }
+    let said = found(&capture);
+    assert_eq!(said.len(), 1, "{said:#?}");
+    let evidence: Vec<_> = said[0].evidence.iter().map(|it| &*it.value).collect();
+    let has = |words: &str| evidence.iter().any(|it| it.contains(words));
+    assert!(
+        has("a lock 0x55aa0010 in") && has("1 more waiter"),
+        "{evidence:?}"
+    );
 }

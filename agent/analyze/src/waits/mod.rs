@@ -8,6 +8,7 @@
 //! for whatever comes at the bottom of a thread's stack. Queues for a lock behind somebody who is at rest are rest
 //! as well (leader and followers).
 
+pub(crate) mod java;
 mod works;
 
 pub(crate) use works::someone_works;
@@ -15,7 +16,9 @@ pub(crate) use works::someone_works;
 use super::graph::{End, Graph, Node};
 use super::{Scene, words};
 use remora_model::places::{self, Meaning, Reading};
-use remora_model::{FrameKind, Lock, LockKind, PythonAwaited, Reason, Stack, State, Thread};
+use remora_model::{
+    FrameKind, Lock, LockKind, PythonAwaited, Reason, Site, Stack, State, Thread, takes_lock,
+};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -47,6 +50,8 @@ pub(crate) enum Kind {
     Gil,
     /// The end of a thread.
     Join,
+    /// Others that have to arrive or to finish.
+    Latch,
     /// To be notified of something.
     Condition,
     /// An element of a queue, or room in one.
@@ -84,6 +89,7 @@ impl Kind {
             Self::Lock => "a lock",
             Self::Gil => "the GIL",
             Self::Join => "a thread's exit",
+            Self::Latch => "others to arrive at a latch",
             Self::Condition => "a condition or event",
             Self::Queue => "a queue",
             Self::Future => "another thread's result",
@@ -105,6 +111,7 @@ impl Kind {
             Self::Rest(Rest::Worker | Rest::Bottom | Rest::Turn)
                 | Self::Lock
                 | Self::Join
+                | Self::Latch
                 | Self::Condition
                 | Self::Queue
                 | Self::Future
@@ -128,12 +135,19 @@ pub(crate) struct Waiting<'a> {
     pub reading: Reading,
     /// The call has a time limit.
     pub timed: bool,
+    /// For how long, and whether that is a lower bound.
+    lasts: (Duration, bool),
 }
 
 impl Waiting<'_> {
     /// For how long.
     pub(crate) const fn since(&self) -> Duration {
-        self.thread.now.since
+        self.lasts.0
+    }
+
+    /// Whether that is a lower bound.
+    pub(crate) const fn at_least(&self) -> bool {
+        self.lasts.1
     }
 }
 
@@ -144,6 +158,12 @@ pub(crate) struct Waits<'a> {
 }
 
 impl<'a> Waits<'a> {
+    /// That of a thread, given by its index.
+    pub(crate) fn of_thread(&self, index: usize) -> Option<&Waiting<'a>> {
+        let at = self.all.binary_search_by_key(&index, |it| it.index);
+        self.all.get(at.ok()?)
+    }
+
     /// Explains them.
     pub(crate) fn of(graph: &Graph<'a>) -> Self {
         let scene = graph.scene();
@@ -158,6 +178,7 @@ impl<'a> Waits<'a> {
                 kind: kind(graph, (index, thread), &reading),
                 reading,
                 timed: graph.is_timed(index),
+                lasts: lasts(scene, (index, thread)),
             }
         });
         let mut all: Vec<_> = all.collect();
@@ -189,6 +210,42 @@ impl<'a> Waits<'a> {
     }
 }
 
+/// For how long a thread has waited, over wake-ups to ask again.
+fn lasts(scene: &Scene<'_>, (index, thread): (usize, &Thread)) -> (Duration, bool) {
+    let now = &thread.now;
+    match java::asked_again(scene, (index, thread)) {
+        Some(always) if always > now.since => (always, true),
+        _ => (now.since, now.since_inferred),
+    }
+}
+
+/// Share of its time that a thread has to spend in waits for locks.
+const ALWAYS: f64 = 0.95;
+/// A shorter look says nothing.
+const LEAST: Duration = Duration::from_secs(2);
+
+/// Whether a thread did nothing but wait for locks in the whole capture, however often it woke up in between to ask
+/// again.
+pub(crate) fn always_for_locks(scene: &Scene<'_>, index: usize) -> bool {
+    always(scene, index, takes_lock)
+}
+
+/// Whether a thread spent the whole capture in waits of such stacks.
+pub(crate) fn always(scene: &Scene<'_>, index: usize, is_such: impl Fn(&Stack) -> bool) -> bool {
+    let capture = scene.capture;
+    let thread = capture.threads.get(index);
+    let Some(thread) = thread.filter(|thread| thread.observed >= LEAST) else {
+        return false;
+    };
+    let own = capture.waits.iter().filter(|wait| wait.thread == index);
+    let such = own.filter(|wait| match wait.site {
+        Site::Stack(at) => capture.stacks.get(at).is_some_and(&is_such),
+        _ => false,
+    });
+    let total: Duration = such.map(|wait| wait.total).sum();
+    total.as_secs_f64() >= ALWAYS * thread.observed.as_secs_f64()
+}
+
 fn kind(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading) -> Kind {
     use Reason as R;
     match thread.now.reason.unwrap_or(R::Unknown) {
@@ -197,6 +254,7 @@ fn kind(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading)
             Some(Meaning::Handshake) => Kind::Handshake,
             // Of a lock manager that wakes its waiters through a descriptor (PostgreSQL's latches).
             Some(Meaning::Lock) if reading.is_lock() && !reading.guessed => Kind::Lock,
+            Some(Meaning::Child) => Kind::Child,
             _ => Kind::Rest(Rest::EventLoop),
         },
         R::SocketAccept | R::SignalWait | R::IoUring => Kind::Rest(Rest::Arrival),
@@ -232,6 +290,9 @@ fn futex(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading
             PythonAwaited::Semaphore => Kind::Slot,
             PythonAwaited::Thread => Kind::Join,
         };
+    }
+    if let Some(kind) = java::kind(scene, thread, reading) {
+        return kind;
     }
     match graph.lock(index).map(|lock| lock.kind) {
         Some(LockKind::PythonGil) => return Kind::Gil,
@@ -327,9 +388,10 @@ fn is_turn(
     }
     let chain = graph.chain(waiting.index);
     if !chain.steps.is_empty() {
+        let java = graph.scene().java_wait(waiting.thread.tid).is_some();
         let rests = |index: usize| {
             let at = all.binary_search_by_key(&index, |it| it.index);
-            at.is_ok_and(|at| all.get(at).is_some_and(|it| is_rest_of_leader(it.kind)))
+            at.is_ok_and(|at| all.get(at).is_some_and(|it| is_leader(it.kind, java)))
         };
         // Of a process with several threads it is not known who writes: what counts is that the last one waits for data.
         let last = match (&chain.end, chain.steps.last().map(|step| step.node)) {
@@ -342,6 +404,16 @@ fn is_turn(
     let stack = graph.scene().stack_now(waiting.thread);
     let function = stack.and_then(|stack| own(stack, &waiting.reading));
     function.is_some_and(|function| leaders.contains(&(waiting.thread.pid, function)))
+}
+
+/// The same. Java's frames do not say that a thread is at the bottom of its stack: one that holds a lock there and waits
+/// to be notified may wait for those behind it.
+const fn is_leader(kind: Kind, java: bool) -> bool {
+    match kind {
+        Kind::Rest(Rest::EventLoop | Rest::Arrival) | Kind::Data => true,
+        Kind::Rest(_) => !java,
+        _ => false,
+    }
 }
 
 /// What the holder of a lock may do for long while the others have nothing to do either.
@@ -363,9 +435,8 @@ pub(crate) fn lock_words(lock: &Lock) -> String {
 
 /// What a wait is, for how long, and where: `worker-12 waits for a lock for ≥ 30.0 s`.
 pub(crate) fn line(waiting: &Waiting<'_>) -> String {
-    let now = &waiting.thread.now;
     let who = words::thread(waiting.thread);
-    let since = words::since(now.since, now.since_inferred);
+    let since = words::since(waiting.since(), waiting.at_least());
     format!("{who} waits for {} for {since}", waiting.kind.words())
 }
 

@@ -134,6 +134,8 @@ pub(crate) fn capture(mut raw: RawCapture) -> Capture {
         dependencies: raw.dependencies.clone(),
         python_waits: raw.python_waits.clone(),
         python_pools: raw.python_pools.clone(),
+        java: raw.java.machines.clone(),
+        java_waits: raw.java.waits.clone(),
         slot_pools: raw.slot_pools.clone(),
         loops: series::loops(&raw, &threads),
         polls: series::polls(&raw, &threads),
@@ -274,6 +276,12 @@ fn thread(raw: &RawCapture, slot: &ThreadSlot, stack: Option<usize>) -> Thread {
             .get(&slot.tid)
             .filter(|name| !name.starts_with(&comm) || comm.is_empty())
             .cloned(),
+        java_name: raw
+            .java
+            .names
+            .get(&slot.tid)
+            .filter(|name| **name != comm)
+            .cloned(),
         comm,
         observed: Duration::from_nanos(observed_ns),
         summed: summed.map_or(0, |summed| summed.threads),
@@ -285,6 +293,7 @@ fn thread(raw: &RawCapture, slot: &ThreadSlot, stack: Option<usize>) -> Thread {
             preemptions: slot.preempted_count.into(),
             longest: Duration::from_nanos(slot.longest_run_queue_ns),
         },
+        migrations: slot.migrations().map(Into::into),
         waits: totals(slot),
         now: now(raw, slot, stack),
     }

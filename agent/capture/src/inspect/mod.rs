@@ -8,6 +8,7 @@
 //! | `descriptors` | what the descriptors are of |
 //! | `futexes` | where futexes lie, and what stands in their memory |
 //! | `interpreters` | Python interpreters: threads, locks, tasks |
+//! | `java` | Java virtual machines, at the end: names of threads, what they wait for |
 //! | `memory` | resident memory and mappings, from `/proc` |
 //! | `objects` | objects of interpreters and blocks of malloc |
 //! | `owners` | who owns locks that note no owner |
@@ -21,6 +22,7 @@ pub(crate) mod dependencies;
 pub(crate) mod descriptors;
 pub(crate) mod futexes;
 pub(crate) mod interpreters;
+pub(crate) mod java;
 pub(crate) mod memory;
 pub(crate) mod objects;
 pub(crate) mod owners;

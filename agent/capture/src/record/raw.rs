@@ -3,7 +3,7 @@
 use super::{heap::HeapRecord, timeline::Windows};
 use crate::{
     inspect::{
-        blocked::BlockedStacks, futexes::FutexStates, interpreters::Interpreters,
+        blocked::BlockedStacks, futexes::FutexStates, interpreters::Interpreters, java::JavaStates,
         memory::MemoryRecord, objects::HeapCensus, owners::OwnersByCode, polls::PollsSeen,
         sockets::SocketsSeen,
     },
@@ -72,6 +72,8 @@ pub(crate) struct RawCapture {
     pub python_names: HashMap<u32, String>,
     /// Executors of Python programs.
     pub python_pools: Vec<PythonPool>,
+    /// Java virtual machines, and what their threads wait for.
+    pub java: JavaStates,
     /// Pools that threads of theirs wait for a slot of.
     pub slot_pools: Vec<SlotPool>,
     /// Event loops of the threads that were there at the end, by serial.

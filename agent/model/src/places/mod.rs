@@ -35,6 +35,8 @@ pub enum Meaning {
     Semaphore,
     /// The end of a thread.
     Join,
+    /// Others that have to arrive or to finish: a latch, a barrier.
+    Latch,
     /// The next element of a queue, or room in one.
     Queue,
     /// What another thread computes.
@@ -55,7 +57,7 @@ pub enum Meaning {
 
 impl Meaning {
     /// All of them, with the word for each in the files.
-    const WORDS: [(&'static str, Self); 16] = [
+    const WORDS: [(&'static str, Self); 17] = [
         ("pass", Self::Pass),
         ("start", Self::Start),
         ("home", Self::Home),
@@ -64,6 +66,7 @@ impl Meaning {
         ("condition", Self::Condition),
         ("semaphore", Self::Semaphore),
         ("join", Self::Join),
+        ("latch", Self::Latch),
         ("queue", Self::Queue),
         ("future", Self::Future),
         ("runtime", Self::Runtime),
@@ -147,11 +150,11 @@ impl Table {
         };
         let name = match language {
             Language::Python => function::python(&frame.name),
-            Language::Native => function::native(&frame.name),
+            Language::Native | Language::Java => function::native(&frame.name),
         };
         let file = match language {
             Language::Python => frame.file.as_deref(),
-            Language::Native => frame.module.as_deref(),
+            Language::Native | Language::Java => frame.module.as_deref(),
         };
         let exact = self.exact.get(&(language, last(language, &name)));
         let mut exact = exact.into_iter().flatten();
@@ -167,6 +170,11 @@ impl Table {
         };
         found.or_else(begins).map(|rule| rule.meaning)
     }
+
+    fn class(&self, name: &str) -> Option<Meaning> {
+        let rules = self.exact.get(&(Language::Java, name))?;
+        rules.first().map(|rule| rule.meaning)
+    }
 }
 
 /// The last part of a name, by which rules are found.
@@ -174,6 +182,7 @@ fn last(language: Language, name: &str) -> &str {
     let parts = match language {
         Language::Python => ".",
         Language::Native => "::",
+        Language::Java => return name,
     };
     name.rsplit(parts).next().unwrap_or(name)
 }
@@ -181,6 +190,11 @@ fn last(language: Language, name: &str) -> &str {
 /// What is known of a frame.
 pub fn meaning(frame: &Frame) -> Option<Meaning> {
     TABLE.meaning(frame)
+}
+
+/// What it means that a thread of Java's is parked on an object of these classes, its own first and then its parents.
+pub fn parked_on(classes: &[String]) -> Option<Meaning> {
+    classes.iter().find_map(|class| TABLE.class(class))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The format of the files of places: a line a rule, `MEANING FUNCTION [FILE]`; `[native]` and `[python]` say of
-//! which language the functions below are; `#` begins a comment.
+//! which language the functions below are, `[java]` that they are classes; `#` begins a comment.
 
 use super::Meaning;
 
@@ -10,6 +10,8 @@ pub(super) enum Language {
     Native,
     /// Python: names in parts between dots; a file is the end of the source file's path.
     Python,
+    /// Java: the class of the object that a thread is parked on, or one of its parents.
+    Java,
 }
 
 /// A line.
@@ -33,6 +35,7 @@ impl Rule {
                 name == self.name || (self.name.contains("::") && ends(name, self.name, "::"))
             }
             // Before 3.11 a frame has the last part of its name alone: the file has to tell.
+            Language::Java => name == self.name,
             Language::Python => {
                 name == self.name
                     || ends(name, self.name, ".")
@@ -56,6 +59,7 @@ impl Rule {
         file.is_some_and(|file| match language {
             Language::Native => file.rsplit('/').next().unwrap_or(file).starts_with(wanted),
             Language::Python => file == wanted || ends(file, wanted, "/"),
+            Language::Java => false,
         })
     }
 }
@@ -76,6 +80,7 @@ pub(super) fn rules(text: &'static str) -> impl Iterator<Item = Result<Rule, Str
             "" => return None,
             "[native]" => language = Some(Language::Native),
             "[python]" => language = Some(Language::Python),
+            "[java]" => language = Some(Language::Java),
             _ => {
                 let parsed = rule(line, language);
                 return Some(parsed.map_err(|why| format!("line {}: {why}", number + 1)));
@@ -86,7 +91,7 @@ pub(super) fn rules(text: &'static str) -> impl Iterator<Item = Result<Rule, Str
 }
 
 fn rule(line: &'static str, language: Option<Language>) -> Result<Rule, String> {
-    let language = language.ok_or("[native] or [python] has to stand above it")?;
+    let language = language.ok_or("[native], [python] or [java] has to stand above it")?;
     let mut words = line.split_whitespace();
     let (Some(meaning), Some(name), file, None) =
         (words.next(), words.next(), words.next(), words.next())

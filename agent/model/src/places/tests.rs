@@ -175,3 +175,53 @@ fn a_rule_that_names_a_module_is_of_that_module() {
     of.frames[0].module = Some("/usr/lib/postgresql/15/bin/postgres".into());
     assert_eq!(read(&of).what, Some(Meaning::Lock));
 }
+
+#[test]
+fn a_parked_thread_is_told_by_the_class_of_what_it_is_parked_on() {
+    const AQS: &str = "java.util.concurrent.locks.AbstractQueuedSynchronizer";
+    let cases: [(&[&str], Option<Meaning>); 8] = [
+        (
+            &[
+                "java.util.concurrent.locks.ReentrantLock$FairSync",
+                "java.util.concurrent.locks.ReentrantLock$Sync",
+                AQS,
+            ],
+            Some(Meaning::Lock),
+        ),
+        (
+            &["java.util.concurrent.CountDownLatch$Sync", AQS],
+            Some(Meaning::Latch),
+        ),
+        (
+            &["java.util.concurrent.locks.AbstractQueuedSynchronizer$ConditionObject"],
+            Some(Meaning::Condition),
+        ),
+        (
+            &[
+                "java.util.concurrent.SynchronousQueue$TransferStack",
+                "java.util.concurrent.SynchronousQueue$Transferer",
+            ],
+            Some(Meaning::Queue),
+        ),
+        (&["java.util.concurrent.ForkJoinPool"], Some(Meaning::Home)),
+        (
+            &[
+                "java.util.concurrent.ScheduledThreadPoolExecutor$ScheduledFutureTask",
+                "java.util.concurrent.FutureTask",
+            ],
+            Some(Meaning::Future),
+        ),
+        (&["com.acme.Own$Sync", AQS], Some(Meaning::Condition)),
+        (&["com.acme.ReentrantLock$Sync", "java.lang.Object"], None),
+    ];
+    for (classes, meaning) in cases {
+        let classes: Vec<String> = classes.iter().map(|it| (*it).to_owned()).collect();
+        assert_eq!(parked_on(&classes), meaning, "{classes:?}");
+    }
+    // A class is no function, and a function no class.
+    assert_eq!(
+        reading(&["main", "java.util.concurrent.ForkJoinPool"]).what,
+        None
+    );
+    assert_eq!(parked_on(&["pthread_mutex_lock".to_owned()]), None);
+}

@@ -51,6 +51,8 @@ steps! {
     UnwindRoom, 3 s, GaveUpUnwindRoom, "room for unwind tables";
     /// One question to the Python interpreter of a process.
     Interpreter, 1 s, GaveUpInterpreter, "Python interpreter";
+    /// The threads of the Java virtual machine of a process.
+    JavaMachine, 1 s, GaveUpJava, "Java virtual machine";
     /// The stacks of threads that sleep.
     SleepingStacks, 5 s, GaveUpSleepingStacks, "stacks of sleeping threads";
     /// The words of locks in the memory of a process.

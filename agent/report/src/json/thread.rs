@@ -21,6 +21,9 @@ pub(super) struct Thread<'a> {
     /// What Python's `threading` calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     python_name: Option<&'a str>,
+    /// What Java calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    java_name: Option<&'a str>,
     /// So many threads that ended, together.
     #[serde(skip_serializing_if = "is_zero")]
     summed_threads: u64,
@@ -28,6 +31,8 @@ pub(super) struct Thread<'a> {
     observed_ns: u64,
     on_cpu_ns: u64,
     run_queue: RunQueue,
+    /// How often the scheduler moved it to another CPU; `null` where the kernel does not say.
+    migrations: Option<u64>,
     blocked: Vec<Blocked>,
     /// Blocked in its normal idle: the sum of `idle_ns`.
     idle_ns: u64,
@@ -127,10 +132,12 @@ pub(super) fn threads(capture: &Capture) -> Vec<Thread<'_>> {
             tid: thread.tid,
             comm: &thread.comm,
             python_name: thread.python_name.as_deref(),
+            java_name: thread.java_name.as_deref(),
             summed_threads: thread.summed,
             observed_ns: nanos(thread.observed),
             on_cpu_ns: nanos(thread.on_cpu),
             run_queue: run_queue(&thread.run_queue),
+            migrations: thread.migrations,
             blocked: blocked(thread, shares),
             idle_ns: nanos(shares.idle_total()),
             idle_inferred: shares.inferred,

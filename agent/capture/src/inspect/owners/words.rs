@@ -15,7 +15,7 @@ const GLIBC_FUTEXES: [u64; 2] = [8, 12];
 /// Bits of `__readers` that are no count (`nptl/pthread_rwlock_common.c`).
 const GLIBC_COUNT_SHIFT: u32 = 3;
 /// A thread reads under a lock so many times at once, at the most.
-pub(crate) const READS_A_THREAD: u32 = 4;
+pub(super) const READS_A_THREAD: u32 = 4;
 
 /// What sort of lock it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,18 +41,18 @@ impl Sort {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unowned {
     /// Where its code begins to use it: the word that is counted or exchanged, or the object.
-    pub(crate) address: u64,
+    pub address: u64,
     /// The object that it is the last part of, where guards have that one's address.
-    pub(crate) whole: Option<u64>,
+    pub whole: Option<u64>,
     /// How many read under it; 0: one has it alone.
-    pub(crate) readers: u32,
+    pub readers: u32,
     /// What it is.
-    pub(crate) sort: Sort,
+    pub sort: Sort,
 }
 
 impl Unowned {
     /// The addresses by which code uses it.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = u64> {
+    pub(super) fn addresses(&self) -> impl Iterator<Item = u64> {
         std::iter::once(self.address).chain(self.whole)
     }
 }

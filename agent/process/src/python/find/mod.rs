@@ -16,7 +16,7 @@ mod text;
 
 use super::Version;
 use super::layout::{Layout, published};
-use crate::maps::{Identity, Mapping, Module, Snapshot};
+use crate::maps::{Identity, Module, Snapshot};
 use crate::memory::Memory;
 use program::Program;
 use remora_common::python::Interpreter;
@@ -129,7 +129,7 @@ impl Finder {
                 .iter()
                 .any(|known| Arc::ptr_eq(known.module, module));
             if let (false, Some(program)) = (seen, self.program(module))
-                && let Some(bias) = bias(mapping)
+                && let Some(bias) = mapping.bias()
             {
                 candidates.push(Candidate {
                     module,
@@ -152,19 +152,6 @@ impl Finder {
         self.files.insert(module.identity.clone(), program.clone());
         program
     }
-}
-
-/// What to add to an address of the file to get the process's: by the middle of the mapping, as its
-/// first page may begin in the segment in front.
-fn bias(mapping: &Mapping) -> Option<u64> {
-    let layout = mapping.module.as_ref()?.layout.as_ref()?;
-    let inside = mapping.end.checked_sub(mapping.start)? / 2;
-    let address = layout.address(mapping.offset.checked_add(inside)?);
-    let (address, inside) = match address {
-        Some(address) => (address, inside),
-        None => (layout.address(mapping.offset)?, 0),
-    };
-    Some(mapping.start.wrapping_add(inside).wrapping_sub(address))
 }
 
 /// The interpreter of one process; [`Finder`] is cheaper for several.

@@ -10,15 +10,14 @@ mod attribute;
 mod collection;
 mod dict;
 pub mod layout;
-mod metered;
 mod number;
 #[cfg(test)]
 mod tests;
 mod text;
 mod types;
 
+pub use crate::metered::Metered;
 pub use layout::{OBJECT_TYPE, ObjectLayout};
-pub use metered::Metered;
 pub use types::Type;
 
 use super::layout::{Layout, Unicode};
