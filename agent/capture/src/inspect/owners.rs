@@ -78,7 +78,7 @@ pub(crate) struct CodeOwner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CodeOwners {
     /// Where it lies; threads may wait for it elsewhere.
-    pub(crate) address: u64,
+    pub address: u64,
     /// How many read under it, by its word; 0: one has it alone.
     pub readers: u32,
     /// What it is.

@@ -81,7 +81,7 @@ pub(super) struct Follower<'f, 'm, M> {
     pub locks: &'f [u64],
     /// Those of them that are `parking_lot`'s, as a mask: they are free as soon as a comparison puts 0 into them. Of others
     /// nobody knows what such a comparison means.
-    pub(crate) compared: u64,
+    pub compared: u64,
     /// What called functions do.
     pub names: &'f mut dyn Names,
     /// Calls that are followed at this moment.
