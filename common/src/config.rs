@@ -37,6 +37,8 @@ pub struct Offsets {
     pub task_prio: u32,
     /// `task_struct.sched_info.last_arrival`.
     pub task_last_arrival: u32,
+    /// `task_struct.se.nr_migrations`.
+    pub task_migrations: u32,
     /// `task_struct.se.cfs_rq`.
     pub task_cfs_rq: u32,
     /// `cfs_rq.rq`.
@@ -85,7 +87,7 @@ pub struct Offsets {
     pub task_restart: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 4 * 40);
+const _: () = assert!(size_of::<Offsets>() == 4 * 41);
 
 impl Offsets {
     /// Nothing known.
@@ -102,6 +104,7 @@ impl Offsets {
         task_run_time_before: ABSENT,
         task_prio: ABSENT,
         task_last_arrival: ABSENT,
+        task_migrations: ABSENT,
         task_cfs_rq: ABSENT,
         cfs_rq_rq: ABSENT,
         rq_clock: ABSENT,

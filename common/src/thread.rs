@@ -62,6 +62,9 @@ pub const POLLS_POLL: usize = 1;
 /// The longest way from a sleeper's decision to its switch-out; see [`ThreadSlot::wait_end_ns`].
 pub const ALMOST_NS: u64 = 20_000;
 
+/// [`ThreadSlot::migrations_before`] of a kernel that does not count them.
+pub const MIGRATIONS_UNKNOWN: u32 = u32::MAX;
+
 /// One target thread.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -88,8 +91,8 @@ pub struct ThreadSlot {
     /// When the present wait began at the latest, by the scheduler's clock (`Control::clock_ahead_ns`); 0 when that
     /// is not known. See `FLAG_SINCE_INFERRED`.
     pub slept_at_ns: u64,
-    /// Always zero.
-    pub reserved: u32,
+    /// `se.nr_migrations` of its task when it was enlisted; [`MIGRATIONS_UNKNOWN`] where the kernel does not say.
+    pub migrations_before: u32,
     /// Its element in the table of event loops, 0 = none.
     pub event_loop: u32,
     /// The thread that the memory of the lock names as its owner when the present wait began, as its
@@ -149,8 +152,8 @@ pub struct ThreadSlot {
     pub fault_weight: u32,
     /// The mean of what `fault_weight` was drawn from.
     pub fault_period: u32,
-    /// Always zero.
-    pub reserved2: u32,
+    /// The same when it was seen last: at the end of the capture, or at its exit.
+    pub migrations_last: u32,
     /// Its polls while they are counted: in epoll, and in poll and select.
     pub polls: [PollTotals; 2],
     /// The thread's name, as of its exit (the agent reads living ones from `/proc`).
@@ -162,6 +165,14 @@ pub struct ThreadSlot {
 const _: () = assert!(size_of::<ThreadSlot>() == 344 + 24 * REASONS);
 
 impl ThreadSlot {
+    /// How often the scheduler moved it to another CPU while it was watched.
+    pub const fn migrations(&self) -> Option<u32> {
+        match self.migrations_before {
+            MIGRATIONS_UNKNOWN => None,
+            before => Some(self.migrations_last.wrapping_sub(before)),
+        }
+    }
+
     /// Whether a thread in [`STATE_BLOCKED`] was woken and waits for its CPU.
     ///
     /// A wake-up that came while the sleeper was on its way off the CPU does not show here; the

@@ -34,7 +34,7 @@ macro_rules! getters {
 
 getters!(OFFSETS:
     task_pid, task_tgid, task_state, task_comm, task_files, task_stack, task_on_cpu,
-    task_exec_start, task_run_time, task_run_time_before, task_prio, task_last_arrival, task_cfs_rq,
+    task_exec_start, task_run_time, task_run_time_before, task_prio, task_last_arrival, task_migrations, task_cfs_rq,
     cfs_rq_rq, rq_clock, rq_clock_task, task_group_leader, task_start_boottime, task_in_iowait,
     task_in_iowait_mask, files_fdt, fdtable_fd, fdtable_max_fds, file_inode, inode_mode,
     regs_syscall, regs_ip, regs_sp, regs_fp, regs_mode, regs_lr, task_tls,

@@ -100,6 +100,8 @@ pub fn enlist(task: Task, generation: u32, state: u32, now: u64) -> Option<u32> 
         (*slot).syscall = NO_SYSCALL as u32;
         (*slot).since_ns = now;
         (*slot).enlisted_ns = now;
+        (*slot).migrations_before = task::migrations(task);
+        (*slot).migrations_last = (*slot).migrations_before;
         bind((*slot).tid, index);
     }
     Some(index)

@@ -7,7 +7,7 @@
 use crate::config;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel};
 use core::{mem::MaybeUninit, ptr::read_volatile};
-use remora_common::config::ABSENT;
+use remora_common::{config::ABSENT, thread::MIGRATIONS_UNKNOWN};
 
 /// A trusted pointer to a `task_struct`.
 pub type Task = *const u8;
@@ -73,6 +73,16 @@ pub fn tgid(task: Task) -> u32 {
 pub fn state(task: Task) -> u32 {
     // SAFETY: member of task_struct; `long` before 5.14, whose low half holds every flag.
     unsafe { member(task, config::task_state()) }
+}
+
+/// How often the scheduler moved the task to another CPU in its life, modulo 2^32.
+#[inline(always)]
+pub fn migrations(task: Task) -> u32 {
+    if config::task_migrations() == ABSENT {
+        return MIGRATIONS_UNKNOWN;
+    }
+    // SAFETY: the low half of a member of task_struct.
+    unsafe { member(task, config::task_migrations()) }
 }
 
 /// Whether the task is on a CPU; `false` when the kernel does not say.

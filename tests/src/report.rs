@@ -107,6 +107,9 @@ pub struct Thread {
     pub on_cpu_ns: u64,
     /// Waiting for one.
     pub run_queue: RunQueue,
+    /// Moves to another CPU.
+    #[serde(default)]
+    pub migrations: Option<u64>,
     /// Blocked, by reason.
     pub blocked: Vec<Blocked>,
     /// At the end of the capture.

@@ -10,6 +10,10 @@ use remora_tests::tolerance::{
     SAMPLES_NAMED, assert_near, assert_share,
 };
 use remora_tests::{compile, gate};
+use rustix::{
+    process::Pid,
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 use std::time::Duration;
 
 #[test]
@@ -205,4 +209,50 @@ fn assert_burns_by_name(specimen: &Specimen) {
     };
     let share = cpu.share(|_| true, named);
     assert!(share >= SAMPLES_NAMED, "{share}: {}", cpu.top(|_| true));
+}
+
+/// Moves of a thread to another CPU so far, as the scheduler counts them; `None` where the kernel has no such file.
+fn migrations(tid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{tid}/task/{tid}/sched")).ok()?;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("se.nr_migrations"))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[test]
+fn moves_to_another_cpu_are_counted() {
+    const MOVES: u64 = 10;
+    let Some(_turn) = privileged() else { return };
+    let allowed = sched_getaffinity(None).expect("our own CPUs");
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU)
+        .filter(|cpu| allowed.is_set(*cpu))
+        .collect();
+    let [one, other, ..] = cpus[..] else {
+        return gate::skip("a thread cannot move: there is one CPU");
+    };
+    let specimen = Specimen::start("burn");
+    let pid = specimen.pid();
+    let before = migrations(pid);
+    let mut remora = Remora::record(&[pid], 4).start();
+    remora.until_recording();
+    for turn in 0..MOVES {
+        let mut set = CpuSet::new();
+        set.set(if turn % 2 == 0 { one } else { other });
+        let thread = Pid::from_raw(pid.cast_signed());
+        sched_setaffinity(thread, &set).expect("a CPU that is there");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let run = remora.finish();
+    run.assert_code(0);
+    let report = run.report();
+    let counted = report
+        .thread(pid)
+        .migrations
+        .expect("the kernel counts them");
+    // The first one may find it there already.
+    assert!(counted >= MOVES - 1, "{counted} of {MOVES}");
+    if let (Some(before), Some(after)) = (before, migrations(pid)) {
+        assert!(counted <= after - before, "{counted} of {}", after - before);
+    }
 }

@@ -71,3 +71,35 @@ fn off_the_cpu() {
     // What is a thread's normal idle is named in the picture that leaves it out.
     assert!(picture::text(&svg, "subtitle").contains("idle"), "{svg}");
 }
+
+#[test]
+fn profiles_of_speedscope_have_the_sums_of_the_folded_stacks() {
+    let Some(_turn) = privileged() else { return };
+    let specimens = ["burn", "nanosleep"].map(Specimen::start);
+    let pids = specimens.each_ref().map(Specimen::pid);
+    let (run, _report) = Remora::record(&pids, 2).capture();
+    for (name, unit, pid) in [("cpu", "none", pids[0]), ("offcpu", "nanoseconds", pids[1])] {
+        let folded = run.file(&format!("{name}.folded"));
+        let values = folded.lines().filter_map(|line| line.rsplit_once(' '));
+        let values = values.map(|(_, value)| value.parse::<u64>().expect("a value"));
+        let profiles = run.file(&format!("{name}.speedscope.json"));
+        let file: serde_json::Value = serde_json::from_str(&profiles).expect("JSON");
+        let profiles = file["profiles"].as_array().expect("profiles");
+        let sum = |profile: &serde_json::Value| -> u64 {
+            let weights = profile["weights"].as_array().expect("weights");
+            weights.iter().filter_map(serde_json::Value::as_u64).sum()
+        };
+        assert_eq!(
+            profiles.iter().map(sum).sum::<u64>(),
+            values.sum::<u64>(),
+            "{name}"
+        );
+        let of_pid = profiles.iter().find(|profile| {
+            let thread = profile["name"].as_str().unwrap_or_default();
+            thread.ends_with(&format!("-{pid}"))
+        });
+        let of_pid = of_pid.unwrap_or_else(|| panic!("{name}: no profile of {pid}: {file}"));
+        assert!(sum(of_pid) > 0);
+        assert!(profiles.iter().all(|profile| profile["unit"] == unit));
+    }
+}

@@ -9,7 +9,7 @@
 mod executor;
 mod slots;
 
-pub use slots::of as slot_pool;
+pub(crate) use slots::of as slot_pool;
 
 use super::lock_stuck::is_semaphore;
 use super::waits::{Kind, Rest, Waiting, Waits, someone_works};

@@ -49,296 +49,80 @@ const COST_FAULTS: &str = "careful reads of absent memory count as page faults";
 const COST_RESTART: &str = "waits with a time limit have no reason after a stop";
 const COST_IOWAIT: &str = "disk waits are told from the system call only";
 
-const COMMON: &[Wanted] = &[
-    fatal(
-        "task_struct",
-        &["pid"],
-        &[(|o| &mut o.task_pid, 0)],
-        "threads have no identity",
-    ),
-    fatal(
-        "task_struct",
-        &["tgid"],
-        &[(|o| &mut o.task_tgid, 0)],
-        "targets are not recognised",
-    ),
+/// Without it nothing can be observed.
+const MUST: bool = true;
+/// Without it something is missing.
+const MAY: bool = false;
+
+macro_rules! table {
+    ($($fatal:ident $owner:literal $($path:literal)|+ => $($field:ident$([$at:literal])? $(+ $plus:literal)?),+; $cost:expr;)*) => {
+        &[$(Wanted {
+            owner: $owner,
+            paths: &[$($path),+],
+            slots: &[$((|offsets| &mut offsets.$field$([$at])?, 0 $(+ $plus)?)),+],
+            fatal: $fatal,
+            cost: $cost,
+        },)*]
+    };
+}
+
+const COMMON: &[Wanted] = table! {
+    MUST "task_struct" "pid" => task_pid; "threads have no identity";
+    MUST "task_struct" "tgid" => task_tgid; "targets are not recognised";
     // Renamed in 5.14, so that nothing would read it as a plain `long` any more.
-    fatal(
-        "task_struct",
-        &["__state", "state"],
-        &[(|o| &mut o.task_state, 0)],
-        COST_STATE,
-    ),
-    wanted(
-        "task_struct",
-        &["comm"],
-        &[(|o| &mut o.task_comm, 0)],
-        "threads that end during the capture may have no name",
-    ),
-    wanted(
-        "task_struct",
-        &["files"],
-        &[(|o| &mut o.task_files, 0)],
-        COST_FILE,
-    ),
-    wanted(
-        "files_struct",
-        &["fdt"],
-        &[(|o| &mut o.files_fdt, 0)],
-        COST_FILE,
-    ),
-    wanted("fdtable", &["fd"], &[(|o| &mut o.fdtable_fd, 0)], COST_FILE),
-    wanted(
-        "fdtable",
-        &["max_fds"],
-        &[(|o| &mut o.fdtable_max_fds, 0)],
-        COST_FILE,
-    ),
-    wanted(
-        "file",
-        &["f_inode"],
-        &[(|o| &mut o.file_inode, 0)],
-        COST_FILE,
-    ),
-    wanted(
-        "inode",
-        &["i_mode"],
-        &[(|o| &mut o.inode_mode, 0)],
-        COST_FILE,
-    ),
-    wanted(
-        "task_struct",
-        &["stack"],
-        &[(|o| &mut o.task_stack, 0)],
-        "kernels without the helper bpf_task_pt_regs give waits no reason",
-    ),
-    wanted(
-        "task_struct",
-        &["on_cpu"],
-        &[(|o| &mut o.task_on_cpu, 0)],
-        "what a thread does at the start of the capture is known from its next switch on",
-    ),
-    wanted(
-        "task_struct",
-        &["se.exec_start"],
-        &[(|o| &mut o.task_exec_start, 0)],
-        COST_SLEPT,
-    ),
-    wanted(
-        "task_struct",
-        &["se.cfs_rq"],
-        &[(|o| &mut o.task_cfs_rq, 0)],
-        COST_SLEPT,
-    ),
-    wanted("cfs_rq", &["rq"], &[(|o| &mut o.cfs_rq_rq, 0)], COST_SLEPT),
-    wanted("rq", &["clock"], &[(|o| &mut o.rq_clock, 0)], COST_SLEPT),
-    wanted(
-        "rq",
-        &["clock_task"],
-        &[(|o| &mut o.rq_clock_task, 0)],
-        COST_SLEPT,
-    ),
-    wanted(
-        "task_struct",
-        &["sched_info.last_arrival"],
-        &[(|o| &mut o.task_last_arrival, 0)],
-        COST_MOVED,
-    ),
-    wanted(
-        "task_struct",
-        &["se.sum_exec_runtime"],
-        &[(|o| &mut o.task_run_time, 0)],
-        COST_MOVED,
-    ),
-    wanted(
-        "task_struct",
-        &["se.prev_sum_exec_runtime"],
-        &[(|o| &mut o.task_run_time_before, 0)],
-        COST_MOVED,
-    ),
-    wanted(
-        "task_struct",
-        &["prio"],
-        &[(|o| &mut o.task_prio, 0)],
-        COST_MOVED,
-    ),
-    wanted(
-        "task_struct",
-        &["group_leader"],
-        &[(|o| &mut o.task_group_leader, 0)],
-        COST_RECYCLED,
-    ),
-    wanted(
-        "task_struct",
-        &["start_boottime"],
-        &[(|o| &mut o.task_start_boottime, 0)],
-        COST_RECYCLED,
-    ),
-    wanted(
-        "task_struct",
-        &["pagefault_disabled"],
-        &[(|o| &mut o.task_pagefault_disabled, 0)],
-        COST_FAULTS,
-    ),
-    wanted(
-        "task_struct",
-        &["restart_block.fn"],
-        &[(|o| &mut o.task_restart, 0)],
-        COST_RESTART,
-    ),
-];
+    MUST "task_struct" "__state" | "state" => task_state; COST_STATE;
+    MAY "task_struct" "comm" => task_comm; "threads that end during the capture may have no name";
+    MAY "task_struct" "files" => task_files; COST_FILE;
+    MAY "files_struct" "fdt" => files_fdt; COST_FILE;
+    MAY "fdtable" "fd" => fdtable_fd; COST_FILE;
+    MAY "fdtable" "max_fds" => fdtable_max_fds; COST_FILE;
+    MAY "file" "f_inode" => file_inode; COST_FILE;
+    MAY "inode" "i_mode" => inode_mode; COST_FILE;
+    MAY "task_struct" "stack" => task_stack; "kernels without the helper bpf_task_pt_regs give waits no reason";
+    MAY "task_struct" "on_cpu" => task_on_cpu; "what a thread does at the start of the capture is known from its next switch on";
+    MAY "task_struct" "se.exec_start" => task_exec_start; COST_SLEPT;
+    MAY "task_struct" "se.nr_migrations" => task_migrations; "how often threads moved between CPUs is unknown";
+    MAY "task_struct" "se.cfs_rq" => task_cfs_rq; COST_SLEPT;
+    MAY "cfs_rq" "rq" => cfs_rq_rq; COST_SLEPT;
+    MAY "rq" "clock" => rq_clock; COST_SLEPT;
+    MAY "rq" "clock_task" => rq_clock_task; COST_SLEPT;
+    MAY "task_struct" "sched_info.last_arrival" => task_last_arrival; COST_MOVED;
+    MAY "task_struct" "se.sum_exec_runtime" => task_run_time; COST_MOVED;
+    MAY "task_struct" "se.prev_sum_exec_runtime" => task_run_time_before; COST_MOVED;
+    MAY "task_struct" "prio" => task_prio; COST_MOVED;
+    MAY "task_struct" "group_leader" => task_group_leader; COST_RECYCLED;
+    MAY "task_struct" "start_boottime" => task_start_boottime; COST_RECYCLED;
+    MAY "task_struct" "pagefault_disabled" => task_pagefault_disabled; COST_FAULTS;
+    MAY "task_struct" "restart_block.fn" => task_restart; COST_RESTART;
+};
 
 /// `struct pt_regs` of `arch/x86/include/asm/ptrace.h`; arguments in the order of
 /// `syscall_get_arguments` (`arch/x86/include/asm/syscall.h`).
-const X86_64: &[Wanted] = &[
-    wanted(
-        "pt_regs",
-        &["orig_ax"],
-        &[(|o| &mut o.regs_syscall, 0)],
-        COST_SYSCALL,
-    ),
-    wanted(
-        "pt_regs",
-        &["di"],
-        &[(|o| &mut o.regs_args[0], 0)],
-        COST_ARGS,
-    ),
-    wanted(
-        "pt_regs",
-        &["si"],
-        &[(|o| &mut o.regs_args[1], 0)],
-        COST_ARGS,
-    ),
-    wanted(
-        "pt_regs",
-        &["dx"],
-        &[(|o| &mut o.regs_args[2], 0)],
-        COST_ARGS,
-    ),
-    wanted(
-        "pt_regs",
-        &["r10"],
-        &[(|o| &mut o.regs_args[3], 0)],
-        COST_ARGS,
-    ),
-    wanted(
-        "pt_regs",
-        &["r8"],
-        &[(|o| &mut o.regs_args[4], 0)],
-        COST_ARGS,
-    ),
-    wanted(
-        "pt_regs",
-        &["r9"],
-        &[(|o| &mut o.regs_args[5], 0)],
-        COST_ARGS,
-    ),
-    wanted(
-        "pt_regs",
-        &["ip"],
-        &[(|o| &mut o.regs_ip, 0)],
-        COST_USER_STACK,
-    ),
-    wanted(
-        "pt_regs",
-        &["sp"],
-        &[(|o| &mut o.regs_sp, 0)],
-        COST_USER_STACK,
-    ),
-    wanted(
-        "pt_regs",
-        &["bp"],
-        &[(|o| &mut o.regs_fp, 0)],
-        COST_USER_STACK,
-    ),
-    wanted("pt_regs", &["cs"], &[(|o| &mut o.regs_mode, 0)], COST_MODE),
-    wanted(
-        "task_struct",
-        &["thread.fsbase"],
-        &[(|o| &mut o.task_tls, 0)],
-        COST_TLS,
-    ),
-];
+const X86_64: &[Wanted] = table! {
+    MAY "pt_regs" "orig_ax" => regs_syscall; COST_SYSCALL;
+    MAY "pt_regs" "di" => regs_args[0]; COST_ARGS;
+    MAY "pt_regs" "si" => regs_args[1]; COST_ARGS;
+    MAY "pt_regs" "dx" => regs_args[2]; COST_ARGS;
+    MAY "pt_regs" "r10" => regs_args[3]; COST_ARGS;
+    MAY "pt_regs" "r8" => regs_args[4]; COST_ARGS;
+    MAY "pt_regs" "r9" => regs_args[5]; COST_ARGS;
+    MAY "pt_regs" "ip" => regs_ip; COST_USER_STACK;
+    MAY "pt_regs" "sp" => regs_sp; COST_USER_STACK;
+    MAY "pt_regs" "bp" => regs_fp; COST_USER_STACK;
+    MAY "pt_regs" "cs" => regs_mode; COST_MODE;
+    MAY "task_struct" "thread.fsbase" => task_tls; COST_TLS;
+};
 
 /// `struct pt_regs` of `arch/arm64/include/asm/ptrace.h`. `regs` is an array of 64-bit registers:
 /// x0 to x5 are the arguments, x29 is the frame pointer.
-const AARCH64: &[Wanted] = &[
-    wanted(
-        "pt_regs",
-        &["syscallno"],
-        &[(|o| &mut o.regs_syscall, 0)],
-        COST_SYSCALL,
-    ),
-    wanted(
-        "pt_regs",
-        &["regs"],
-        &[
-            (|o| &mut o.regs_args[0], 0),
-            (|o| &mut o.regs_args[1], 8),
-            (|o| &mut o.regs_args[2], 16),
-            (|o| &mut o.regs_args[3], 24),
-            (|o| &mut o.regs_args[4], 32),
-            (|o| &mut o.regs_args[5], 40),
-            (|o| &mut o.regs_fp, 29 * 8),
-            (|o| &mut o.regs_lr, 30 * 8),
-        ],
-        COST_ARGS,
-    ),
-    wanted(
-        "pt_regs",
-        &["pc"],
-        &[(|o| &mut o.regs_ip, 0)],
-        COST_USER_STACK,
-    ),
-    wanted(
-        "pt_regs",
-        &["sp"],
-        &[(|o| &mut o.regs_sp, 0)],
-        COST_USER_STACK,
-    ),
-    wanted(
-        "pt_regs",
-        &["pstate"],
-        &[(|o| &mut o.regs_mode, 0)],
-        COST_MODE,
-    ),
-    wanted(
-        "task_struct",
-        &["thread.uw.tp_value"],
-        &[(|o| &mut o.task_tls, 0)],
-        COST_TLS,
-    ),
-];
-
-const fn wanted(
-    owner: &'static str,
-    paths: &'static [&'static str],
-    slots: &'static [(Slot, u32)],
-    cost: &'static str,
-) -> Wanted {
-    Wanted {
-        owner,
-        paths,
-        slots,
-        fatal: false,
-        cost,
-    }
-}
-
-const fn fatal(
-    owner: &'static str,
-    paths: &'static [&'static str],
-    slots: &'static [(Slot, u32)],
-    cost: &'static str,
-) -> Wanted {
-    Wanted {
-        owner,
-        paths,
-        slots,
-        fatal: true,
-        cost,
-    }
-}
+const AARCH64: &[Wanted] = table! {
+    MAY "pt_regs" "syscallno" => regs_syscall; COST_SYSCALL;
+    MAY "pt_regs" "regs" => regs_args[0], regs_args[1] + 8, regs_args[2] + 16, regs_args[3] + 24, regs_args[4] + 32, regs_args[5] + 40, regs_fp + 232, regs_lr + 240; COST_ARGS;
+    MAY "pt_regs" "pc" => regs_ip; COST_USER_STACK;
+    MAY "pt_regs" "sp" => regs_sp; COST_USER_STACK;
+    MAY "pt_regs" "pstate" => regs_mode; COST_MODE;
+    MAY "task_struct" "thread.uw.tp_value" => task_tls; COST_TLS;
+};
 
 /// Looks up every member that the kernel side reads, and lists those that are not there; their
 /// offsets are [`remora_common::config::ABSENT`].

@@ -146,6 +146,7 @@ impl Builder {
             observed: self.0.duration,
             on_cpu: Duration::ZERO,
             run_queue: RunQueue::default(),
+            migrations: None,
             waits: Vec::new(),
             now: Now {
                 state: State::Unknown,

@@ -95,6 +95,9 @@ pub struct Thread {
     pub on_cpu: Duration,
     /// Time ready but waiting for a CPU.
     pub run_queue: RunQueue,
+    /// How often the scheduler moved it to another CPU; `None` where the kernel does not say.
+    #[serde(default)]
+    pub migrations: Option<u64>,
     /// Time blocked, by reason; reasons that did not occur are absent.
     pub waits: Vec<ReasonTotals>,
     /// What it does at the end.
@@ -112,6 +115,13 @@ impl Thread {
     /// Time that it wanted a CPU: with one and without.
     pub fn wanted(&self) -> Duration {
         self.on_cpu.saturating_add(self.queued())
+    }
+
+    /// How often the scheduler moved it to another CPU, a second.
+    pub fn migrations_per_s(&self) -> Option<f64> {
+        let observed = self.observed.as_secs_f64();
+        let migrations = self.migrations.filter(|_| observed > 0.0)?;
+        Some(migrations as f64 / observed)
     }
 
     /// Time blocked, for any reason.

@@ -9,14 +9,10 @@ mod late;
 mod locks;
 
 use super::label::{self, Owners};
-use super::{nanos, text::clean};
-use remora_model::{Capture, Frame, FrameKind, Idleness, Site, Stack, Wait};
+use super::stacks::{self, Line, frame_name};
+use remora_model::{Capture, FrameKind, Stack};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
-
-/// Characters of a frame's name that are kept: demangled names reach many thousand, and a file has
-/// each as often as its function stands in a stack.
-const NAME_LIMIT: usize = 1_000;
 
 /// What a frame stands for: its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +40,8 @@ impl Folded {
     pub fn on_cpu(capture: &Capture) -> Self {
         let mut folded = Self::default();
         let owners = Owners::new(capture);
-        for sample in &capture.samples {
-            let mut line = folded.owner(&owners, sample.thread);
-            match capture.stacks.get(sample.stack) {
-                Some(stack) => folded.stack(&mut line, stack),
-                None => folded.push(&mut line, label::STACK_LOST, Class::Note),
-            }
-            folded.add(line, sample.count);
+        for line in stacks::on_cpu(capture) {
+            folded.add_line(&owners, line);
         }
         folded
     }
@@ -60,28 +51,8 @@ impl Folded {
     pub fn off_cpu(capture: &Capture, idle: bool) -> Self {
         let mut folded = Self::default();
         let owners = Owners::new(capture);
-        for wait in capture
-            .waits
-            .iter()
-            .filter(|wait| idle || wait.idle == Idleness::Busy)
-        {
-            folded.add_wait(capture, &owners, wait);
-        }
-        for (index, thread) in capture.threads.iter().enumerate() {
-            let queue = &thread.run_queue;
-            let kinds = [
-                ("after wake-up", queue.after_wake),
-                ("preempted", queue.preempted),
-            ];
-            for (kind, time) in kinds {
-                let mut line = String::new();
-                folded.push(&mut line, label::RUN_QUEUE, Class::Reason);
-                folded.push(&mut line, kind, Class::Note);
-                for owner in owners.frames(index) {
-                    folded.push(&mut line, &owner, Class::Owner);
-                }
-                folded.add(line, nanos(time));
-            }
+        for line in stacks::off_cpu(capture, idle) {
+            folded.add_line(&owners, line);
         }
         folded
     }
@@ -109,25 +80,18 @@ impl Folded {
         folded
     }
 
-    fn add_wait(&mut self, capture: &Capture, owners: &Owners<'_>, wait: &Wait) {
-        let reason = label::reason(wait.reason, wait.syscall);
-        let mut line = String::new();
-        match wait.idle {
-            Idleness::Busy => self.push(&mut line, &reason, Class::Reason),
-            _ => self.push(&mut line, &format!("[idle] {reason}"), Class::Reason),
+    fn add_line(&mut self, owners: &Owners<'_>, line: Line<'_>) {
+        let mut text = String::new();
+        for part in line.why {
+            self.push_name(&mut text, part.name, part.class);
         }
-        for owner in owners.frames(wait.thread) {
-            self.push(&mut line, &owner, Class::Owner);
+        for owner in owners.frames(line.thread) {
+            self.push(&mut text, &owner, Class::Owner);
         }
-        match wait.site {
-            Site::Short => self.push(&mut line, label::SHORT_WAITS, Class::Note),
-            Site::Lost => self.push(&mut line, label::STACK_LOST, Class::Note),
-            Site::Stack(index) => match capture.stacks.get(index) {
-                Some(stack) => self.stack(&mut line, stack),
-                None => self.push(&mut line, label::STACK_LOST, Class::Note),
-            },
+        for part in line.stack {
+            self.push_name(&mut text, part.name, part.class);
         }
-        self.add(line, nanos(wait.total));
+        self.add(text, line.value);
     }
 
     /// The file: lines in the order of their frames, so that equal prefixes stand together.
@@ -173,18 +137,8 @@ impl Folded {
     }
 
     fn stack(&mut self, line: &mut String, stack: &Stack) {
-        if stack.truncated {
-            self.push(line, label::TRUNCATED, Class::Note);
-        }
-        if stack.frames.is_empty() {
-            self.push(line, label::STACK_LOST, Class::Note);
-        }
-        for frame in &stack.frames {
-            if !frame.named && label::MARKERS.contains(&&*frame.name) {
-                self.push(line, &frame.name, Class::Note);
-            } else {
-                self.push_name(line, code_name(frame), Class::Code(frame.kind));
-            }
+        for part in stacks::parts(stack) {
+            self.push_name(line, part.name, part.class);
         }
     }
 
@@ -210,71 +164,11 @@ impl Folded {
     }
 }
 
-/// A function's name with the suffix of its kind.
-fn code_name(frame: &Frame) -> String {
-    let mut name = match (&frame.file, frame.kind) {
-        // Names like `run` and `__init__` say little without their file.
-        (Some(file), FrameKind::Python) => {
-            frame_name(&format!("{} ({})", frame.name, label::base_name(file)))
-        }
-        _ => frame_name(&frame.name),
-    };
-    // A function must not pass for a marker or another kind of code by its own name.
-    if label::MARKERS.contains(&name.as_str()) {
-        name.replace_range(..1, "(");
-    }
-    if let Some(at) = name.len().checked_sub(4)
-        && name.as_bytes()[at..].starts_with(b"_[")
-        && name.ends_with(']')
-    {
-        name.replace_range(at + 1..at + 2, "(");
-    }
-    name.push_str(match frame.kind {
-        FrameKind::Kernel => "_[k]",
-        FrameKind::Inlined => "_[i]",
-        FrameKind::Jit => "_[j]",
-        FrameKind::Python => "_[p]",
-        FrameKind::Native => "",
-    });
-    name
-}
-
-/// A name that is one frame whatever it holds: no `;`, no line break, no blank at its ends, no
-/// number at its end that would read as the line's value, no `# ` that would read as a comment.
-fn frame_name(name: &str) -> String {
-    let mut safe = String::new();
-    for (index, c) in clean(name).trim().chars().enumerate() {
-        if index == NAME_LIMIT {
-            safe.push('…');
-            break;
-        }
-        safe.push(match c {
-            ';' => ':',
-            c if c.is_whitespace() => ' ',
-            c => c,
-        });
-    }
-    if safe.is_empty() {
-        safe.push_str("[unnamed]");
-    }
-    if let Some(blank) = safe.rfind(' ')
-        && safe[blank + 1..]
-            .chars()
-            .all(|c| c.is_ascii_digit() || c == '.')
-    {
-        safe.replace_range(blank..=blank, "_");
-    }
-    if safe.starts_with("# ") {
-        safe.replace_range(1..2, "_");
-    }
-    safe
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remora_model::Reason;
     use remora_model::fixture::{Builder, ms};
+    use remora_model::{Reason, Site};
     use std::time::Duration;
 
     fn lines(folded: &Folded) -> Vec<String> {
@@ -352,28 +246,6 @@ mod tests {
         builder.samples(0, &["f", "g"], 1);
         let folded = lines(&Folded::on_cpu(&builder.finish()));
         assert_eq!(folded, ["f 1", "f;g 1", "f() 1"]);
-    }
-
-    #[test]
-    fn names_cannot_pass_for_something_else() {
-        let cases = [
-            ("a;b", "a:b"),
-            ("[u8; 8]", "[u8: 8]"),
-            ("line\nbreak", "line\\nbreak"),
-            ("worker 12", "worker_12"),
-            ("v 1.5", "v_1.5"),
-            ("# note", "#_note"),
-            ("  padded\u{2003}", "padded"),
-            ("", "[unnamed]"),
-        ];
-        for (name, expected) in cases {
-            assert_eq!(frame_name(name), expected);
-        }
-        let frame = remora_model::fixture::frame(FrameKind::Native, "user_[k]");
-        assert_eq!(code_name(&frame), "user_(k]");
-        let frame = remora_model::fixture::frame(FrameKind::Native, "[unmapped]");
-        assert_eq!(code_name(&frame), "(unmapped]");
-        assert!(frame_name(&"x".repeat(9_000)).chars().count() <= NAME_LIMIT + 1);
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub mod leak;
 mod name;
 mod palette;
 mod shares;
+mod speedscope;
+mod stacks;
 pub mod tasks;
 pub mod terminal;
 mod top;
@@ -52,10 +54,10 @@ pub enum ReportError {
     Json(serde_json::Error),
 }
 
-/// The files of the report, in memory: `report.json`, `cpu.svg`,
-/// `cpu.folded`, `offcpu.svg`, `offcpu.folded`, `memory.svg`, `memory.folded`; `epoll.svg` and
-/// `epoll.folded` where a thread has an event loop, `futex.svg` and `futex.folded` where one waited
-/// for a futex, `heap.svg` and `heap.folded` where allocators were watched, `leak.svg` where memory was read twice, and `tasks.txt` where a target runs asyncio.
+/// The files of the report, in memory: `index.html`, `report.json`, and `cpu`, `offcpu` and `memory` as `.svg` and
+/// `.folded`. With what there is to show: `cpu.speedscope.json` and `offcpu.speedscope.json` (a stack), `epoll` (a thread
+/// with an event loop), `futex` (a wait for a futex), `heap` (allocators were watched), each as `.svg` and `.folded`;
+/// `leak.svg` (memory was read twice) and `tasks.txt` (a target runs asyncio).
 pub fn artifacts(report: &Report, options: Options) -> Result<Vec<Artifact>, ReportError> {
     let capture = &report.capture;
     let on_cpu = Folded::on_cpu(capture);
@@ -73,6 +75,9 @@ pub fn artifacts(report: &Report, options: Options) -> Result<Vec<Artifact>, Rep
         ("memory.svg", flamegraph::memory(capture, &memory)?),
         ("memory.folded", memory.text().into_bytes()),
     ];
+    let on_cpu = speedscope::on_cpu(capture)?.map(|bytes| ("cpu.speedscope.json", bytes));
+    let off_cpu = speedscope::off_cpu(capture, options.idle)?;
+    let off_cpu = off_cpu.map(|bytes| ("offcpu.speedscope.json", bytes));
     let late = Folded::late(capture);
     let loops = if capture.loops.is_empty() {
         Vec::new()
@@ -103,6 +108,8 @@ pub fn artifacts(report: &Report, options: Options) -> Result<Vec<Artifact>, Rep
     let tasks = (!capture.tasks.is_empty()).then(|| ("tasks.txt", task_table(capture)));
     let mut artifacts: Vec<_> = files
         .into_iter()
+        .chain(on_cpu)
+        .chain(off_cpu)
         .chain(loops)
         .chain(locks)
         .chain(leak)

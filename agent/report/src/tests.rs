@@ -315,6 +315,14 @@ proptest! {
             });
             prop_assert_eq!(values.sum::<u64>(), total, "{}", folded);
         }
+        for (name, total) in [("cpu.speedscope.json", 12), ("offcpu.speedscope.json", 8_000_000)] {
+            let file: serde_json::Value = serde_json::from_str(&file(&capture, false, name)).unwrap();
+            let profiles = file["profiles"].as_array().unwrap();
+            let ends = profiles.iter().map(|profile| profile["endValue"].as_u64().unwrap());
+            prop_assert_eq!(ends.sum::<u64>(), total, "{}", file);
+            let frames = file["shared"]["frames"].as_array().unwrap();
+            prop_assert!(frames.iter().all(|frame| frame["name"].as_str().is_some_and(|it| !it.is_empty())));
+        }
         for name in ["cpu.svg", "offcpu.svg"] {
             let svg = file(&capture, true, name);
             let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };

@@ -101,6 +101,7 @@ pub fn process_exit(context: BtfTracePointContext) -> i32 {
     let Some(slot) = table::find(task::tid(task)) else {
         return 0;
     };
+    slot.migrations_last = task::migrations(task);
     if config::task_comm() != ABSENT {
         // SAFETY: both sides are 16 bytes; the source is a member of task_struct.
         unsafe {

@@ -143,6 +143,10 @@ fn show(context: *const TaskIteration, user: bool) -> i32 {
     let Some(slot) = table::find(tid) else {
         return 0;
     };
+    // The first pass at the end, while everything counts.
+    if table::recording() {
+        slot.migrations_last = task::migrations(task);
+    }
     if slot.state != STATE_BLOCKED {
         return 0;
     }

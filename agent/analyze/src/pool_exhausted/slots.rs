@@ -11,7 +11,7 @@ use remora_model::display::text::{clean, counted};
 use remora_model::{Finding, SlotPool, Subject, Thread, Topic};
 
 /// The pool that a thread waits for a slot of.
-pub fn of<'a>(scene: &Scene<'a>, thread: &Thread) -> Option<&'a SlotPool> {
+pub(crate) fn of<'a>(scene: &Scene<'a>, thread: &Thread) -> Option<&'a SlotPool> {
     let mut pools = scene.capture.slot_pools.iter();
     pools.find(|pool| pool.pid == thread.pid && pool.waiters.contains(&thread.tid))
 }

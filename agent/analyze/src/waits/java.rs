@@ -32,7 +32,7 @@ pub(super) fn kind(scene: &Scene<'_>, thread: &Thread, reading: &Reading) -> Opt
 }
 
 /// Whether it is a lock: a monitor to be entered, a lock of the library, or a synchronizer that somebody owns.
-pub fn is_lock(wait: &JavaWait) -> bool {
+pub(crate) fn is_lock(wait: &JavaWait) -> bool {
     match wait.on {
         JavaAwaited::Monitor => true,
         JavaAwaited::Notify => false,
@@ -47,7 +47,7 @@ pub fn is_lock(wait: &JavaWait) -> bool {
 /// Whether a thread waits for a lock of Java's whose holder seems to be at rest: a worker that fetches work under a
 /// lock, in turn with others, or one that waits for what only those behind it could do (nested monitors). From outside
 /// both look the same.
-pub fn is_behind_rest(graph: &Graph<'_>, waits: &Waits<'_>, waiting: &Waiting<'_>) -> bool {
+pub(crate) fn is_behind_rest(graph: &Graph<'_>, waits: &Waits<'_>, waiting: &Waiting<'_>) -> bool {
     if waiting.kind != Kind::Lock || graph.scene().java_wait(waiting.thread.tid).is_none() {
         return false;
     }
@@ -60,7 +60,10 @@ pub fn is_behind_rest(graph: &Graph<'_>, waits: &Waits<'_>, waiting: &Waiting<'_
 
 /// For how long a thread has stood at a monitor whose waiters wake up by themselves to ask again (HotSpot's do so every
 /// second): as long as it was watched, where it did nothing else.
-pub fn asked_again(scene: &Scene<'_>, (index, thread): (usize, &Thread)) -> Option<Duration> {
+pub(crate) fn asked_again(
+    scene: &Scene<'_>,
+    (index, thread): (usize, &Thread),
+) -> Option<Duration> {
     let wait = scene.java_wait(thread.tid)?;
     let at_monitor = wait.on == JavaAwaited::Monitor;
     (at_monitor && super::always_for_locks(scene, index)).then_some(thread.observed)

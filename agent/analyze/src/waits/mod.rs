@@ -8,7 +8,7 @@
 //! for whatever comes at the bottom of a thread's stack. Queues for a lock behind somebody who is at rest are rest
 //! as well (leader and followers).
 
-pub mod java;
+pub(crate) mod java;
 mod works;
 
 pub(crate) use works::someone_works;
@@ -159,7 +159,7 @@ pub(crate) struct Waits<'a> {
 
 impl<'a> Waits<'a> {
     /// That of a thread, given by its index.
-    pub fn of_thread(&self, index: usize) -> Option<&Waiting<'a>> {
+    pub(crate) fn of_thread(&self, index: usize) -> Option<&Waiting<'a>> {
         let at = self.all.binary_search_by_key(&index, |it| it.index);
         self.all.get(at.ok()?)
     }
@@ -254,6 +254,7 @@ fn kind(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading)
             Some(Meaning::Handshake) => Kind::Handshake,
             // Of a lock manager that wakes its waiters through a descriptor (PostgreSQL's latches).
             Some(Meaning::Lock) if reading.is_lock() && !reading.guessed => Kind::Lock,
+            Some(Meaning::Child) => Kind::Child,
             _ => Kind::Rest(Rest::EventLoop),
         },
         R::SocketAccept | R::SignalWait | R::IoUring => Kind::Rest(Rest::Arrival),

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What was read.
 #[derive(Debug, Default)]
-pub struct JavaStates {
+pub(crate) struct JavaStates {
     /// The machines, by process.
     pub machines: Vec<model::Java>,
     /// What those of their threads wait for that slept before and after they were read.
@@ -26,7 +26,7 @@ type Look = (String, Threads, HashMap<u32, u32>);
 
 /// Inspects the machines of the processes that these threads are of; `threads` gives them anew, to tell which have
 /// slept on meanwhile.
-pub fn inspect(spaces: &Spaces, threads: impl Fn() -> Vec<ThreadSlot>) -> JavaStates {
+pub(crate) fn inspect(spaces: &Spaces, threads: impl Fn() -> Vec<ThreadSlot>) -> JavaStates {
     let before = threads();
     let keys: BTreeSet<SpaceKey> = before.iter().map(key).collect();
     let mut states = JavaStates::default();

@@ -46,7 +46,7 @@ use std::{
 };
 use words::{Unowned, unowned};
 
-pub use words::Sort;
+pub(crate) use words::Sort;
 
 /// A wait of this length asks for the owner.
 const LONG_NS: u64 = 500_000_000;

@@ -1,6 +1,7 @@
 //! What late iterations of event loops did: the flamegraph of the stall.
 
-use super::{Class, Folded, label, nanos};
+use super::{Class, Folded, label};
+use crate::nanos;
 use remora_model::{Capture, Site};
 
 /// The first frame of what ran.

@@ -1,6 +1,7 @@
 //! Time lost for locks: who waits, and beside it what the holder did meanwhile.
 
-use super::{Class, Folded, label, nanos};
+use super::{Class, Folded, label};
+use crate::nanos;
 use remora_model::{Capture, Lock, LockKind, LockStack};
 
 /// The frames that tell the two sides of a lock apart.

@@ -59,6 +59,7 @@ const threadColumns = [
   lifeTime('blocked_ns', 'blocked', blockedBusy, 'waiting, its normal idle left out'),
   { ...lifeTime('idle_ns', 'idle', (row) => row.idle_ns, '~: partly inferred'), unit: '~ partly inferred',
     cell: (row) => [`${row.idle_inferred ? '~' : ''}${duration(row.idle_ns / 1e9)}`, ' ', el('small', null, row.observed_ns ? percent((100 * row.idle_ns) / row.observed_ns) : '')] },
+  number('migrations', 'moves', { note: 'moves to another CPU' }),
   { key: 'blocked', head: 'blocked in', unit: 'reason, time', text: true, width: 200, value: (row) => list(row.blocked).map((one) => one.reason).join(' '), cell: blockedOf, title: blockedTitle },
   { key: 'now', head: 'now', unit: 'state, since', text: true, width: 124, value: nowOf, title: (row) => (row.now ? stackLine(row.now.stack) : '') },
 ];

@@ -31,6 +31,8 @@ pub(super) struct Thread<'a> {
     observed_ns: u64,
     on_cpu_ns: u64,
     run_queue: RunQueue,
+    /// How often the scheduler moved it to another CPU; `null` where the kernel does not say.
+    migrations: Option<u64>,
     blocked: Vec<Blocked>,
     /// Blocked in its normal idle: the sum of `idle_ns`.
     idle_ns: u64,
@@ -135,6 +137,7 @@ pub(super) fn threads(capture: &Capture) -> Vec<Thread<'_>> {
             observed_ns: nanos(thread.observed),
             on_cpu_ns: nanos(thread.on_cpu),
             run_queue: run_queue(&thread.run_queue),
+            migrations: thread.migrations,
             blocked: blocked(thread, shares),
             idle_ns: nanos(shares.idle_total()),
             idle_inferred: shares.inferred,

@@ -18,6 +18,12 @@ const THREADS: usize = 20;
 /// Widths of the columns ON CPU, RUN-Q, BLOCKED, IDLE.
 const FIGURES: [usize; 4] = [6, 6, 7, 7];
 
+/// Width of the column MIGR/S: moves from one CPU to another, a second.
+const MIGRATIONS: usize = 6;
+
+/// Moves a second from which on the column is shown, for all threads.
+const MANY_MIGRATIONS: f64 = 1.0;
+
 /// Widest thread name: the kernel keeps 15 bytes, more are escapes.
 const THREAD: usize = 15;
 
@@ -35,6 +41,7 @@ struct Row {
     thread: String,
     id: String,
     figures: [String; 4],
+    migrations: String,
     blocked_in: String,
     now: String,
 }
@@ -54,6 +61,7 @@ pub(super) fn threads(page: &mut Page, capture: &Capture, shares: &[Shares]) {
         thread: "THREAD".to_owned(),
         id: if several { "PID/TID" } else { "TID" }.to_owned(),
         figures: ["ON CPU", "RUN-Q", "BLOCKED", "IDLE"].map(str::to_owned),
+        migrations: "MIGR/S".to_owned(),
         blocked_in: "BLOCKED IN".to_owned(),
         now: "NOW".to_owned(),
     }];
@@ -63,7 +71,12 @@ pub(super) fn threads(page: &mut Page, capture: &Capture, shares: &[Shares]) {
         let sum = Shares::sum(rest.iter().map(|(_, shares)| *shares));
         rows.push(rest_row(rest.len(), &sum));
     }
-    let columns = Columns::of(page.options.width, &rows);
+    let moved = |(thread, _): &(&Thread, _)| {
+        thread
+            .migrations_per_s()
+            .is_some_and(|rate| rate >= MANY_MIGRATIONS)
+    };
+    let columns = Columns::of(page.options.width, &rows, order.iter().any(moved));
     for (index, row) in rows.iter().enumerate() {
         let style = if index == 0 { QUIET } else { Style::new() };
         page.line(style, &columns.line(row));
@@ -88,6 +101,9 @@ fn row(thread: &Thread, shares: &Shares, several: bool) -> Row {
             thread.tid.to_string()
         },
         figures: figures(shares),
+        migrations: thread
+            .migrations_per_s()
+            .map_or_else(String::new, |rate| format!("{rate:.1}")),
         blocked_in: reasons(shares),
         now: now(&thread.now, NOW),
     }
@@ -98,6 +114,7 @@ fn rest_row(threads: usize, sum: &Shares) -> Row {
         thread: format!("and {threads} more"),
         id: String::new(),
         figures: figures(sum),
+        migrations: String::new(),
         blocked_in: reasons(sum),
         now: String::new(),
     }
@@ -152,6 +169,8 @@ pub(super) fn now(now: &Now, width: usize) -> String {
 struct Columns {
     thread: usize,
     id: usize,
+    /// 0: left out.
+    migrations: usize,
     blocked_in: usize,
     now: usize,
 }
@@ -159,7 +178,7 @@ struct Columns {
 impl Columns {
     /// Each is as wide as its widest cell; BLOCKED IN, the one that may be long, at most what the
     /// others leave of the width.
-    fn of(width: usize, rows: &[Row]) -> Self {
+    fn of(width: usize, rows: &[Row], moved: bool) -> Self {
         let widest = |cell: fn(&Row) -> &str| {
             let widths = rows.iter().map(|row| cell(row).width());
             widths.max().unwrap_or_default()
@@ -172,10 +191,19 @@ impl Columns {
         let taken: usize = 2 + columns.map(|column| column + GAP).sum::<usize>();
         // Without room for its heading it is left out: no figure behind it may be cut.
         let room = width.saturating_sub(taken);
+        // It comes after BLOCKED IN, which says more.
+        let has_room = moved && room >= BLOCKED_IN + MIGRATIONS + GAP;
+        let migrations = if has_room { MIGRATIONS } else { 0 };
+        let room = if has_room {
+            room - MIGRATIONS - GAP
+        } else {
+            room
+        };
         let room = if room < BLOCKED_IN { 0 } else { room };
         Self {
             thread,
             id,
+            migrations,
             blocked_in: widest(|row| &row.blocked_in).min(room),
             now,
         }
@@ -189,6 +217,9 @@ impl Columns {
                 .zip(FIGURES)
                 .map(|(text, width)| right(text, width)),
         );
+        if self.migrations > 0 {
+            cells.push(right(&row.migrations, self.migrations));
+        }
         if self.blocked_in > 0 {
             cells.push(left(
                 &whole(&row.blocked_in, self.blocked_in),
@@ -229,6 +260,30 @@ mod tests {
     use crate::terminal::{RenderOptions, summary};
     use remora_model::Reason;
     use remora_model::fixture::{Builder, ms};
+
+    #[test]
+    fn moves_between_cpus_are_shown_where_there_are_any_and_room() {
+        let mut builder = Builder::new(22_418, "redis-server");
+        builder.wait(0, Reason::Disk, &["main"], ms(2_310));
+        let seen_at = |width, capture: &remora_model::Capture| {
+            let options = RenderOptions {
+                width,
+                ..RenderOptions::default()
+            };
+            let page = summary(&capture.clone().into(), None, options);
+            page.contains("MIGR/S") && page.contains("  12.5  disk")
+        };
+        builder.0.threads[0].migrations = Some(3);
+        assert!(
+            !seen_at(100, &builder.0),
+            "three in thirty seconds are not many"
+        );
+        builder.0.threads[0].migrations = Some(375);
+        assert!(seen_at(100, &builder.0));
+        assert!(!seen_at(72, &builder.0));
+        builder.0.threads[0].migrations = None;
+        assert!(!seen_at(100, &builder.0));
+    }
 
     #[test]
     fn reasons_take_the_room_that_other_columns_do_not_need() {

@@ -83,7 +83,7 @@ impl Interpreters {
 
 impl Interpreters {
     /// Pools of connections that threads wait for a slot of.
-    pub fn slots(&self, slots: &[ThreadSlot]) -> Vec<model::SlotPool> {
+    pub(crate) fn slots(&self, slots: &[ThreadSlot]) -> Vec<model::SlotPool> {
         let mut all = Vec::new();
         for (key, found) in &self.by_space {
             let Found::Yes(known) = found else { continue };

@@ -31,7 +31,7 @@ const REENTRANT: u64 = 16;
 const MAX_COUNT: u64 = 1 << 20;
 
 /// What a thread waits for that sleeps in its own futex, with the arguments of its call. Its process has `threads`.
-pub fn parked(memory: &impl Memory, arguments: &[u64; 6], threads: u32) -> Option<Unowned> {
+pub(super) fn parked(memory: &impl Memory, arguments: &[u64; 6], threads: u32) -> Option<Unowned> {
     let [address, operation, expected, limit, ..] = *arguments;
     if operation & futex::COMMAND != futex::WAIT || expected as u32 != PARKED as u32 {
         return None;

@@ -15,11 +15,11 @@ const GLIBC_FUTEXES: [u64; 2] = [8, 12];
 /// Bits of `__readers` that are no count (`nptl/pthread_rwlock_common.c`).
 const GLIBC_COUNT_SHIFT: u32 = 3;
 /// A thread reads under a lock so many times at once, at the most.
-pub const READS_A_THREAD: u32 = 4;
+pub(super) const READS_A_THREAD: u32 = 4;
 
 /// What sort of lock it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sort {
+pub(crate) enum Sort {
     /// Its waiters sleep in its own word: Rust's, and others.
     Word,
     /// A read-write lock of glibc.
@@ -32,7 +32,7 @@ pub enum Sort {
 
 impl Sort {
     /// Whether its waiters sleep each in a word of its own.
-    pub const fn is_parking(self) -> bool {
+    pub(crate) const fn is_parking(self) -> bool {
         matches!(self, Self::ParkingMutex | Self::ParkingRwLock)
     }
 }
@@ -52,7 +52,7 @@ pub(super) struct Unowned {
 
 impl Unowned {
     /// The addresses by which code uses it.
-    pub fn addresses(&self) -> impl Iterator<Item = u64> {
+    pub(super) fn addresses(&self) -> impl Iterator<Item = u64> {
         std::iter::once(self.address).chain(self.whole)
     }
 }

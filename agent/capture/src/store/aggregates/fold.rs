@@ -6,7 +6,10 @@ use super::{
     sums::{Key, Sum, What},
 };
 use crate::store::threads::observed_ns;
-use remora_common::{event_loop::EventLoop, thread::ThreadSlot};
+use remora_common::{
+    event_loop::EventLoop,
+    thread::{MIGRATIONS_UNKNOWN, ThreadSlot},
+};
 use remora_probe::WaitForm;
 use std::{
     cmp::Reverse,
@@ -37,9 +40,9 @@ const COMM: usize = 16;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summed {
     /// How many threads.
-    pub threads: u64,
+    pub(crate) threads: u64,
     /// How long they were watched, together, in nanoseconds.
-    pub observed_ns: u64,
+    pub(crate) observed_ns: u64,
 }
 
 /// The sums, each with its slot at the same place of [`AggregateStore::ended`].
@@ -265,6 +268,11 @@ fn add(sum: &mut ThreadSlot, slot: &ThreadSlot) {
     sum.longest_run_queue_ns = sum.longest_run_queue_ns.max(slot.longest_run_queue_ns);
     sum.woken_count = sum.woken_count.saturating_add(slot.woken_count);
     sum.preempted_count = sum.preempted_count.saturating_add(slot.preempted_count);
+    match (sum.migrations(), slot.migrations()) {
+        // The sum starts at none: what it has is what its threads had.
+        (Some(_), Some(more)) => sum.migrations_last = sum.migrations_last.saturating_add(more),
+        _ => sum.migrations_before = MIGRATIONS_UNKNOWN,
+    }
     sum.faults += slot.faults;
     for (waits, more) in sum.waits.iter_mut().zip(&slot.waits) {
         waits.long_ns += more.long_ns;
