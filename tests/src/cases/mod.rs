@@ -7,6 +7,7 @@
 mod check;
 pub mod due;
 mod idioms;
+mod java;
 mod locks;
 mod loops;
 mod memory;
@@ -34,6 +35,8 @@ pub enum Program {
     Package(&'static str, &'static str),
     /// A mode of a Python program: name of its source.
     Python(&'static str, &'static str),
+    /// A mode of a Java program: its source, which the launcher compiles.
+    Java(&'static str, &'static str),
     /// The same on one version of CPython: `3.8`, its source, mode.
     PythonOf(&'static str, &'static str, &'static str),
     /// The same on one that has these modules.
@@ -113,6 +116,7 @@ pub fn all() -> Vec<Case> {
     [
         locks::CASES,
         idioms::CASES,
+        java::CASES,
         sockets::CASES,
         threads::CASES,
         loops::CASES,
