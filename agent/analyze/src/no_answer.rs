@@ -145,7 +145,9 @@ fn spoke_last(scene: &Scene<'_>, socket: &Socket) -> bool {
 fn has_a_client_waiting(scene: &Scene<'_>, servers: &Servers, asked: &Socket, alone: bool) -> bool {
     let sent_on = asked.tcp.and_then(|tcp| tcp.last_send);
     let is_its_cause = |received: Duration| {
-        alone || sent_on.is_some_and(|sent| received >= sent && received.saturating_sub(sent) <= PASSED_ON)
+        alone
+            || sent_on
+                .is_some_and(|sent| received >= sent && received.saturating_sub(sent) <= PASSED_ON)
     };
     let waits = |socket: &Socket| {
         let tcp = socket.tcp.filter(|tcp| tcp.bytes_received > 0)?;
