@@ -147,7 +147,7 @@ fn has_a_client_waiting(scene: &Scene<'_>, servers: &Servers, asked: &Socket, al
     let is_its_cause = |received: Duration| {
         alone
             || sent_on
-                .is_some_and(|sent| received >= sent && received.saturating_sub(sent) <= PASSED_ON)
+                .is_some_and(|sent| (sent..=sent.saturating_add(PASSED_ON)).contains(&received))
     };
     let waits = |socket: &Socket| {
         let tcp = socket.tcp.filter(|tcp| tcp.bytes_received > 0)?;
