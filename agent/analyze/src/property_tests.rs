@@ -82,7 +82,7 @@ fn thread() -> impl Strategy<Value = Thread> {
                 longest: waited,
                 ..RunQueue::default()
             },
-            migrations: Some(u64::MAX),
+            migrations: None,
             waits: vec![ReasonTotals {
                 reason,
                 total: waited,

@@ -37,6 +37,7 @@ fn write_task(w: &mut Writer, word: u32, without: &[&str]) {
         256,
         &[
             ("exec_start", word, 64 * 8, 0),
+            ("nr_migrations", word, 88 * 8, 0),
             ("sum_exec_runtime", word, 72 * 8, 0),
             ("prev_sum_exec_runtime", word, 80 * 8, 0),
             ("cfs_rq", word, 136 * 8, 0),
@@ -141,6 +142,7 @@ fn everything_is_found_on_x86_64() {
         task_run_time_before: 208,
         task_prio: 60,
         task_last_arrival: 1116,
+        task_migrations: 216,
         task_cfs_rq: 264,
         cfs_rq_rq: 320,
         rq_clock: 2600,
@@ -243,7 +245,7 @@ fn the_registers_of_the_other_architecture_are_absent_by_name() {
             .iter()
             .filter(|it| it.member.starts_with("task_struct."))
             .count(),
-        19
+        20
     );
 }
 
