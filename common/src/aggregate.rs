@@ -170,6 +170,12 @@ pub struct Control {
     pub clock_ahead_ns: u64,
     /// How often that was read.
     pub clock_readings: u64,
+    /// Processes whose children are not followed, for they are watched for a target's sake only; 0: none. Written by
+    /// the agent.
+    pub unfollowed: [u32; UNFOLLOWED],
 }
 
-const _: () = assert!(size_of::<Control>() == 80);
+/// Processes whose children are not followed, at most.
+pub const UNFOLLOWED: usize = 16;
+
+const _: () = assert!(size_of::<Control>() == 144);

@@ -14,7 +14,7 @@ use crate::{
 };
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use remora_common::{
-    aggregate::{AggregateKey, KIND_WAIT, KIND_WAKE, STACK_NONE, STACK_SKIPPED},
+    aggregate::{AggregateKey, KIND_WAIT, KIND_WAKE, STACK_NONE, STACK_SKIPPED, UNFOLLOWED},
     loss::Loss,
     reason::{NO_SYSCALL, REASONS},
     thread::*,
@@ -41,6 +41,18 @@ pub fn recording() -> bool {
     CONTROL
         .get_ptr(0)
         .is_some_and(|control| unsafe { (*control).recording } != 0)
+}
+
+/// Whether the children of a process are nobody's who is watched.
+#[inline(always)]
+pub fn is_unfollowed(tgid: u32) -> bool {
+    let Some(control) = CONTROL.get_ptr(0) else {
+        return false;
+    };
+    // SAFETY: a live element; the agent writes each number at once.
+    let first = unsafe { (&raw const (*control).unfollowed).cast::<u32>() };
+    // SAFETY: the index is below the array's length.
+    (0..UNFOLLOWED).any(|at| unsafe { first.add(at).read_volatile() } == tgid)
 }
 
 /// Binds a thread id to a slot; 0 unbinds.

@@ -3,7 +3,25 @@
 // Prints `ready {"pid":…,"tids":{…}}`, stays so, and ends by itself after five minutes. MS is how long each callback
 // computes.
 "use strict";
+const child_process = require("child_process");
 const http = require("http");
+
+// A server, and a process of its own that makes a connection to it three times a second.
+function besieged(then) {
+  const server = http.createServer((request, response) => response.end("done"));
+  server.listen(0, "127.0.0.1", () => {
+    const client = `
+      const kept = [];
+      const ask = () => {
+        const one = require("net").connect(${server.address().port}, "127.0.0.1");
+        kept.push(one.on("error", () => {}));
+      };
+      process.stdin.on("end", () => process.exit()).resume();
+      setInterval(ask, 300);`;
+    child_process.spawn(process.execPath, ["-e", client], { stdio: ["pipe", "ignore", "ignore"] });
+    setTimeout(then, 1500);
+  });
+}
 
 function compute(ms) {
   const end = process.hrtime.bigint() + BigInt(Math.round(ms * 1e6));
@@ -43,6 +61,22 @@ const modes = {
   forever() {
     http.createServer((request, response) => response.end("done")).listen(0, "127.0.0.1");
     setTimeout(() => compute(1e9), 50);
+  },
+  // The same, with connections that come meanwhile and wait to be accepted.
+  unaccepted() {
+    besieged(() => compute(1e9));
+  },
+  // A callback that waits for another thread, with connections that come.
+  waits() {
+    besieged(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0));
+  },
+  // A callback that waits for a child: in a loop of its own, which serves nobody else.
+  sync() {
+    besieged(() => child_process.execSync("sleep 300"));
+  },
+  // The child is waited for as it should be.
+  async() {
+    besieged(() => child_process.exec("sleep 300"));
   },
   // Nothing to do.
   idle() {

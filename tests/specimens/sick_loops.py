@@ -116,6 +116,21 @@ async def saturated():
         await reader.read(4096)
 
 
+async def busy(ms):
+    """A callback that asks for itself again, and computes for so long each time."""
+    loop = asyncio.get_running_loop()
+
+    def again():
+        end = time.perf_counter() + ms / 1000
+        while time.perf_counter() < end:
+            sum(range(100))
+        loop.call_soon(again)
+
+    again()
+    ready()
+    await asyncio.Event().wait()
+
+
 async def executor():
     """A blocking call where it belongs: in a thread."""
     loop = asyncio.get_running_loop()
@@ -154,6 +169,17 @@ async def rare():
 async def ticking_quietly():
     while True:
         await asyncio.sleep(0.01)
+
+
+async def turning_callback():
+    """The same by a callback that asks for itself again."""
+
+    def ask_again():
+        asyncio.get_running_loop().call_soon(ask_again)
+
+    ask_again()
+    ready()
+    await asyncio.Event().wait()
 
 
 async def turning():
@@ -237,6 +263,7 @@ HEALTHY = {
     "late-sleeps": late_sleeps,
     "rare": rare,
     "turning": turning,
+    "turning-callback": turning_callback,
     "unread": unread,
     "process-pool": process_pool,
 }
@@ -245,7 +272,14 @@ HEALTHY = {
 def main():
     signal.alarm(300)
     mode = sys.argv[1]
-    if mode == "compute":
+    if mode.startswith("uvloop-"):
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        mode = mode[len("uvloop-"):]
+    if mode.startswith("busy-"):
+        asyncio.run(busy(float(mode[len("busy-"):])))
+    elif mode == "compute":
         compute()
     elif mode in HEALTHY:
         asyncio.run(HEALTHY[mode]())

@@ -181,6 +181,21 @@ async def half_open_feed():
     await asyncio.sleep(300)
 
 
+def fed(sock):
+    """Fifty a second for ten seconds, then nothing."""
+    for _ in range(500):
+        sock.sendall(b"tick" * 20)
+        time.sleep(0.02)
+    signal.pause()
+
+
+async def young_feed():
+    """A feed that was never asked for anything falls silent while it is watched."""
+    await feed(served(fed), lambda _transport, _data: None)
+    ready()
+    await asyncio.sleep(300)
+
+
 async def drain():
     """The other end reads nothing: the task waits for room."""
     ours, theirs = pair()
@@ -284,6 +299,36 @@ async def idle_pool():
     await asyncio.sleep(300)
 
 
+async def young_download():
+    """The same as an answer: it was asked for, and ends."""
+
+    def there(sock):
+        sock.recv(100)
+        fed(sock)
+
+    sock = served(there)
+    sock.send(b"get")
+    await feed(sock, lambda _transport, _data: None)
+    ready()
+    await asyncio.sleep(300)
+
+
+async def young_bursts():
+    """What comes unasked in bursts is often silent for a while."""
+
+    def there(sock):
+        for _ in range(6):
+            for _ in range(40):
+                sock.sendall(b"line" * 20)
+                time.sleep(0.002)
+            time.sleep(1.5)
+        signal.pause()
+
+    await feed(served(there), lambda _transport, _data: None)
+    ready()
+    await asyncio.sleep(300)
+
+
 async def saw_tooth():
     """Files pile up and are closed together, as a collector does."""
     ready()
@@ -337,6 +382,9 @@ asyncio.run(
         "blocked": blocked,
         "silent-feed": silent_feed,
         "half-open-feed": half_open_feed,
+        "young-feed": young_feed,
+        "young-download": young_download,
+        "young-bursts": young_bursts,
         "drain": drain,
         "leak-sockets": leak_sockets,
         "near-limit": near_limit,

@@ -8,6 +8,7 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -290,6 +291,84 @@ static void nice_sharing(void)
     must(setpriority(PRIO_PROCESS, 0, 19), "setpriority");
     ready(getpid());
     wants_cpu();
+}
+
+/* Four that use the CPU which this process shares with them. */
+static void crowded(void)
+{
+    pin(0);
+    for (int i = 0; i < 4; i++)
+        if (child() == 0)
+            for (;;)
+                work();
+}
+
+/* Runs when nobody else wants the CPU. */
+static void gives_way(void)
+{
+    struct sched_param none = {0};
+    must(sched_setscheduler(0, SCHED_IDLE, &none), "sched_setscheduler");
+}
+
+/* A batch that gives way: nobody waits for it. */
+static void idle_batch(void)
+{
+    crowded();
+    gives_way();
+    ready(getpid());
+    wants_cpu();
+}
+
+/* The same, with a client that waits for its answer. */
+NAMED static void idle_server(void)
+{
+    char bytes[16] = {0};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    crowded();
+    must(bind(server, (struct sockaddr *)&address, length), "bind");
+    must(listen(server, 4), "listen");
+    must(getsockname(server, (struct sockaddr *)&address, &length), "getsockname");
+    if (child() == 0) {
+        int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        must(connect(client, (struct sockaddr *)&address, length), "connect");
+        must((int)write(client, bytes, sizeof bytes), "write");
+        rest(200 * MS);
+        must((int)write(client, bytes, sizeof bytes), "write");
+        _exit(read(client, bytes, sizeof bytes) < 0);
+    }
+    int client = accept(server, NULL, NULL);
+    must(client, "accept");
+    must((int)read(client, bytes, sizeof bytes), "read");
+    gives_way();
+    ready(getpid());
+    wants_cpu();
+}
+
+static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
+
+static void *idle_holder(void *unused)
+{
+    (void)unused;
+    pthread_mutex_lock(&held);
+    gives_way();
+    wants_cpu();
+    return NULL;
+}
+
+/* A thread that gives way computes under a lock that the main thread wants. */
+NAMED static void idle_lock(void)
+{
+    pthread_t thread;
+    crowded();
+    pthread_create(&thread, NULL, idle_holder, NULL);
+    while (pthread_mutex_trylock(&held) == 0) {
+        pthread_mutex_unlock(&held);
+        rest(MS);
+    }
+    ready(getpid());
+    pthread_mutex_lock(&held);
 }
 
 static void *worker(void *unused)
@@ -663,6 +742,9 @@ static const struct {
     {"starved", starved},
     {"sharing", sharing},
     {"nice", nice_sharing},
+    {"idle-batch", idle_batch},
+    {"idle-server", idle_server},
+    {"idle-lock", idle_lock},
     {"batch", batch},
     {"throttled", throttled},
     {"roomy", roomy},

@@ -38,6 +38,17 @@ fn locks_of_python_are_found_however_they_are_held() {
 }
 
 #[test]
+fn locks_of_java_are_found_and_its_pools_rest() {
+    check(&[
+        "deadlock-locks-java",
+        "deadlock-monitors-java",
+        "lock-of-an-exited-java",
+        "pools-java",
+        "http-java",
+    ]);
+}
+
+#[test]
 fn a_contended_lock_is_found_with_its_holder() {
     check(&["contention-mutex-c"]);
 }

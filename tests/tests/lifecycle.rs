@@ -1,8 +1,10 @@
 //! Targets that come and go: threads, children, exec, exit.
 
+use remora_tests::background::Background;
 use remora_tests::compile;
 use remora_tests::folded::Line;
 use remora_tests::gate::{privileged, skip};
+use remora_tests::proc::status_number;
 use remora_tests::remora::{Remora, Running};
 use remora_tests::report::Report;
 use remora_tests::specimen::{Specimen, Start};
@@ -10,6 +12,7 @@ use remora_tests::tolerance::{
     AT_ONCE, OFF_CPU, ON_CPU, ON_CPU_AND_QUEUED, SAMPLE_SHARE, SAMPLES_NAMED,
     SAMPLES_NAMED_WITH_STARTS, assert_near, assert_share,
 };
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 fn recording(specimen: &Specimen, seconds: u32, arguments: &[&str]) -> Running {
@@ -66,6 +69,30 @@ fn children_are_left_alone_otherwise() {
         "{report:#?}"
     );
     assert_eq!(run.folded("cpu").sum(|line| line.has("burn_in_child")), 0);
+}
+
+#[test]
+fn what_a_process_starts_that_is_watched_for_a_targets_sake_is_not_followed() {
+    let Some(_turn) = privileged() else { return };
+    // It waits for the shell at the other end of its input, which starts a program again and again.
+    let line = "{ for i in $(seq 400); do /bin/true; sleep 0.05; done; } | cat > /dev/null";
+    let mut shell = Command::new("sh");
+    let shell = Background::start(shell.args(["-c", line])).expect("a shell");
+    std::thread::sleep(Duration::from_millis(500));
+    let cat = pids_by_name("cat").into_iter();
+    let cat = cat.filter(|pid| status_number(*pid, "PPid") == Some(shell.pid().into()));
+    let [cat] = cat.collect::<Vec<_>>()[..] else {
+        panic!("the shell has one cat")
+    };
+    let run = Remora::with(&["triage", "--json", "--children", "--pid", &cat.to_string()]).run();
+    let said: serde_json::Value = serde_json::from_str(&run.stdout).expect("a document");
+    let targets = said["targets"].as_array().expect("targets");
+    let looped = targets.iter().any(|it| it["comm"] == "sh");
+    assert!(looped, "the shell is watched for its sake: {targets:#?}");
+    for target in targets.iter().filter(|it| it["pid"] != cat) {
+        assert!(!target["related"].is_null(), "{target:#}");
+        assert!(target["parent_pid"].is_null(), "{target:#}");
+    }
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub(crate) struct HealthyArgs {
     /// Do not have them work
     #[arg(long)]
     rest_only: bool,
+    /// One look at each: at work where it can work
+    #[arg(long)]
+    once: bool,
     /// A program runs for so long before it is looked at
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=3600))]
     settle: Option<u32>,
@@ -55,6 +58,7 @@ pub(crate) fn healthy(args: &HealthyArgs) -> anyhow::Result<()> {
         ("--list", args.list),
         ("--install", args.install),
         ("--rest-only", args.rest_only),
+        ("--once", args.once),
     ];
     command.args(flags.iter().filter(|(_, set)| *set).map(|(flag, _)| flag));
     let numbers = [

@@ -4,11 +4,14 @@
 //! samples in the calls by which a program asks whether there is something to do (epoll, poll, select, yield), or
 //! in a spin lock, and none in the calls that take in or give out anything. A server that never runs dry
 //! asks as often, but it reads and writes each time. A Python loop spends most of a turn in its own
-//! machinery, and counts when nothing but that is seen.
+//! machinery, and counts when nothing but that is seen. What it goes round in is told from the samples that lie in a
+//! callback (`round`).
+
+mod round;
 
 use super::event_loops::{framework, is_in_epoll};
 use super::{
-    Findings, Scene,
+    Findings, Scene, tasks,
     words::{self, Headline},
 };
 use remora_model::display::text::{count, percent, queue_bytes, share};
@@ -220,6 +223,14 @@ fn finding(
     finding.confidence = Confidence::Inferred;
     finding.about = vec![Subject::Thread(thread.tid)];
     finding.summary = summary(scene, thread, spin);
+    let callbacks = round::callbacks(scene, index);
+    if !callbacks.is_empty() {
+        let line = format!("goes round in {}", callbacks.join(", "));
+        finding = finding.fact(Topic::Reason, line);
+    }
+    for line in tasks::ready(scene, thread) {
+        finding = finding.fact(Topic::Task, line);
+    }
     finding = finding.fact(Topic::Samples, cpu(tally, spin));
     if let Some(rate) = rate(scene, index) {
         finding = finding.fact(Topic::Rate, rate);
@@ -244,6 +255,10 @@ fn finding(
         }
         (_, Some(fd)) => {
             format!("Read or close fd {fd}, or remove it from epoll. Use a timeout above 0.")
+        }
+        (Spin::Loop(_) | Spin::Asks, None) if !callbacks.is_empty() => {
+            let callback = round::place(&callbacks);
+            format!("Wait for an event or a timer in {callback} instead of going round the loop.")
         }
         (_, None) => {
             format!("Use a timeout above 0 in the poll{at}. Unregister what is always ready.")

@@ -15,10 +15,13 @@ use remora_model::{FrameKind, Idleness, Reason, Site, Stack, Thread, ThreadLoop}
 use std::collections::HashMap;
 use std::time::Duration;
 
+/// The function of libuv that is one, and its name.
+const LIBUV: (&str, &str) = ("uv_run", "libuv");
+
 /// Functions that are an event loop, and what people call it. Those whose loop several threads may run
 /// together are left out.
 const NATIVE: [(&str, &str); 9] = [
-    ("uv_run", "libuv"),
+    LIBUV,
     ("event_base_loop", "libevent"),
     ("ev_run", "libev"),
     ("aeMain", "redis"),
@@ -237,6 +240,13 @@ pub(crate) fn framework(stack: &Stack) -> Option<(usize, &'static str)> {
     frames
         .take_while(|(_, frame)| !is_forked(frame))
         .find_map(known)
+}
+
+/// Whether a stack is in a loop that a callback of another one runs: node's `execSync` has one of its own for the
+/// child, and the program's does not turn meanwhile. (asyncio and Qt run one and the same loop again.)
+pub(crate) fn is_nested(stack: &Stack) -> bool {
+    let frames = stack.frames.iter();
+    frames.filter(|frame| &*frame.name == LIBUV.0).count() > 1
 }
 
 /// The first function of a process of `multiprocessing`: what stands outside of it was copied by the fork.

@@ -59,6 +59,10 @@ pub(crate) fn of(scene: &Scene<'_>) -> Vec<JudgeLimit> {
             switched.count(),
             "greenlets that are switched out not seen",
         );
+        for runtime in [Runtime::Go, Runtime::Erlang] {
+            let at_rest = own.iter().filter(|it| rests_in(scene, it, runtime));
+            add(LimitOf::UserThreads, at_rest.count(), runtime.words());
+        }
         let java = own.iter().filter(|it| is_java(scene, it));
         let (of, what) = match refused(scene, process) {
             Some(why) => (
@@ -184,6 +188,39 @@ fn has_greenlets(scene: &Scene<'_>, thread: &Thread) -> bool {
                 .as_deref()
                 .is_some_and(|it| it.contains("greenlet") || it.contains("/gevent/")),
         })
+    })
+}
+
+/// A runtime that parks in its own tables what waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Runtime {
+    Go,
+    Erlang,
+}
+
+impl Runtime {
+    /// A function of its own, by which its threads are known.
+    fn has(self, function: &str) -> bool {
+        match self {
+            Self::Go => function.starts_with("runtime."),
+            Self::Erlang => function.starts_with("erts_") || function.starts_with("ethr_"),
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Go => "goroutines that are parked not seen",
+            Self::Erlang => "Erlang processes that are parked not seen",
+        }
+    }
+}
+
+/// It has no work, whoever waits without a thread.
+fn rests_in(scene: &Scene<'_>, thread: &Thread, runtime: Runtime) -> bool {
+    let stack = scene.stack_now(thread).filter(|_| is_long(thread));
+    stack.is_some_and(|stack| {
+        let mut native = stack.frames.iter();
+        native.any(|frame| frame.kind == FrameKind::Native && runtime.has(&frame.name))
     })
 }
 
@@ -324,6 +361,25 @@ mod tests {
         assert!(!few[0].is_large());
         builder.0.samples.last_mut().expect("a sample").count = 200;
         assert!(limits(&builder)[0].is_large());
+    }
+
+    #[test]
+    fn what_a_runtime_parks_without_a_thread_is_not_seen() {
+        let mut builder = Builder::new(1, "caddy");
+        builder.thread(1, 2, "caddy");
+        let parks = ["runtime.mstart", "runtime.findRunnable", "runtime.futex"];
+        sleeps(&mut builder, 0, Reason::Futex, &parks, 5);
+        sleeps(&mut builder, 1, Reason::Futex, &["main", "wait"], 5);
+        let [(of, why)] = &said(&builder)[..] else {
+            panic!("{:?}", said(&builder))
+        };
+        assert_eq!(*of, LimitOf::UserThreads);
+        assert_eq!(
+            why,
+            "1 thread of 2 in caddy (1): goroutines that are parked not seen"
+        );
+        builder.0.threads[0].now.since = Duration::ZERO;
+        assert!(said(&builder).is_empty());
     }
 
     #[test]

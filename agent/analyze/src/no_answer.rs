@@ -7,8 +7,8 @@
 //! * this side **made** the connection (it is not one that a client made), spoke **last** on it, and the thread waits
 //!   on that connection alone, in the middle of the program: an event loop's own wait is none, nor is a reader at
 //!   the bottom of a thread of its own, nor a request that waits for work by design (`BLPOP`, a subscription), which
-//!   the table of places knows. Where functions have no names, it is what a process of one thread waits for while a
-//!   client of its own waits for it.
+//!   the table of places knows. Where functions have no names, a client of the process has to wait for it: any, if it
+//!   has one thread, else one that asked when this side did.
 
 use super::connections::Servers;
 use super::waits::{Kind, Waiting, Waits};
@@ -25,6 +25,8 @@ use std::time::Duration;
 const MAX_FINDINGS: usize = 8;
 /// What is sent and received at nearly the same time has no order.
 const SLACK: Duration = Duration::from_millis(5);
+/// Within this time a request is passed on.
+const PASSED_ON: Duration = Duration::from_secs(1);
 /// A reader of its own has this many functions of the program above its thread's start.
 const READER: usize = 1;
 
@@ -99,7 +101,7 @@ fn owed(
             reading.what != Some(Meaning::Queue)
                 && match reading.gaps {
                     false => deep || alone(),
-                    true => alone() && has_a_client_waiting(scene, servers, waiting.thread.pid),
+                    true => has_a_client_waiting(scene, servers, socket, alone()),
                 }
         }
         _ => false,
@@ -138,15 +140,22 @@ fn spoke_last(scene: &Scene<'_>, socket: &Socket) -> bool {
     }
 }
 
-/// Whether a client of the process has spoken last, and got no answer for as long.
-fn has_a_client_waiting(scene: &Scene<'_>, servers: &Servers, pid: u32) -> bool {
+/// Whether a client of the process that made this connection has spoken last, and got no answer for as long. Where the
+/// thread is not its only one, the client asked just before this side did.
+fn has_a_client_waiting(scene: &Scene<'_>, servers: &Servers, asked: &Socket, alone: bool) -> bool {
+    let sent_on = asked.tcp.and_then(|tcp| tcp.last_send);
+    let is_its_cause = |received: Duration| {
+        alone
+            || sent_on
+                .is_some_and(|sent| (sent..=sent.saturating_add(PASSED_ON)).contains(&received))
+    };
     let waits = |socket: &Socket| {
         let tcp = socket.tcp.filter(|tcp| tcp.bytes_received > 0)?;
         let (sent, received) = (tcp.last_send?, tcp.last_receive?);
         let is_last = tcp.bytes_sent == 0 || received.saturating_add(SLACK) < sent;
-        Some(is_last && received >= scene.thresholds.no_answer)
+        Some(is_last && received >= scene.thresholds.no_answer && is_its_cause(received))
     };
-    let mut own = scene.sockets_of(pid);
+    let mut own = scene.sockets_of(asked.pid);
     own.any(|socket| {
         socket.open
             && socket.state == SocketState::Established

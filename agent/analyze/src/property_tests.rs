@@ -83,6 +83,7 @@ fn thread() -> impl Strategy<Value = Thread> {
                 longest: waited,
                 ..RunQueue::default()
             },
+            migrations: None,
             waits: vec![ReasonTotals {
                 reason,
                 total: waited,

@@ -1,7 +1,8 @@
 //! Who could read a socket: the threads of its process, for how long none of them can have done so, and
 //! which of them runs the loop that watches it.
 
-use super::{Scene, event_loops::framework};
+use super::Scene;
+use super::event_loops::is_nested;
 use remora_model::{Reason, State, Thread, Watch};
 use std::time::Duration;
 
@@ -79,10 +80,15 @@ impl<'a> Readers<'a> {
             elsewhere: false,
         });
         let found = found.or_else(|| self.alone()).or_else(|| self.by_stack());
-        // An epoll set in which something waits ends a `poll` that asks for the set: this one does not.
-        found.map(|it| LoopThread {
-            elsewhere: waits_for_events(it.thread) && !in_epoll(it.thread),
-            ..it
+        // An epoll set in which something waits ends a `poll` that asks for the set, or a wait on another set that has
+        // this one in it: this one does not. A loop inside of a callback is not that of the callback.
+        found.map(|it| {
+            let there = waits_there(it.thread) || watch.tids.contains(&it.thread.tid);
+            let own = in_epoll(it.thread) && there && !self.is_nested(it.thread);
+            LoopThread {
+                elsewhere: waits_for_events(it.thread) && !own,
+                ..it
+            }
         })
     }
 
@@ -121,22 +127,36 @@ impl<'a> Readers<'a> {
         }
     }
 
-    /// The one thread in whose stack stands the function of an event loop.
+    /// The one thread in whose stacks stands the function of an event loop and that does not wait for events of
+    /// another one; the main thread where there are several.
     fn by_stack(&self) -> Option<LoopThread<'a>> {
-        let runs_loop = |thread: &Thread| {
-            let stack = self.scene.stack_now(thread);
-            stack.is_some_and(|stack| framework(stack).is_some())
+        let away = |thread: &Thread| !waits_for_events(thread) || self.is_nested(thread);
+        let threads = self.threads.iter();
+        let found: Vec<_> = threads
+            .filter(|(index, thread)| away(thread) && self.scene.shows_loop(*index))
+            .collect();
+        let main = found.iter().find(|(_, thread)| thread.tid == thread.pid);
+        let (index, thread) = match found[..] {
+            [only] => only,
+            _ => main?,
         };
-        let mut found = self.threads.iter().filter(|(_, thread)| runs_loop(thread));
-        match (found.next(), found.next()) {
-            (Some((index, thread)), None) => Some(LoopThread {
-                index: *index,
-                thread,
-                inferred: true,
-                elsewhere: false,
-            }),
-            _ => None,
-        }
+        Some(LoopThread {
+            index: *index,
+            thread,
+            inferred: true,
+            elsewhere: false,
+        })
+    }
+
+    /// Whether a thread is in a loop inside of a callback of its loop.
+    fn is_nested(&self, thread: &Thread) -> bool {
+        self.scene.stack_now(thread).is_some_and(is_nested)
+    }
+
+    /// Whether one of the threads waits for events.
+    pub(crate) fn any_waits_for_events(&self) -> bool {
+        let mut threads = self.threads.iter();
+        threads.any(|(_, thread)| waits_for_events(thread))
     }
 
     /// Threads that wait for something other than events, each with the time of its present wait.
@@ -176,7 +196,9 @@ impl LoopThread<'_> {
             return Duration::ZERO;
         }
         let iteration = scene.event_loop(self.index).and_then(|it| it.busy_now);
-        iteration.unwrap_or_default().max(wait(self.thread))
+        let counted = scene.polls(self.index).map(|polls| polls.open);
+        let away = iteration.unwrap_or_default().max(wait(self.thread));
+        away.max(counted.unwrap_or_default())
     }
 }
 

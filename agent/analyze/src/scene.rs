@@ -1,5 +1,6 @@
 //! What all analyzers look at: the capture, with an index of what they ask it for.
 
+use super::event_loops::{Places, framework};
 use super::{Heartbeat, Thresholds, connections::Servers};
 use remora_model::display::text::clean;
 use remora_model::places::{self, Reading};
@@ -8,7 +9,7 @@ use remora_model::{
 };
 use remora_model::{Confidence, HookState, PollCount, Severity, SignalId, ThreadLoop};
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// The last sample is a little before the end.
@@ -35,6 +36,8 @@ pub struct Scene<'a> {
     sockets_by_process: HashMap<u32, Vec<&'a Socket>>,
     readings: Vec<OnceCell<Reading>>,
     servers: OnceCell<Servers>,
+    places: OnceCell<Places>,
+    loop_threads: OnceCell<HashSet<usize>>,
 }
 
 impl<'a> Scene<'a> {
@@ -66,6 +69,8 @@ impl<'a> Scene<'a> {
             sockets_by_process,
             readings: vec![OnceCell::new(); capture.stacks.len()],
             servers: OnceCell::new(),
+            places: OnceCell::new(),
+            loop_threads: OnceCell::new(),
         }
     }
 
@@ -122,6 +127,27 @@ impl<'a> Scene<'a> {
     pub fn is_accepted(&self, socket: &Socket) -> bool {
         let servers = self.servers.get_or_init(|| Servers::of(self.capture));
         servers.accepted(socket)
+    }
+
+    /// Where each thread was, by its samples and waits.
+    pub(crate) fn places(&self) -> &Places {
+        self.places.get_or_init(|| Places::new(self))
+    }
+
+    /// Whether the function of an event loop stands in a stack of a thread, by its index: where it is now, or was in a
+    /// sample or a wait.
+    pub(crate) fn shows_loop(&self, thread: usize) -> bool {
+        let all = self.loop_threads.get_or_init(|| {
+            let stacks = self.capture.stacks.iter();
+            let is_loop: Vec<bool> = stacks.map(|stack| framework(stack).is_some()).collect();
+            let shows = |at: usize| is_loop.get(at).copied().unwrap_or(false);
+            let threads = self.living().filter(|(index, thread)| {
+                let mut places = self.places().of(*index).iter();
+                thread.now.stack.is_some_and(shows) || places.any(|it| shows(it.stack))
+            });
+            threads.map(|(index, _)| index).collect()
+        });
+        all.contains(&thread)
     }
 
     /// How long something must have stood still in a socket to have done so in the whole look: nearly as long

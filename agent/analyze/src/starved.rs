@@ -1,16 +1,21 @@
 //! `starved`: a thread is ready and gets no CPU.
 //!
 //! What looks similar and is none: a batch with more threads than CPUs, which waits because of itself
-//! (its own threads use the CPUs it may use); a thread that was told to give way (nice above 0, SCHED_IDLE, SCHED_BATCH);
-//! a thread that shares a CPU fairly, whose waits are many and short. So it takes both: a large
-//! share of its runnable time, and one long wait, or a cgroup that was throttled.
+//! (its own threads use the CPUs it may use); a thread that was told to give way (nice above 0, SCHED_IDLE, SCHED_BATCH)
+//! while nobody waits for it (`needed`); a thread that shares a CPU fairly, whose waits are many and short. So it takes
+//! both: a large share of its runnable time, and one long wait, or a cgroup that was throttled (`limit`).
+
+mod limit;
+mod needed;
 
 use super::{
     Findings, Scene,
     event_loops::total,
     words::{self, Headline},
 };
-use remora_model::display::text::{clean, count, counted, duration, percent, share};
+use limit::throttling;
+use needed::Needed;
+use remora_model::display::text::{clean, counted, duration, share};
 use remora_model::{
     CpuLimit, Finding, FindingKind, Policy, Scheduling, Severity, State, Subject, Thread, Topic,
 };
@@ -20,8 +25,6 @@ use std::time::Duration;
 const LEAST: Duration = Duration::from_millis(250);
 /// A process whose own threads use that share of its CPUs starves itself.
 const OWN_DOING: f64 = 0.8;
-/// The limit of a cgroup matters when it throttled in that share of its periods, and so many.
-const THROTTLED: (f64, u64) = (0.25, 5);
 /// Who gets less than this of what it wants makes no progress to speak of.
 const HOPELESS: f64 = 0.95;
 /// Processes named that run instead.
@@ -33,14 +36,18 @@ struct Starved<'a> {
     queued: Duration,
     wanted: Duration,
     scheduling: Option<Scheduling>,
+    /// It was told to give way, and these wait for it all the same.
+    waiting: Vec<String>,
 }
 
+/// Comes after those who tell who waits for whom.
 pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
+    let mut needed = Needed::new(scene);
     for process in &scene.capture.processes {
-        let mut starved: Vec<Starved<'_>> = scene
-            .living()
-            .filter(|(_, thread)| thread.pid == process.pid)
-            .filter_map(|(_, thread)| starved(scene, thread))
+        let living = scene.living();
+        let own = living.filter(|(_, thread)| thread.pid == process.pid);
+        let mut starved: Vec<Starved<'_>> = own
+            .filter_map(|it| starved(scene, &findings.found, &mut needed, it))
             .collect();
         starved.sort_by_key(|it| (std::cmp::Reverse(it.queued), it.thread.tid));
         if let Some(worst) = starved.first() {
@@ -49,14 +56,12 @@ pub(crate) fn analyze(scene: &Scene<'_>, findings: &mut Findings) {
     }
 }
 
-/// The limit that throttled a process, if one did.
-fn throttling<'a>(scene: &Scene<'a>, pid: u32) -> Option<&'a CpuLimit> {
-    let limit = scene.capture.conditions.of(pid)?.limit.as_ref()?;
-    let often = limit.throttled as f64 >= THROTTLED.0 * limit.periods as f64;
-    (often && limit.throttled >= THROTTLED.1).then_some(limit)
-}
-
-fn starved<'a>(scene: &Scene<'_>, thread: &'a Thread) -> Option<Starved<'a>> {
+fn starved<'a>(
+    scene: &'a Scene<'a>,
+    found: &[Finding],
+    needed: &mut Needed<'a>,
+    (index, thread): (usize, &'a Thread),
+) -> Option<Starved<'a>> {
     let (queued, wanted) = (thread.queued(), thread.wanted());
     let lost = queued.as_secs_f64() / wanted.as_secs_f64().max(1e-9);
     if queued < LEAST || lost < scene.thresholds.starved.min(1.0) {
@@ -64,19 +69,29 @@ fn starved<'a>(scene: &Scene<'_>, thread: &'a Thread) -> Option<Starved<'a>> {
     }
     let condition = scene.capture.conditions.of(thread.pid);
     let scheduling = condition.and_then(|it| it.scheduling.iter().find(|it| it.tid == thread.tid));
-    let found = Starved {
+    let mut starved = Starved {
         thread,
         queued,
         wanted,
         scheduling: scheduling.copied(),
+        waiting: Vec::new(),
     };
     if throttling(scene, thread.pid).is_some() {
-        return Some(found);
+        return Some(starved);
     }
-    let gives_way = scheduling
-        .is_some_and(|it| it.nice > 0 || matches!(it.policy, Policy::Idle | Policy::Batch));
     let long = thread.run_queue.longest >= scene.thresholds.starved_stretch;
-    (long && !gives_way && !is_own_doing(scene, thread, scheduling)).then_some(found)
+    if !long || is_own_doing(scene, thread, scheduling) {
+        return None;
+    }
+    if scheduling.is_some_and(gives_way) {
+        starved.waiting = needed.by(found, (index, thread))?;
+    }
+    Some(starved)
+}
+
+/// Whether others are to have the CPU first, by choice.
+fn gives_way(it: &Scheduling) -> bool {
+    it.nice > 0 || matches!(it.policy, Policy::Idle | Policy::Batch)
 }
 
 /// Whether the CPUs that a thread may use are used by its own process.
@@ -111,24 +126,27 @@ fn finding(scene: &Scene<'_>, worst: &Starved<'_>, all: &[Starved<'_>]) -> Findi
         .map(|it| Subject::Thread(it.thread.tid))
         .collect();
     let limit = throttling(scene, thread.pid);
-    let why = match limit {
-        Some(limit) => format!(
-            "throttled in {} of {} periods",
-            count(limit.throttled),
-            count(limit.periods)
+    let lacked = share(worst.queued, worst.wanted);
+    let (what, why) = match limit {
+        Some(limit) => (
+            format!("throttled for {lacked} of its runnable time"),
+            limit::headline(limit),
         ),
-        None => format!("longest wait {}", duration(thread.run_queue.longest)),
+        None => (
+            format!("waited for a CPU {lacked} of its runnable time"),
+            format!("longest wait {}", duration(thread.run_queue.longest)),
+        ),
     };
     finding.summary = Headline {
         who: &words::thread(thread),
         of: &scene.process_name(thread.pid),
-        what: &format!(
-            "waited for a CPU {} of its runnable time",
-            share(worst.queued, worst.wanted)
-        ),
+        what: &what,
         detail: &why,
     }
     .fitted();
+    for line in &worst.waiting {
+        finding = finding.fact(Topic::Blocked, line.clone());
+    }
     finding = finding.fact(Topic::RunQueue, queue(thread, worst));
     if all.len() > 1 {
         let more = counted(all.len() as u64 - 1, "more thread");
@@ -138,21 +156,38 @@ fn finding(scene: &Scene<'_>, worst: &Starved<'_>, all: &[Starved<'_>]) -> Findi
         );
     }
     if let Some(limit) = limit {
-        finding = finding.fact(Topic::Limit, limit_words(limit));
+        finding = finding.fact(Topic::Limit, limit::words(scene, limit));
     }
     finding = finding.fact(Topic::Cpu, cpus(scene, worst));
     finding = who_runs(scene, thread, limit, finding);
-    finding.next = match limit {
-        Some(limit) => format!(
-            "Raise cpu.max of {}, or reduce the load.",
-            clean(&limit.cgroup)
-        ),
-        None => match competitor(scene, thread) {
-            Some(name) => format!("Give it its own CPUs (cpuset), or move {name}."),
-            None => "Give it its own CPUs (cpuset), or reduce the load.".to_owned(),
-        },
-    };
+    finding.next = next(scene, worst, limit);
     finding
+}
+
+fn next(scene: &Scene<'_>, worst: &Starved<'_>, limit: Option<&CpuLimit>) -> String {
+    let thread = worst.thread;
+    if let Some(limit) = limit {
+        let group = clean(&limit.cgroup);
+        return format!("Raise cpu.max of {group}, or reduce the load.");
+    }
+    match worst.scheduling.filter(gives_way) {
+        Some(it) if it.nice > 0 => {
+            return format!(
+                "Reset its nice value of {}: renice -n 0 -p {}.",
+                it.nice, thread.tid
+            );
+        }
+        Some(it) => {
+            let policy = it.policy.name();
+            let tid = thread.tid;
+            return format!("Give it the usual policy instead of {policy}: chrt -o -p 0 {tid}.");
+        }
+        None => {}
+    }
+    match competitor(scene, thread) {
+        Some(name) => format!("Give it its own CPUs (cpuset), or move {name}."),
+        None => "Give it its own CPUs (cpuset), or reduce the load.".to_owned(),
+    }
 }
 
 /// The process that used most of the CPUs meanwhile.
@@ -204,19 +239,6 @@ fn queue(thread: &Thread, worst: &Starved<'_>) -> String {
     )
 }
 
-fn limit_words(limit: &CpuLimit) -> String {
-    let quota = limit.quota_cpus.map_or_else(
-        || "unknown quota".to_owned(),
-        |cpus| format!("quota {cpus:.2} CPUs"),
-    );
-    format!(
-        "cgroup {}, {quota}, throttled {} in total ({} of periods)",
-        clean(&limit.cgroup),
-        duration(limit.time),
-        percent(limit.throttled as f64, limit.periods as f64),
-    )
-}
-
 fn cpus(scene: &Scene<'_>, worst: &Starved<'_>) -> String {
     let conditions = &scene.capture.conditions;
     let mut words = format!("load {:.1} on {} CPUs", conditions.load, conditions.cpus);
@@ -232,91 +254,4 @@ fn cpus(scene: &Scene<'_>, worst: &Starved<'_>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Thresholds, judge};
-    use remora_model::{
-        Capture, Constraint, RunQueue,
-        fixture::{Builder, ms},
-    };
-
-    /// 30 s; the thread wanted a CPU for 20 s.
-    fn capture(queued: Duration, longest: Duration, nice: i32) -> Capture {
-        let mut capture = Builder::new(7, "router").finish();
-        let thread = &mut capture.threads[0];
-        thread.on_cpu = ms(20_000).saturating_sub(queued);
-        thread.run_queue = RunQueue {
-            preempted: queued,
-            preemptions: 9,
-            longest,
-            ..RunQueue::default()
-        };
-        capture.conditions.cpus = 2;
-        capture.conditions.processes = vec![Constraint {
-            pid: 7,
-            scheduling: vec![Scheduling {
-                tid: 7,
-                nice,
-                policy: Policy::Other,
-                cpus: 2,
-            }],
-            ..Constraint::default()
-        }];
-        capture
-    }
-
-    fn found(capture: &Capture) -> Vec<FindingKind> {
-        let judgement = judge(capture, &Thresholds::default());
-        judgement.findings().map(|finding| finding.kind).collect()
-    }
-
-    #[test]
-    fn it_takes_a_large_share_and_a_long_stretch() {
-        assert_eq!(
-            found(&capture(ms(15_000), ms(900), 0)),
-            [FindingKind::Starved]
-        );
-        assert!(
-            found(&capture(ms(15_000), ms(40), 0)).is_empty(),
-            "short waits: a fair share"
-        );
-        assert!(
-            found(&capture(ms(5_000), ms(900), 0)).is_empty(),
-            "a small share"
-        );
-        assert!(
-            found(&capture(ms(15_000), ms(900), 10)).is_empty(),
-            "it gives way"
-        );
-    }
-
-    #[test]
-    fn a_batch_that_fills_its_own_cpus_is_nothing() {
-        let mut capture = capture(ms(15_000), ms(900), 0);
-        capture.threads[0].on_cpu = ms(25_000);
-        capture.threads[0].run_queue.preempted = ms(26_000);
-        let mut second = capture.threads[0].clone();
-        second.tid = 8;
-        capture.threads.push(second);
-        assert!(found(&capture).is_empty());
-    }
-
-    #[test]
-    fn a_limit_that_holds_back_is_named() {
-        let mut capture = capture(ms(15_000), ms(80), 0);
-        capture.conditions.processes[0].limit = Some(CpuLimit {
-            cgroup: "/box".into(),
-            quota_cpus: Some(0.2),
-            periods: 300,
-            throttled: 290,
-            time: ms(15_000),
-        });
-        let judgement = judge(&capture, &Thresholds::default());
-        let finding = judgement.findings().next().expect("one");
-        assert!(
-            finding.summary.contains("throttled in 290 of 300 periods"),
-            "{}",
-            finding.summary
-        );
-    }
-}
+mod tests;

@@ -1,9 +1,9 @@
 //! The asyncio tasks of a process that wait, in a line each: what a loop is about is in its tasks, not in the
 //! stack of its thread.
 
-use super::Scene;
+use super::{Scene, event_loops::task_loop, words};
 use remora_model::display::{label, text::clean};
-use remora_model::{Await, Task, TaskState};
+use remora_model::{Await, Task, TaskState, Thread};
 
 /// Tasks that are told.
 const SHOWN: usize = 2;
@@ -25,6 +25,28 @@ pub(crate) fn waiting(scene: &Scene<'_>, pid: u32, counts: impl Fn(&Await) -> bo
         last.push_str(&format!("; {more} more like it"));
     }
     lines
+}
+
+/// `"poller" ready to run again: wait (feed.py:3)`, for a few tasks of a thread's loop that are ready; none where there
+/// are more: these have something to do.
+pub(crate) fn ready(scene: &Scene<'_>, thread: &Thread) -> Vec<String> {
+    let Some((tasks, own)) = task_loop(scene, thread) else {
+        return Vec::new();
+    };
+    let is_ready = |task: &&Task| {
+        let runs = matches!(task.state, TaskState::Ready | TaskState::Running);
+        task.loop_id == own.id && runs
+    };
+    let ready: Vec<&Task> = tasks.tasks.iter().filter(is_ready).collect();
+    if ready.len() > SHOWN {
+        return Vec::new();
+    }
+    let line = |task: &&Task| {
+        let place = words::task_place(task);
+        let place = place.map_or_else(String::new, |place| format!(": {place}"));
+        format!("\"{}\" ready to run again{place}", clean(&task.name))
+    };
+    ready.iter().map(line).collect()
 }
 
 fn line(task: &Task) -> String {

@@ -7,6 +7,7 @@ use super::{
     words,
 };
 use remora_model::display::text::clean;
+use remora_model::places::Meaning;
 use remora_model::{Call, Finding, Gil, Lock, LockKind, Reason, Subject, Syscall, Thread, Topic};
 
 /// What a blocked thread, given with its index, waits for: `waits for a lock held by worker-12`.
@@ -34,6 +35,10 @@ fn what(scene: &Scene<'_>, index: usize, thread: &Thread) -> String {
         Some(Reason::PipeRead) => "waits for data from a pipe",
         Some(Reason::PipeWrite) => "waits for buffer space in a pipe",
         Some(Reason::WaitChild) => "waits for a child exit",
+        Some(Reason::Epoll) => match scene.reading_now(thread).what {
+            Some(Meaning::Child) => "waits for a child exit",
+            _ => "in a loop inside of a callback",
+        },
         Some(Reason::Disk) => "waits for disk I/O",
         Some(Reason::PageFault) => "waits for a page of memory",
         Some(reason) => return format!("waits in {}", call(reason, thread)),
@@ -73,7 +78,13 @@ fn by_call(
 ) -> Finding {
     let now = &thread.now;
     let reason = now.reason.unwrap_or(Reason::Unknown);
-    let mut fact = format!("{who} is in {}{instead}", call(reason, thread));
+    let mut fact = match reason {
+        Reason::Epoll => format!(
+            "{who} is in a loop inside of a callback, on epoll fd {}",
+            now.args[0]
+        ),
+        _ => format!("{who} is in {}{instead}", call(reason, thread)),
+    };
     match reason {
         Reason::Futex => {
             let address = now.args[0];
@@ -114,6 +125,9 @@ pub(crate) fn next(graph: &Graph<'_>, index: usize, thread: &Thread, is_asyncio:
             format!("Replace the sleep{at} with `await asyncio.sleep()`.")
         }
         Some(Reason::Sleep) => format!("Replace the sleep{at} with the loop's own timer."),
+        Some(Reason::Epoll) if scene.reading_now(thread).what == Some(Meaning::Child) => {
+            "Replace execSync, spawnSync by exec, spawn. Check what the child waits for.".to_owned()
+        }
         Some(
             reason @ (Reason::SocketReceive
             | Reason::SocketSend

@@ -97,7 +97,7 @@ pub(crate) fn place(stack: &Stack) -> Option<String> {
 }
 
 /// Code of the program itself, as far as its file says: not of a shared library, a language's own, a package.
-fn is_program(frame: &Frame) -> bool {
+pub(crate) fn is_program(frame: &Frame) -> bool {
     let module = frame.module.as_deref().unwrap_or_default();
     let file = frame.file.as_deref().unwrap_or_default();
     let in_library = match frame.kind {

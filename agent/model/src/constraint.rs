@@ -73,6 +73,12 @@ pub struct CpuLimit {
     pub cgroup: String,
     /// CPUs that it may use; `None` when it could not be read.
     pub quota_cpus: Option<f64>,
+    /// CPU time that it may use in each period.
+    #[serde(default)]
+    pub quota: Option<Duration>,
+    /// How long a period is.
+    #[serde(default)]
+    pub period: Option<Duration>,
     /// Periods that passed with something to run.
     pub periods: u64,
     /// Those in which it was held back.

@@ -229,6 +229,8 @@ pub enum LimitOf {
     CpuStacks,
     /// Tasks of tokio's runtime, which are not read.
     TokioTasks,
+    /// Threads at rest in a runtime that parks what waits without a thread.
+    UserThreads,
 }
 
 impl LimitOf {

@@ -196,6 +196,12 @@ pub struct Tcp {
     pub segments_out: u32,
     /// Segments with data that came in this capture.
     pub segments_in_capture: u64,
+    /// Samples of this capture that saw new ones.
+    #[serde(default)]
+    pub samples_with_data: u32,
+    /// The longest silence that such a sample found to have ended, as far as samples show it: a lower bound.
+    #[serde(default)]
+    pub longest_pause: Duration,
     /// Size of the peer's segments, as the kernel guesses it, in bytes.
     pub segment_bytes: u32,
     /// At least so long no byte was received, sent or acknowledged.

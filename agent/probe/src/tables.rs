@@ -8,7 +8,7 @@ use bytemuck::Zeroable;
 use remora_common::{
     aggregate::{
         Aggregate, AggregateKey, BLOCK_WORDS, Control, STACK_FAULT, STACK_KERNEL, STACK_LOST,
-        STACK_NONE, STACK_SKIPPED, STACK_USER, STACK_WORDS, StackEntry,
+        STACK_NONE, STACK_SKIPPED, STACK_USER, STACK_WORDS, StackEntry, UNFOLLOWED,
     },
     event_loop::EventLoop,
     python::unpack_ending,
@@ -64,6 +64,14 @@ impl Probe {
         // SAFETY: a live, aligned member that only the agent writes.
         unsafe { (&raw mut (*self.control.element(0)).recording).write_volatile(on) };
         fence(Ordering::SeqCst);
+    }
+
+    /// The children that a process makes from now on are not followed; the first [`UNFOLLOWED`] of these count.
+    pub fn do_not_follow(&mut self, at: usize, pid: u32) {
+        if at < UNFOLLOWED {
+            // SAFETY: a live, aligned element of an array that only the agent writes; the index is below its length.
+            unsafe { (&raw mut (*self.control.element(0)).unfollowed[at]).write_volatile(pid) };
+        }
     }
 
     /// All threads that have a slot, each as a consistent copy.

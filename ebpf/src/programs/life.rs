@@ -31,7 +31,8 @@ pub fn process_fork(context: BtfTracePointContext) -> i32 {
     };
     let (parent_tgid, generation) = (slot.tgid, slot.generation);
     let new_process = task::tgid(child) != parent_tgid;
-    if (new_process && config::follow_children() == 0) || !table::recording() {
+    let unfollowed = || config::follow_children() == 0 || table::is_unfollowed(parent_tgid);
+    if !table::recording() || (new_process && unfollowed()) {
         return 0;
     }
     // SAFETY: the helper has no preconditions.

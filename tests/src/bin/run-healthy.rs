@@ -1,5 +1,5 @@
 //! Has remora look at healthy programs that nobody here wrote, some at a time; what it finds is a false alarm:
-//! `healthy [--list] [--install] [--duration TIME] [--jobs N] [--rest-only] [--settle SECONDS] [--table FILE] [--out DIR] [NAME…]`.
+//! `healthy [--list] [--install] [--duration TIME] [--jobs N] [--rest-only] [--once] [--settle SECONDS] [--table FILE] [--out DIR] [NAME…]`.
 
 use remora_tests::healthy::{self, Look, Outcome, Program, Started};
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ const APART: Duration = Duration::from_secs(1);
 /// Between the beginning of the work and the look.
 const WARM: Duration = Duration::from_secs(2);
 
-const USAGE: &str = "usage: healthy [--list] [--install] [--duration SECONDS] [--jobs N] [--rest-only] \
+const USAGE: &str = "usage: healthy [--list] [--install] [--duration SECONDS] [--jobs N] [--rest-only] [--once] \
                      [--settle SECONDS] [--table FILE] [--out DIR] [NAME…]";
 
 /// What was asked for.
@@ -28,6 +28,8 @@ struct Options {
     duration: Duration,
     jobs: usize,
     rest_only: bool,
+    /// One look: at work where it can work.
+    once: bool,
     settle: Duration,
     table: Option<String>,
     out: Option<PathBuf>,
@@ -68,6 +70,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
         duration: Duration::from_secs(3),
         jobs: AT_ONCE,
         rest_only: false,
+        once: false,
         settle: SETTLE,
         table: None,
         out: None,
@@ -79,6 +82,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
             "--list" => options.list = true,
             "--install" => options.install = true,
             "--rest-only" => options.rest_only = true,
+            "--once" => options.once = true,
             "--duration" => options.duration = seconds(arguments.next()?)?,
             "--settle" => options.settle = seconds(arguments.next()?)?,
             "--jobs" => options.jobs = arguments.next()?.parse().ok().filter(|jobs| *jobs > 0)?,
@@ -136,8 +140,9 @@ fn judge(program: &Program, options: &Options) -> Result<Outcome, String> {
         started.ended().map_or(look, Err)
     };
     sleep(options.settle.saturating_sub(started.since().elapsed()));
-    let rest = look(&mut started, "rest");
-    let work = (program.can_work() && !options.rest_only).then(|| {
+    let works = program.can_work() && !options.rest_only;
+    let rest = (!works || !options.once).then(|| look(&mut started, "rest"));
+    let work = works.then(|| {
         let _work = started.work(program)?;
         sleep(WARM);
         look(&mut started, "work")

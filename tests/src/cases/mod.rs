@@ -7,6 +7,7 @@
 mod check;
 pub mod due;
 mod idioms;
+mod java;
 mod locks;
 mod loops;
 mod memory;
@@ -34,7 +35,11 @@ pub enum Program {
     Package(&'static str, &'static str),
     /// A mode of a Python program: name of its source.
     Python(&'static str, &'static str),
-    /// The same where an interpreter has this module.
+    /// A mode of a Java program: its source, which the launcher compiles.
+    Java(&'static str, &'static str),
+    /// The same on one version of CPython: `3.8`, its source, mode.
+    PythonOf(&'static str, &'static str, &'static str),
+    /// The same on one that has these modules.
     PythonWith(&'static str, &'static str, &'static str),
     /// A mode of a program of node: name of its source, mode, and one more argument.
     Node(&'static str, &'static str, &'static str),
@@ -111,6 +116,7 @@ pub fn all() -> Vec<Case> {
     [
         locks::CASES,
         idioms::CASES,
+        java::CASES,
         sockets::CASES,
         threads::CASES,
         loops::CASES,

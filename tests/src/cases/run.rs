@@ -8,7 +8,7 @@ use crate::specimen::{Specimen, Start};
 use serde_json::Value;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -264,15 +264,31 @@ pub fn start(program: Program) -> Result<Specimen, String> {
             Start::program(&build_package(name)?).argument(mode).spawn()
         }
         Program::Node(name, mode, argument) => start_node(name, mode, argument),
+        Program::Java(name, mode) => start_java(name, mode),
         Program::Python(name, mode) => {
             let interpreters = python::interpreters();
             let newest = interpreters.last().ok_or("there is no CPython here")?;
             start_python(newest, name, mode)
         }
-        Program::PythonWith(module, name, mode) => {
-            let able = python::interpreters_with(module);
-            let missing = || format!("no CPython here has {module}");
-            start_python(able.last().ok_or_else(missing)?, name, mode)
+        Program::PythonOf(version, name, mode) => {
+            let wanted = format!("python{version}");
+            let interpreters = python::interpreters();
+            let mut of = interpreters.iter().filter(|it| it.ends_with(&wanted));
+            let found = of.next();
+            start_python(
+                found.ok_or_else(|| format!("there is no CPython {version} here"))?,
+                name,
+                mode,
+            )
+        }
+        Program::PythonWith(modules, name, mode) => {
+            let found = python::interpreters_with(modules);
+            let newest = found.last();
+            start_python(
+                newest.ok_or_else(|| format!("no CPython here has {modules}"))?,
+                name,
+                mode,
+            )
         }
     }
 }
@@ -286,13 +302,33 @@ fn start_python(interpreter: &Path, name: &str, mode: &str) -> Result<Specimen, 
         .spawn()
 }
 
-fn start_node(name: &str, mode: &str, argument: &str) -> Result<Specimen, String> {
+/// Where a program is.
+fn installed(name: &str) -> Result<PathBuf, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places = std::env::split_paths(&path).map(|folder| folder.join("node"));
-    let node = places.find(|program| program.exists());
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
+    let found = places.find(|program| program.exists());
+    found.ok_or_else(|| format!("there is no {name} here"))
+}
+
+fn start_java(name: &str, mode: &str) -> Result<Specimen, String> {
+    // Its launcher compiles a source if the compiler is there.
+    let java = match std::env::var_os("REMORA_JAVA") {
+        Some(java) => PathBuf::from(java),
+        None => installed("javac").and(installed("java"))?,
+    };
+    let source = python::specimen(name);
+    let source = source.to_str().ok_or("a path that is not UTF-8")?;
+    Start::program(&java)
+        .argument(source)
+        .argument(mode)
+        .spawn()
+}
+
+fn start_node(name: &str, mode: &str, argument: &str) -> Result<Specimen, String> {
+    let node = installed("node")?;
     let script = python::specimen(name);
     let script = script.to_str().ok_or("a path that is not UTF-8")?;
-    Start::program(&node.ok_or("there is no node here")?)
+    Start::program(&node)
         .argument(script)
         .argument(mode)
         .argument(argument)

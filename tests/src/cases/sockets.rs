@@ -35,6 +35,8 @@ const LEAK: &str = "fd_leak";
 
 /// A rise takes a while to show; ten windows are the least.
 const LONG: &[&str] = &["--duration", "10s", "--threshold", "fd-leak=8s"];
+/// A feed of ten seconds, and its silence.
+const WATCHED: &[&str] = &["--duration", "18s"];
 /// What fed for so long is a feed.
 const FEED: &[&str] = &["--threshold", "feed-life=1s"];
 
@@ -154,6 +156,16 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         after_s: 1,
+        arguments: WATCHED,
+        ..case(
+            "silent-feed-young-asyncio",
+            "a feed that falls silent while it is watched, ten seconds old",
+            Program::Python(PYTHON, "young-feed"),
+            sick(SILENT, "", &["in this capture", "nothing sent since"]),
+        )
+    },
+    Case {
+        after_s: 1,
         arguments: LONG,
         ..case(
             "leak-sockets-asyncio",
@@ -244,6 +256,24 @@ pub(super) const CASES: &[Case] = &[
             "healthy-feed-asyncio",
             "a feed that goes on",
             Program::Python(PYTHON, "steady-feed"),
+        )
+    },
+    Case {
+        after_s: 1,
+        arguments: WATCHED,
+        ..healthy(
+            "healthy-young-download-asyncio",
+            "an answer of ten seconds on a young connection that is kept",
+            Program::Python(PYTHON, "young-download"),
+        )
+    },
+    Case {
+        after_s: 1,
+        arguments: WATCHED,
+        ..healthy(
+            "healthy-young-bursts-asyncio",
+            "bursts that come unasked, with pauses",
+            Program::Python(PYTHON, "young-bursts"),
         )
     },
     Case {

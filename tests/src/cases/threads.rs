@@ -346,7 +346,40 @@ pub(super) const CASES: &[Case] = &[
         "a process whose control group may use a tenth of a CPU",
         "throttled",
         "starved",
-        &["quota 0.10 CPUs", "throttled"],
+        &[
+            "throttled for",
+            "cpu.max 10 ms in each 100 ms",
+            "of the time",
+        ],
+    ),
+    Case {
+        after_s: 4,
+        ..sick(
+            "starved-idle-server",
+            "a server under SCHED_IDLE gets no CPU while a client waits",
+            "idle-server",
+            "starved",
+            &["16 bytes unread", "policy idle", "chrt -o -p 0"],
+        )
+    },
+    Case {
+        expect: Expect::Sick {
+            kind: "starved",
+            thread: "",
+            says: &["waits for a lock that it holds", "policy idle"],
+        },
+        ..sick(
+            "starved-idle-lock",
+            "a thread under SCHED_IDLE gets no CPU while it holds a lock that another wants",
+            "idle-lock",
+            "starved",
+            &[],
+        )
+    },
+    well(
+        "cpu-idle-policy",
+        "a batch under SCHED_IDLE beside busy processes",
+        "idle-batch",
     ),
     well("cpu-shared", "a thread that shares a CPU fairly", "sharing"),
     well("cpu-nice", "a thread that gives way", "nice"),
@@ -384,7 +417,16 @@ pub(super) const CASES: &[Case] = &[
         "spin-asyncio",
         "an asyncio task that waits by going around the loop",
         "turning",
-        about("busy_spin", &["asyncio"]),
+        about(
+            "busy_spin",
+            &["asyncio", "goes round in turning (sick_loops.py"],
+        ),
+    ),
+    python(
+        "spin-asyncio-callback",
+        "an asyncio callback that asks for itself again, and does nothing",
+        "turning-callback",
+        about("busy_spin", &["asyncio", "ask_again (sick_loops.py"]),
     ),
     python(
         "spin-reader",

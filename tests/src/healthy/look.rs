@@ -17,7 +17,7 @@ pub struct Look {
     pub said: Vec<String>,
     /// How long it watched.
     pub watched: Duration,
-    /// Threads at the end.
+    /// Threads of all its processes.
     pub threads: u64,
 }
 
@@ -35,10 +35,14 @@ impl Look {
 pub fn look(pid: u32, length: Duration, keep: Option<&Path>) -> Result<Look, String> {
     let (pid, seconds) = (pid.to_string(), length.as_secs().to_string());
     let arguments = ["triage", "--json", "--strict", "--children", "--pid", &pid];
-    let run = Remora::with(&arguments)
-        .args(&["--duration", &seconds])
-        .lasting(length + CROWD)
-        .run();
+    // One that hangs is ended there, with a panic: it is that program's outcome, not the end of all.
+    let run = std::panic::catch_unwind(|| {
+        Remora::with(&arguments)
+            .args(&["--duration", &seconds])
+            .lasting(length + CROWD)
+            .run()
+    });
+    let run = run.map_err(|_| "remora did not end in time".to_owned())?;
     if let Some(file) = keep {
         std::fs::write(file, &run.stdout)
             .map_err(|error| format!("{}: {error}", file.display()))?;
@@ -47,7 +51,9 @@ pub fn look(pid: u32, length: Duration, keep: Option<&Path>) -> Result<Look, Str
         .map_err(|error| format!("{}: {error}: {}", run.command, run.stderr.trim()))?;
     let lists = ["findings", "notices"].map(|name| said[name].as_array());
     let lines = lists.into_iter().flatten().flatten().map(line);
-    let threads = said["targets"].as_array().into_iter().flatten();
+    // A process that one of them waits for is watched for its sake, and is no target.
+    let targets = said["targets"].as_array().into_iter().flatten();
+    let threads = targets.filter(|target| target["related"].is_null());
     let look = Look {
         verdict: said["verdict"].as_str().unwrap_or("none").to_owned(),
         said: lines.collect(),

@@ -9,8 +9,8 @@ use std::time::Duration;
 pub struct Outcome {
     /// What its version command printed.
     pub version: String,
-    /// At rest.
-    pub rest: Result<Look, String>,
+    /// At rest, unless it was looked at once, at work.
+    pub rest: Option<Result<Look, String>>,
     /// At work, where it can be given some.
     pub work: Option<Result<Look, String>>,
 }
@@ -18,8 +18,9 @@ pub struct Outcome {
 impl Outcome {
     /// Its looks, with what it did.
     pub fn looks(&self) -> impl Iterator<Item = (&'static str, &Result<Look, String>)> {
+        let rest = self.rest.iter().map(|look| ("at rest", look));
         let work = self.work.iter().map(|look| ("at work", look));
-        std::iter::once(("at rest", &self.rest)).chain(work)
+        rest.chain(work)
     }
 
     /// Whether remora was silent.
@@ -41,14 +42,15 @@ pub fn markdown(
     );
     for (program, outcome) in ran {
         let Ok(outcome) = outcome else { continue };
-        let threads = outcome.rest.as_ref().map_or(0, |look| look.threads);
-        let work = outcome.work.as_ref().map_or("", cell);
+        let seen = outcome.looks().filter_map(|(_, look)| look.as_ref().ok());
+        let threads = seen.map(|look| look.threads).max().unwrap_or(0);
+        let [rest, work] =
+            [&outcome.rest, &outcome.work].map(|look| look.as_ref().map_or("", cell));
         let row = writeln!(
             text,
-            "| {} | {} | {threads} | {} | {work} |",
+            "| {} | {} | {threads} | {rest} | {work} |",
             program.name,
             escape(&outcome.version),
-            cell(&outcome.rest),
         );
         row.expect("a string takes everything");
     }
@@ -91,7 +93,7 @@ mod tests {
     fn one_is_right_when_remora_is_silent_at_rest_and_at_work() {
         let outcome = |rest, work| Outcome {
             version: "1".to_owned(),
-            rest,
+            rest: Some(rest),
             work,
         };
         let silent = || Ok(look("idle", &[]));

@@ -276,6 +276,10 @@ pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ),
     ("lifecycle::children_are_left", "as `only_the_target`"),
     (
+        "lifecycle::what_a_process_starts",
+        "as `children_are_followed`",
+    ),
+    (
         "lifecycle::five_hundred_threads",
         "a minute in an emulated machine",
     ),

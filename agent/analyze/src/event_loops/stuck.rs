@@ -6,7 +6,8 @@
 //! ([`PollCount`](remora_model::PollCount)), and a loop of which they were not is not said to be stuck.
 
 use super::{
-    Kind, Place, Places, framework, is_in_call, is_in_epoll, kind, sampled, task_loop, total,
+    Kind, Place, Places, framework, is_in_call, is_in_epoll, is_nested, kind, sampled, task_loop,
+    total,
 };
 use crate::Scene;
 use remora_model::{FrameKind, PollCount, Reason, Stack, State, Thread};
@@ -78,7 +79,9 @@ pub(crate) fn stuck(
 ) -> Option<Stuck> {
     let now = &thread.now;
     let in_wait = now.state == State::Blocked && now.reason == Some(Reason::Epoll);
-    if in_wait || now.reason == Some(Reason::Stopped) || now.state == State::Exited {
+    let is_nested = in_wait && scene.stack_now(thread).is_some_and(is_nested);
+    if (in_wait && !is_nested) || now.reason == Some(Reason::Stopped) || now.state == State::Exited
+    {
         return None;
     }
     let condition = scene.capture.conditions.of(thread.pid);
@@ -95,6 +98,7 @@ pub(crate) fn stuck(
             .iter()
             .any(|waits| waits.reason == Reason::Epoll && waits.count > 0);
     let (since, at_least) = match own {
+        _ if is_nested => (now.since, now.since_inferred),
         Some(own) => (own.busy_now?, false),
         None if came_back => return None,
         None if now.state == State::Blocked && now.since >= thread.observed => {

@@ -9,9 +9,12 @@
 //! * an answer of many segments (a download, a stream of tokens) is asked for. A feed goes on long after the
 //!   last word from this side (`feed-life`); or this side said something since the last data came, such as a
 //!   ping, and has waited for the answer for several of its own intervals;
-//! * the interval is an upper bound: the life of the connection, or where that is not known of the whole
-//!   process, by the segments that came. An old process with a young connection is not judged: the bound is
-//!   too wide for its silence.
+//! * or it was never asked for anything: this side made the connection, has said nothing on it, and was seen to be fed
+//!   for a while (`Habit`). A client that pushes its log to this side does the same in bursts: accepted
+//!   connections are not judged by that;
+//! * the interval is an upper bound. Where as many intervals were seen in the capture as have to be missed, and no pause
+//!   between them was nearly as long as the silence, the capture tells it, however short that was. Else the life of the
+//!   whole process by the segments that came: so a young connection of an old process is not judged after the fact.
 
 #[cfg(test)]
 mod tests;
@@ -30,10 +33,10 @@ use std::time::Duration;
 const SEGMENTS: u32 = 100;
 /// A feed's segments come so many times as often as they go.
 const ONE_WAY: u32 = 10;
-/// Segments within the capture from which on the capture alone tells the interval, and the time over which
-/// they must be spread.
-const IN_CAPTURE: u64 = 100;
-const SPREAD: Duration = Duration::from_secs(10);
+/// Samples that must have seen new segments, for what came between two of them is a burst.
+const SAMPLES: u32 = 2;
+/// So many times as long as the longest pause before it a silence has to be.
+const PAUSES: u32 = 10;
 /// The age of a process is read before the capture begins: by less than this.
 const BEFORE: Duration = Duration::from_secs(10);
 /// Silence in intervals of what this side sends, where the peer owes an answer.
@@ -44,7 +47,7 @@ struct Gap<'a> {
     socket: &'a Socket,
     tcp: Tcp,
     silence: Duration,
-    interval: Duration,
+    habit: Habit,
     /// This side spoke last, so long ago.
     asked: Option<Duration>,
 }
@@ -66,38 +69,53 @@ fn gap<'a>(scene: &Scene<'_>, socket: &'a Socket) -> Option<Gap<'a>> {
         .filter(|_| socket.open && socket.state == SocketState::Established)?;
     let (silence, last_send) = (tcp.last_receive?, tcp.last_send?);
     let sent = tcp.segments_out.max(1);
-    let one_way = tcp.segments_in >= SEGMENTS && tcp.segments_in / ONE_WAY >= sent;
+    let one_way = tcp.segments_in / ONE_WAY >= sent;
     if !one_way || socket.receive.last > 0 || silence < scene.thresholds.feed_gap {
         return None;
     }
-    let (interval, life) = interval(scene, socket, &tcp, silence)?;
-    let owed = life.as_secs_f64() * OWED / f64::from(sent);
+    let habit = habit(scene, socket, &tcp, silence)?;
+    let owed = habit.life.as_secs_f64() * OWED / f64::from(sent);
     let pushed = last_send.saturating_sub(silence) >= scene.thresholds.feed_life;
     let asked = last_send >= scene.thresholds.feed_gap
         && last_send < silence
         && silence.as_secs_f64() >= owed;
+    let unasked = habit.seen && tcp.segments_out == 0 && !scene.is_accepted(socket);
     let long =
-        silence.as_secs_f64() >= scene.thresholds.feed_gap_intervals * interval.as_secs_f64();
-    ((pushed || asked) && long).then_some(Gap {
+        silence.as_secs_f64() >= scene.thresholds.feed_gap_intervals * habit.interval.as_secs_f64();
+    ((pushed || asked || unasked) && long).then_some(Gap {
         socket,
         tcp,
         silence,
-        interval,
-        asked: (last_send < silence).then_some(last_send),
+        habit,
+        asked: (tcp.segments_out > 0 && last_send < silence).then_some(last_send),
     })
 }
 
-/// The mean interval between segments, at most, before the silence; and over which time.
-fn interval(
-    scene: &Scene<'_>,
-    socket: &Socket,
-    tcp: &Tcp,
-    silence: Duration,
-) -> Option<(Duration, Duration)> {
-    let seen = socket.seen_for().saturating_sub(silence);
-    if tcp.segments_in_capture >= IN_CAPTURE && seen >= SPREAD {
+/// How often data came before the silence.
+#[derive(Clone, Copy, Debug)]
+struct Habit {
+    /// The mean interval between segments, at most.
+    interval: Duration,
+    /// Over which time.
+    life: Duration,
+    /// It was seen in the capture.
+    seen: bool,
+}
+
+fn habit(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp, silence: Duration) -> Option<Habit> {
+    let watched = socket.seen_for().saturating_sub(silence);
+    let steady =
+        tcp.samples_with_data >= SAMPLES && silence >= tcp.longest_pause.saturating_mul(PAUSES);
+    if steady && tcp.segments_in_capture as f64 >= scene.thresholds.feed_gap_intervals {
         let segments = u32::try_from(tcp.segments_in_capture).unwrap_or(u32::MAX);
-        return Some((seen / segments, seen));
+        return Some(Habit {
+            interval: watched / segments.max(1),
+            life: watched,
+            seen: true,
+        });
+    }
+    if tcp.segments_in < SEGMENTS {
+        return None;
     }
     let kin = scene
         .capture
@@ -109,7 +127,11 @@ fn interval(
         .saturating_add(scene.capture.duration)
         .saturating_add(BEFORE)
         .saturating_sub(silence);
-    Some((life / tcp.segments_in.max(1), life))
+    Some(Habit {
+        interval: life / tcp.segments_in.max(1),
+        life,
+        seen: false,
+    })
 }
 
 fn finding(scene: &Scene<'_>, gap: &Gap<'_>) -> Finding {
@@ -128,12 +150,12 @@ fn finding(scene: &Scene<'_>, gap: &Gap<'_>) -> Finding {
             "received no data from {} for {}, usual interval ≤ {}",
             clean(&from),
             duration(gap.silence),
-            duration(gap.interval)
+            duration(gap.habit.interval)
         ),
         ..Headline::default()
     }
     .fitted();
-    let intervals = gap.silence.as_secs_f64() / gap.interval.as_secs_f64().max(1e-9);
+    let intervals = gap.silence.as_secs_f64() / gap.habit.interval.as_secs_f64().max(1e-9);
     let feed = format!(
         "{}: {} received, {} sent, {} in total; silent for {} intervals",
         words::socket(scene, socket),
@@ -145,7 +167,15 @@ fn finding(scene: &Scene<'_>, gap: &Gap<'_>) -> Finding {
     finding = finding.fact(Topic::Socket, state(gap));
     finding = finding.fact(Topic::Reader, reader(socket));
     finding = finding.fact(Topic::Feed, feed);
-    let why = "a feed by its segments; the interval is the mean over the life of the process or the capture";
+    let why = match gap.habit.seen {
+        true => format!(
+            "a feed by its {} in this capture, longest pause seen {}",
+            counted(gap.tcp.segments_in_capture, "segment"),
+            duration(gap.tcp.longest_pause)
+        ),
+        false => "a feed by its segments; the interval is the mean over the life of the process"
+            .to_owned(),
+    };
     finding = finding.fact(Topic::Inferred, why);
     finding.next = match gap.socket.send.last > 0 {
         true => "Check firewall, NAT and peer host. Reconnect.".to_owned(),

@@ -2,7 +2,7 @@
 
 use crate::{Thresholds, judge};
 use remora_model::fixture::{Builder, ms, socket};
-use remora_model::{Finding, FindingKind, ProcessTree, Tcp};
+use remora_model::{Address, Finding, FindingKind, ProcessTree, SocketState, Tcp};
 
 /// 36,000 segments in an hour, ten a second; the last so long ago, and what this side sent last.
 fn feed(silence_s: u64, sent_s: u64, out: u32) -> Tcp {
@@ -89,4 +89,88 @@ fn a_ping_without_answer_counts_after_several_of_its_intervals() {
     };
     let facts: String = finding.evidence.iter().map(|it| it.value.clone()).collect();
     assert!(facts.contains("application silent"), "{facts}");
+}
+
+/// Seen from its first second on: 40 segments at 50 a second, none for five seconds since, and nothing was ever sent.
+fn young() -> Tcp {
+    Tcp {
+        segments_in: 45,
+        segments_out: 0,
+        segments_in_capture: 40,
+        samples_with_data: 2,
+        longest_pause: ms(20),
+        last_receive: Some(ms(5_200)),
+        last_send: Some(ms(6_100)),
+        last_ack: Some(ms(5_200)),
+        bytes_received: 4_000,
+        ..Tcp::default()
+    }
+}
+
+/// In a capture of six seconds, in an old process.
+fn watched(tcp: Tcp, is_accepted: bool) -> Vec<Finding> {
+    let mut builder = Builder::new(1, "feedd");
+    builder.0.duration = ms(6_000);
+    let mut quiet = socket(1, 9);
+    quiet.tcp = Some(tcp);
+    (quiet.first_seen, quiet.last_seen) = (ms(0), ms(6_000));
+    quiet.local = Some(Address::Inet(([127, 0, 0, 1], 80).into()));
+    if is_accepted {
+        let mut server = quiet.clone();
+        (server.fd, server.state, server.tcp) = (3, SocketState::Listen, None);
+        builder.0.sockets.push(server);
+    }
+    builder.0.sockets.push(quiet);
+    let judgement = judge(&builder.finish(), &Thresholds::default());
+    let found = judgement.findings();
+    found
+        .filter(|finding| finding.kind == FindingKind::FeedGap)
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn a_young_feed_that_is_seen_to_fall_silent_is_judged_by_its_own_intervals() {
+    let found = watched(young(), false);
+    let [finding] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert_eq!(finding.confidence.name(), "inferred");
+    assert!(
+        finding.summary.contains("usual interval ≤ 20 ms"),
+        "{}",
+        finding.summary
+    );
+    let text = format!("{:?}", finding.evidence);
+    assert!(text.contains("40 segments in this capture"), "{text}");
+    assert!(text.contains("nothing sent since"), "{text}");
+}
+
+#[test]
+fn what_was_asked_for_came_in_a_burst_or_is_a_clients_log_is_no_young_feed() {
+    let few = Tcp {
+        segments_in_capture: 29,
+        ..young()
+    };
+    let answer = Tcp {
+        segments_out: 1,
+        ..young()
+    };
+    let burst = Tcp {
+        samples_with_data: 1,
+        ..young()
+    };
+    let bursts = Tcp {
+        longest_pause: ms(1_000),
+        ..young()
+    };
+    for (what, tcp) in [
+        ("few intervals", few),
+        ("an answer", answer),
+        ("one burst", burst),
+        ("bursts", bursts),
+    ] {
+        assert_eq!(watched(tcp, false), [], "{what}");
+    }
+    assert_eq!(watched(young(), true), [], "a client's");
 }

@@ -125,8 +125,11 @@ fn silence_that_is_normal_is_left_alone() {
 
 #[test]
 fn a_worker_without_names_is_told_when_a_client_waits_for_it() {
-    let worker = |answered: bool| {
+    let worker = |sent, received, threads| {
         let mut builder = Builder::new(1, "php-fpm8.2");
+        for tid in 2..=threads {
+            builder.thread(1, tid, "other");
+        }
         let words = ["main", "?", "?", "recv"];
         sleeps(&mut builder, 0, Reason::SocketReceive, &words, 60);
         for frame in &mut builder.0.stacks[0].frames[1..3] {
@@ -138,18 +141,21 @@ fn a_worker_without_names_is_told_when_a_client_waits_for_it() {
         server.state = SocketState::Listen;
         server.local = at(9000);
         builder.0.sockets.push(server);
-        let sent = if answered { 59 } else { 70 };
         let client = Socket {
             local: at(9000),
             peer: at(41_000),
             fd: 9,
-            ..asked(sent, 61)
+            ..asked(sent, received)
         };
         builder.0.sockets.push(client);
         found(&builder.finish())
     };
-    assert!(worker(false).is_some());
-    assert!(worker(true).is_none(), "nobody waits for it");
+    assert!(worker(70, 61, 1).is_some());
+    assert!(worker(59, 61, 1).is_none(), "nobody waits for it");
+    // Beside others, the client has to be the one that it asked for.
+    assert!(worker(70, 61, 2).is_some());
+    assert!(worker(200, 150, 1).is_some());
+    assert!(worker(200, 150, 2).is_none());
 }
 
 #[test]

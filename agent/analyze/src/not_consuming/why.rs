@@ -242,6 +242,10 @@ fn nobody(scene: &Scene<'_>, readers: &Readers<'_>, watch: &Watch) -> String {
     let mut busy = own.at_work();
     match (scene.process(watch.pid), busy.next(), busy.next()) {
         (None, ..) => format!("Run: remora triage --pid {}.", watch.pid),
+        (_, None, _) if own.any_waits_for_events() => format!(
+            "Find which thread should wait on epoll fd {}: none does, some wait on other sets.",
+            watch.epoll_fd
+        ),
         (_, None, _) => format!(
             "Check the thread that should wait on epoll fd {}: it exited or never started.",
             watch.epoll_fd
@@ -318,6 +322,10 @@ fn does(it: &LoopThread<'_>) -> String {
             let call = now.syscall.map_or(reason.label(), Syscall::name);
             format!("{name} is idle in {call}")
         }
+        (State::Blocked, Some(reason @ Reason::Epoll)) if it.elsewhere => {
+            let call = now.syscall.map_or(reason.label(), Syscall::name);
+            format!("{name} is in {call} on fd {}", now.args[0])
+        }
         (State::Blocked, Some(reason @ Reason::Epoll)) => {
             let call = now.syscall.map_or(reason.label(), Syscall::name);
             format!("{name} is idle in {call} on fd {}", now.args[0])
@@ -326,7 +334,8 @@ fn does(it: &LoopThread<'_>) -> String {
             let call = now.syscall.map_or(reason.label(), Syscall::name);
             format!("{name} is in {}", clean(call))
         }
-        (State::Running | State::Runnable, _) => format!("{name} is busy on a CPU"),
+        (State::Runnable, _) => format!("{name} is runnable, without a CPU"),
+        (State::Running, _) => format!("{name} is busy on a CPU"),
         _ => format!("{name} is {}", label::state(now.state)),
     }
 }

@@ -89,7 +89,7 @@ fn a_pool_that_was_read_is_told_with_its_size_and_holders() {
     );
     let (_, evidence, next) = told(&read(vec![(3, 2)], false));
     assert!(
-        evidence.contains("keeper-3 waits for") && evidence.contains("holds 2"),
+        evidence.contains("keeper-3 is in futex for 25.0 s, holds 2"),
         "{evidence}"
     );
     assert!(next.contains("not given back"), "{next}");

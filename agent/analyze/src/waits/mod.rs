@@ -254,6 +254,7 @@ fn kind(graph: &Graph<'_>, (index, thread): (usize, &Thread), reading: &Reading)
             Some(Meaning::Handshake) => Kind::Handshake,
             // Of a lock manager that wakes its waiters through a descriptor (PostgreSQL's latches).
             Some(Meaning::Lock) if reading.is_lock() && !reading.guessed => Kind::Lock,
+            Some(Meaning::Child) => Kind::Child,
             _ => Kind::Rest(Rest::EventLoop),
         },
         R::SocketAccept | R::SignalWait | R::IoUring => Kind::Rest(Rest::Arrival),

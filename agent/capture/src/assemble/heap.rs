@@ -1,38 +1,40 @@
 //! What a watch on allocators left: sampled blocks become bytes by stack.
 
 use super::StackIndex;
-use crate::record::{heap::HeapRecord, raw::RawCapture};
+use crate::{
+    record::heap::HeapRecord,
+    store::{aggregates::AggregateStore, spaces::Spaces},
+};
 use remora_common::heap::Block;
 use remora_model::{AgentLoss, HeapSite, HeapWatch, Losses};
 use std::{cmp::Reverse, collections::HashMap, time::Duration};
 
 /// The watch, with what is outstanding by stack.
-pub(super) fn heap(
-    raw: &mut RawCapture,
+pub(crate) fn heap(
+    record: HeapRecord,
+    aggregates: &AggregateStore,
+    spaces: &Spaces,
     stacks: &mut StackIndex,
     losses: &mut Losses,
-) -> Option<HeapWatch> {
+) -> HeapWatch {
     let HeapRecord {
         mut watch,
         blocks,
         ended_ns,
         in_flight,
         processes_skipped,
-    } = raw.heap.take()?;
+    } = record;
     losses.add(AgentLoss::HeapInFlight, in_flight);
     losses.add(AgentLoss::HeapProcessesSkipped, processes_skipped);
-    losses.add(
-        AgentLoss::HeapSitesDropped,
-        raw.aggregates.heap_sites_dropped,
-    );
+    losses.add(AgentLoss::HeapSitesDropped, aggregates.heap_sites_dropped);
     let mut by_stack: HashMap<(u32, usize), Vec<Block>> = HashMap::new();
     let mut unknown = 0;
     for (key, block) in blocks {
         // An exec took the blocks of the program before with it.
-        if key.generation != raw.spaces.latest(key.tgid) {
+        if key.generation != spaces.latest(key.tgid) {
             continue;
         }
-        let stack = raw.aggregates.heap_sites.get(&block.site).copied();
+        let stack = aggregates.heap_sites.get(&block.site).copied();
         unknown += u64::from(stack.is_none() && block.site != 0);
         let index = stacks.of(key.tgid, key.generation, stack.flatten());
         by_stack.entry((key.tgid, index)).or_default().push(block);
@@ -45,7 +47,7 @@ pub(super) fn heap(
     watch
         .sites
         .sort_by_key(|site| (Reverse(site.bytes), site.pid, site.stack));
-    Some(watch)
+    watch
 }
 
 /// The blocks of one stack; there is one at the least.

@@ -3,7 +3,7 @@
 mod builder;
 mod special;
 
-use super::{StackIndex, Threads, waits::OpenWait};
+use super::{StackIndex, Threads, close::OpenWait, threads::name};
 use crate::{
     inspect::{
         futexes::{FutexState, FutexStates, Whereabouts},
@@ -37,15 +37,15 @@ const MAX_OF_EACH: usize = 20;
 
 /// What was seen of futexes.
 pub(super) struct LocksSeen<'a> {
-    pub arch: Arch,
-    pub freq_hz: u32,
-    pub aggregates: &'a AggregateStore,
-    pub futexes: &'a FutexStates,
-    pub owners: &'a OwnersByCode,
-    pub processes: &'a BTreeMap<u32, Process>,
-    pub threads: &'a Threads,
+    pub(crate) arch: Arch,
+    pub(crate) freq_hz: u32,
+    pub(crate) aggregates: &'a AggregateStore,
+    pub(crate) futexes: &'a FutexStates,
+    pub(crate) owners: &'a OwnersByCode,
+    pub(crate) processes: &'a BTreeMap<u32, Process>,
+    pub(crate) threads: &'a Threads,
     /// The waits that last.
-    pub open: &'a [OpenWait],
+    pub(crate) open: &'a [OpenWait],
 }
 
 /// All futexes that somebody waited for.
@@ -67,6 +67,7 @@ pub(super) fn locks(
         builders.len().saturating_sub(MAX_LOCKS) as u64,
     );
     losses.add(AgentLoss::FutexesNotLookedUp, seen.futexes.left_out);
+    losses.add(AgentLoss::LockHoldersNotLookedFor, seen.owners.left_out);
     builders.truncate(MAX_LOCKS);
     let mut names = Names::default();
     builders
@@ -86,7 +87,7 @@ impl Names {
         }
         let name = || {
             let slot = threads.slots.iter().rev().find(|slot| slot.tid == tid);
-            let known = slot.map(super::name);
+            let known = slot.map(name);
             known.or_else(|| process::name(tid)).unwrap_or_default()
         };
         self.0.entry(tid).or_insert_with(name).clone()

@@ -4,9 +4,12 @@
 mod overlay;
 mod spread;
 
-use super::{StackIndex, Threads};
-use crate::{inspect::memory::ProcessMemory, record::raw::RawCapture, store::aggregates::Faults};
-use remora_model::{Growth, HookState, Mapping, MappingKind, Memory, MemorySource, SignalId};
+use super::{StackIndex, Threads, losses::add_all};
+use crate::{
+    inspect::memory::{MemoryRecord, ProcessMemory},
+    store::aggregates::{AggregateStore, Faults},
+};
+use remora_model::{Growth, Losses, Mapping, MappingKind, Memory, MemorySource};
 use remora_process::Region;
 use spread::{Row, spread};
 use std::collections::{BTreeMap, HashMap};
@@ -14,14 +17,19 @@ use std::collections::{BTreeMap, HashMap};
 /// Mappings of a process that are listed; the rest is summed up by kind.
 const MAX_LISTED: usize = 100;
 
-/// The memory of every process that was seen, by process id.
-pub(super) fn memory(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Memory> {
-    let mut rows = rows(raw, threads, stacks);
-    let watched = raw.signals.iter().any(|signal| {
-        signal.id == SignalId::PageFaults && !matches!(signal.state, HookState::Off(_))
-    });
+/// Sampled faults by process, with the generation of their address space.
+pub(crate) type FaultRows = BTreeMap<u32, Vec<(u32, Row)>>;
+
+/// The memory of every process that was seen, by process id. `watched`: its page faults were counted.
+pub(crate) fn memory(
+    record: &MemoryRecord,
+    mut rows: FaultRows,
+    watched: bool,
+    threads: &Threads,
+    losses: &mut Losses,
+) -> Vec<Memory> {
+    add_all(losses, &record.losses);
     let page = rustix::param::page_size() as u64;
-    let record = &raw.memory;
     let mut regions: HashMap<u32, HashMap<u64, Region>> = HashMap::new();
     for ((pid, number), region) in &record.regions {
         regions.entry(*pid).or_default().insert(*number, *region);
@@ -43,19 +51,19 @@ pub(super) fn memory(raw: &RawCapture, threads: &Threads, stacks: &mut StackInde
         .collect()
 }
 
-/// Sampled faults by process, with the generation of their address space.
-fn rows(
-    raw: &RawCapture,
+/// The sampled faults.
+pub(crate) fn rows(
+    aggregates: &AggregateStore,
     threads: &Threads,
     stacks: &mut StackIndex,
-) -> BTreeMap<u32, Vec<(u32, Row)>> {
-    let mut rows: BTreeMap<u32, Vec<(u32, Row)>> = BTreeMap::new();
+) -> FaultRows {
+    let mut rows = FaultRows::new();
     for Faults {
         place,
         region,
         samples,
         faults,
-    } in raw.aggregates.faults()
+    } in aggregates.faults()
     {
         let Some((thread, slot)) = threads.find(place.serial) else {
             continue;

@@ -2,11 +2,15 @@
 
 use super::{
     Threads,
+    losses::add_all,
     python::{self, Placed},
 };
 use crate::{
-    record::raw::RawCapture,
-    store::{aggregates::Wakes, spaces::SpaceKey},
+    inspect::interpreters::Interpreters,
+    store::{
+        aggregates::{AggregateStore, Wakes},
+        spaces::{SpaceKey, Spaces},
+    },
 };
 use remora_model::{FrameKind, Losses, Outcome, PythonFrame, RawStack, Reason, Stack, Wake, Walk};
 use remora_probe::Waker;
@@ -19,7 +23,7 @@ const MAX_WAKERS_NAMED: usize = 4096;
 
 /// Distinct (address space, stack) pairs, numbered in the order of their first use.
 #[derive(Default)]
-pub(super) struct StackIndex {
+pub(crate) struct StackIndex {
     order: Vec<(SpaceKey, Option<usize>)>,
     places: HashMap<(SpaceKey, Option<usize>), usize>,
 }
@@ -27,7 +31,7 @@ pub(super) struct StackIndex {
 impl StackIndex {
     /// The number of a stack of this address space; `stack` is an index in what was gathered,
     /// `None` stands for a stack that was lost: an empty one.
-    pub(super) fn of(&mut self, tgid: u32, generation: u32, stack: Option<usize>) -> usize {
+    pub(crate) fn of(&mut self, tgid: u32, generation: u32, stack: Option<usize>) -> usize {
         let pair = (SpaceKey { tgid, generation }, stack);
         let next = self.order.len();
         let index = *self.places.entry(pair).or_insert(next);
@@ -36,59 +40,62 @@ impl StackIndex {
         }
         index
     }
-}
 
-/// Names every stack, in the order of the index.
-pub(super) fn stacks(raw: &mut RawCapture, index: &StackIndex, losses: &mut Losses) -> Vec<Stack> {
-    let empty = Arc::new(RawStack::default());
-    let unnamed: Vec<(SpaceKey, Arc<RawStack>)> = index
-        .order
-        .iter()
-        .map(|(space, stack)| {
-            let unnamed = stack.and_then(|at| raw.aggregates.stacks.get(at));
-            (*space, Arc::clone(unnamed.unwrap_or(&empty)))
-        })
-        .collect();
-    // Of the last moments; most are known from the beats.
-    let mut frames: HashMap<SpaceKey, Vec<PythonFrame>> = HashMap::new();
-    for (space, unnamed) in &unnamed {
-        let python = unnamed.python.iter().flat_map(|python| &python.frames);
-        frames.entry(*space).or_default().extend(python);
+    /// Names every stack, in the order of the index. `frames` are those of the recording.
+    pub(crate) fn name(
+        &self,
+        frames: &[Arc<RawStack>],
+        spaces: &Spaces,
+        interpreters: &mut Interpreters,
+        losses: &mut Losses,
+    ) -> Vec<Stack> {
+        let empty = Arc::new(RawStack::default());
+        let unnamed: Vec<(SpaceKey, Arc<RawStack>)> = self
+            .order
+            .iter()
+            .map(|(space, stack)| {
+                let unnamed = stack.and_then(|at| frames.get(at));
+                (*space, Arc::clone(unnamed.unwrap_or(&empty)))
+            })
+            .collect();
+        // Of the last moments; most are known from the beats.
+        let mut learned: HashMap<SpaceKey, Vec<PythonFrame>> = HashMap::new();
+        for (space, unnamed) in &unnamed {
+            let python = unnamed.python.iter().flat_map(|python| &python.frames);
+            learned.entry(*space).or_default().extend(python);
+        }
+        for (space, frames) in &learned {
+            interpreters.learn(*space, frames);
+        }
+        let placed: Vec<Placed> = unnamed
+            .iter()
+            .map(|(space, unnamed)| python::place(unnamed, interpreters.get(*space)))
+            .collect();
+        let wanted: Vec<symbol::RawStack<'_>> = unnamed
+            .iter()
+            .zip(&placed)
+            .map(|((space, unnamed), placed)| symbol::RawStack {
+                space: spaces.get(*space),
+                user: &unnamed.user,
+                kernel: &unnamed.kernel,
+                stand_ins: &placed.stand_ins,
+                truncated: root_is_missing(unnamed.outcome),
+            })
+            .collect();
+        let mut symbolizer = Symbolizer::new(Limits::default());
+        let mut stacks = symbolizer.symbolize_all(&wanted);
+        for ((stack, (_, unnamed)), placed) in stacks.iter_mut().zip(&unnamed).zip(&placed) {
+            stack.walk = unnamed.outcome.map(|outcome| Walk {
+                outcome: judged(outcome, stack),
+                python: placed.walk,
+            });
+            stack.truncated = root_is_missing(stack.walk.map(|walk| walk.outcome));
+        }
+        add_all(losses, &symbolizer.losses().by_name());
+        add_all(losses, &interpreters.losses());
+        add_all(losses, &spaces.losses());
+        stacks
     }
-    for (space, frames) in &frames {
-        raw.interpreters.learn(*space, frames);
-    }
-    let placed: Vec<Placed> = unnamed
-        .iter()
-        .map(|(space, unnamed)| python::place(unnamed, raw.interpreters.get(*space)))
-        .collect();
-    let wanted: Vec<symbol::RawStack<'_>> = unnamed
-        .iter()
-        .zip(&placed)
-        .map(|((space, unnamed), placed)| symbol::RawStack {
-            space: raw.spaces.get(*space),
-            user: &unnamed.user,
-            kernel: &unnamed.kernel,
-            stand_ins: &placed.stand_ins,
-            truncated: root_is_missing(unnamed.outcome),
-        })
-        .collect();
-    let mut symbolizer = Symbolizer::new(Limits::default());
-    let mut stacks = symbolizer.symbolize_all(&wanted);
-    for ((stack, (_, unnamed)), placed) in stacks.iter_mut().zip(&unnamed).zip(&placed) {
-        stack.walk = unnamed.outcome.map(|outcome| Walk {
-            outcome: judged(outcome, stack),
-            python: placed.walk,
-        });
-        stack.truncated = root_is_missing(stack.walk.map(|walk| walk.outcome));
-    }
-    symbolizer
-        .losses()
-        .by_name()
-        .iter()
-        .chain(&raw.interpreters.losses())
-        .for_each(|(loss, count)| losses.add(*loss, *count));
-    stacks
 }
 
 /// A walk that ended in doubt is complete where it ended at a function that nothing calls: files
@@ -117,7 +124,7 @@ fn root_is_missing(outcome: Option<Outcome>) -> bool {
 }
 
 /// Who woke whom, with the names of those that still live.
-pub(super) fn wakes(raw: &RawCapture, threads: &Threads) -> Vec<Wake> {
+pub(crate) fn wakes(aggregates: &AggregateStore, threads: &Threads) -> Vec<Wake> {
     let mut names: HashMap<u32, String> = HashMap::new();
     let mut name = |tid: u32| {
         if tid == 0 || (names.len() >= MAX_WAKERS_NAMED && !names.contains_key(&tid)) {
@@ -135,7 +142,7 @@ pub(super) fn wakes(raw: &RawCapture, threads: &Threads) -> Vec<Wake> {
         waker,
         times,
         ..
-    } in raw.aggregates.wakes()
+    } in aggregates.wakes()
     {
         let Some((thread, _)) = threads.find(place.serial) else {
             continue;

@@ -11,9 +11,9 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Placed {
     /// For the symboliser.
-    pub stand_ins: Vec<StandIn>,
+    pub(crate) stand_ins: Vec<StandIn>,
     /// How the frames were found; `None` for a thread that is none of an interpreter's.
-    pub walk: Option<PythonWalk>,
+    pub(crate) walk: Option<PythonWalk>,
 }
 
 /// Names the Python frames of a stack, and places them. `interpreter` is the one of its process.

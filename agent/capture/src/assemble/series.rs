@@ -1,7 +1,13 @@
 //! Event loops and the timeline, by thread.
 
 use super::Threads;
-use crate::record::{raw::RawCapture, timeline::Windows};
+use crate::{
+    inspect::polls::PollsSeen,
+    record::{
+        raw::{LoopsSeen, RawTimeline},
+        timeline::Windows,
+    },
+};
 use bytemuck::Zeroable;
 use remora_common::{
     event_loop::{EventLoop, LOOP_BUCKETS},
@@ -9,7 +15,7 @@ use remora_common::{
     thread::{STATE_EXITED, ThreadSlot},
 };
 use remora_model::{
-    Histogram, PollCount, Reason, SignalId, ThreadLoop, Timeline,
+    Histogram, PollCount, Reason, Socket, ThreadLoop, Timeline,
     timeline::{ProcessSeries, SocketSeries, Span, ThreadPoint, ThreadSeries},
 };
 use std::{
@@ -17,33 +23,28 @@ use std::{
     time::Duration,
 };
 
-/// The event loops, by thread.
-pub(super) fn loops(raw: &RawCapture, threads: &Threads) -> Vec<ThreadLoop> {
-    if !raw
-        .signals
-        .iter()
-        .any(|signal| signal.id == SignalId::EventLoops)
-    {
-        // Off by choice.
-        return Vec::new();
-    }
+/// The event loops, by thread; `ended`: those of threads that ended.
+pub(crate) fn loops(
+    seen: &LoopsSeen,
+    ended: &HashMap<u32, EventLoop>,
+    threads: &Threads,
+    end_ns: u64,
+) -> Vec<ThreadLoop> {
     let slots = threads.slots.iter().enumerate();
     slots
         .filter_map(|(thread, slot)| {
-            let ended = || raw.aggregates.ended_loops.get(&slot.serial);
-            let event_loop = raw.loops.get(&slot.serial).or_else(ended);
-            let event_loop = event_loop.filter(|event_loop| event_loop.waits > 0);
-            match event_loop {
-                Some(event_loop) => Some(thread_loop(raw, thread, slot, event_loop)),
-                None => sleeper(slot).map(|idle| thread_loop(raw, thread, slot, &idle)),
-            }
+            let known = seen.by_serial.get(&slot.serial);
+            let known = known.or_else(|| ended.get(&slot.serial)).copied();
+            let event_loop = known.filter(|event_loop| event_loop.waits > 0);
+            let event_loop = event_loop.or_else(|| sleeper(slot))?;
+            Some(thread_loop(seen, thread, slot, &event_loop, end_ns))
         })
         .collect()
 }
 
 /// The polls that were counted, by thread.
-pub(super) fn polls(raw: &RawCapture, threads: &Threads) -> Vec<(usize, PollCount)> {
-    let counts = raw.polls.counts.iter();
+pub(crate) fn polls(seen: &PollsSeen, threads: &Threads) -> Vec<(usize, PollCount)> {
+    let counts = seen.counts.iter();
     let mut polls: Vec<_> = counts
         .filter_map(|(serial, count)| Some((threads.find(*serial)?.0, *count)))
         .collect();
@@ -63,12 +64,13 @@ fn sleeper(slot: &ThreadSlot) -> Option<EventLoop> {
 }
 
 fn thread_loop(
-    raw: &RawCapture,
+    seen: &LoopsSeen,
     thread: usize,
     slot: &ThreadSlot,
     event_loop: &EventLoop,
+    end_ns: u64,
 ) -> ThreadLoop {
-    let exact = raw.loops_are_exact;
+    let exact = seen.exact;
     let kind = Reason::from_u8(event_loop.kind as u8);
     let blocked = slot.waits.get(event_loop.kind as usize);
     let blocked_ns = blocked.map_or(0, |waits| waits.long_ns + waits.short_ns);
@@ -89,14 +91,14 @@ fn thread_loop(
         late: event_loop.late,
         late_time: Duration::from_nanos(event_loop.late_ns),
         late_queued: Duration::from_nanos(event_loop.late_queued_ns),
-        late_from: raw.late_from,
+        late_from: seen.late_from,
         lengths: Histogram::between(&[0; LOOP_BUCKETS], &event_loop.buckets),
-        busy_now: busy.then(|| Duration::from_nanos(raw.end_ns.saturating_sub(slot.busy_since_ns))),
+        busy_now: busy.then(|| Duration::from_nanos(end_ns.saturating_sub(slot.busy_since_ns))),
     }
 }
 
 /// The windows, by thread.
-pub(super) fn timeline(raw: &RawCapture, threads: &Threads) -> Timeline {
+pub(crate) fn timeline(raw: &RawTimeline, socket_list: &[Socket], threads: &Threads) -> Timeline {
     let spans = raw.windows.0.iter().map(|window| Span {
         start: Duration::from_nanos(window.start_ns),
         length: Duration::from_nanos(window.length_ns),
@@ -126,26 +128,24 @@ pub(super) fn timeline(raw: &RawCapture, threads: &Threads) -> Timeline {
         }
     }
     Timeline {
-        sockets: sockets(raw),
+        sockets: sockets(&raw.windows, socket_list),
         processes: processes(&raw.windows),
         window: raw.window,
-        coarsened: raw.windows_coarsened,
+        coarsened: raw.coarsened,
         spans: spans.collect(),
         threads: series.into_iter().flatten().collect(),
     }
 }
 
 /// The sockets in whose queues something was, by their order in the report.
-fn sockets(raw: &RawCapture) -> Vec<SocketSeries> {
-    let places: HashMap<u32, usize> = raw
-        .sockets
-        .sockets
+fn sockets(windows: &Windows, sockets: &[Socket]) -> Vec<SocketSeries> {
+    let places: HashMap<u32, usize> = sockets
         .iter()
         .enumerate()
         .map(|(at, socket)| (socket.id, at))
         .collect();
     let mut series: BTreeMap<usize, SocketSeries> = BTreeMap::new();
-    for (at, window) in raw.windows.iter().enumerate() {
+    for (at, window) in windows.iter().enumerate() {
         for point in &window.sockets {
             let Some(socket) = places.get(&point.id).copied() else {
                 continue;
@@ -163,7 +163,7 @@ fn sockets(raw: &RawCapture) -> Vec<SocketSeries> {
             series.send.push(point.send_max);
         }
     }
-    let windows = raw.windows.len();
+    let windows = windows.len();
     let mut all: Vec<SocketSeries> = series.into_values().collect();
     for series in &mut all {
         series.receive.resize(windows - series.first, 0);

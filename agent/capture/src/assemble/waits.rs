@@ -1,16 +1,11 @@
 //! Waits: those that ended, those that last beyond the end, the short ones, and the books balanced
 //! against the exact totals of each thread and reason.
 
-use super::{StackIndex, Threads, syscall};
-use crate::{
-    record::raw::RawCapture,
-    store::{
-        aggregates::{Place, Waits},
-        threads,
-    },
-};
-use remora_model::{HookState, Idleness, Reason, SignalId, Site, Syscall, Wait};
-use remora_probe::{Times, WaitForm};
+use super::{StackIndex, Threads, close::OpenWait, syscall};
+use crate::store::aggregates::{AggregateStore, Waits};
+use remora_kernel::Arch;
+use remora_model::{AgentLoss, Idleness, Losses, Reason, Site, Syscall, Wait};
+use remora_probe::Times;
 use std::{collections::HashMap, time::Duration};
 
 /// `FUTEX_WAIT_BITSET`, and the bits of the operation that are the command
@@ -21,115 +16,112 @@ const FUTEX_COMMAND: u32 = 0x7f;
 /// Rust's standard library alike.
 const LOCK_CONTENDED: u32 = 2;
 
-/// A long wait that lasts beyond the end.
-pub(super) struct OpenWait {
-    pub place: Place,
-    pub wait: WaitForm,
-    pub lasted_ns: u64,
+/// What was seen of waits.
+pub(crate) struct WaitsSeen<'a> {
+    pub(crate) arch: Arch,
+    pub(crate) aggregates: &'a AggregateStore,
+    pub(crate) threads: &'a Threads,
+    /// The waits that last.
+    pub(crate) open: &'a [OpenWait],
+    /// Their stacks were sampled at switch-out.
+    pub(crate) sampled: bool,
 }
 
-/// Ends what still goes on, at the end of the capture.
-pub(super) fn close_all(raw: &mut RawCapture) -> Vec<OpenWait> {
-    let min_block_ns = u64::try_from(raw.min_block.as_nanos()).unwrap_or(u64::MAX);
-    let mut open = Vec::new();
-    for slot in &mut raw.living {
-        let Some(lasted_ns) = threads::close(slot, raw.end_ns, min_block_ns) else {
-            continue;
-        };
-        let stack = raw.blocked.by_wait.remove(&(slot.serial, slot.since_ns));
-        open.push(OpenWait {
-            place: Place {
-                serial: slot.serial,
-                generation: slot.generation,
-                stack: stack.and_then(|stack| raw.aggregates.intern(stack)),
-            },
-            wait: WaitForm {
-                reason: Reason::from_u8(slot.reason as u8),
-                syscall: slot.syscall as u16,
-                detail: slot.wait_form(),
-                futex: slot.wait_object(),
-            },
-            lasted_ns,
-        });
+/// The waits of the model.
+pub(crate) struct BookedWaits {
+    pub(crate) waits: Vec<Wait>,
+    /// The stack of each thread that is in a long wait at the end.
+    pub(crate) now_stacks: HashMap<usize, usize>,
+}
+
+impl WaitsSeen<'_> {
+    /// All waits of all threads.
+    pub(crate) fn book(&self, stacks: &mut StackIndex, losses: &mut Losses) -> BookedWaits {
+        let finished = self.aggregates.waits();
+        let finished = finished.filter_map(|waits| self.wait(&waits, stacks));
+        let mut waits: Vec<Wait> = finished.collect();
+        self.balance(&mut waits);
+        let now_stacks = self.add_lasting(&mut waits, stacks);
+        losses.add(AgentLoss::WaitStacksLost, lost_count(&waits));
+        add_short(self.threads, &mut waits);
+        BookedWaits { waits, now_stacks }
     }
-    open
-}
 
-/// The long waits that ended inside the capture.
-pub(super) fn finished(raw: &RawCapture, threads: &Threads, stacks: &mut StackIndex) -> Vec<Wait> {
-    let waits = raw.aggregates.waits();
-    waits
-        .filter_map(|waits| wait(raw, threads, stacks, &waits))
-        .collect()
-}
-
-/// Adds the waits that last beyond the end; returns the stack of each thread that is in one.
-pub(super) fn lasting(
-    raw: &RawCapture,
-    threads: &Threads,
-    stacks: &mut StackIndex,
-    open: &[OpenWait],
-    waits: &mut Vec<Wait>,
-) -> HashMap<usize, usize> {
-    let mut now = HashMap::new();
-    for open in open {
-        let one = Waits {
-            place: open.place,
-            wait: open.wait,
-            times: open.times(),
-            late_ns: 0,
-        };
-        let Some(wait) = wait(raw, threads, stacks, &one) else {
-            continue;
-        };
-        if let Site::Stack(stack) = wait.site {
-            now.insert(wait.thread, stack);
+    /// Adds the waits that last beyond the end; returns the stack of each thread that is in one.
+    fn add_lasting(&self, waits: &mut Vec<Wait>, stacks: &mut StackIndex) -> HashMap<usize, usize> {
+        let mut now = HashMap::new();
+        for open in self.open {
+            let one = Waits {
+                place: open.place,
+                wait: open.wait,
+                times: open.times(),
+                late_ns: 0,
+            };
+            let Some(wait) = self.wait(&one, stacks) else {
+                continue;
+            };
+            if let Site::Stack(stack) = wait.site {
+                now.insert(wait.thread, stack);
+            }
+            waits.push(wait);
         }
-        waits.push(wait);
+        now
     }
-    now
-}
 
-impl OpenWait {
-    /// It, as one wait.
-    pub(super) const fn times(&self) -> Times {
-        Times {
-            count: 1,
-            total_ns: self.lasted_ns,
-            max_ns: self.lasted_ns,
+    fn wait(&self, waits: &Waits, stacks: &mut StackIndex) -> Option<Wait> {
+        let Waits {
+            place,
+            wait,
+            times,
+            late_ns,
+        } = waits;
+        let (thread, slot) = self.threads.find(place.serial)?;
+        let site = match place.stack {
+            Some(_) => Site::Stack(stacks.of(slot.tgid, place.generation, place.stack)),
+            None => Site::Lost,
+        };
+        let syscall = syscall(self.arch, wait.syscall);
+        Some(Wait {
+            thread,
+            reason: wait.reason,
+            syscall,
+            site,
+            count: times.count,
+            total: Duration::from_nanos(times.total_ns),
+            late: Duration::from_nanos(*late_ns),
+            event_form: is_event_form(syscall, wait.detail),
+            idle: Idleness::Busy,
+        })
+    }
+
+    /// Makes the finished long waits of each thread and reason add up to its exact total: what has no
+    /// stack stands as lost; where stacks were sampled at switch-out, those that there are stand for
+    /// all. The waits that last are exact as they are, and come later.
+    fn balance(&self, waits: &mut Vec<Wait>) {
+        let booked = booked(waits);
+        let mut scales: HashMap<(usize, Reason), (f64, f64)> = HashMap::new();
+        for (place, exact) in finished_totals(self.threads, self.open) {
+            let have = booked.get(&place).copied().unwrap_or_default();
+            let missing_ns = exact.total_ns.saturating_sub(have.total_ns);
+            if missing_ns == 0 {
+                continue;
+            }
+            if self.sampled && have.total_ns > 0 {
+                let by_time = exact.total_ns as f64 / have.total_ns as f64;
+                let by_count = exact.count as f64 / have.count.max(1) as f64;
+                scales.insert(place, (by_time, by_count));
+            } else {
+                let missing_count = exact.count.saturating_sub(have.count);
+                waits.push(lost(place, missing_count, missing_ns));
+            }
+        }
+        for wait in waits.iter_mut() {
+            if let Some((by_time, by_count)) = scales.get(&(wait.thread, wait.reason)) {
+                wait.total = wait.total.mul_f64(*by_time);
+                wait.count = (wait.count as f64 * by_count).round() as u64;
+            }
         }
     }
-}
-
-fn wait(
-    raw: &RawCapture,
-    threads: &Threads,
-    stacks: &mut StackIndex,
-    waits: &Waits,
-) -> Option<Wait> {
-    let Waits {
-        place,
-        wait,
-        times,
-        late_ns,
-    } = waits;
-    let (thread, slot) = threads.find(place.serial)?;
-    let site = match place.stack {
-        Some(_) => Site::Stack(stacks.of(slot.tgid, place.generation, place.stack)),
-        None => Site::Lost,
-    };
-    let syscall = syscall(raw.arch, wait.syscall);
-    Some(Wait {
-        thread,
-        reason: wait.reason,
-        syscall,
-        site,
-        count: times.count,
-        total: Duration::from_nanos(times.total_ns),
-        late: Duration::from_nanos(*late_ns),
-        event_form: is_event_form(syscall, wait.detail),
-        idle: Idleness::Busy,
-    })
 }
 
 /// Whether the wait has the form in which threads wait for work: a condition variable or semaphore
@@ -145,7 +137,7 @@ fn is_event_form(syscall: Option<Syscall>, detail: u32) -> bool {
 }
 
 /// Short waits: counted and timed by thread and reason, without a stack by design.
-pub(super) fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
+fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
     for (thread, slot) in threads.slots.iter().enumerate() {
         let by_reason = Reason::ALL.iter().zip(&slot.waits);
         waits.extend(by_reason.filter(|(_, totals)| totals.short_count > 0).map(
@@ -164,45 +156,8 @@ pub(super) fn add_short(threads: &Threads, waits: &mut Vec<Wait>) {
     }
 }
 
-/// Makes the finished long waits of each thread and reason add up to its exact total: what has no
-/// stack stands as lost; where stacks were sampled at switch-out, those that there are stand for
-/// all. The waits that last are exact as they are, and come later.
-pub(super) fn balance(
-    raw: &RawCapture,
-    threads: &Threads,
-    open: &[OpenWait],
-    waits: &mut Vec<Wait>,
-) {
-    let sampled = raw.signals.iter().any(|signal| {
-        signal.id == SignalId::WaitStacks && matches!(signal.state, HookState::Degraded(_))
-    });
-    let booked = booked(waits);
-    let mut scales: HashMap<(usize, Reason), (f64, f64)> = HashMap::new();
-    for (place, exact) in finished_totals(threads, open) {
-        let have = booked.get(&place).copied().unwrap_or_default();
-        let missing_ns = exact.total_ns.saturating_sub(have.total_ns);
-        if missing_ns == 0 {
-            continue;
-        }
-        if sampled && have.total_ns > 0 {
-            let by_time = exact.total_ns as f64 / have.total_ns as f64;
-            let by_count = exact.count as f64 / have.count.max(1) as f64;
-            scales.insert(place, (by_time, by_count));
-        } else {
-            let missing_count = exact.count.saturating_sub(have.count);
-            waits.push(lost(place, missing_count, missing_ns));
-        }
-    }
-    for wait in waits.iter_mut() {
-        if let Some((by_time, by_count)) = scales.get(&(wait.thread, wait.reason)) {
-            wait.total = wait.total.mul_f64(*by_time);
-            wait.count = (wait.count as f64 * by_count).round() as u64;
-        }
-    }
-}
-
 /// Long waits that stand without a stack.
-pub(super) fn lost_count(waits: &[Wait]) -> u64 {
+fn lost_count(waits: &[Wait]) -> u64 {
     let lost = waits.iter().filter(|wait| wait.site == Site::Lost);
     lost.map(|wait| wait.count).sum()
 }

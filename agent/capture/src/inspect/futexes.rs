@@ -23,9 +23,9 @@ const MAX_FUTEXES: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct FutexKey {
     /// Process id.
-    pub tgid: u32,
+    pub(crate) tgid: u32,
     /// Address.
-    pub address: u64,
+    pub(crate) address: u64,
 }
 
 /// Where a futex lies.
@@ -44,30 +44,30 @@ pub(crate) enum Whereabouts {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FutexState {
     /// Where it lies.
-    pub place: Whereabouts,
+    pub(crate) place: Whereabouts,
     /// The words of a mutex that may lie there; `None` when they could not be read without fetching.
-    pub words: Option<Mutex>,
+    pub(crate) words: Option<Mutex>,
     /// The same words while a thread waited, right after all counting stopped: who owned it then. `None`
     /// when nobody waited.
-    pub while_waited: Option<Mutex>,
+    pub(crate) while_waited: Option<Mutex>,
     /// Of a read-write lock that may lie there: the thread that has locked it for writing, as its own PID
     /// namespace has it.
-    pub rwlock: Option<u32>,
+    pub(crate) rwlock: Option<u32>,
 }
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct FutexStates {
     /// By futex.
-    pub states: HashMap<FutexKey, FutexState>,
+    pub(crate) states: HashMap<FutexKey, FutexState>,
     /// Thread ids as a process in a PID namespace of its own has them, to those of the host; no entry for
     /// a process that has none.
-    pub namespaces: HashMap<u32, HashMap<u32, u32>>,
+    pub(crate) namespaces: HashMap<u32, HashMap<u32, u32>>,
     /// Futexes that were not looked at: there were too many.
-    pub left_out: u64,
+    pub(crate) left_out: u64,
     /// Threads that slept at the end and were woken after it, by serial: what was read of a lock meanwhile may
     /// be theirs.
-    pub moved: HashSet<u32>,
+    pub(crate) moved: HashSet<u32>,
 }
 
 impl FutexStates {

@@ -353,7 +353,7 @@ impl Inspection<'_> {
         let row = |address| rows.find(space, address);
         let (frames, _) = unwind::frames(self.machine, registers, self.memory, row);
         // A guard that it has had before the wait is that of the lock which it waits for.
-        let given_up = own.is_some() && self.waits_for_condition(&frames);
+        let mut given_up = None;
         let mut state = State::default();
         let mut freed: HashMap<u64, u8> = HashMap::new();
         let mut owned: Vec<(u64, u64)> = Vec::new();
@@ -375,10 +375,13 @@ impl Inspection<'_> {
                 *sum = sum.saturating_add(*times);
                 let waits = own.is_some_and(|own| own.addresses().any(|at| at == *lock));
                 let enough = if waits { 2 } else { 1 };
-                if waits && given_up {
+                if *times == 0 || *sum < enough || done.contains(lock) {
                     continue;
                 }
-                if *times > 0 && *sum >= enough && done.insert(*lock) {
+                if waits && *given_up.get_or_insert_with(|| self.waits_for_condition(&frames)) {
+                    continue;
+                }
+                if done.insert(*lock) {
                     let call = if at == 0 { ip } else { ip.wrapping_sub(1) };
                     owned.push((*lock, call));
                 }

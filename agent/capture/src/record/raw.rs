@@ -20,71 +20,98 @@ use std::{
     time::Duration,
 };
 
-/// Everything that a session leaves behind.
+/// Everything that a recording leaves behind.
 pub(crate) struct RawCapture {
-    pub started_unix_s: f64,
-    pub start_ns: u64,
-    pub end_ns: u64,
-    pub end: End,
-    pub freq_hz: u32,
-    pub sampling: CpuSampling,
-    /// CPU events that were opened again.
-    pub reopened: u64,
-    pub min_block: Duration,
-    pub arch: Arch,
-    /// By which it is known when threads fell asleep.
-    pub clock: SchedulerClock,
-    pub processes: BTreeMap<u32, Process>,
+    pub(crate) run: RunFacts,
+    pub(crate) sampling: CpuSampling,
+    pub(crate) processes: BTreeMap<u32, Process>,
     /// Threads that were there at the end.
-    pub living: Vec<ThreadSlot>,
-    pub aggregates: AggregateStore,
-    pub spaces: Spaces,
-    pub interpreters: Interpreters,
-    /// Asyncio tasks at the end, by process.
-    pub tasks: Vec<(u32, Tasks)>,
-    /// Objects of interpreters and blocks of malloc at the start and the end.
-    pub census: HeapCensus,
-    pub sockets: SocketsSeen,
-    pub blocked: BlockedStacks,
-    pub memory: MemoryRecord,
-    /// Of a watch on allocators.
-    pub heap: Option<HeapRecord>,
-    /// What holds the processes, and what was not read of it.
-    pub constraints: (Constraints, u64),
-    pub kernel_losses: BTreeMap<Loss, u64>,
-    /// Program runs that the kernel skipped.
-    pub skipped_runs: u64,
-    /// Unwind tables that could not be had, by name.
-    pub table_losses: Vec<(AgentLoss, u64)>,
-    /// Tables and threads that could not be read when the capture ended.
-    pub unread: u64,
-    pub signals: Vec<Signal>,
-    pub overhead: Overhead,
-    /// What was looked up of futexes.
-    pub futexes: FutexStates,
-    /// Who owns those that note no owner.
-    pub owners: OwnersByCode,
-    /// Whom sleeping threads wait for otherwise.
-    pub dependencies: Vec<Dependency>,
-    /// And in locks of Python.
-    pub python_waits: Vec<PythonWait>,
-    /// What Python calls its threads, by thread id.
-    pub python_names: HashMap<u32, String>,
-    /// Executors of Python programs.
-    pub python_pools: Vec<PythonPool>,
+    pub(crate) living: Vec<ThreadSlot>,
+    pub(crate) aggregates: AggregateStore,
+    pub(crate) spaces: Spaces,
+    pub(crate) interpreters: Interpreters,
+    pub(crate) python: PythonSeen,
     /// Java virtual machines, and what their threads wait for.
-    pub java: JavaStates,
-    /// Pools that threads of theirs wait for a slot of.
-    pub slot_pools: Vec<SlotPool>,
-    /// Event loops of the threads that were there at the end, by serial.
-    pub loops: HashMap<u32, EventLoop>,
-    pub loops_are_exact: bool,
+    pub(crate) java: JavaStates,
+    /// Objects of interpreters and blocks of malloc at the start and the end.
+    pub(crate) census: HeapCensus,
+    pub(crate) sockets: SocketsSeen,
+    pub(crate) blocked: BlockedStacks,
+    pub(crate) memory: MemoryRecord,
+    /// Of a watch on allocators.
+    pub(crate) heap: Option<HeapRecord>,
+    /// What holds the processes, and what was not read of it.
+    pub(crate) constraints: (Constraints, u64),
+    pub(crate) signals: Vec<Signal>,
+    pub(crate) overhead: Overhead,
+    /// What was looked up of futexes.
+    pub(crate) futexes: FutexStates,
+    /// Who owns those that note no owner.
+    pub(crate) owners: OwnersByCode,
+    /// Whom sleeping threads wait for otherwise.
+    pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) loops: LoopsSeen,
     /// Polls of threads that seemed stuck.
-    pub polls: PollsSeen,
+    pub(crate) polls: PollsSeen,
+    pub(crate) timeline: RawTimeline,
+    pub(crate) lost: RawLosses,
+}
+
+/// When and how it was recorded.
+#[derive(Clone, Copy)]
+pub(crate) struct RunFacts {
+    pub(crate) started_unix_s: f64,
+    pub(crate) start_ns: u64,
+    pub(crate) end_ns: u64,
+    pub(crate) end: End,
+    pub(crate) freq_hz: u32,
+    pub(crate) min_block: Duration,
+    pub(crate) arch: Arch,
+    /// By which it is known when threads fell asleep.
+    pub(crate) clock: SchedulerClock,
+}
+
+/// What was read of Python at the end.
+pub(crate) struct PythonSeen {
+    /// Asyncio tasks, by process.
+    pub(crate) tasks: Vec<(u32, Tasks)>,
+    /// Whom threads wait for in locks of Python.
+    pub(crate) waits: Vec<PythonWait>,
+    /// What Python calls its threads, by thread id.
+    pub(crate) names: HashMap<u32, String>,
+    /// Executors.
+    pub(crate) pools: Vec<PythonPool>,
+    /// Pools that threads wait for a slot of.
+    pub(crate) slots: Vec<SlotPool>,
+}
+
+/// Event loops of the threads that were there at the end.
+pub(crate) struct LoopsSeen {
+    /// By the thread's serial.
+    pub(crate) by_serial: HashMap<u32, EventLoop>,
+    /// Every iteration was seen.
+    pub(crate) exact: bool,
     /// From this length on an iteration is late.
-    pub late_from: Duration,
+    pub(crate) late_from: Duration,
+}
+
+/// The flight recorder's windows.
+pub(crate) struct RawTimeline {
     /// Length of the finest windows.
-    pub window: Duration,
-    pub windows: Windows,
-    pub windows_coarsened: u64,
+    pub(crate) window: Duration,
+    pub(crate) windows: Windows,
+    pub(crate) coarsened: u64,
+}
+
+/// What was lost in the recording itself.
+pub(crate) struct RawLosses {
+    pub(crate) kernel: BTreeMap<Loss, u64>,
+    /// Program runs that the kernel skipped.
+    pub(crate) skipped_runs: u64,
+    /// Unwind tables that could not be had, by name.
+    pub(crate) tables: Vec<(AgentLoss, u64)>,
+    /// Tables and threads that could not be read when it ended.
+    pub(crate) unread: u64,
+    /// CPU events that were opened again.
+    pub(crate) reopened: u64,
 }

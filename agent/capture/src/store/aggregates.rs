@@ -42,38 +42,38 @@ const MAX_HEAP_SITES: usize = 65_536;
 #[derive(Debug, Default)]
 pub(crate) struct AggregateStore {
     /// Distinct stacks.
-    pub stacks: Vec<Arc<RawStack>>,
+    pub(crate) stacks: Vec<Arc<RawStack>>,
     /// Their places.
     interned: HashMap<Arc<RawStack>, usize>,
     /// Stacks beyond the limit: their time counts as lost.
-    pub stacks_dropped: u64,
+    pub(crate) stacks_dropped: u64,
     /// Sums by place and kind.
     sums: HashMap<Key, Sum>,
     /// Sums beyond the limit: what was in them counts as lost, the threads' totals are right.
-    pub sums_dropped: u64,
+    pub(crate) sums_dropped: u64,
     /// Threads that ended during the capture; before them the sums of such, see [`fold`].
-    pub ended: Vec<ThreadSlot>,
+    pub(crate) ended: Vec<ThreadSlot>,
     /// Event loops of threads that ended, by the thread's serial.
-    pub ended_loops: HashMap<u32, EventLoop>,
+    pub(crate) ended_loops: HashMap<u32, EventLoop>,
     /// Those that were dropped.
-    pub ended_loops_dropped: u64,
+    pub(crate) ended_loops_dropped: u64,
     /// Ended threads whose record was dropped.
-    pub ended_dropped: u64,
+    pub(crate) ended_dropped: u64,
     /// Aggregates of a kind that nobody knows.
-    pub unknown_kinds: u64,
+    pub(crate) unknown_kinds: u64,
     /// Stacks that could not be read out of the table.
-    pub stacks_unreadable: u64,
+    pub(crate) stacks_unreadable: u64,
     /// Sampled faults whose region was not kept: there were too many.
-    pub fault_regions_merged: u64,
+    pub(crate) fault_regions_merged: u64,
     /// Sampled faults that were not kept at all.
-    pub fault_samples_dropped: u64,
+    pub(crate) fault_samples_dropped: u64,
     fault_rows: usize,
     /// Stacks of sampled allocations, by the number that blocks name them by.
-    pub heap_sites: HashMap<u64, Option<usize>>,
+    pub(crate) heap_sites: HashMap<u64, Option<usize>>,
     /// Those that were too many: their blocks have no stack.
-    pub heap_sites_dropped: u64,
+    pub(crate) heap_sites_dropped: u64,
     /// Waits and wake-ups of summed threads whose futex was not kept: there were too many.
-    pub futexes_merged: u64,
+    pub(crate) futexes_merged: u64,
     groups: fold::Groups,
 }
 
@@ -89,71 +89,17 @@ impl AggregateStore {
     }
 
     fn take(&mut self, counted: ThreadTally, scheduler: Option<&Range<u64>>) {
-        let (what, stack, sum) = match counted.tally {
-            Tally::Samples { stack, count, late } => {
-                (What::Samples, stack, Sum::of_samples(count, 0, late))
-            }
-            Tally::Waits {
-                wait,
-                stack,
-                times,
-                late_count,
-                late_ns,
-            } => {
-                let sum = Sum::of(times, late_count, late_ns);
-                (What::Waits(wait), asleep(stack, scheduler), sum)
-            }
-            Tally::Wakes {
-                wait,
-                waker,
-                lock_owner,
-                times,
-                last_ns,
-            } => {
-                let what = What::Wakes {
-                    wait,
-                    waker,
-                    lock_owner,
-                };
-                (what, None, Sum::of(times, 0, last_ns))
-            }
-            Tally::Faults {
-                region,
-                stack,
-                samples,
-                faults,
-            } => {
-                let sum = Sum::of_samples(samples, faults, 0);
-                (What::Faults { region }, stack, sum)
-            }
-            Tally::OwnerRan {
-                lock,
-                stack,
-                samples,
-            } => {
-                let sum = Sum::of_samples(samples, 0, 0);
-                (What::OwnerRan { lock }, stack, sum)
-            }
-            Tally::OwnerWaited {
-                lock,
-                reason: _,
-                stack,
-                times,
-            } => {
-                let stack = asleep(stack, scheduler);
-                (What::OwnerWaited { lock }, stack, Sum::of(times, 0, 0))
-            }
-            Tally::Allocations { site, stack } => {
-                let stack = stack.and_then(|stack| self.intern(stack));
-                return self.heap_site(site, stack);
-            }
-        };
-        let place = Place {
-            serial: counted.serial,
-            generation: counted.generation,
-            stack: stack.and_then(|stack| self.intern(stack)),
-        };
-        self.sum_up((place, what), &sum);
+        if let Tally::Allocations { site, stack } = counted.tally {
+            let stack = stack.and_then(|stack| self.intern(stack));
+            self.heap_site(site, stack);
+        } else if let Some((what, stack, sum)) = sum_of(counted.tally, scheduler) {
+            let place = Place {
+                serial: counted.serial,
+                generation: counted.generation,
+                stack: stack.and_then(|stack| self.intern(stack)),
+            };
+            self.sum_up((place, what), &sum);
+        }
     }
 
     fn sum_up(&mut self, (place, mut what): Key, sum: &Sum) {
@@ -235,6 +181,66 @@ impl AggregateStore {
         self.stacks.push(stack);
         Some(next)
     }
+}
+
+/// What goes into the table of sums, and under which stack; `None` of allocations, which are there for their stack.
+fn sum_of(tally: Tally, scheduler: Option<&Range<u64>>) -> Option<(What, Option<RawStack>, Sum)> {
+    Some(match tally {
+        Tally::Samples { stack, count, late } => {
+            (What::Samples, stack, Sum::of_samples(count, 0, late))
+        }
+        Tally::Waits {
+            wait,
+            stack,
+            times,
+            late_count,
+            late_ns,
+        } => {
+            let sum = Sum::of(times, late_count, late_ns);
+            (What::Waits(wait), asleep(stack, scheduler), sum)
+        }
+        Tally::Wakes {
+            wait,
+            waker,
+            lock_owner,
+            times,
+            last_ns,
+        } => {
+            let what = What::Wakes {
+                wait,
+                waker,
+                lock_owner,
+            };
+            (what, None, Sum::of(times, 0, last_ns))
+        }
+        Tally::Faults {
+            region,
+            stack,
+            samples,
+            faults,
+        } => {
+            let sum = Sum::of_samples(samples, faults, 0);
+            (What::Faults { region }, stack, sum)
+        }
+        Tally::OwnerRan {
+            lock,
+            stack,
+            samples,
+        } => {
+            let sum = Sum::of_samples(samples, 0, 0);
+            (What::OwnerRan { lock }, stack, sum)
+        }
+        Tally::OwnerWaited {
+            lock,
+            reason: _,
+            stack,
+            times,
+        } => {
+            let stack = asleep(stack, scheduler);
+            (What::OwnerWaited { lock }, stack, Sum::of(times, 0, 0))
+        }
+        Tally::Allocations { .. } => return None,
+    })
 }
 
 /// A stack that ends in the scheduler, without it: that of a wait does, also where the wait counts for the lock that

@@ -13,9 +13,9 @@ const MAX_SPACES: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SpaceKey {
     /// Process id.
-    pub tgid: u32,
+    pub(crate) tgid: u32,
     /// Execs before it.
-    pub generation: u32,
+    pub(crate) generation: u32,
 }
 
 /// The mappings of every address space that was seen.

@@ -17,6 +17,8 @@ mod layout;
 mod objects;
 mod owners;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 pub use exports::{Exports, exports};
@@ -31,7 +33,7 @@ use crate::memory::Memory;
 const VERSIONS: std::ops::RangeInclusive<u32> = 17..=25;
 
 /// A Java virtual machine in a process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Java {
     /// Its version, as `17.0.15+6`.
     pub version: String,

@@ -41,6 +41,8 @@ struct Process<'a> {
 struct Limit<'a> {
     cgroup: &'a str,
     quota_cpus: Option<f64>,
+    quota_ns: Option<u64>,
+    period_ns: Option<u64>,
     periods: u64,
     throttled_periods: u64,
     throttled_ns: u64,
@@ -126,6 +128,8 @@ fn process<'a>(process: &'a model::Constraint, waits: &'a [Dependency]) -> Proce
         cpu_limit: process.limit.as_ref().map(|limit| Limit {
             cgroup: &limit.cgroup,
             quota_cpus: limit.quota_cpus,
+            quota_ns: limit.quota.map(super::nanos),
+            period_ns: limit.period.map(super::nanos),
             periods: limit.periods,
             throttled_periods: limit.throttled,
             throttled_ns: super::nanos(limit.time),

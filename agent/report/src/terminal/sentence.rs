@@ -4,15 +4,18 @@
 use super::{Page, verdict::Lines};
 use crate::label::{self, RUN_QUEUE};
 use crate::shares::{Shares, longest_first};
-use crate::text::{clean, counted, share};
+use crate::text::{clean, counted, duration, seconds, share};
 use crate::totals;
 use anstyle::Style;
-use remora_model::{Capture, Thread, is_event_loop};
+use remora_model::{Capture, Thread, ThreadLoop, is_event_loop};
 use std::cmp::Reverse;
 use std::time::Duration;
 
 /// Processes named with their part of the CPU time.
 const PROCESSES: usize = 8;
+
+/// Loops that get a line.
+const LOOPS: usize = 2;
 
 /// States named beside the time on a CPU.
 const STATES: usize = 3;
@@ -46,6 +49,28 @@ pub(super) fn load(page: &mut Page, capture: &Capture) {
         let other = if busiest.is_some() { "other " } else { "" };
         let number = counted(others.len() as u64, &format!("{other}thread"));
         say(page, &format!("{number}: {}", states(&sum)));
+    }
+}
+
+/// The longest iteration of the loops, and over which time that is known: a wait of a handler that ended before the
+/// capture left no trace.
+pub(super) fn loops(page: &mut Page, capture: &Capture) {
+    let loops = capture.loops.iter();
+    let mut loops: Vec<&ThreadLoop> = loops.filter(|it| it.iterations > 0).collect();
+    loops.sort_by_key(|it| (Reverse(it.longest), it.thread));
+    let mut lines = Lines::default();
+    for own in loops.iter().take(LOOPS) {
+        let Some(thread) = capture.threads.get(own.thread) else {
+            continue;
+        };
+        let most = if own.exact { "" } else { "≤ " };
+        let text = format!(
+            "{}: longest iteration {most}{} in the {} watched, before that unknown",
+            name(capture, thread),
+            duration(own.longest),
+            seconds(thread.observed)
+        );
+        lines.row(page, Style::new(), "loop", &text);
     }
 }
 

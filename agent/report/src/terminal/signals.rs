@@ -2,7 +2,7 @@
 
 use super::Page;
 use crate::label;
-use crate::text::{clean, count, counted, duration};
+use crate::text::{clean, count, counted, duration, seconds};
 use anstyle::Style;
 use remora_model::{Capture, Lock, LockKind, OwnerFrom, ThreadLoop};
 use std::cmp::Reverse;
@@ -25,7 +25,10 @@ pub(super) fn loops(page: &mut Page, capture: &Capture) {
     }
     loops.sort_by_key(|event_loop| (Reverse(event_loop.late), Reverse(event_loop.longest)));
     let late_from = duration(loops[0].late_from);
-    page.heading(&format!("Event loops, iterations (late: ≥ {late_from})"));
+    let watched = seconds(capture.duration);
+    page.heading(&format!(
+        "Event loops, iterations in the {watched} watched (late: ≥ {late_from})"
+    ));
     for event_loop in loops.iter().take(NAMED) {
         page.hanging(Style::new(), "  ", &loop_line(capture, event_loop));
     }

@@ -86,6 +86,7 @@ fn well(page: &mut Page, capture: &Capture, judgement: &Judgement) {
         }
     }
     sentence::load(page, capture);
+    sentence::loops(page, capture);
     if judgement.verdict == Verdict::Idle {
         let mut lines = Lines::default();
         for wait in &judgement.longest {

@@ -2,7 +2,7 @@
 
 use super::{super::StackIndex, LocksSeen};
 use crate::{
-    assemble::waits::OpenWait,
+    assemble::close::OpenWait,
     inspect::futexes::{FutexKey, Whereabouts},
     store::aggregates::{Doing, OwnerDid, Place, Waits, Wakes},
 };
@@ -65,19 +65,19 @@ impl Form {
 
 /// A lock in the making.
 pub(super) struct LockBuilder {
-    pub at: FutexKey,
-    pub shared: bool,
+    pub(crate) at: FutexKey,
+    pub(crate) shared: bool,
     /// Operation and expected value, by time.
-    pub forms: BTreeMap<Form, u64>,
-    pub sum: Times,
-    pub waiters: HashMap<usize, Times>,
-    pub waiting_now: Vec<usize>,
+    pub(crate) forms: BTreeMap<Form, u64>,
+    pub(crate) sum: Times,
+    pub(crate) waiters: HashMap<usize, Times>,
+    pub(crate) waiting_now: Vec<usize>,
     /// Number of wake-ups, and when the last was, by thread.
-    pub wakers: HashMap<u32, (u64, u64)>,
-    pub owners: HashMap<u32, Times>,
-    pub waiter_stacks: HashMap<(usize, usize), Times>,
-    pub holder_stacks: HashMap<(usize, usize), Times>,
-    pub is_gil: bool,
+    pub(crate) wakers: HashMap<u32, (u64, u64)>,
+    pub(crate) owners: HashMap<u32, Times>,
+    pub(crate) waiter_stacks: HashMap<(usize, usize), Times>,
+    pub(crate) holder_stacks: HashMap<(usize, usize), Times>,
+    pub(crate) is_gil: bool,
 }
 
 impl LockBuilder {

@@ -27,25 +27,25 @@ const ENOUGH: f64 = 25.0;
 
 /// Sampled faults of one thread in one stack and one region.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Row {
-    pub thread: usize,
-    pub stack: usize,
+pub(crate) struct Row {
+    pub(crate) thread: usize,
+    pub(crate) stack: usize,
     /// Number of the region, 0 where it was not kept.
-    pub region: u64,
-    pub samples: u64,
+    pub(crate) region: u64,
+    pub(crate) samples: u64,
     /// Faults that they stand for.
-    pub faults: u64,
+    pub(crate) faults: u64,
 }
 
 /// What each row has of the growth.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Shares {
     /// Bytes, in the order of the rows.
-    pub bytes: Vec<f64>,
+    pub(crate) bytes: Vec<f64>,
     /// Growth without a fault that explains it, in bytes.
-    pub unattributed: u64,
+    pub(crate) unattributed: u64,
     /// Touched, and gone or replaced, in bytes.
-    pub returned: u64,
+    pub(crate) returned: u64,
 }
 
 /// Part of the estimate of a row that fell into a mapping.

@@ -32,11 +32,24 @@ pub(super) struct Groups {
     freezer: Option<Tree>,
 }
 
+/// CPU time that a group may use in each period.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Quota {
+    time: Duration,
+    period: Duration,
+}
+
+impl Quota {
+    fn cpus(self) -> f64 {
+        self.time.as_secs_f64() / self.period.as_secs_f64()
+    }
+}
+
 /// What a group says of its CPU time.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Usage {
     path: String,
-    quota_cpus: Option<f64>,
+    quota: Quota,
     periods: u64,
     throttled: u64,
     time: Duration,
@@ -189,7 +202,7 @@ fn above(mut folder: PathBuf, mut name: String) -> Vec<Usage> {
 
 /// What a group says of itself; `None` when it has no limit.
 fn usage(folder: &Path, name: &str) -> Option<Usage> {
-    let quota_cpus = quota(folder)?;
+    let quota = quota(folder)?;
     let stat = read(&folder.join("cpu.stat"));
     let value = |key: &str| {
         let line = stat
@@ -203,15 +216,15 @@ fn usage(folder: &Path, name: &str) -> Option<Usage> {
     };
     Some(Usage {
         path: name.to_owned(),
-        quota_cpus: Some(quota_cpus),
+        quota,
         periods: value("nr_periods")?,
         throttled: value("nr_throttled")?,
         time,
     })
 }
 
-/// CPUs that a group may use; `None`: all.
-fn quota(folder: &Path) -> Option<f64> {
+/// What a group may use; `None`: all.
+fn quota(folder: &Path) -> Option<Quota> {
     let max = read(&folder.join("cpu.max"));
     let (quota, period) = match max.split_once(' ') {
         Some((quota, period)) => (quota.to_owned(), period.to_owned()),
@@ -220,8 +233,12 @@ fn quota(folder: &Path) -> Option<f64> {
             read(&folder.join("cpu.cfs_period_us")),
         ),
     };
-    let (quota, period): (f64, f64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
-    (quota > 0.0 && period > 0.0).then(|| quota / period)
+    // Microseconds; `max` and -1: no limit.
+    let (quota, period): (u64, u64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
+    (quota > 0 && period > 0).then(|| Quota {
+        time: Duration::from_micros(quota),
+        period: Duration::from_micros(period),
+    })
 }
 
 /// The limit that held a process back the most between two readings; without any that did, the tightest.
@@ -234,7 +251,9 @@ pub(super) fn limit(before: &[Usage], now: Vec<Usage>) -> Option<CpuLimit> {
             throttled: now.throttled.saturating_sub(was.throttled),
             time: now.time.saturating_sub(was.time),
             cgroup: now.path,
-            quota_cpus: now.quota_cpus,
+            quota_cpus: Some(now.quota.cpus()),
+            quota: Some(now.quota.time),
+            period: Some(now.quota.period),
         }
     });
     let tightest = |limit: &CpuLimit| limit.quota_cpus.unwrap_or(f64::MAX);
@@ -288,15 +307,19 @@ mod tests {
     fn the_limit_that_held_back_is_the_one_that_counts() {
         let usage = |path: &str, throttled, quota| Usage {
             path: path.into(),
-            quota_cpus: Some(quota),
+            quota: Quota {
+                time: Duration::from_millis(quota),
+                period: Duration::from_millis(100),
+            },
             periods: 100,
             throttled,
             time: Duration::ZERO,
         };
-        let before = [usage("/a/b", 5, 0.5), usage("/a", 5, 4.0)];
-        let found = limit(&before, vec![usage("/a/b", 5, 0.5), usage("/a", 25, 4.0)]);
+        let before = [usage("/a/b", 5, 50), usage("/a", 5, 400)];
+        let found = limit(&before, vec![usage("/a/b", 5, 50), usage("/a", 25, 400)]);
         let found = found.expect("there are two");
         assert_eq!((found.cgroup.as_str(), found.throttled), ("/a", 20));
+        assert_eq!(found.quota_cpus, Some(4.0));
         assert_eq!(limit(&before, Vec::new()), None);
     }
 

@@ -14,7 +14,9 @@ mod inherited;
 
 use busy::CpuTimes;
 use cgroup::{Groups, Usage};
-use remora_common::thread::{STATE_EXITED, ThreadSlot};
+use remora_common::thread::{
+    STATE_BLOCKED, STATE_EXITED, STATE_PREEMPTED, STATE_WOKEN, ThreadSlot,
+};
 use remora_kernel::Arch;
 use remora_model::{Actor, Constraint, Constraints, Policy, Process, Scheduling};
 use remora_process::deadline::{self, Step, Subject};
@@ -155,12 +157,24 @@ fn actor(pid: u32) -> Actor {
 
 /// How the threads are scheduled that lacked a CPU.
 fn scheduling(pid: u32, slots: &[&ThreadSlot]) -> Vec<Scheduling> {
+    let now_ns = remora_probe::now_ns();
     let lacking = slots.iter().filter(|slot| {
-        let queued = slot.woken_wait_ns + slot.preempted_wait_ns;
+        let ended = slot.woken_wait_ns.saturating_add(slot.preempted_wait_ns);
+        let queued = ended.saturating_add(queued_now_ns(slot, now_ns));
         u128::from(queued) >= LACKED.as_nanos() && queued >= slot.on_cpu_ns / 4
     });
     let ask = |slot: &&ThreadSlot| schedule(pid, slot.tid);
     lacking.take(MAX_SCHEDULED).filter_map(ask).collect()
+}
+
+/// For how long a thread has been waiting for a CPU that it has not got yet.
+fn queued_now_ns(slot: &ThreadSlot, now_ns: u64) -> u64 {
+    let since_ns = match slot.state {
+        STATE_WOKEN | STATE_PREEMPTED => slot.since_ns,
+        STATE_BLOCKED if slot.is_woken() => slot.woken_ns,
+        _ => return 0,
+    };
+    now_ns.saturating_sub(since_ns)
 }
 
 fn schedule(pid: u32, tid: u32) -> Option<Scheduling> {
@@ -233,6 +247,17 @@ mod tests {
             "{found:?}"
         );
         assert!(online_cpus() >= found.cpus);
+    }
+
+    #[test]
+    fn a_thread_that_never_got_a_cpu_lacks_one() {
+        let mut slot: ThreadSlot = bytemuck::Zeroable::zeroed();
+        (slot.state, slot.since_ns) = (STATE_PREEMPTED, 1_000);
+        assert_eq!(queued_now_ns(&slot, 5_000), 4_000);
+        (slot.state, slot.woken_ns) = (STATE_BLOCKED, 3_000);
+        assert_eq!(queued_now_ns(&slot, 5_000), 2_000, "woken");
+        slot.woken_ns = 500;
+        assert_eq!(queued_now_ns(&slot, 5_000), 0, "asleep");
     }
 
     proptest! {

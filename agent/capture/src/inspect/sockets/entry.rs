@@ -86,6 +86,9 @@ pub(super) struct Entry {
     read_quiet_ns: u64,
     taken_quiet_ns: u64,
     segments_in: u64,
+    /// Samples that saw new segments, and the longest silence that a sample saw and that ended later.
+    arrived: u32,
+    longest_pause_ns: u64,
 }
 
 impl Entry {
@@ -117,6 +120,8 @@ impl Entry {
             read_quiet_ns: record.at_ns,
             taken_quiet_ns: record.at_ns,
             segments_in: 0,
+            arrived: 0,
+            longest_pause_ns: 0,
         };
         entry.sample(pass, record, tick_ns);
         entry
@@ -132,7 +137,14 @@ impl Entry {
         self.backlog_max = self.backlog_max.max(record.backlog);
         self.drops += grown(before.drops, record.drops);
         self.retransmits += grown(before.retransmits, record.retransmits);
-        self.segments_in += grown(before.data_segments_in, record.data_segments_in);
+        let segments = grown(before.data_segments_in, record.data_segments_in);
+        if segments > 0 {
+            self.segments_in += segments;
+            self.arrived += 1;
+            let pause = u64::from(before.last_receive_jiffies).saturating_mul(tick_ns);
+            let known = before.flags & SOCKET_LAST_RECEIVE != 0;
+            self.longest_pause_ns = self.longest_pause_ns.max(if known { pause } else { 0 });
+        }
         if was_read(&before, record) {
             self.read_quiet_ns = record.at_ns;
         }
@@ -280,6 +292,8 @@ impl Entry {
             segments_in: last.data_segments_in,
             segments_out: last.data_segments_out,
             segments_in_capture: self.segments_in,
+            samples_with_data: self.arrived,
+            longest_pause: Duration::from_nanos(self.longest_pause_ns),
             segment_bytes: last.segment_bytes,
             silence: Duration::from_nanos(last.at_ns.saturating_sub(quiet_ns)),
         }

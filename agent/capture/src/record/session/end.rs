@@ -8,17 +8,21 @@ use crate::{
         futexes::{self, FutexStates, WaitedWords},
         java::{self, JavaStates},
         objects::{HeapCensus, ObjectWatch},
-        owners,
+        owners::{self, OwnersByCode},
         polls::{PollsSeen, Senses},
         sockets::SocketsSeen,
     },
-    record::{meter::Meter, raw::RawCapture, timeline::Recorder},
+    record::{
+        meter::Meter,
+        raw::{LoopsSeen, PythonSeen, RawCapture, RawLosses, RawTimeline, RunFacts},
+        timeline::Recorder,
+    },
     store::spaces::SpaceKey,
 };
-use remora_common::{event_loop::EventLoop, loss::Loss, thread::ThreadSlot};
-use remora_kernel::Kernel;
-use remora_model::{End, Python, PythonPool, PythonWait, SlotPool, Tasks};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use remora_common::{loss::Loss, thread::ThreadSlot};
+use remora_kernel::{Arch, Kernel};
+use remora_model::{Dependency, End, Overhead, Python as PythonState};
+use std::collections::{BTreeMap, HashSet};
 
 /// When a recording began.
 pub(super) struct Began {
@@ -40,15 +44,11 @@ struct Moment {
     /// When counting stopped.
     end_ns: u64,
     locks: WaitedWords,
-    interpreters: Vec<(u32, Python)>,
+    interpreters: Vec<(u32, PythonState)>,
     blocked: BlockedStacks,
-    python_waits: Vec<PythonWait>,
-    python_names: HashMap<u32, String>,
-    polls: PollsSeen,
-    python_pools: Vec<PythonPool>,
+    python: PythonSeen,
     java: JavaStates,
-    slot_pools: Vec<SlotPool>,
-    tasks: Vec<(u32, Tasks)>,
+    polls: PollsSeen,
     sockets: SocketsSeen,
 }
 
@@ -56,9 +56,16 @@ struct Moment {
 struct Taken {
     /// Threads that are there, as they were at the end.
     living: Vec<ThreadSlot>,
-    loops: HashMap<u32, EventLoop>,
+    loops: LoopsSeen,
     futexes: FutexStates,
     kernel_losses: BTreeMap<Loss, u64>,
+}
+
+/// What is read of the targets once nothing is in a hurry.
+struct Inspected {
+    owners: OwnersByCode,
+    dependencies: Vec<Dependency>,
+    census: HeapCensus,
 }
 
 impl Session {
@@ -72,89 +79,112 @@ impl Session {
         run: Run,
         progress: &mut impl FnMut(Progress<'_>),
     ) -> (RawCapture, Held) {
+        self.before_the_end(run.end).await;
+        let mut moment = self.stop(plan, kernel, run.began.start_ns);
+        moment.polls.mark(&mut moment.python.tasks);
+        self.probe.settled().await;
+        let mut overhead = run.meter.finish(&self.probe);
+        (overhead.unwind_bytes, overhead.unwind_tables) = self.tables.memory();
+        overhead.polls = moment.polls.cost;
+        let taken = self.take_tables(plan, &moment, progress);
+        self.see_processes(&taken.living, &moment);
+        let inspected = self.inspect(kernel.arch, &taken.living, &moment);
+        let run = RunFacts {
+            started_unix_s: run.began.unix_s,
+            start_ns: run.began.start_ns,
+            end_ns: moment.end_ns,
+            end: run.end,
+            freq_hz: plan.freq_hz,
+            min_block: plan.min_block,
+            arch: kernel.arch,
+            clock: self.probe.scheduler_clock(),
+        };
+        self.leave(plan, (run, overhead), moment, taken, inspected)
+    }
+
+    /// The last questions while everything counts.
+    async fn before_the_end(&mut self, end: End) {
         if let Some(polls) = &mut self.polls {
             let mut senses = Senses {
                 probe: &mut self.probe,
                 sockets: &self.sockets,
                 interpreters: &self.interpreters,
             };
-            polls.catch_up(&mut senses, run.end).await;
+            polls.catch_up(&mut senses, end).await;
         }
         self.sockets.last(&self.probe.threads()).await;
-        let mut moment = self.stop(plan, kernel, run.began.start_ns);
-        moment.polls.mark(&mut moment.tasks);
-        self.probe.settled().await;
-        let mut overhead = run.meter.finish(&self.probe);
-        (overhead.unwind_bytes, overhead.unwind_tables) = self.tables.memory();
-        let taken = self.take_tables(&moment, progress);
-        self.see_processes(&taken.living, &moment);
+    }
+
+    /// What the targets are asked when nothing counts any more.
+    fn inspect(&mut self, arch: Arch, living: &[ThreadSlot], moment: &Moment) -> Inspected {
         let owners = owners::inspect(
-            &taken.living,
+            living,
             &moment.blocked,
             &self.spaces,
-            kernel.arch.machine(),
+            arch.machine(),
             moment.end_ns,
             || self.probe.threads(),
         );
-        let dependencies = dependencies::inspect(&taken.living, kernel.arch);
+        Inspected {
+            owners,
+            dependencies: dependencies::inspect(living, arch),
+            census: self.census(),
+        }
+    }
+
+    /// All that is left, and the programs.
+    fn leave(
+        mut self,
+        plan: &Plan,
+        (run, overhead): (RunFacts, Overhead),
+        moment: Moment,
+        taken: Taken,
+        inspected: Inspected,
+    ) -> (RawCapture, Held) {
         let mut signals = self.signals();
         moment.polls.tell(&mut signals);
-        overhead.polls = moment.polls.cost;
-        let (windows, windows_coarsened) = self
-            .recorder
-            .take()
-            .map_or_else(Default::default, Recorder::finish);
-        let census = self.census();
-        let constraints = self
-            .constraints
-            .finish(&self.processes, &taken.living, kernel.arch);
-        let threads = taken.living.iter().chain(&self.aggregates.ended);
+        let recorder = self.recorder.take();
+        let (windows, coarsened) = recorder.map_or_else(Default::default, Recorder::finish);
+        let living = &taken.living;
+        let constraints = self.constraints.finish(&self.processes, living, run.arch);
+        let threads = living.iter().chain(&self.aggregates.ended);
         let memory = self.memory.finish(&self.aggregates, threads);
         let heap = self.heap.take().map(|heap| heap.finish(&self.probe));
         let raw = RawCapture {
-            started_unix_s: run.began.unix_s,
-            start_ns: run.began.start_ns,
-            end_ns: moment.end_ns,
-            end: run.end,
-            freq_hz: plan.freq_hz,
+            run,
             sampling: self.sampling.finish(),
-            reopened: self.sampling.reopened(),
-            min_block: plan.min_block,
-            arch: kernel.arch,
-            clock: self.probe.scheduler_clock(),
             processes: self.processes,
             living: taken.living,
             aggregates: self.aggregates,
             spaces: self.spaces,
             interpreters: self.interpreters,
-            python_waits: moment.python_waits,
-            python_names: moment.python_names,
-            python_pools: moment.python_pools,
+            python: moment.python,
             java: moment.java,
-            slot_pools: moment.slot_pools,
-            tasks: moment.tasks,
-            census,
+            census: inspected.census,
             sockets: moment.sockets,
             blocked: moment.blocked,
             memory,
             heap,
             constraints,
-            kernel_losses: taken.kernel_losses,
-            skipped_runs: self.probe.skipped_runs(),
-            table_losses: self.tables.losses().to_vec(),
-            unread: self.unread,
             signals,
             overhead,
             futexes: taken.futexes,
-            owners,
-            dependencies,
+            owners: inspected.owners,
+            dependencies: inspected.dependencies,
             loops: taken.loops,
-            loops_are_exact: self.probe.loops_are_exact(),
             polls: moment.polls,
-            late_from: plan.late,
-            window: plan.keep.window,
-            windows,
-            windows_coarsened,
+            timeline: RawTimeline {
+                window: plan.keep.window,
+                windows,
+                coarsened,
+            },
+            lost: RawLosses {
+                kernel: taken.kernel_losses,
+                skipped_runs: self.probe.skipped_runs(),
+                tables: self.tables.losses().to_vec(),
+                unread: self.unread,
+                reopened: self.sampling.reopened(),
+            },
         };
         (raw, self.probe)
     }
@@ -212,23 +242,30 @@ impl Session {
             interpreters,
             polls: polls.unwrap_or_default(),
             blocked,
-            python_waits: self.interpreters.waits(&self.probe.threads()),
-            python_names: self.interpreters.names(&self.probe.threads()),
-            python_pools: self.interpreters.pools(&self.probe.threads()),
+            python: PythonSeen {
+                waits: self.interpreters.waits(&self.probe.threads()),
+                names: self.interpreters.names(&self.probe.threads()),
+                pools: self.interpreters.pools(&self.probe.threads()),
+                tasks: self.interpreters.tasks(),
+                slots: self.interpreters.slots(&self.probe.threads()),
+            },
             java: java::inspect(&self.spaces, || self.probe.threads()),
-            slot_pools: self.interpreters.slots(&self.probe.threads()),
-            tasks: self.interpreters.tasks(),
             sockets: self.sockets.finish(start_ns),
         }
     }
 
     /// Empties the kernel's tables, which stand still by now.
-    fn take_tables(&mut self, moment: &Moment, progress: &mut impl FnMut(Progress<'_>)) -> Taken {
+    fn take_tables(
+        &mut self,
+        plan: &Plan,
+        moment: &Moment,
+        progress: &mut impl FnMut(Progress<'_>),
+    ) -> Taken {
         self.take_events();
         let (living, moved) = self.living(moment.end_ns);
         self.close_window(moment.end_ns, &living, progress);
         let with_loops = living.iter();
-        let loops = with_loops
+        let by_serial = with_loops
             .filter_map(|slot| Some((slot.serial, self.probe.event_loop(slot.event_loop)?)))
             .collect();
         for drained in self.probe.drain() {
@@ -239,7 +276,11 @@ impl Session {
             BTreeMap::new()
         });
         Taken {
-            loops,
+            loops: LoopsSeen {
+                by_serial,
+                exact: self.probe.loops_are_exact(),
+                late_from: plan.late,
+            },
             futexes: FutexStates {
                 moved,
                 ..futexes::inspect(&self.aggregates, &living, &moment.locks)

@@ -125,7 +125,6 @@ impl Session {
         self.sockets.watch(event.tgid);
         let parent = self.processes.get(&event.parent_tgid);
         let exe = parent.map(|parent| parent.exe.clone());
-        let related = parent.and_then(of_related);
         self.processes.entry(event.tgid).or_insert_with(|| Process {
             pid: event.tgid,
             comm: process::name(event.tgid).unwrap_or_default(),
@@ -134,7 +133,7 @@ impl Session {
             threads: 0,
             exited: false,
             parent: Some(event.parent_tgid),
-            related,
+            related: None,
             followed: None,
             python: None,
         });
@@ -165,45 +164,5 @@ impl Session {
                 .map(|exe| exe.path.display().to_string())
                 .unwrap_or_default();
         }
-    }
-}
-
-/// Why the child of a process is watched that is no target itself: what it does is no target's doing either.
-fn of_related(parent: &Process) -> Option<String> {
-    let why = parent.related.as_ref()?;
-    // Of a child of a child the first one says it.
-    Some(match parent.parent {
-        Some(_) => why.clone(),
-        None => format!("child of {} ({}): {why}", parent.comm, parent.pid),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn process(pid: u32, parent: Option<u32>, related: Option<&str>) -> Process {
-        Process {
-            pid,
-            comm: "editor".to_owned(),
-            was: None,
-            exe: String::new(),
-            threads: 1,
-            exited: false,
-            parent,
-            related: related.map(str::to_owned),
-            followed: None,
-            python: None,
-        }
-    }
-
-    #[test]
-    fn children_of_what_is_no_target_are_none() {
-        assert_eq!(of_related(&process(1, None, None)), None);
-        let editor = process(1, None, Some("server (7) waits for it"));
-        let child = of_related(&editor).expect("it is watched for the server's sake");
-        assert_eq!(child, "child of editor (1): server (7) waits for it");
-        let child = process(2, Some(1), Some(&child));
-        assert_eq!(of_related(&child), child.related);
     }
 }

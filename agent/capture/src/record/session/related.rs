@@ -3,7 +3,10 @@
 
 use super::Session;
 use crate::inspect::dependencies;
-use remora_common::thread::{STATE_BLOCKED, ThreadSlot};
+use remora_common::{
+    aggregate::UNFOLLOWED,
+    thread::{STATE_BLOCKED, ThreadSlot},
+};
 use remora_kernel::Arch;
 use remora_model::{Awaited, Reason};
 use remora_process::{self as process, Target};
@@ -15,7 +18,7 @@ const LOOKS: u32 = 4;
 /// When the first one is, and from one to the next.
 const PERIOD: Duration = Duration::from_millis(250);
 /// Processes that are looked at beside the targets.
-const MAX_RELATED: usize = 16;
+const MAX_RELATED: usize = UNFOLLOWED;
 
 /// The looks for processes that are waited for.
 pub(super) struct Related {
@@ -53,6 +56,8 @@ impl Session {
             }
             // What ends meanwhile, or may not be looked at, is left out.
             let Ok(found) = Target::of(pid) else { continue };
+            // What it starts is no target's doing: the builds of an editor that has a language server, say.
+            self.probe.do_not_follow(related.found, pid);
             if self.enlist(&[found]).is_err() {
                 continue;
             }

@@ -40,9 +40,9 @@ const COMM: usize = 16;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summed {
     /// How many threads.
-    pub threads: u64,
+    pub(crate) threads: u64,
     /// How long they were watched, together, in nanoseconds.
-    pub observed_ns: u64,
+    pub(crate) observed_ns: u64,
 }
 
 /// The sums, each with its slot at the same place of [`AggregateStore::ended`].

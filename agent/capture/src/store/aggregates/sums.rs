@@ -8,11 +8,11 @@ use remora_probe::{Times, WaitForm, Waker};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     /// The thread's serial.
-    pub serial: u32,
+    pub(crate) serial: u32,
     /// Generation of its address space.
-    pub generation: u32,
+    pub(crate) generation: u32,
     /// Index in [`AggregateStore::stacks`]; `None`: it was lost, or there is none.
-    pub stack: Option<usize>,
+    pub(crate) stack: Option<usize>,
 }
 
 /// What a sum is of.
@@ -99,53 +99,53 @@ impl Sum {
 /// CPU samples of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Samples {
-    pub place: Place,
-    pub count: u64,
+    pub(crate) place: Place,
+    pub(crate) count: u64,
     /// Those inside of late iterations of an event loop.
-    pub late: u64,
+    pub(crate) late: u64,
 }
 
 /// Long waits of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waits {
-    pub place: Place,
-    pub wait: WaitForm,
-    pub times: Times,
+    pub(crate) place: Place,
+    pub(crate) wait: WaitForm,
+    pub(crate) times: Times,
     /// Time of those inside of late iterations of an event loop, in nanoseconds.
-    pub late_ns: u64,
+    pub(crate) late_ns: u64,
 }
 
 /// Wake-ups of a thread; its place has no stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wakes {
-    pub place: Place,
-    pub wait: WaitForm,
+    pub(crate) place: Place,
+    pub(crate) wait: WaitForm,
     /// Its thread is 0 where it stands in a sum of threads.
-    pub waker: Waker,
+    pub(crate) waker: Waker,
     /// The thread that a lock's memory named as its owner, as the process knows it; 0: unknown.
-    pub lock_owner: u32,
-    pub times: Times,
+    pub(crate) lock_owner: u32,
+    pub(crate) times: Times,
     /// When the last of them was (`CLOCK_MONOTONIC`).
-    pub last_ns: u64,
+    pub(crate) last_ns: u64,
 }
 
 /// Sampled page faults of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Faults {
-    pub place: Place,
+    pub(crate) place: Place,
     /// 0: not kept.
-    pub region: u64,
-    pub samples: u64,
+    pub(crate) region: u64,
+    pub(crate) samples: u64,
     /// How many they stand for.
-    pub faults: u64,
+    pub(crate) faults: u64,
 }
 
 /// What the owner of a lock did in a place while others waited for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OwnerDid {
-    pub place: Place,
-    pub lock: u64,
-    pub doing: Doing,
+    pub(crate) place: Place,
+    pub(crate) lock: u64,
+    pub(crate) doing: Doing,
 }
 
 /// Whether it ran or waited itself.
