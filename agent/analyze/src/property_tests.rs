@@ -74,7 +74,6 @@ fn thread() -> impl Strategy<Value = Thread> {
             comm: "t\u{1b}[31mfeed".into(),
             python_name: Some("p\u{1b}[31mool".into()),
             java_name: Some("p\u{1b}[31mool".into()),
-            migrations: None,
             summed: 0,
             observed,
             on_cpu,
