@@ -15,9 +15,9 @@ const fn case(
         program: Program::Java("SickLocks.java", mode),
         expect,
         after_s: match expect {
-            // The threshold of a lock that is not handed over.
-            Expect::Unclear { .. } => 11,
-            _ => 3,
+            Expect::Healthy => 3,
+            // The threshold of a lock that is not handed over; what is due sooner is looked at sooner.
+            _ => 11,
         },
         arguments,
     }
