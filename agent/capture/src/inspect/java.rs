@@ -24,10 +24,13 @@ pub(crate) struct JavaStates {
 /// What one machine says, with its thread ids in ours.
 type Look = (String, Threads, HashMap<u32, u32>);
 
-/// Inspects the machines of the processes that these threads are of; `threads` gives them anew, to tell which have
+/// Inspects the machines of the processes that these threads are of; `after` gives them anew, to tell which have
 /// slept on meanwhile.
-pub(crate) fn inspect(spaces: &Spaces, threads: impl Fn() -> Vec<ThreadSlot>) -> JavaStates {
-    let before = threads();
+pub(crate) fn inspect(
+    spaces: &Spaces,
+    before: &[ThreadSlot],
+    after: impl FnOnce() -> Vec<ThreadSlot>,
+) -> JavaStates {
     let keys: BTreeSet<SpaceKey> = before.iter().map(key).collect();
     let mut states = JavaStates::default();
     for key in keys {
@@ -39,7 +42,7 @@ pub(crate) fn inspect(spaces: &Spaces, threads: impl Fn() -> Vec<ThreadSlot>) ->
         }
     }
     if !states.waits.is_empty() {
-        let asleep = asleep_in_both(&before, &threads());
+        let asleep = asleep_in_both(before, &after());
         // Who stands at a monitor wakes up to ask again, and the machine says all the while where it stands.
         let stays = |wait: &model::JavaWait| {
             wait.on == model::JavaAwaited::Monitor || asleep.contains(&wait.tid)

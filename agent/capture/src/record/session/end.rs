@@ -236,6 +236,8 @@ impl Session {
             self.unread += 1;
             BlockedStacks::default()
         });
+        // Once for all: each reading may meet a slot that is being written.
+        let threads = self.probe.threads();
         Moment {
             end_ns,
             locks,
@@ -243,13 +245,13 @@ impl Session {
             polls: polls.unwrap_or_default(),
             blocked,
             python: PythonSeen {
-                waits: self.interpreters.waits(&self.probe.threads()),
-                names: self.interpreters.names(&self.probe.threads()),
-                pools: self.interpreters.pools(&self.probe.threads()),
+                waits: self.interpreters.waits(&threads),
+                names: self.interpreters.names(&threads),
+                pools: self.interpreters.pools(&threads),
                 tasks: self.interpreters.tasks(),
-                slots: self.interpreters.slots(&self.probe.threads()),
+                slots: self.interpreters.slots(&threads),
             },
-            java: java::inspect(&self.spaces, || self.probe.threads()),
+            java: java::inspect(&self.spaces, &threads, || self.probe.threads()),
             sockets: self.sockets.finish(start_ns),
         }
     }
