@@ -2,6 +2,7 @@
 
 use crate::build::build;
 use crate::process::{cargo, is_root, run};
+use crate::test::tools;
 use anyhow::ensure;
 
 /// Runs the specimens whose name holds one of these; all without any.
@@ -31,6 +32,8 @@ pub(crate) fn specimens(
     if list {
         command.arg("--list");
     } else {
+        tools::install();
+        command.env("PATH", tools::path());
         command.env("REMORA_BIN", build(false)?);
     }
     if let Some(file) = table {

@@ -5,7 +5,7 @@
 
 mod output;
 mod skips;
-mod tools;
+pub(crate) mod tools;
 mod tries;
 
 use crate::build::build;

@@ -32,7 +32,7 @@ const MUSL: &str = "x86_64-unknown-linux-musl";
 const PYTHON: [&str; 3] = ["aiohttp==3.14.5", "uvloop==0.23.0", "sqlalchemy==2.1.9"];
 
 /// Installs what is missing.
-pub(super) fn install() {
+pub(crate) fn install() {
     install_programs();
     if let Err(error) = install_musl() {
         say(format!("{error:#}"));
@@ -43,7 +43,7 @@ pub(super) fn install() {
 }
 
 /// Where programs are looked for, with what was installed here behind what the machine has.
-pub(super) fn path() -> OsString {
+pub(crate) fn path() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([python().join("bin")]);
     std::env::join_paths(folders).unwrap_or(path)
