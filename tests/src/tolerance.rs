@@ -131,9 +131,8 @@ pub const AT_ONCE: Duration = Duration::from_secs(5);
 /// Of the context switches of a capture at most this share may be torn: seen by the agent as a
 /// thread that runs without having been switched in, counted as `state_torn`, and healed. This
 /// kernel lets a thread run without the `sched_switch` tracepoint now and then when a CPU leaves
-/// its idle task; perf misses the same ones. Five hundred sleepers on two CPUs that idle in between had 84 to 191 of
-/// 8,000 in 7 of 32 captures, by two builds, with the times of each thread right. A broken state machine tears far more.
-const STATES_TORN: f64 = 0.03;
+/// its idle task; perf misses the same ones. A broken state machine tears far more.
+const STATES_TORN: f64 = 0.01;
 
 /// Torn states that any capture may have: they come with the idling of the CPUs, not with the
 /// switches of the target, so one with few switches has a larger share (12 of 274 in 5 s were seen).
