@@ -300,20 +300,25 @@ fn inspect_process(
         }
     }
     found.left_out += inspection.functions.unnamed;
-    for (key, lock) in locks {
-        let mut own: Vec<CodeOwner> = Vec::new();
-        for owner in lock.addresses().filter_map(|at| owners.get(&at)).flatten() {
-            if !own.iter().any(|known| known.serial == owner.serial) {
-                own.push(*owner);
-            }
+    let owned = locks
+        .into_iter()
+        .map(|(key, lock)| (key, owned(lock, &owners)));
+    found.locks.extend(owned);
+}
+
+/// A lock with the owners of each address that it may have, each thread once.
+fn owned(lock: Unowned, owners: &HashMap<u64, Vec<CodeOwner>>) -> CodeOwners {
+    let mut own: Vec<CodeOwner> = Vec::new();
+    for owner in lock.addresses().filter_map(|at| owners.get(&at)).flatten() {
+        if !own.iter().any(|known| known.serial == owner.serial) {
+            own.push(*owner);
         }
-        let owned = CodeOwners {
-            address: lock.address,
-            readers: lock.readers,
-            sort: lock.sort,
-            owners: own,
-        };
-        found.locks.insert(key, owned);
+    }
+    CodeOwners {
+        address: lock.address,
+        readers: lock.readers,
+        sort: lock.sort,
+        owners: own,
     }
 }
 
